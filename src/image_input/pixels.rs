@@ -1,0 +1,113 @@
+//! Resize, crop and normalise: from RGB pixels to `pixel_values`.
+
+use fast_image_resize::images::{TypedImage, TypedImageRef as Borrowed};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ImageView, ResizeAlg, ResizeOptions, Resizer};
+use image::RgbImage;
+use ndarray::Array3;
+
+use super::decode::Picture;
+use super::rule::{InputRule, ResizeFilter};
+
+/// `pixel_values` of one picture, `f32 [3, size_px, size_px]`; see [`InputRule`] for the steps.
+pub fn pixel_values(picture: &Picture, rule: &InputRule) -> Array3<f32> {
+    let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
+    let (left, top) = ((width - rule.size_px) / 2, (height - rule.size_px) / 2);
+    normalise(&resize_crop(picture, rule, rule.size_px, (left, top)), rule)
+}
+
+/// Width and height after a resize of the short side to `short_px`: the long side by the same factor, rounded down, as
+/// `transformers` and `torchvision` do.
+pub fn resized_size((width, height): (u32, u32), short_px: u32) -> (u32, u32) {
+    let long = |long: u32, short: u32| {
+        let scaled = u64::from(short_px) * u64::from(long) / u64::from(short.max(1));
+        u32::try_from(scaled).unwrap_or(u32::MAX).max(short_px)
+    };
+    if width <= height { (short_px, long(height, width)) } else { (long(width, height), short_px) }
+}
+
+/// The square of `size_px` whose upper left corner is at (`left`, `top`) of the resized picture. Only that square and a
+/// margin are computed: a picture of 1 x 20,000 pixels costs little more than another.
+///
+/// # Panics
+/// When the square does not lie inside the resized picture, see [`resized_size`].
+pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top): (u32, u32)) -> RgbImage {
+    let pixels = &picture.pixels;
+    let (width, height) = pixels.dimensions();
+    let (new_width, new_height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
+    assert!(left + size_px <= new_width && top + size_px <= new_height, "the crop lies outside of the resized picture");
+    let across = Span::around(left, size_px, new_width, picture.extent.0);
+    let down = Span::around(top, size_px, new_height, picture.extent.1);
+    let ResizeFilter::Bicubic = rule.filter;
+    // Two calls, because PIL goes across first and rounds to 8 bits before it goes down; the crate alone would go down first.
+    let first_row = down.source_start.floor();
+    let rows = ((down.source_start + down.source_length).ceil().min(f64::from(height)) - first_row) as u32;
+    let source = Borrowed::from_buffer(width, height, pixels.as_raw()).map_err(|e| e.to_string());
+    let result = source.and_then(|source| {
+        let box_across = (across.source_start, first_row, across.source_length, f64::from(rows));
+        let half = bicubic(&source, box_across, across.length, rows)?;
+        let box_down = (0.0, down.source_start - first_row, f64::from(across.length), down.source_length);
+        bicubic(&half, box_down, across.length, down.length)
+    });
+    let resized = match result {
+        Ok(resized) => resized,
+        // The buffer's length and the crop boxes are right by construction, which is all that could be refused.
+        Err(reason) => panic!("resizing {width}x{height} to {new_width}x{new_height}: {reason}"),
+    };
+    let (skip_x, skip_y) = (left - across.start, top - down.start);
+    let resized = resized.pixels();
+    RgbImage::from_fn(size_px, size_px, |x, y| {
+        image::Rgb(resized[((y + skip_y) * across.length + x + skip_x) as usize].0)
+    })
+}
+
+/// One call of the crate: `source_box` (left, top, width, height) of `source` resized to `width` x `height`.
+fn bicubic(
+    source: &impl ImageView<Pixel = U8x3>,
+    source_box: (f64, f64, f64, f64),
+    width: u32,
+    height: u32,
+) -> Result<TypedImage<'static, U8x3>, String> {
+    let (left, top, box_width, box_height) = source_box;
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
+        .crop(left, top, box_width, box_height);
+    let mut target = TypedImage::<U8x3>::new(width, height);
+    Resizer::new().resize_typed(source, &mut target, &options).map_err(|e| e.to_string())?;
+    Ok(target)
+}
+
+/// A stretch of one axis of the resized picture and the stretch of the source that it comes from.
+struct Span {
+    start: u32,
+    length: u32,
+    source_start: f64,
+    source_length: f64,
+}
+
+impl Span {
+    /// The stretch `left..left + size` with a margin, because the filter is cut off at the borders of the source stretch: its
+    /// reach is two pixels of the coarser of both pictures.
+    fn around(left: u32, size: u32, resized: u32, source: f64) -> Self {
+        let scale = source / f64::from(resized);
+        let margin = (3.0 / scale.min(1.0)).ceil() as u32;
+        let start = left.saturating_sub(margin);
+        let end = left.saturating_add(size).saturating_add(margin).min(resized);
+        let source_start = f64::from(start) * scale;
+        let source_length = (f64::from(end - start) * scale).min(source - source_start);
+        Self { start, length: end - start, source_start, source_length }
+    }
+}
+
+/// `(v / 255 - mean) / std` of every value, channels first.
+pub fn normalise(pixels: &RgbImage, rule: &InputRule) -> Array3<f32> {
+    let (width, height) = (pixels.width() as usize, pixels.height() as usize);
+    let mut values = Array3::<f32>::zeros((3, height, width));
+    for (channel, mut plane) in values.outer_iter_mut().enumerate() {
+        let (scale, shift) = (1.0 / (255.0 * rule.std[channel]), rule.mean[channel] / rule.std[channel]);
+        for (value, byte) in plane.iter_mut().zip(pixels.as_raw()[channel..].iter().step_by(3)) {
+            *value = f32::from(*byte) * scale - shift;
+        }
+    }
+    values
+}

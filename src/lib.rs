@@ -1,0 +1,5 @@
+//! Scores photographs under text tags, on the device that took them, and trains the models that do it.
+
+pub mod clock;
+pub mod image_input;
+pub mod text;
