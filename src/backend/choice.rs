@@ -1,0 +1,79 @@
+//! Which device is tried in which order, and why one was passed over.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Backend, BackendError, cpu, cuda};
+
+/// The device that the user asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
+    /// CUDA where it works, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// CUDA or nothing.
+    Cuda,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda),
+            _ => Err(format!("{text:?} is no device: use auto, cpu or cuda")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        })
+    }
+}
+
+/// A backend and why it was chosen.
+pub struct Chosen {
+    /// The backend.
+    pub backend: Box<dyn Backend>,
+    /// The reason, for the log, `status` and the database.
+    pub reason: String,
+}
+
+impl fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.backend.device(), self.reason)
+    }
+}
+
+/// The first backend of `choice`, in the order of preference, that `accept` takes. `accept` is given the backend and answers
+/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve.
+///
+/// # Errors
+/// The refusal of the last backend that was tried.
+pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
+    choice: DeviceChoice,
+    mut accept: impl FnMut(Chosen) -> Result<T, E>,
+) -> Result<T, E> {
+    let chosen = |backend: Box<dyn Backend>, reason: String| Chosen { backend, reason };
+    let cuda = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(cuda::backend()?)) };
+    match choice {
+        DeviceChoice::Cpu => accept(chosen(Box::new(cpu::backend()), "asked for".to_owned())),
+        DeviceChoice::Cuda => accept(chosen(cuda()?, "asked for".to_owned())),
+        DeviceChoice::Auto => {
+            let tried = cuda().map_err(E::from).and_then(|b| accept(chosen(b, "CUDA is available".to_owned())));
+            tried.or_else(|refusal| {
+                let reason = format!("fallback: {refusal}");
+                accept(chosen(Box::new(cpu::backend()), reason))
+            })
+        }
+    }
+}

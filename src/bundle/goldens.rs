@@ -1,0 +1,161 @@
+//! The goldens' tensors and their comparison with a replay.
+
+use std::collections::HashMap;
+
+use ndarray::Array2;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::manifest::Tolerance;
+
+/// What the trainer's own network answered for G golden images and T golden tags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoldenTensors {
+    /// `[G, D]`, before the rounding to f16.
+    pub image_embedding: Array2<f32>,
+    /// `[T, D]`.
+    pub text_embedding: Array2<f32>,
+    /// `[G, T]`, from image embeddings rounded to f16, as they are stored.
+    pub score: Array2<f32>,
+    /// `[G, T]`, cosine.
+    pub similarity: Array2<f32>,
+}
+
+/// The result of a comparison of two [`GoldenTensors`]: each figure is the largest absolute difference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Replay {
+    /// Of image embeddings, as a share of the largest golden magnitude.
+    pub image_embedding: f32,
+    /// Of text embeddings, as a share of the largest golden magnitude.
+    pub text_embedding: f32,
+    /// Of scores.
+    pub score: f32,
+    /// Of similarities.
+    pub similarity: f32,
+}
+
+impl GoldenTensors {
+    /// Writes the safetensors format.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let buffers: Vec<(&str, Vec<usize>, Vec<u8>)> = self
+            .named()
+            .into_iter()
+            .map(|(name, a)| (name, a.shape().to_vec(), a.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = buffers
+            .iter()
+            .map(|(name, shape, data)| {
+                TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (*name, view)).map_err(|e| e.to_string())
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        safetensors::serialize(views, Some(HashMap::new())).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+        let matrix = |name: &str| {
+            let view = file.tensor(name).map_err(|_| format!("it has no tensor {name}"))?;
+            let &[rows, columns] = view.shape() else { return Err(format!("{name} has no two dimensions")) };
+            if view.dtype() != Dtype::F32 {
+                return Err(format!("{name} is not f32"));
+            }
+            let values: Vec<f32> =
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(format!("{name} holds values that are not finite"));
+            }
+            Array2::from_shape_vec((rows, columns), values).map_err(|e| format!("{name}: {e}"))
+        };
+        Ok(Self {
+            image_embedding: matrix("image_embedding")?,
+            text_embedding: matrix("text_embedding")?,
+            score: matrix("score")?,
+            similarity: matrix("similarity")?,
+        })
+    }
+
+    pub(super) fn check_shapes(&self, images: usize, tags: usize, dim: usize) -> Result<(), String> {
+        let expected = [[images, dim], [tags, dim], [images, tags], [images, tags]];
+        for ((name, tensor), expected) in self.named().into_iter().zip(expected) {
+            if tensor.shape() != expected {
+                return Err(format!("{name} has the shape {:?}, the manifest asks for {expected:?}", tensor.shape()));
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&self) -> [(&'static str, &Array2<f32>); 4] {
+        [
+            ("image_embedding", &self.image_embedding),
+            ("text_embedding", &self.text_embedding),
+            ("score", &self.score),
+            ("similarity", &self.similarity),
+        ]
+    }
+
+    /// How far `replayed` is from these goldens. NaN and infinity count as infinitely far.
+    pub fn compare(&self, replayed: &Self) -> Replay {
+        let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        Replay {
+            image_embedding: difference(&self.image_embedding, &replayed.image_embedding)
+                / largest(&self.image_embedding),
+            text_embedding: difference(&self.text_embedding, &replayed.text_embedding) / largest(&self.text_embedding),
+            score: difference(&self.score, &replayed.score),
+            similarity: difference(&self.similarity, &replayed.similarity),
+        }
+    }
+}
+
+fn difference(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
+    if a.shape() != b.shape() {
+        return f32::INFINITY;
+    }
+    a.iter().zip(b).fold(0.0, |worst: f32, (x, y)| {
+        let d = (x - y).abs();
+        if d.is_finite() { worst.max(d) } else { f32::INFINITY }
+    })
+}
+
+impl Replay {
+    /// The first figure above its tolerance: what it is of, the difference, the tolerance.
+    pub fn violation(&self, tolerance: &Tolerance) -> Option<(&'static str, f32, f32)> {
+        [
+            ("image_embedding", self.image_embedding, tolerance.embedding),
+            ("text_embedding", self.text_embedding, tolerance.embedding),
+            ("score", self.score, tolerance.score),
+            ("similarity", self.similarity, tolerance.similarity),
+        ]
+        .into_iter()
+        .find(|(_, difference, allowed)| difference > allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> GoldenTensors {
+        GoldenTensors {
+            image_embedding: Array2::from_shape_fn((2, 4), |(i, j)| i as f32 - j as f32),
+            text_embedding: Array2::from_shape_fn((3, 4), |(i, j)| (i * j) as f32),
+            score: Array2::from_elem((2, 3), 2.5),
+            similarity: Array2::from_elem((2, 3), 0.25),
+        }
+    }
+
+    #[test]
+    fn tensors_survive_a_round_trip_and_nan_is_infinitely_far() {
+        let golden = tensors();
+        let bytes = golden.to_bytes().unwrap();
+        assert_eq!(GoldenTensors::from_bytes(&bytes).unwrap(), golden);
+        assert!(golden.check_shapes(2, 3, 4).is_ok() && golden.check_shapes(2, 3, 5).is_err());
+        let mut off = golden.clone();
+        off.score[[1, 2]] = f32::NAN;
+        let tolerance = Tolerance { embedding: 1e-3, score: 1e-2, similarity: 1e-3 };
+        assert_eq!(golden.compare(&golden).violation(&tolerance), None);
+        assert_eq!(golden.compare(&off).violation(&tolerance), Some(("score", f32::INFINITY, 1e-2)));
+        assert!(GoldenTensors::from_bytes(&bytes[..bytes.len() - 3]).is_err());
+    }
+}

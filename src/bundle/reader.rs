@@ -1,0 +1,186 @@
+//! Opening a bundle: nothing of it is used before its digest is known to be right.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{FileDigest, Manifest, SCHEMA_VERSION, file};
+use super::{BundleError, GoldenTensors, hex, sha256_hex};
+
+/// A bundle whose manifest was understood and whose files all have the manifest's sizes and digests.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    dir: PathBuf,
+    manifest: Manifest,
+    manifest_json: String,
+    digest: String,
+}
+
+impl Bundle {
+    /// Reads the manifest and checks every file that it names. Files that it does not name are ignored.
+    ///
+    /// # Errors
+    /// Every [`BundleError`] but those of a replay.
+    pub fn open(dir: &Path) -> Result<Self, BundleError> {
+        if !dir.is_dir() {
+            return Err(BundleError::Missing { dir: dir.to_owned() });
+        }
+        let path = dir.join(file::MANIFEST);
+        let json = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => BundleError::NoManifest { dir: dir.to_owned() },
+            ErrorKind::InvalidData => {
+                BundleError::Manifest { path: path.clone(), reason: "it is not UTF-8".to_owned() }
+            }
+            _ => BundleError::io(&path, "cannot be read")(e),
+        })?;
+        let manifest = parse(&path, &json)?;
+        check_consistency(&path, &manifest)?;
+        for (name, digest) in &manifest.files {
+            check_file(&dir.join(name), digest)?;
+        }
+        let digest = sha256_hex(json.as_bytes());
+        Ok(Self { dir: dir.to_owned(), manifest, manifest_json: json, digest })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The manifest's text as it stands in the file.
+    pub fn manifest_json(&self) -> &str {
+        &self.manifest_json
+    }
+
+    /// The model digest: SHA-256 of the manifest, which holds the digest of everything else.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Digest of what an image embedding depends on: the image encoder's file and the input rule. Embeddings of one encoder
+    /// digest can be scored by any bundle that has the same.
+    pub fn encoder_digest(&self) -> String {
+        let encoder = self.manifest.files.get(file::IMAGE_ENCODER).map_or("", |f| f.sha256.as_str());
+        let rule = serde_json::to_string(&self.manifest.image_input).unwrap_or_default();
+        sha256_hex(format!("{encoder}\n{rule}").as_bytes())
+    }
+
+    /// The bytes of a file that the manifest names, checked once more.
+    ///
+    /// # Errors
+    /// [`BundleError::MissingFile`], [`BundleError::Digest`], [`BundleError::Io`].
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, BundleError> {
+        let path = self.dir.join(name);
+        let expected = self.manifest.files.get(name).ok_or_else(|| BundleError::MissingFile { path: path.clone() })?;
+        let bytes = std::fs::read(&path).map_err(BundleError::io(&path, "cannot be read"))?;
+        compare(&path, expected, bytes.len() as u64, &sha256_hex(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// The goldens' tensors, with shapes that fit the manifest.
+    ///
+    /// # Errors
+    /// [`BundleError::Goldens`] and those of [`Bundle::read`].
+    pub fn golden_tensors(&self) -> Result<GoldenTensors, BundleError> {
+        let goldens = &self.manifest.goldens;
+        let fail = |reason| BundleError::Goldens { path: self.dir.join(&goldens.tensors), reason };
+        let tensors = GoldenTensors::from_bytes(&self.read(&goldens.tensors)?).map_err(fail)?;
+        let dim = self.manifest.architecture.embedding_dim;
+        tensors.check_shapes(goldens.images.len(), goldens.tags.len(), dim).map_err(fail)?;
+        Ok(tensors)
+    }
+}
+
+fn parse(path: &Path, json: &str) -> Result<Manifest, BundleError> {
+    let fail = |reason: String| BundleError::Manifest { path: path.to_owned(), reason };
+    // The version decides how the rest is read, so it is looked at alone and first.
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
+    let found = value
+        .get("schema_version")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or_else(|| fail("it has no schema_version".to_owned()))?;
+    if found != u64::from(SCHEMA_VERSION) {
+        return Err(BundleError::SchemaVersion { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
+    serde_json::from_str(json).map_err(|e| fail(e.to_string()))
+}
+
+fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError> {
+    let fail = |reason: String| Err(BundleError::Inconsistent { path: path.to_owned(), reason });
+    if let Some(problem) = manifest.image_input.problem() {
+        return fail(problem);
+    }
+    if let Some(name) = manifest.files.keys().find(|name| !is_inside(name)) {
+        return fail(format!("the file name {name:?} leads out of the bundle"));
+    }
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let named = [manifest.goldens.tensors.as_str()];
+    let images = manifest.goldens.images.iter().map(String::as_str);
+    if let Some(name) = file::REQUIRED.into_iter().chain(named).chain(images).find(|n| !manifest.files.contains_key(*n))
+    {
+        return Err(BundleError::MissingFile { path: dir.join(name) });
+    }
+    if manifest.goldens.images.is_empty() || manifest.goldens.tags.is_empty() {
+        return fail("it has no goldens, so the model cannot prove itself".to_owned());
+    }
+    if !(1..=65536).contains(&manifest.architecture.embedding_dim) {
+        return fail(format!("embedding_dim is {}", manifest.architecture.embedding_dim));
+    }
+    let tolerance = manifest.goldens.tolerance;
+    if [tolerance.embedding, tolerance.score, tolerance.similarity].iter().any(|t| !(*t > 0.0 && t.is_finite())) {
+        return fail("the goldens' tolerances must be greater than zero and finite".to_owned());
+    }
+    let scale = &manifest.score_scale;
+    if !(scale.min.is_finite() && scale.max.is_finite() && scale.min < scale.max) {
+        return fail(format!("score_scale goes from {} to {}", scale.min, scale.max));
+    }
+    let curves = manifest.tags.iter().map(|t| (t.text.as_str(), &t.quantiles));
+    for (owner, quantiles) in curves.chain([("the whole model", &manifest.quantiles)]) {
+        if quantiles.iter().any(|q| !q.is_finite()) || !quantiles.is_sorted() {
+            return fail(format!("the calibration quantiles of {owner:?} are not finite and ascending"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a relative file name stays inside the bundle.
+fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
+fn check_file(path: &Path, expected: &FileDigest) -> Result<(), BundleError> {
+    let mut file = File::open(path).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => BundleError::MissingFile { path: path.to_owned() },
+        _ => BundleError::io(path, "cannot be opened")(e),
+    })?;
+    let mut hasher = Sha256::new();
+    let mut size = 0_u64;
+    let mut buffer = vec![0_u8; 1 << 18];
+    loop {
+        let count = file.read(&mut buffer).map_err(BundleError::io(path, "cannot be read"))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+    compare(path, expected, size, &hex(&hasher.finalize()))
+}
+
+fn compare(path: &Path, expected: &FileDigest, size: u64, sha256: &str) -> Result<(), BundleError> {
+    let refuse = |what, found, expected| Err(BundleError::Digest { path: path.to_owned(), what, found, expected });
+    if size != expected.size_bytes {
+        return refuse("size", format!("{size} bytes"), format!("{} bytes", expected.size_bytes));
+    }
+    if !sha256.eq_ignore_ascii_case(&expected.sha256) {
+        return refuse("sha256", sha256.to_owned(), expected.sha256.clone());
+    }
+    Ok(())
+}
