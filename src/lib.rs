@@ -5,4 +5,5 @@ pub mod bundle;
 pub mod clock;
 pub mod image_input;
 pub mod scorer;
+pub mod store;
 pub mod text;

@@ -1,0 +1,233 @@
+//! What can go wrong with the database, as one typed error each; it decides nothing about retries, it only tells whether
+//! waiting can help.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// What a fallible operation of the store returns.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the database cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A reader asked for a database that does not exist.
+    #[error("{}: no such database. Run `edge-scorer scan DIR` to make one, or name another with --db", path.display())]
+    NotFound {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file or its directory cannot be created.
+    #[error("{}: cannot create the database: {source}. Make its directory writable for this user, or name another file with --db", path.display())]
+    Create {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is there but cannot be opened.
+    #[error("{}: cannot open the database: {source}. Check the permissions of the file and of its directory, or name another file with --db", path.display())]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The system does not say whether the file is there.
+    #[error("{}: cannot reach the database: {source}. Check the permissions of its directory and the mount", path.display())]
+    Unreachable {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds something else.
+    #[error("{}: not an SQLite database, so it is left alone. Move it away, or name another file with --db", path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is another program's database.
+    #[error("{}: a database of another application (application_id {application_id:#010x}), so it is left alone. Name another file with --db", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What its header says; 0 where its maker sets none.
+        application_id: i32,
+    },
+    /// A newer edge-scorer wrote the database.
+    #[error("{}: the database has schema version {found}, this program knows versions up to {known}. Install the edge-scorer that wrote it, or a newer one", path.display())]
+    TooNew {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+    /// A reader, which changes nothing, met an older schema.
+    #[error("{}: the database has schema version {found}, this program reads version {known}. Run `edge-scorer migrate` first", path.display())]
+    NeedsMigration {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The version that this program reads.
+        known: u32,
+    },
+    /// The schema cannot be brought to the next version; the database is as it was.
+    #[error("{}: cannot bring the database to schema version {version}: {reason}. It is unchanged; keep a copy and report this", path.display())]
+    Migrate {
+        /// The database.
+        path: PathBuf,
+        /// The version that was to be reached.
+        version: u32,
+        /// What failed.
+        reason: String,
+    },
+    /// Another process holds the database.
+    #[error("{}: cannot {doing}: the database is locked by another process. Stop the other edge-scorer or sqlite3, or wait", path.display())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The disk is full.
+    #[error("{}: cannot {doing}: no space is left on the disk. Free some, or move the database with --db", path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The file or its file system cannot be written.
+    #[error("{}: cannot {doing}: the database is read-only. Make the file and its directory writable for this user, or name another file with --db", path.display())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The file's content is damaged.
+    #[error("{}: cannot {doing}: the database is damaged ({source}). Move it away and scan again, or restore a copy", path.display())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The disk failed to read or write.
+    #[error("{}: cannot {doing}: the disk failed ({source}). Check the disk and the mount", path.display())]
+    Disk {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// SQLite refused for another reason.
+    #[error("{}: cannot {doing}: {source}. Check the database with `sqlite3 FILE 'PRAGMA integrity_check'`", path.display())]
+    Query {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// An earlier error, such as a full disk, undid the whole transaction.
+    #[error("{}: cannot {doing}: the batch was undone by an earlier error. Record all of it again", path.display())]
+    Undone {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// A number that no ranking can order.
+    #[error("the {what} to record is {value}, not a finite number. Prove the model with `edge-scorer config check`")]
+    NotFinite {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: f32,
+    },
+}
+
+impl StoreError {
+    /// True where the same call can succeed later without anyone changing the configuration: a lock, a full or failing disk.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::Full { .. } | Self::Disk { .. } | Self::Undone { .. })
+    }
+
+    /// The typed form of an SQLite error met while `doing` something with the database at `path`.
+    pub(super) fn from_sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, doing },
+            Some(ErrorCode::DiskFull) => Self::Full { path, doing },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, doing },
+            Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, doing, source },
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase { path },
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, doing, source },
+            Some(ErrorCode::CannotOpen) => Self::Open { path, source },
+            _ => Self::Query { path, doing, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn of(code: i32) -> StoreError {
+        let source = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        StoreError::from_sqlite(Path::new("/s.db"), "record the scores", source)
+    }
+
+    #[test]
+    fn messages_say_what_where_and_what_to_do() {
+        assert_eq!(
+            StoreError::NotFound { path: "/s.db".into() }.to_string(),
+            "/s.db: no such database. Run `edge-scorer scan DIR` to make one, or name another with --db"
+        );
+        assert_eq!(
+            of(ffi::SQLITE_FULL).to_string(),
+            "/s.db: cannot record the scores: no space is left on the disk. Free some, or move the database with --db"
+        );
+        assert_eq!(
+            of(ffi::SQLITE_BUSY).to_string(),
+            "/s.db: cannot record the scores: the database is locked by another process. Stop the other edge-scorer or \
+             sqlite3, or wait"
+        );
+        assert_eq!(
+            StoreError::Foreign { path: "/s.db".into(), application_id: 0x1234 }.to_string(),
+            "/s.db: a database of another application (application_id 0x00001234), so it is left alone. Name another file \
+             with --db"
+        );
+        assert_eq!(
+            StoreError::TooNew { path: "/s.db".into(), found: 9, known: 1 }.to_string(),
+            "/s.db: the database has schema version 9, this program knows versions up to 1. Install the edge-scorer that \
+             wrote it, or a newer one"
+        );
+    }
+
+    #[test]
+    fn only_waiting_errors_are_transient() {
+        for code in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_FULL, ffi::SQLITE_IOERR] {
+            assert!(of(code).is_transient(), "{code}");
+        }
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB, ffi::SQLITE_CONSTRAINT] {
+            assert!(!of(code).is_transient(), "{code}");
+        }
+        assert!(matches!(of(ffi::SQLITE_READONLY), StoreError::ReadOnly { .. }));
+        assert!(matches!(of(ffi::SQLITE_CORRUPT), StoreError::Corrupt { .. }));
+        assert!(matches!(of(ffi::SQLITE_NOTADB), StoreError::NotADatabase { .. }));
+        assert!(matches!(of(ffi::SQLITE_CANTOPEN), StoreError::Open { .. }));
+    }
+}

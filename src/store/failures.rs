@@ -1,0 +1,321 @@
+//! The ledger of files that could not be scored: how often they were tried, when to try again, when to stop trying. The files
+//! themselves are never touched, and a failing file never stands in the way of another.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Row, params};
+
+use super::error::Result;
+use super::files::sql_limit;
+use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
+use super::time::SqlTime;
+use super::{Batch, Store, sql_size};
+
+pub(super) const OF_PATH: &str = "
+    SELECT path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns, first_failed_at, last_failed_at
+    FROM failure WHERE path = ?1";
+pub(super) const BEHIND: &str = "
+    SELECT path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns, first_failed_at, last_failed_at
+    FROM failure WHERE path > ?1 ORDER BY path LIMIT ?2";
+pub(super) const UNDER: &str = "SELECT path FROM failure WHERE path > ?1 AND path < ?2 ORDER BY path LIMIT ?3";
+pub(super) const DUE: &str = "
+    SELECT path FROM failure WHERE quarantined = 0 AND next_retry_at <= ?1 ORDER BY next_retry_at LIMIT ?2";
+pub(super) const NEXT_DUE: &str = "SELECT min(next_retry_at) FROM failure WHERE quarantined = 0";
+
+/// When a failed file is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Wait after the first failure; it doubles with each further one.
+    pub first_delay: Duration,
+    /// The wait never grows above this.
+    pub max_delay: Duration,
+    /// After so many failures the file is quarantined.
+    pub max_attempts: NonZeroU32,
+}
+
+impl Default for RetryPolicy {
+    /// One minute, doubled up to a day; ten attempts take eight and a half hours, enough for someone to notice a wrong permission.
+    fn default() -> Self {
+        let max_attempts = NonZeroU32::MIN.saturating_add(9);
+        Self { first_delay: Duration::from_secs(60), max_delay: Duration::from_secs(24 * 60 * 60), max_attempts }
+    }
+}
+
+impl RetryPolicy {
+    /// The time of the next attempt after `attempts` failures, the last of them `now`; none when the file is to be quarantined.
+    pub fn next_retry(&self, attempts: u32, now: Timestamp) -> Option<Timestamp> {
+        if attempts >= self.max_attempts.get() {
+            return None;
+        }
+        let doublings = 2u32.saturating_pow(attempts.saturating_sub(1));
+        let delay = self.first_delay.saturating_mul(doublings).min(self.max_delay);
+        Some(now.checked_add(delay).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// A failed attempt to score a file.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFailure<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// What failed, one word: `read`, `decode`, `infer` and the like.
+    pub stage: &'a str,
+    /// The error's message.
+    pub error: &'a str,
+    /// The file's size when it failed.
+    pub size_bytes: u64,
+    /// The file's modification time when it failed, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// A file that could not be scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The file.
+    pub path: PathBuf,
+    /// What failed last.
+    pub stage: String,
+    /// The message of the last error.
+    pub error: String,
+    /// How often it has failed since it last changed.
+    pub attempts: u32,
+    /// When it is to be tried again; none when quarantined.
+    pub next_retry_at: Option<Timestamp>,
+    /// Not tried again until asked, or until the file changes.
+    pub quarantined: bool,
+    /// The file's size when it failed.
+    pub size_bytes: u64,
+    /// The file's modification time when it failed, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// The first failure since the file last changed.
+    pub first_failed_at: Timestamp,
+    /// The last failure.
+    pub last_failed_at: Timestamp,
+}
+
+impl Failure {
+    /// Whether a file that now has this size and modification time should be tried: it has changed, or its time has come.
+    pub fn should_try(&self, size_bytes: u64, mtime_ns: i64, now: Timestamp) -> bool {
+        let changed = self.size_bytes != size_bytes || self.mtime_ns != mtime_ns;
+        changed || self.next_retry_at.is_some_and(|due| due <= now)
+    }
+}
+
+impl Store {
+    /// The failure of one file.
+    pub fn failure_of(&self, path: &Path) -> Result<Option<Failure>> {
+        self.optional_row(OF_PATH, [SqlPath(path)], "look up a failure", failure_row)
+    }
+
+    /// The failures by path, at most `limit`, behind the path `after`.
+    pub fn failures(&self, after: Option<&Path>, limit: usize) -> Result<Vec<Failure>> {
+        // The empty text sorts before every path.
+        let after = SqlPath(after.unwrap_or(Path::new("")));
+        self.rows(BEHIND, params![after, sql_limit(limit)], "list the failures", failure_row)
+    }
+
+    /// The failed files in the directory `root` and below it, at most `limit`, in pages as those of [`Store::files_under`].
+    pub fn failed_files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for range in ranges_behind(root, after) {
+            let values = params![range.lower, range.upper, sql_limit(limit - files.len())];
+            files.extend(self.rows(UNDER, values, "list failed files", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))?);
+        }
+        Ok(files)
+    }
+
+    /// The files whose next attempt is due, longest due first, at most `limit`.
+    pub fn failures_due(&self, now: Timestamp, limit: usize) -> Result<Vec<PathBuf>> {
+        let values = params![SqlTime(now), sql_limit(limit)];
+        self.rows(DUE, values, "list the failures that are due", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))
+    }
+
+    /// When the next attempt is due; none where nothing is to be tried again.
+    pub fn next_failure_due(&self) -> Result<Option<Timestamp>> {
+        self.row(NEXT_DUE, [], "look up the next attempt", |row| {
+            Ok(row.get::<_, Option<SqlTime>>(0)?.map(|time| time.0))
+        })
+    }
+
+    /// Makes failures due at once, with all their attempts before them: that of a file, those under a directory, or all.
+    /// Returns how many.
+    pub fn retry_failures(&mut self, path: Option<&Path>, now: Timestamp) -> Result<usize> {
+        const RETRY: &str = "UPDATE failure SET attempts = 0, quarantined = 0, next_retry_at = ?1";
+        let doing = "retry failures";
+        let now = SqlTime(now);
+        let batch = self.begin()?;
+        let mut due = 0;
+        match path {
+            None => due += batch.execute(RETRY, [now], doing)?,
+            Some(path) => {
+                due += batch.execute(&format!("{RETRY} WHERE path = ?2"), params![now, SqlPath(path)], doing)?;
+                for range in ranges_under(path) {
+                    let sql = format!("{RETRY} WHERE path > ?2 AND path < ?3");
+                    due += batch.execute(&sql, params![now, range.lower, range.upper], doing)?;
+                }
+            }
+        }
+        batch.commit()?;
+        Ok(due)
+    }
+}
+
+impl Batch<'_> {
+    /// Records a failed attempt and when to try again. A file that has changed since its last failure starts anew; and if it
+    /// showed an image before the change, it no longer counts as showing it.
+    pub fn record_failure(&self, failure: &NewFailure<'_>, policy: &RetryPolicy, now: Timestamp) -> Result<()> {
+        let doing = "record a failure";
+        let path = SqlPath(failure.path);
+        let (size_bytes, mtime_ns) = (sql_size(failure.size_bytes), failure.mtime_ns);
+        let same = |old: &Failure| old.size_bytes == failure.size_bytes && old.mtime_ns == mtime_ns;
+        let old = self.failure_of(failure.path)?.filter(same);
+        let attempts = old.as_ref().map_or(0, |old| old.attempts).saturating_add(1);
+        let first_failed_at = old.map_or(now, |old| old.first_failed_at);
+        let next_retry_at = policy.next_retry(attempts, now);
+        self.execute(
+            "INSERT OR REPLACE INTO failure (path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns,
+                 first_failed_at, last_failed_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                path,
+                failure.stage,
+                failure.error,
+                attempts,
+                next_retry_at.map(SqlTime),
+                next_retry_at.is_none(),
+                size_bytes,
+                mtime_ns,
+                SqlTime(first_failed_at),
+                SqlTime(now),
+            ],
+            doing,
+        )?;
+        let sql = "DELETE FROM file WHERE path = ?1 AND (size_bytes <> ?2 OR mtime_ns <> ?3)";
+        self.execute(sql, params![path, size_bytes, mtime_ns], doing).map(drop)
+    }
+
+    /// Forgets the failure of a file: it was scored, or it is gone.
+    pub fn clear_failure(&self, path: &Path) -> Result<()> {
+        self.execute("DELETE FROM failure WHERE path = ?1", [SqlPath(path)], "clear a failure").map(drop)
+    }
+}
+
+fn failure_row(row: &Row<'_>) -> rusqlite::Result<Failure> {
+    Ok(Failure {
+        path: row.get::<_, SqlPathBuf>(0)?.0,
+        stage: row.get(1)?,
+        error: row.get(2)?,
+        attempts: row.get(3)?,
+        next_retry_at: row.get::<_, Option<SqlTime>>(4)?.map(|time| time.0),
+        quarantined: row.get(5)?,
+        size_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+        mtime_ns: row.get(7)?,
+        first_failed_at: row.get::<_, SqlTime>(8)?.0,
+        last_failed_at: row.get::<_, SqlTime>(9)?.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+    use crate::store::FileLookup;
+    use crate::store::testing::{NOW, TempStore, raw_path};
+
+    fn policy(max_attempts: u32) -> RetryPolicy {
+        RetryPolicy { max_attempts: NonZeroU32::new(max_attempts).unwrap(), ..RetryPolicy::default() }
+    }
+
+    fn fail(store: &mut TempStore, path: &str, mtime_ns: i64, max_attempts: u32, now: Timestamp) {
+        let path = Path::new(path);
+        let failure = NewFailure { path, stage: "decode", error: "not a JPEG", size_bytes: 10, mtime_ns };
+        let batch = store.begin().unwrap();
+        batch.record_failure(&failure, &policy(max_attempts), now).unwrap();
+        batch.commit().unwrap();
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_its_limit_and_ends() {
+        let policy = policy(20);
+        let wait = |attempts| policy.next_retry(attempts, NOW).map(|at| at.duration_since(NOW).as_secs());
+        assert_eq!([wait(1), wait(2), wait(3)], [Some(60), Some(120), Some(240)]);
+        assert_eq!([wait(11), wait(12), wait(19)], [Some(61_440), Some(86_400), Some(86_400)]);
+        assert_eq!([wait(20), wait(u32::MAX)], [None, None]);
+    }
+
+    #[test]
+    fn a_file_is_tried_with_growing_waits_then_quarantined() {
+        let mut store = TempStore::new();
+        fail(&mut store, "/a", 1, 3, NOW);
+        assert_eq!(store.failures_due(NOW + 59.seconds(), 9).unwrap(), [] as [PathBuf; 0]);
+        assert_eq!(store.failures_due(NOW + 60.seconds(), 9).unwrap(), [PathBuf::from("/a")]);
+        assert_eq!(store.next_failure_due().unwrap(), Some(NOW + 60.seconds()));
+
+        fail(&mut store, "/a", 1, 3, NOW + 60.seconds());
+        fail(&mut store, "/a", 1, 3, NOW + 180.seconds());
+        let failure = store.failure_of(Path::new("/a")).unwrap().unwrap();
+        assert_eq!((failure.attempts, failure.quarantined, failure.next_retry_at), (3, true, None));
+        assert_eq!((failure.first_failed_at, failure.last_failed_at), (NOW, NOW + 180.seconds()));
+        assert_eq!((failure.stage.as_str(), failure.error.as_str()), ("decode", "not a JPEG"));
+        assert!(!failure.should_try(10, 1, NOW + 9999.hours()));
+        assert!(failure.should_try(10, 2, NOW));
+        assert!(store.failures_due(NOW + 9999.hours(), 9).unwrap().is_empty());
+        assert_eq!(store.next_failure_due().unwrap(), None);
+    }
+
+    #[test]
+    fn a_changed_file_starts_anew_and_a_scored_one_is_forgotten() {
+        let mut store = TempStore::new();
+        fail(&mut store, "/a", 1, 1, NOW);
+        fail(&mut store, "/a", 2, 2, NOW);
+        let failure = store.failure_of(Path::new("/a")).unwrap().unwrap();
+        assert_eq!((failure.attempts, failure.quarantined), (1, false));
+        let batch = store.begin().unwrap();
+        batch.clear_failure(Path::new("/a")).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(store.failure_of(Path::new("/a")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_broke_no_longer_shows_its_old_image() {
+        let mut store = TempStore::new();
+        store.add_image("a", &["/a", "/kept"]);
+        fail(&mut store, "/a", 2, 3, NOW);
+        assert_eq!(store.file_state(Path::new("/a"), 100, 1).unwrap(), FileLookup::Unknown);
+        assert!(matches!(store.file_state(Path::new("/kept"), 100, 1).unwrap(), FileLookup::Known { .. }));
+    }
+
+    #[test]
+    fn retrying_takes_a_file_a_directory_or_all() {
+        let mut store = TempStore::new();
+        for path in ["/d/1", "/d/2", "/dd/3"] {
+            fail(&mut store, path, 1, 1, NOW);
+        }
+        let raw = raw_path(b"/d/\xff\n");
+        let failure = NewFailure { path: &raw, stage: "read", error: "gone", size_bytes: 1, mtime_ns: 1 };
+        let batch = store.begin().unwrap();
+        batch.record_failure(&failure, &policy(1), NOW).unwrap();
+        batch.commit().unwrap();
+
+        let under = |after: Option<&Path>, limit| store.failed_files_under(Path::new("/d"), after, limit).unwrap();
+        assert_eq!(under(None, 9), [Path::new("/d/1"), Path::new("/d/2"), &raw]);
+        assert_eq!(under(None, 1), [PathBuf::from("/d/1")]);
+        assert_eq!(under(Some(Path::new("/d/1")), 9), [Path::new("/d/2"), &raw]);
+
+        assert_eq!(store.retry_failures(Some(Path::new("/d/1")), NOW).unwrap(), 1);
+        assert_eq!(store.failures_due(NOW, 9).unwrap(), [PathBuf::from("/d/1")]);
+        assert_eq!(store.retry_failures(Some(Path::new("/d")), NOW).unwrap(), 3);
+        assert_eq!(store.retry_failures(None, NOW).unwrap(), 4);
+        assert_eq!(store.failures_due(NOW, 9).unwrap().len(), 4);
+        let first = store.failures(None, 3).unwrap();
+        assert_eq!(
+            first.iter().map(|f| f.path.as_path()).collect::<Vec<_>>(),
+            ["/d/1", "/d/2", "/dd/3"].map(Path::new)
+        );
+        assert_eq!(store.failures(Some(&first[2].path), 3).unwrap()[0].path, raw);
+    }
+}

@@ -1,0 +1,283 @@
+//! The places where images lie: which file shows which image, and whether it is there. The file system itself is the caller's.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, params};
+
+use super::error::Result;
+use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
+use super::time::SqlTime;
+use super::{Batch, ImageId, Store, sql_size};
+
+pub(super) const LOOK_UP: &str = "SELECT image_id, size_bytes, mtime_ns, state FROM file WHERE path = ?1";
+pub(super) const UNDER: &str = "
+    SELECT path, image_id, size_bytes, mtime_ns, state FROM file WHERE path > ?1 AND path < ?2 ORDER BY path LIMIT ?3";
+pub(super) const OF_IMAGE: &str = "SELECT path FROM file WHERE image_id = ?1 AND state = 'present' ORDER BY path";
+pub(super) const OFFLINE_UNDER: &str =
+    "UPDATE file SET state = 'offline', seen_at = ?3 WHERE path > ?1 AND path < ?2 AND state = 'present'";
+
+/// Whether a file is where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileState {
+    /// It is there.
+    Present,
+    /// It was deleted or renamed.
+    Missing,
+    /// Its directory is not there, which says nothing about the file: a card or a network share is not mounted.
+    Offline,
+}
+
+impl FileState {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Missing => "missing",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+impl ToSql for FileState {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.as_str().to_sql()
+    }
+}
+
+impl FromSql for FileState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "present" => Ok(Self::Present),
+            "missing" => Ok(Self::Missing),
+            "offline" => Ok(Self::Offline),
+            other => Err(FromSqlError::other(std::io::Error::other(format!("unknown file state {other:?}")))),
+        }
+    }
+}
+
+/// What the database knows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileLookup {
+    /// Nothing.
+    Unknown,
+    /// It had another size or modification time when it was read: it may show another image now.
+    Changed,
+    /// It is the file that was read.
+    Known {
+        /// The image that it shows.
+        image_id: ImageId,
+        /// Its recorded state; anything but present is to be set right with [`Batch::set_file_state`].
+        state: FileState,
+    },
+}
+
+/// A recorded file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRow {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The image that it shows.
+    pub image_id: ImageId,
+    /// Its size when it was read.
+    pub size_bytes: u64,
+    /// Its modification time when it was read, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Whether it is there.
+    pub state: FileState,
+}
+
+impl Store {
+    /// What is known of the file at `path` with this size and modification time. Cheap enough for every file of every scan.
+    pub fn file_state(&self, path: &Path, size_bytes: u64, mtime_ns: i64) -> Result<FileLookup> {
+        let size_bytes = sql_size(size_bytes);
+        let found = self.optional_row(LOOK_UP, [SqlPath(path)], "look up a file", |row| {
+            let same = row.get::<_, i64>(1)? == size_bytes && row.get::<_, i64>(2)? == mtime_ns;
+            let known = FileLookup::Known { image_id: row.get(0)?, state: row.get(3)? };
+            Ok(if same { known } else { FileLookup::Changed })
+        })?;
+        Ok(found.unwrap_or(FileLookup::Unknown))
+    }
+
+    /// The recorded files in the directory `root` and below it, at most `limit`, in a fixed order behind the path `after`: to
+    /// go through all of them with flat memory, pass the last path of one page as `after` of the next until a page is empty.
+    pub fn files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<FileRow>> {
+        let mut files = Vec::new();
+        for range in ranges_behind(root, after) {
+            let left = limit - files.len();
+            files.extend(self.rows(
+                UNDER,
+                params![range.lower, range.upper, sql_limit(left)],
+                "list files",
+                file_row,
+            )?);
+        }
+        Ok(files)
+    }
+
+    /// The present files that show an image.
+    pub fn files_of_image(&self, image_id: ImageId) -> Result<Vec<PathBuf>> {
+        self.rows(OF_IMAGE, [image_id], "list the files of an image", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))
+    }
+}
+
+impl Batch<'_> {
+    /// Records that the file at `path`, with this size and modification time, is present and shows an image.
+    pub fn record_file(
+        &self,
+        path: &Path,
+        image_id: ImageId,
+        size_bytes: u64,
+        mtime_ns: i64,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.execute(
+            "INSERT INTO file (path, image_id, size_bytes, mtime_ns, state, seen_at) VALUES (?1, ?2, ?3, ?4, 'present', ?5)
+             ON CONFLICT (path) DO UPDATE SET image_id = excluded.image_id, size_bytes = excluded.size_bytes,
+                 mtime_ns = excluded.mtime_ns, state = excluded.state, seen_at = excluded.seen_at",
+            params![SqlPath(path), image_id, sql_size(size_bytes), mtime_ns, SqlTime(now)],
+            "record a file",
+        )
+        .map(drop)
+    }
+
+    /// Records that files are present, missing or offline; those that are not recorded are passed over. Returns how many
+    /// changed.
+    pub fn set_file_state<P: AsRef<Path>>(&self, paths: &[P], state: FileState, now: Timestamp) -> Result<usize> {
+        let mut changed = 0;
+        for path in paths {
+            changed += self.execute(
+                "UPDATE file SET state = ?2, seen_at = ?3 WHERE path = ?1 AND state <> ?2",
+                params![SqlPath(path.as_ref()), state, SqlTime(now)],
+                "record the state of a file",
+            )?;
+        }
+        Ok(changed)
+    }
+
+    /// Records that the directory `root` is not there, so that nothing can be said about the present files below it. Returns how
+    /// many changed.
+    pub fn set_offline_under(&self, root: &Path, now: Timestamp) -> Result<usize> {
+        let mut changed = 0;
+        for range in ranges_under(root) {
+            let values = params![range.lower, range.upper, SqlTime(now)];
+            changed += self.execute(OFFLINE_UNDER, values, "record that a directory is offline")?;
+        }
+        Ok(changed)
+    }
+}
+
+/// SQLite's limit is signed; no page comes near it.
+pub(super) fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+    Ok(FileRow {
+        path: row.get::<_, SqlPathBuf>(0)?.0,
+        image_id: row.get(1)?,
+        size_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
+        mtime_ns: row.get(3)?,
+        state: row.get(4)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+    use crate::store::testing::{NOW, TempStore, raw_path};
+
+    #[test]
+    fn a_file_is_unknown_then_known_then_changed() {
+        let mut store = TempStore::new();
+        let path = Path::new("/a/b.jpg");
+        assert_eq!(store.file_state(path, 1, 2).unwrap(), FileLookup::Unknown);
+        let image_id = store.add_image("b", &["/a/b.jpg"]);
+        let known = FileLookup::Known { image_id, state: FileState::Present };
+        assert_eq!(store.file_state(path, 100, 1).unwrap(), known);
+        assert_eq!(store.file_state(path, 101, 1).unwrap(), FileLookup::Changed);
+        assert_eq!(store.file_state(path, 100, 2).unwrap(), FileLookup::Changed);
+    }
+
+    #[test]
+    fn a_copy_and_a_rename_show_the_same_image() {
+        let mut store = TempStore::new();
+        let image_id = store.add_image("b", &["/a/b.jpg"]);
+        assert_eq!(store.add_image("b", &["/a/copy.jpg"]), image_id);
+        let batch = store.begin().unwrap();
+        assert_eq!(batch.set_file_state(&["/a/b.jpg", "/unknown"], FileState::Missing, NOW).unwrap(), 1);
+        assert_eq!(batch.set_file_state(&["/a/b.jpg"], FileState::Missing, NOW).unwrap(), 0);
+        batch.commit().unwrap();
+        assert_eq!(store.files_of_image(image_id).unwrap(), [PathBuf::from("/a/copy.jpg")]);
+        let missing = FileLookup::Known { image_id, state: FileState::Missing };
+        assert_eq!(store.file_state(Path::new("/a/b.jpg"), 100, 1).unwrap(), missing);
+    }
+
+    #[test]
+    fn odd_names_read_back_byte_for_byte() {
+        let mut store = TempStore::new();
+        let image_id = store.add_image("b", &[]);
+        let names: [&[u8]; 5] =
+            [b"/d/a\nb.jpg", b"/d/it's \"it\".jpg", b"/d/\xff\xfe.jpg", "/d/\u{e9}.jpg".as_bytes(), b"/d/%_.jpg"];
+        let batch = store.begin().unwrap();
+        for name in names {
+            batch.record_file(Path::new(OsStr::from_bytes(name)), image_id, 1, 2, NOW).unwrap();
+        }
+        batch.commit().unwrap();
+        for name in names {
+            let found = store.file_state(Path::new(OsStr::from_bytes(name)), 1, 2).unwrap();
+            assert_eq!(found, FileLookup::Known { image_id, state: FileState::Present });
+        }
+        let mut found = store.files_of_image(image_id).unwrap();
+        found.sort();
+        let mut expected = names.map(|name| PathBuf::from(OsStr::from_bytes(name)));
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn only_what_lies_under_a_directory_is_listed_page_by_page() {
+        let mut store = TempStore::new();
+        let image_id =
+            store.add_image("b", &["/a/b/1.jpg", "/a/b/c/2.jpg", "/a/b/%_", "/a/bc/3.jpg", "/a/b", "/a/b0", "/a/xb/4"]);
+        let raw = raw_path(b"/a/b/\xff.jpg");
+        let batch = store.begin().unwrap();
+        batch.record_file(&raw, image_id, 1, 2, NOW).unwrap();
+        batch.commit().unwrap();
+
+        let expected = [PathBuf::from("/a/b/%_"), "/a/b/1.jpg".into(), "/a/b/c/2.jpg".into(), raw];
+        for limit in 1..6 {
+            let mut seen: Vec<PathBuf> = Vec::new();
+            loop {
+                let page = store.files_under(Path::new("/a/b"), seen.last().map(PathBuf::as_path), limit).unwrap();
+                assert!(page.len() <= limit);
+                if page.is_empty() {
+                    break;
+                }
+                seen.extend(page.into_iter().map(|file| file.path));
+            }
+            assert_eq!(seen, expected, "limit {limit}");
+        }
+        assert_eq!(store.files_under(Path::new("/"), None, 100).unwrap().len(), 8);
+        assert!(store.files_under(Path::new("/a/_"), None, 100).unwrap().is_empty());
+        assert!(store.files_under(Path::new("/a/%"), None, 100).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_takes_only_its_own_present_files_offline() {
+        let mut store = TempStore::new();
+        let image_id = store.add_image("b", &["/card/1.jpg", "/card/2.jpg", "/card2/3.jpg"]);
+        let batch = store.begin().unwrap();
+        batch.record_file(&raw_path(b"/card/\xff"), image_id, 1, 2, NOW).unwrap();
+        batch.set_file_state(&["/card/2.jpg"], FileState::Missing, NOW).unwrap();
+        assert_eq!(batch.set_offline_under(Path::new("/card"), NOW).unwrap(), 2);
+        batch.commit().unwrap();
+        let states: Vec<FileState> =
+            store.files_under(Path::new("/"), None, 9).unwrap().into_iter().map(|file| file.state).collect();
+        assert_eq!(states, [FileState::Offline, FileState::Missing, FileState::Present, FileState::Offline]);
+    }
+}

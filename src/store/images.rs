@@ -1,0 +1,367 @@
+//! The distinct images and their stored embeddings, by content and by what a model still has to do with them.
+
+use std::path::PathBuf;
+
+use half::f16;
+use jiff::Timestamp;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Row, params};
+
+use super::error::Result;
+use super::files::sql_limit;
+use super::paths::SqlPathBuf;
+use super::time::SqlTime;
+use super::{Batch, ImageId, ModelId, Store, TagId, sql_size};
+
+pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
+/// The named index passes over scored images without reading their embeddings; statistics of one encoder would hide that.
+pub(super) const LACKING_SCORE: &str = "
+    SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
+    WHERE i.encoder_digest = ?1 AND i.id > ?2
+        AND NOT EXISTS (SELECT 1 FROM score AS s WHERE s.image_id = i.id AND s.tag_id = ?3 AND s.model_id = ?4)
+    ORDER BY i.id LIMIT ?5";
+pub(super) const WITH_EMBEDDING: &str = "
+    SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
+    WHERE i.encoder_digest = ?1 AND i.id > ?2
+        AND EXISTS (SELECT 1 FROM file AS f WHERE f.image_id = i.id AND f.state = 'present')
+    ORDER BY i.id LIMIT ?3";
+pub(super) const ANY_OTHER_ENCODER: &str = "
+    SELECT EXISTS (SELECT 1 FROM image WHERE encoder_digest < ?1) OR EXISTS (SELECT 1 FROM image WHERE encoder_digest > ?1)
+        OR EXISTS (SELECT 1 FROM image WHERE encoder_digest IS NULL)";
+pub(super) const OTHER_ENCODER: &str = "
+    SELECT i.id, (SELECT min(f.path) FROM file AS f WHERE f.image_id = i.id AND f.state = 'present') AS path
+    FROM image AS i
+    WHERE i.id > ?2 AND i.encoder_digest IS NOT ?1 AND path IS NOT NULL
+    ORDER BY i.id LIMIT ?3";
+pub(super) const BY_ID: &str = "
+    SELECT id, content_id, (SELECT min(f.path) FROM file AS f WHERE f.image_id = i.id AND f.state = 'present'),
+        format, width_px, height_px, size_bytes, captured_at, added_at, brightness, contrast, sharpness, encoder_digest
+    FROM image AS i WHERE id = ?1";
+
+/// What the encoder of a model returned for an image.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEmbedding<'a> {
+    /// The embedding, `[D]`, not normalised.
+    pub values: &'a [f16],
+    /// sha256 of the image encoder.
+    pub encoder_digest: &'a str,
+}
+
+/// An image to record.
+#[derive(Debug, Clone)]
+pub struct NewImage<'a> {
+    /// BLAKE3 of the file's bytes.
+    pub content_id: blake3::Hash,
+    /// The file's size.
+    pub size_bytes: u64,
+    /// `jpeg`, `png` or `webp`.
+    pub format: &'a str,
+    /// Width after the EXIF orientation is applied.
+    pub width_px: u32,
+    /// Height after the EXIF orientation is applied.
+    pub height_px: u32,
+    /// When the picture was taken, where its metadata say so.
+    pub captured_at: Option<Timestamp>,
+    /// What the head needs to score the image under a further tag, where the model allows that.
+    pub embedding: Option<NewEmbedding<'a>>,
+    /// Mean luminance of the full-resolution image.
+    pub brightness: Option<f32>,
+    /// Spread of the luminance.
+    pub contrast: Option<f32>,
+    /// Strength of fine detail.
+    pub sharpness: Option<f32>,
+}
+
+/// An image that is known by its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredImage {
+    /// Its row.
+    pub image_id: ImageId,
+    /// sha256 of the encoder that made the stored embedding; none where no embedding is stored.
+    pub encoder_digest: Option<String>,
+}
+
+/// A stored embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEmbedding {
+    /// The image.
+    pub image_id: ImageId,
+    /// The embedding, `[D]`, not normalised.
+    pub values: Vec<f16>,
+}
+
+/// All that is recorded of an image, but for its embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageRow {
+    /// Its row.
+    pub image_id: ImageId,
+    /// BLAKE3 of the file's bytes, lower-case hex.
+    pub content_id: String,
+    /// The smallest of its present paths; none where no file is present.
+    pub path: Option<PathBuf>,
+    /// `jpeg`, `png` or `webp`.
+    pub format: String,
+    /// Width after the EXIF orientation is applied.
+    pub width_px: u32,
+    /// Height after the EXIF orientation is applied.
+    pub height_px: u32,
+    /// The file's size.
+    pub size_bytes: u64,
+    /// When the picture was taken, where its metadata say so.
+    pub captured_at: Option<Timestamp>,
+    /// When this device first saw it.
+    pub added_at: Timestamp,
+    /// Mean luminance of the full-resolution image.
+    pub brightness: Option<f32>,
+    /// Spread of the luminance.
+    pub contrast: Option<f32>,
+    /// Strength of fine detail.
+    pub sharpness: Option<f32>,
+    /// sha256 of the encoder that made the stored embedding.
+    pub encoder_digest: Option<String>,
+}
+
+impl Store {
+    /// The image with this content, whatever its names: a renamed or copied file needs no second scoring.
+    pub fn image_by_content(&self, content_id: &blake3::Hash) -> Result<Option<StoredImage>> {
+        self.optional_row(BY_CONTENT, [content_id.to_hex().as_str()], "look up an image", |row| {
+            Ok(StoredImage { image_id: row.get(0)?, encoder_digest: row.get(1)? })
+        })
+    }
+
+    /// What is recorded of an image.
+    pub fn image(&self, image_id: ImageId) -> Result<Option<ImageRow>> {
+        self.optional_row(BY_ID, [image_id], "read an image", image_row)
+    }
+
+    /// The stored embedding of an image, if the given encoder made it.
+    pub fn embedding(&self, image_id: ImageId, encoder_digest: &str) -> Result<Option<Vec<f16>>> {
+        let sql = "SELECT embedding FROM image WHERE id = ?1 AND encoder_digest = ?2";
+        self.optional_row(sql, params![image_id, encoder_digest], "read an embedding", |row| {
+            Ok(row.get::<_, SqlEmbedding>(0)?.0)
+        })
+    }
+
+    /// Images with an embedding of this encoder that the model has not scored under the tag, at most `limit`, by growing id
+    /// behind `after`: page by page, memory stays flat.
+    pub fn images_lacking_score(
+        &self,
+        model_id: ModelId,
+        tag_id: TagId,
+        encoder_digest: &str,
+        after: Option<ImageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredEmbedding>> {
+        let values = params![encoder_digest, sql_after(after), tag_id, model_id, sql_limit(limit)];
+        self.rows(LACKING_SCORE, values, "list images without a score", stored_embedding)
+    }
+
+    /// Present images with an embedding of this encoder, at most `limit`, by growing id behind `after`.
+    pub fn images_with_embedding(
+        &self,
+        encoder_digest: &str,
+        after: Option<ImageId>,
+        limit: usize,
+    ) -> Result<Vec<StoredEmbedding>> {
+        let values = params![encoder_digest, sql_after(after), sql_limit(limit)];
+        self.rows(WITH_EMBEDDING, values, "list embeddings", stored_embedding)
+    }
+
+    /// Present images whose embedding comes from another encoder or is not stored, with a path to read each from, at most
+    /// `limit`, by growing id behind `after`: what a model with a new encoder has to read again.
+    pub fn images_of_other_encoders(
+        &self,
+        encoder_digest: &str,
+        after: Option<ImageId>,
+        limit: usize,
+    ) -> Result<Vec<(ImageId, PathBuf)>> {
+        let doing = "list images of other encoders";
+        if !self.row(ANY_OTHER_ENCODER, [encoder_digest], doing, |row| row.get(0))? {
+            return Ok(Vec::new());
+        }
+        let values = params![encoder_digest, sql_after(after), sql_limit(limit)];
+        self.rows(OTHER_ENCODER, values, doing, |row| Ok((row.get(0)?, row.get::<_, SqlPathBuf>(1)?.0)))
+    }
+}
+
+impl Batch<'_> {
+    /// Records an image, or completes what is recorded of the image with the same content. A new embedding replaces the old one.
+    pub fn record_image(&self, image: &NewImage<'_>, now: Timestamp) -> Result<ImageId> {
+        let embedding = image.embedding.map(|embedding| SqlEmbedding(embedding.values.to_vec()));
+        let content_id = image.content_id.to_hex();
+        self.execute(
+            "INSERT INTO image (content_id, size_bytes, format, width_px, height_px, captured_at, brightness, contrast,
+                 sharpness, added_at, encoder_digest, embedding)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (content_id) DO UPDATE SET
+                 captured_at = coalesce(excluded.captured_at, captured_at),
+                 brightness = coalesce(excluded.brightness, brightness),
+                 contrast = coalesce(excluded.contrast, contrast),
+                 sharpness = coalesce(excluded.sharpness, sharpness),
+                 encoder_digest = coalesce(excluded.encoder_digest, encoder_digest),
+                 embedding = coalesce(excluded.embedding, embedding)",
+            params![
+                content_id.as_str(),
+                sql_size(image.size_bytes),
+                image.format,
+                image.width_px,
+                image.height_px,
+                image.captured_at.map(SqlTime),
+                sql_measure(image.brightness),
+                sql_measure(image.contrast),
+                sql_measure(image.sharpness),
+                SqlTime(now),
+                image.embedding.map(|embedding| embedding.encoder_digest),
+                embedding,
+            ],
+            "record an image",
+        )?;
+        self.row(BY_CONTENT, [content_id.as_str()], "record an image", |row| row.get(0))
+    }
+}
+
+/// A measure that is no number is as good as none.
+fn sql_measure(value: Option<f32>) -> Option<f64> {
+    value.filter(|value| value.is_finite()).map(sql_real)
+}
+
+/// The value with the fewest decimals that still reads back as the same f32: 5.3, not 5.300000190734863.
+pub(super) fn sql_real(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+/// Row numbers start at 1.
+fn sql_after(after: Option<ImageId>) -> i64 {
+    after.map_or(0, |id| id.0)
+}
+
+/// An embedding as a blob of little-endian f16 values.
+#[derive(Debug, PartialEq)]
+struct SqlEmbedding(Vec<f16>);
+
+impl ToSql for SqlEmbedding {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()))
+    }
+}
+
+impl FromSql for SqlEmbedding {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let (pairs, rest) = value.as_blob()?.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(FromSqlError::other(std::io::Error::other("an embedding of an odd number of bytes")));
+        }
+        Ok(Self(pairs.iter().map(|&bytes| f16::from_le_bytes(bytes)).collect()))
+    }
+}
+
+fn stored_embedding(row: &Row<'_>) -> rusqlite::Result<StoredEmbedding> {
+    Ok(StoredEmbedding { image_id: row.get(0)?, values: row.get::<_, SqlEmbedding>(1)?.0 })
+}
+
+fn image_row(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
+    let time = |time: Option<SqlTime>| time.map(|time| time.0);
+    Ok(ImageRow {
+        image_id: row.get(0)?,
+        content_id: row.get(1)?,
+        path: row.get::<_, Option<SqlPathBuf>>(2)?.map(|path| path.0),
+        format: row.get(3)?,
+        width_px: row.get(4)?,
+        height_px: row.get(5)?,
+        size_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+        captured_at: time(row.get(7)?),
+        added_at: row.get::<_, SqlTime>(8)?.0,
+        brightness: row.get(9)?,
+        contrast: row.get(10)?,
+        sharpness: row.get(11)?,
+        encoder_digest: row.get(12)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::store::FileState;
+    use crate::store::testing::{ENCODER, NOW, TempStore, new_image};
+
+    #[test]
+    fn an_image_reads_back_as_it_was_recorded() {
+        let mut store = TempStore::new();
+        let values = [f16::from_f32(-1.5), f16::MAX, f16::from_f32(0.1), f16::MIN_POSITIVE_SUBNORMAL];
+        let captured_at = "2025-06-07T08:09:10Z".parse().unwrap();
+        let image = NewImage { captured_at: Some(captured_at), contrast: Some(f32::NAN), ..new_image("a", &values) };
+        let batch = store.begin().unwrap();
+        let image_id = batch.record_image(&image, NOW).unwrap();
+        batch.record_file(Path::new("/z"), image_id, 1, 1, NOW).unwrap();
+        batch.record_file(Path::new("/b"), image_id, 1, 1, NOW).unwrap();
+        batch.record_file(Path::new("/a"), image_id, 1, 1, NOW).unwrap();
+        batch.set_file_state(&["/a"], FileState::Missing, NOW).unwrap();
+        batch.commit().unwrap();
+
+        assert_eq!(store.embedding(image_id, ENCODER).unwrap().as_deref(), Some(&values[..]));
+        assert_eq!(store.embedding(image_id, "another").unwrap(), None);
+        let row = store.image(image_id).unwrap().unwrap();
+        assert_eq!(row.path, Some("/b".into()), "the smallest present path");
+        assert_eq!(row.content_id, blake3::hash(b"a").to_hex().as_str());
+        assert_eq!((row.width_px, row.height_px, row.size_bytes, row.format.as_str()), (40, 30, 100, "jpeg"));
+        assert_eq!((row.captured_at, row.added_at), (Some(captured_at), NOW));
+        assert_eq!((row.brightness, row.contrast), (Some(0.5), None), "what is no number is not stored");
+        assert_eq!(store.image(ImageId(99)).unwrap(), None);
+    }
+
+    #[test]
+    fn recording_again_completes_an_image_and_replaces_its_embedding() {
+        let mut store = TempStore::new();
+        let bare = NewImage { embedding: None, ..new_image("a", &[]) };
+        let batch = store.begin().unwrap();
+        let image_id = batch.record_image(&bare, NOW).unwrap();
+        let known = batch.image_by_content(&bare.content_id).unwrap();
+        assert_eq!(known, Some(StoredImage { image_id, encoder_digest: None }));
+        assert_eq!(batch.record_image(&new_image("a", &[f16::ONE]), NOW).unwrap(), image_id);
+        assert_eq!(batch.record_image(&bare, NOW).unwrap(), image_id);
+        batch.commit().unwrap();
+        let known = store.image_by_content(&bare.content_id).unwrap();
+        assert_eq!(known, Some(StoredImage { image_id, encoder_digest: Some(ENCODER.into()) }));
+        assert_eq!(store.image_by_content(&blake3::hash(b"b")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_a_model_has_not_scored_comes_in_pages() {
+        let mut store = TempStore::new();
+        let ids: Vec<ImageId> = ["a", "b", "c", "d"].map(|name| store.add_image(name, &[])).into();
+        let old = store.use_model("old");
+        let model = store.use_model("new");
+        store.score(ids[1], "birds", model, 1.0);
+        store.score(ids[2], "birds", old, 1.0);
+        store.score(ids[3], "night", model, 1.0);
+        let birds = store.find_tag("birds").unwrap().unwrap();
+        let page = |after, limit| -> Vec<ImageId> {
+            let page = store.images_lacking_score(model, birds, ENCODER, after, limit).unwrap();
+            page.into_iter().map(|stored| stored.image_id).collect()
+        };
+        assert_eq!(page(None, 2), [ids[0], ids[2]]);
+        assert_eq!(page(Some(ids[2]), 2), [ids[3]]);
+        assert_eq!(store.images_lacking_score(model, birds, "another", None, 9).unwrap(), []);
+    }
+
+    #[test]
+    fn only_present_images_are_ranked_or_read_again() {
+        let mut store = TempStore::new();
+        let here = store.add_image("here", &["/here"]);
+        store.add_image("gone", &[]);
+        assert_eq!(
+            store.images_with_embedding(ENCODER, None, 9).unwrap(),
+            [StoredEmbedding { image_id: here, values: vec![f16::ONE] }]
+        );
+        assert_eq!(store.images_with_embedding(ENCODER, Some(here), 9).unwrap(), []);
+        assert_eq!(store.images_of_other_encoders(ENCODER, None, 9).unwrap(), []);
+        assert_eq!(store.images_of_other_encoders("newer", None, 9).unwrap(), [(here, "/here".into())]);
+        let batch = store.begin().unwrap();
+        let bare = batch.record_image(&NewImage { embedding: None, ..new_image("bare", &[]) }, NOW).unwrap();
+        batch.record_file(Path::new("/bare"), bare, 1, 1, NOW).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(store.images_of_other_encoders(ENCODER, None, 9).unwrap(), [(bare, "/bare".into())]);
+    }
+}

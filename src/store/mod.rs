@@ -1,0 +1,244 @@
+//! The database: which images there are, where they lie, how they score, what failed. The one owner of rusqlite.
+//!
+//! [`Store::open`] is for the one writer of a process, [`Store::open_read_only`] for any number of readers beside it; SQLite's
+//! WAL mode lets them work at the same time. A store belongs to one thread at a time. Writes go through a [`Batch`], one
+//! transaction for many images, because a commit is what costs time and wears flash memory out.
+//!
+//! This module never reads an image, walks a directory or looks at a clock: times come in as arguments. The tables are public
+//! and described in `schema.sql`.
+
+mod batch;
+mod error;
+mod failures;
+mod files;
+mod images;
+mod migrations;
+mod models;
+mod paths;
+mod scores;
+mod status;
+mod tags;
+mod time;
+mod top;
+
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod testing;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, Params, Row};
+
+pub use batch::Batch;
+pub use error::{Result, StoreError};
+pub use failures::{Failure, NewFailure, RetryPolicy};
+pub use files::{FileLookup, FileRow, FileState};
+pub use images::{ImageRow, NewEmbedding, NewImage, StoredEmbedding, StoredImage};
+pub use migrations::SCHEMA_VERSION;
+pub use models::{Model, NewModel};
+pub use scores::NewScore;
+pub use status::Counts;
+pub use tags::{ImageTag, TagReason, TagSummary};
+pub use top::TopRow;
+
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The write-ahead log is cut back to this size after a checkpoint, so that one burst does not keep the disk.
+const WAL_LIMIT_BYTES: i64 = 4 << 20;
+
+/// Every statement of the scan and of a batch stays prepared.
+const PREPARED_STATEMENTS: usize = 64;
+
+/// The row number of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(pub i64);
+
+/// The row number of a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagId(pub i64);
+
+/// The row number of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelId(pub i64);
+
+macro_rules! sql_id {
+    ($($id:ident),*) => {$(
+        impl ToSql for $id {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                self.0.to_sql()
+            }
+        }
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                i64::column_result(value).map(Self)
+            }
+        }
+    )*};
+}
+sql_id!(ImageId, TagId, ModelId);
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    conn: Connection,
+    path: PathBuf,
+    migrated_from: Option<u32>,
+}
+
+impl Store {
+    /// Opens the database for reading and writing. Makes it, and its directory, where there is none, readable by this user only;
+    /// brings an older schema up to date.
+    ///
+    /// # Errors
+    /// A file that holds anything else, or a newer schema, is refused and left as it is.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = &absolute(path)?;
+        create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
+        let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        migrations::require_ours(&conn, path)?;
+        let fail = |source| StoreError::from_sqlite(path, "open it for writing", source);
+        if conn.is_readonly(MAIN_DB).map_err(fail)? {
+            return Err(StoreError::ReadOnly { path: path.to_owned(), doing: "open it for writing" });
+        }
+        let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fail)?;
+        if mode != "wal" {
+            conn.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
+        }
+        // In WAL mode NORMAL loses at most the last commits in a power cut, never consistency; the scan finds those images again.
+        conn.pragma_update(None, "synchronous", "normal").map_err(fail)?;
+        conn.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES).map_err(fail)?;
+        conn.pragma_update(None, "foreign_keys", false).map_err(fail)?;
+        let migrated_from = migrations::bring_up_to_date(&mut conn, path)?;
+        conn.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        Ok(Self { conn, path: path.to_owned(), migrated_from })
+    }
+
+    /// Opens an existing database for reading, beside a writer in this or in another process.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is none: reading never makes a database. An older schema is refused as well.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        let path = &absolute(path)?;
+        if !path.try_exists().map_err(|source| StoreError::Unreachable { path: path.to_owned(), source })? {
+            return Err(StoreError::NotFound { path: path.to_owned() });
+        }
+        let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        migrations::require_current(&conn, path)?;
+        Ok(Self { conn, path: path.to_owned(), migrated_from: None })
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The schema version that the database had before this opening brought it up to date; none where nothing was to be done.
+    pub fn migrated_from(&self) -> Option<u32> {
+        self.migrated_from
+    }
+
+    /// Starts a transaction and takes the write lock. Everything of the batch is stored by [`Batch::commit`], or nothing.
+    pub fn begin(&mut self) -> Result<Batch<'_>> {
+        Batch::begin(self)
+    }
+
+    /// Moves the write-ahead log into the database and cuts it to nothing. False where a reader is in the way: try again later.
+    pub fn checkpoint(&mut self) -> Result<bool> {
+        self.row("PRAGMA wal_checkpoint(TRUNCATE)", [], "checkpoint", |row| Ok(row.get::<_, i64>(0)? == 0))
+    }
+
+    fn fail(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+        move |source| StoreError::from_sqlite(&self.path, doing, source)
+    }
+
+    fn execute(&self, sql: &str, params: impl Params, doing: &'static str) -> Result<usize> {
+        self.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).map_err(self.fail(doing))
+    }
+
+    fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        doing: &'static str,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.conn.prepare_cached(sql).and_then(|mut s| s.query_row(params, read)).map_err(self.fail(doing))
+    }
+
+    fn optional_row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        doing: &'static str,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
+        self.conn.prepare_cached(sql).and_then(|mut s| s.query_row(params, read).optional()).map_err(self.fail(doing))
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        doing: &'static str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = |mut s: rusqlite::CachedStatement<'_>| s.query_map(params, read)?.collect();
+        self.conn.prepare_cached(sql).and_then(rows).map_err(self.fail(doing))
+    }
+}
+
+/// The database stays the same when the process changes its directory, and SQLite's own words (`:memory:`, `file:`) are plain names.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|source| StoreError::Unreachable { path: path.to_owned(), source })
+}
+
+/// Makes an empty file that only this user can read, and its directory; SQLite gives its side files the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Refuses what SQLite would take for an empty database: a file of one byte. It looks at the size alone, because closing a
+/// database's file behind SQLite's back would drop the locks of this process.
+fn require_database(path: &Path) -> Result<()> {
+    const SMALLEST_BYTES: u64 = 512;
+    let unreachable = |source| StoreError::Unreachable { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(unreachable)?;
+    if !metadata.is_file() || (1..SMALLEST_BYTES).contains(&metadata.len()) {
+        return Err(StoreError::NotADatabase { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
+    require_database(path)?;
+    let fail = |source| StoreError::from_sqlite(path, "open it", source);
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fail)?;
+    conn.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    conn.pragma_update(None, "temp_store", "memory").map_err(fail)?;
+    Ok(conn)
+}
+
+/// SQLite's integers are signed; no file comes near the limit.
+fn sql_size(size_bytes: u64) -> i64 {
+    i64::try_from(size_bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

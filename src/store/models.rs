@@ -1,0 +1,112 @@
+//! The models that have scored here, and which one is in use.
+
+use jiff::Timestamp;
+use rusqlite::params;
+
+use super::error::Result;
+use super::time::SqlTime;
+use super::{ModelId, Store};
+
+pub(super) const CURRENT: &str = "
+    SELECT id, digest, name, encoder_digest, device, device_reason, first_used_at FROM model WHERE current = 1";
+
+/// A model that is about to score.
+#[derive(Debug, Clone, Copy)]
+pub struct NewModel<'a> {
+    /// sha256 of the bundle's manifest.
+    pub digest: &'a str,
+    /// The bundle's name.
+    pub name: &'a str,
+    /// The manifest's JSON.
+    pub manifest: &'a str,
+    /// sha256 of its image encoder.
+    pub encoder_digest: &'a str,
+    /// Where it runs: `cpu`, `cuda`.
+    pub device: &'a str,
+    /// Why it runs there.
+    pub device_reason: &'a str,
+}
+
+/// The model in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// Its row.
+    pub model_id: ModelId,
+    /// sha256 of the bundle's manifest.
+    pub digest: String,
+    /// The bundle's name.
+    pub name: String,
+    /// sha256 of its image encoder.
+    pub encoder_digest: String,
+    /// Where it runs: `cpu`, `cuda`.
+    pub device: String,
+    /// Why it runs there.
+    pub device_reason: String,
+    /// When it was first used here.
+    pub first_used_at: Timestamp,
+}
+
+impl Store {
+    /// Makes a model the current one: from now on rankings show its scores and no others. Those of earlier models stay.
+    pub fn register_model(&mut self, model: &NewModel<'_>, now: Timestamp) -> Result<ModelId> {
+        let doing = "record the model";
+        let batch = self.begin()?;
+        batch.execute("UPDATE model SET current = 0 WHERE current = 1 AND digest <> ?1", [model.digest], doing)?;
+        batch.execute(
+            "INSERT INTO model (digest, name, manifest, encoder_digest, device, device_reason, first_used_at, current)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
+             ON CONFLICT (digest) DO UPDATE SET name = excluded.name, manifest = excluded.manifest,
+                 encoder_digest = excluded.encoder_digest, device = excluded.device,
+                 device_reason = excluded.device_reason, current = 1",
+            params![
+                model.digest,
+                model.name,
+                model.manifest,
+                model.encoder_digest,
+                model.device,
+                model.device_reason,
+                SqlTime(now)
+            ],
+            doing,
+        )?;
+        let model_id = batch.row("SELECT id FROM model WHERE current = 1", [], doing, |row| row.get(0))?;
+        batch.commit()?;
+        Ok(model_id)
+    }
+
+    /// The model in use; none before the first scan.
+    pub fn current_model(&self) -> Result<Option<Model>> {
+        self.optional_row(CURRENT, [], "read the current model", |row| {
+            Ok(Model {
+                model_id: row.get(0)?,
+                digest: row.get(1)?,
+                name: row.get(2)?,
+                encoder_digest: row.get(3)?,
+                device: row.get(4)?,
+                device_reason: row.get(5)?,
+                first_used_at: row.get::<_, SqlTime>(6)?.0,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::testing::{NOW, TempStore};
+
+    #[test]
+    fn one_model_is_current_and_an_old_one_can_come_back() {
+        let mut store = TempStore::new();
+        assert_eq!(store.current_model().unwrap(), None);
+        let first = store.use_model("first");
+        let second = store.use_model("second");
+        assert_ne!(first, second);
+        assert_eq!(store.current_model().unwrap().unwrap().model_id, second);
+        assert_eq!(store.use_model("first"), first);
+        let model = store.current_model().unwrap().unwrap();
+        assert_eq!((model.name.as_str(), model.device_reason.as_str(), model.first_used_at), ("first", "no GPU", NOW));
+        let current: i64 = store.conn.query_row("SELECT sum(current) FROM model", [], |row| row.get(0)).unwrap();
+        assert_eq!(current, 1);
+        assert!(store.conn.execute("UPDATE model SET current = 1", []).is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! Asserts that the statements which the store issues read the indices that were made for them, whatever statistics there are.
+
+use super::testing::{NOW, TempStore};
+use super::{FileState, Store, TagReason, failures, files, images, models, scores, tags, top};
+
+/// A statement and what its plan must say.
+struct Expected {
+    sql: &'static str,
+    uses: &'static [&'static str],
+}
+
+const EXPECTED: &[Expected] = &[
+    Expected { sql: files::LOOK_UP, uses: &["SEARCH file USING PRIMARY KEY (path=?)"] },
+    Expected { sql: files::UNDER, uses: &["SEARCH file USING PRIMARY KEY (path>? AND path<?)"] },
+    Expected { sql: files::OFFLINE_UNDER, uses: &["SEARCH file USING PRIMARY KEY (path>? AND path<?)"] },
+    Expected {
+        sql: files::OF_IMAGE,
+        uses: &["SEARCH file USING COVERING INDEX file_by_image (image_id=? AND state=?)"],
+    },
+    Expected { sql: images::BY_CONTENT, uses: &["SEARCH image USING INDEX sqlite_autoindex_image_1 (content_id=?)"] },
+    Expected {
+        sql: images::BY_ID,
+        uses: &[
+            "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)",
+            "SEARCH f USING COVERING INDEX file_by_image (image_id=? AND state=?)",
+        ],
+    },
+    Expected {
+        sql: images::LACKING_SCORE,
+        uses: &[
+            "SEARCH i USING INDEX image_by_encoder (encoder_digest=? AND rowid>?)",
+            "SEARCH s USING PRIMARY KEY (image_id=? AND tag_id=? AND model_id=?)",
+        ],
+    },
+    Expected {
+        sql: images::WITH_EMBEDDING,
+        uses: &[
+            "SEARCH i USING INDEX image_by_encoder (encoder_digest=? AND rowid>?)",
+            "SEARCH f USING COVERING INDEX file_by_image (image_id=? AND state=?)",
+        ],
+    },
+    Expected {
+        sql: images::ANY_OTHER_ENCODER,
+        uses: &[
+            "SEARCH image USING COVERING INDEX image_by_encoder (encoder_digest<?)",
+            "SEARCH image USING COVERING INDEX image_by_encoder (encoder_digest>?)",
+            "SEARCH image USING COVERING INDEX image_by_encoder (encoder_digest=?)",
+        ],
+    },
+    Expected { sql: images::OTHER_ENCODER, uses: &["SEARCH i USING INTEGER PRIMARY KEY (rowid>?)"] },
+    Expected { sql: tags::FIND, uses: &["SEARCH tag USING COVERING INDEX tag_in_any_case (text=?)"] },
+    Expected { sql: tags::OF_IMAGE, uses: &["SEARCH it USING PRIMARY KEY (image_id=?)"] },
+    Expected {
+        sql: tags::LACKING_SCORE,
+        uses: &[
+            "SEARCH it USING PRIMARY KEY ((image_id,tag_id)>(?,?))",
+            "SEARCH s USING PRIMARY KEY (image_id=? AND tag_id=? AND model_id=?)",
+        ],
+    },
+    Expected { sql: scores::SCORED_TAGS, uses: &["SEARCH score USING PRIMARY KEY (image_id=?)"] },
+    Expected { sql: failures::OF_PATH, uses: &["SEARCH failure USING PRIMARY KEY (path=?)"] },
+    Expected { sql: failures::BEHIND, uses: &["SEARCH failure USING PRIMARY KEY (path>?)"] },
+    Expected { sql: failures::DUE, uses: &["SEARCH failure USING COVERING INDEX failure_due (next_retry_at<?)"] },
+    Expected { sql: failures::NEXT_DUE, uses: &["failure USING COVERING INDEX failure_due"] },
+    Expected { sql: models::CURRENT, uses: &["SEARCH model USING INDEX model_current (current=?)"] },
+    Expected {
+        sql: top::TOP,
+        uses: &[
+            "SEARCH t USING COVERING INDEX tag_in_any_case (text=?)",
+            "SEARCH s USING INDEX score_by_rank (tag_id=? AND model_id=?)",
+            "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)",
+            "SEARCH f USING COVERING INDEX file_by_image (image_id=? AND state=?)",
+        ],
+    },
+];
+
+fn plan(store: &Store, sql: &str) -> String {
+    let mut plan = store.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let lines = plan.raw_query();
+    let lines: Vec<String> = lines.mapped(|row| row.get(3)).map(|line| line.unwrap()).collect();
+    // Some versions say where a join stands for an EXISTS.
+    lines.join("\n").replace(" EXISTS USING", " USING")
+}
+
+fn check_all(store: &Store, statistics: &str) {
+    for Expected { sql, uses } in EXPECTED {
+        let plan = plan(store, sql);
+        for part in *uses {
+            assert!(plan.contains(part), "{statistics}: {sql}\nshould use {part}\nbut is\n{plan}");
+        }
+        for scanned in ["SCAN i", "SCAN s", "SCAN f", "SCAN it", "TEMP B-TREE"] {
+            // The smallest due time is the first entry of a partial index, which SQLite calls a scan.
+            let whole = plan.lines().find(|line| line.contains(scanned) && !line.contains("INDEX failure_due"));
+            assert!(whole.is_none(), "{statistics}: {sql}\nmust not {scanned}\nbut is\n{plan}");
+        }
+    }
+    let view = plan(store, "SELECT path, score FROM top_images WHERE tag = 'birds' AND rank <= 10 ORDER BY rank");
+    assert!(view.contains("SEARCH t USING COVERING INDEX sqlite_autoindex_tag_1 (text=?)"), "{statistics}: {view}");
+    assert!(view.contains("SEARCH s USING INDEX score_by_rank (tag_id=? AND model_id=?)"), "{statistics}: {view}");
+    let summaries = plan(store, tags::SUMMARIES);
+    assert!(summaries.contains("SEARCH s USING COVERING INDEX score_by_rank (tag_id=? AND model_id=?)"), "{summaries}");
+}
+
+#[test]
+fn every_statement_uses_its_index_with_and_without_statistics() {
+    let mut store = TempStore::new();
+    check_all(&store, "empty");
+    let model = store.use_model("m");
+    for n in 0..300 {
+        let image = store.add_image(&n.to_string(), &[&format!("/d/{n}.jpg"), &format!("/copy/{n}.jpg")]);
+        store.score(image, "birds", model, n as f32);
+        let batch = store.begin().unwrap();
+        let tag = batch.tag_id(if n % 2 == 0 { "birds" } else { "night" }).unwrap();
+        batch.record_image_tag(image, tag, TagReason::Keyword, None).unwrap();
+        if n % 3 == 0 {
+            batch.set_file_state(&[format!("/copy/{n}.jpg")], FileState::Missing, NOW).unwrap();
+        }
+        batch.commit().unwrap();
+    }
+    check_all(&store, "filled");
+    store.conn.execute_batch("ANALYZE").unwrap();
+    check_all(&store, "analysed");
+}

@@ -1,0 +1,236 @@
+//! Tags, and which of them apply to an image and why. Whether a tag should apply is the caller's decision.
+
+use rusqlite::params;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::error::Result;
+use super::files::sql_limit;
+use super::images::sql_real;
+use super::{Batch, ImageId, ModelId, Store, TagId};
+
+pub(super) const FIND: &str = "SELECT id FROM tag WHERE text = ?1 COLLATE NOCASE";
+pub(super) const OF_IMAGE: &str = "
+    SELECT t.id, t.text, it.reason, it.confidence FROM image_tag AS it CROSS JOIN tag AS t ON t.id = it.tag_id
+    WHERE it.image_id = ?1 ORDER BY it.tag_id, it.reason";
+pub(super) const LACKING_SCORE: &str = "
+    SELECT DISTINCT it.image_id, it.tag_id FROM image_tag AS it
+    WHERE (it.image_id, it.tag_id) > (?2, ?3)
+        AND NOT EXISTS (SELECT 1 FROM score AS s WHERE s.image_id = it.image_id AND s.tag_id = it.tag_id AND s.model_id = ?1)
+    ORDER BY it.image_id, it.tag_id LIMIT ?4";
+pub(super) const SUMMARIES: &str = "
+    SELECT t.id, t.text, count(s.score) AS images, avg(s.score) FROM tag AS t
+    LEFT JOIN score AS s ON s.tag_id = t.id AND s.model_id = (SELECT m.id FROM model AS m WHERE m.current = 1)
+        AND EXISTS (SELECT 1 FROM file AS f WHERE f.image_id = s.image_id AND f.state = 'present')
+    GROUP BY t.id ORDER BY images DESC, t.text";
+
+/// Why a tag applies to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TagReason {
+    /// The image's embedded keywords name it.
+    Keyword,
+    /// Its directory is called so.
+    Directory,
+    /// It is among the most similar tags of the vocabulary.
+    Similarity,
+    /// Someone said so.
+    Manual,
+    /// Every image is scored under it.
+    Default,
+}
+
+impl TagReason {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keyword => "keyword",
+            Self::Directory => "directory",
+            Self::Similarity => "similarity",
+            Self::Manual => "manual",
+            Self::Default => "default",
+        }
+    }
+}
+
+impl ToSql for TagReason {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.as_str().to_sql()
+    }
+}
+
+impl FromSql for TagReason {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        [Self::Keyword, Self::Directory, Self::Similarity, Self::Manual, Self::Default]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or_else(|| FromSqlError::other(std::io::Error::other(format!("unknown reason {text:?}"))))
+    }
+}
+
+/// A tag of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageTag {
+    /// The tag.
+    pub tag_id: TagId,
+    /// Its text.
+    pub text: String,
+    /// Why it applies.
+    pub reason: TagReason,
+    /// How sure that is, 0..1, where the reason says so.
+    pub confidence: Option<f32>,
+}
+
+/// A tag and what the current model has scored under it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TagSummary {
+    /// The tag.
+    pub tag_id: TagId,
+    /// Its text.
+    pub text: String,
+    /// How many present images the current model has scored under it.
+    pub images: u64,
+    /// Their mean score; none where there are none.
+    pub mean_score: Option<f64>,
+}
+
+impl Store {
+    /// The tag with this text; ASCII letters of either case are the same.
+    pub fn find_tag(&self, text: &str) -> Result<Option<TagId>> {
+        self.optional_row(FIND, [text], "look up a tag", |row| row.get(0))
+    }
+
+    /// All tags, those with the most images first.
+    pub fn tags(&self) -> Result<Vec<TagSummary>> {
+        self.rows(SUMMARIES, [], "list the tags", |row| {
+            Ok(TagSummary {
+                tag_id: row.get(0)?,
+                text: row.get(1)?,
+                images: row.get::<_, i64>(2)?.unsigned_abs(),
+                mean_score: row.get(3)?,
+            })
+        })
+    }
+
+    /// The tags that apply to an image, once for every reason.
+    pub fn tags_of_image(&self, image_id: ImageId) -> Result<Vec<ImageTag>> {
+        self.rows(OF_IMAGE, [image_id], "list the tags of an image", |row| {
+            Ok(ImageTag { tag_id: row.get(0)?, text: row.get(1)?, reason: row.get(2)?, confidence: row.get(3)? })
+        })
+    }
+
+    /// Pairs of an image and a tag that applies to it which the model has not scored, at most `limit`, in order behind `after`:
+    /// what a new model has to catch up with.
+    pub fn image_tags_lacking_score(
+        &self,
+        model_id: ModelId,
+        after: Option<(ImageId, TagId)>,
+        limit: usize,
+    ) -> Result<Vec<(ImageId, TagId)>> {
+        let (image_id, tag_id) = after.unwrap_or((ImageId(0), TagId(0)));
+        let values = params![model_id, image_id, tag_id, sql_limit(limit)];
+        self.rows(LACKING_SCORE, values, "list tags without a score", |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+}
+
+impl Batch<'_> {
+    /// The tag with this text, recorded if it is new. The text is stored as it is: normalise it first.
+    pub fn tag_id(&self, text: &str) -> Result<TagId> {
+        if let Some(tag_id) = self.find_tag(text)? {
+            return Ok(tag_id);
+        }
+        self.execute("INSERT INTO tag (text) VALUES (?1)", [text], "record a tag")?;
+        self.row(FIND, [text], "record a tag", |row| row.get(0))
+    }
+
+    /// Records that a tag applies to an image, and why.
+    pub fn record_image_tag(
+        &self,
+        image_id: ImageId,
+        tag_id: TagId,
+        reason: TagReason,
+        confidence: Option<f32>,
+    ) -> Result<()> {
+        self.execute(
+            "INSERT INTO image_tag (image_id, tag_id, reason, confidence) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (image_id, tag_id, reason) DO UPDATE SET confidence = excluded.confidence",
+            params![image_id, tag_id, reason, confidence.map(sql_real)],
+            "record a tag of an image",
+        )
+        .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::TempStore;
+
+    #[test]
+    fn a_tag_has_one_row_whatever_its_case() {
+        let mut store = TempStore::new();
+        let batch = store.begin().unwrap();
+        let birds = batch.tag_id("Birds").unwrap();
+        assert_eq!(batch.tag_id("birds").unwrap(), birds);
+        assert_ne!(batch.tag_id("it's a \"bird\"; DROP TABLE tag --").unwrap(), birds);
+        batch.commit().unwrap();
+        assert_eq!(store.find_tag("BIRDS").unwrap(), Some(birds));
+        assert_eq!(store.tags().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_image_can_have_a_tag_for_several_reasons() {
+        let mut store = TempStore::new();
+        let image = store.add_image("b", &["/b.jpg"]);
+        let batch = store.begin().unwrap();
+        let birds = batch.tag_id("birds").unwrap();
+        batch.record_image_tag(image, birds, TagReason::Similarity, Some(0.5)).unwrap();
+        batch.record_image_tag(image, birds, TagReason::Keyword, None).unwrap();
+        batch.record_image_tag(image, birds, TagReason::Similarity, Some(0.75)).unwrap();
+        batch.commit().unwrap();
+        let tags: Vec<_> =
+            store.tags_of_image(image).unwrap().into_iter().map(|tag| (tag.text, tag.reason, tag.confidence)).collect();
+        let birds = || "birds".to_owned();
+        assert_eq!(tags, [(birds(), TagReason::Keyword, None), (birds(), TagReason::Similarity, Some(0.75))]);
+    }
+
+    #[test]
+    fn pairs_without_a_score_are_listed_once_and_in_pages() {
+        let mut store = TempStore::new();
+        let [a, b] = ["a", "b"].map(|name| store.add_image(name, &[]));
+        let old = store.use_model("old");
+        let batch = store.begin().unwrap();
+        let [birds, night] = ["birds", "night"].map(|tag| batch.tag_id(tag).unwrap());
+        for reason in [TagReason::Keyword, TagReason::Similarity] {
+            for (image, tag) in [(a, birds), (a, night), (b, birds)] {
+                batch.record_image_tag(image, tag, reason, None).unwrap();
+            }
+        }
+        batch.commit().unwrap();
+        store.score(a, "night", old, 5.0);
+        assert_eq!(store.image_tags_lacking_score(old, None, 9).unwrap(), [(a, birds), (b, birds)]);
+        let new = store.use_model("new");
+        let first = store.image_tags_lacking_score(new, None, 2).unwrap();
+        assert_eq!(first, [(a, birds), (a, night)]);
+        assert_eq!(store.image_tags_lacking_score(new, Some((a, night)), 2).unwrap(), [(b, birds)]);
+    }
+
+    #[test]
+    fn summaries_count_present_images_of_the_current_model() {
+        let mut store = TempStore::new();
+        let old = store.use_model("old");
+        let [a, b, gone] =
+            [("a", "/a"), ("b", "/b"), ("gone", "/gone")].map(|(name, path)| store.add_image(name, &[path]));
+        store.score(a, "birds", old, 1.0);
+        let new = store.use_model("new");
+        store.score(a, "birds", new, 4.0);
+        store.score(b, "birds", new, 5.0);
+        store.score(gone, "birds", new, 9.0);
+        store.score(gone, "empty", new, 9.0);
+        let batch = store.begin().unwrap();
+        batch.set_file_state(&["/gone"], crate::store::FileState::Missing, crate::store::testing::NOW).unwrap();
+        batch.commit().unwrap();
+        let summaries: Vec<_> =
+            store.tags().unwrap().into_iter().map(|tag| (tag.text, tag.images, tag.mean_score)).collect();
+        assert_eq!(summaries, [("birds".to_owned(), 2, Some(4.5)), ("empty".to_owned(), 0, None)]);
+    }
+}
