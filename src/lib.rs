@@ -7,3 +7,4 @@ pub mod image_input;
 pub mod scorer;
 pub mod store;
 pub mod text;
+pub mod watch;

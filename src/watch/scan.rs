@@ -1,0 +1,294 @@
+//! What images a directory holds at this moment. A scan reads names and metadata, never contents, and holds no list of them:
+//! memory stays flat in the largest directory.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::names::{has_image_extension, is_hidden};
+use super::stamp::FileStamp;
+
+/// An image file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Where it lies, below the root as it was named.
+    pub path: PathBuf,
+    /// Its state.
+    pub stamp: FileStamp,
+}
+
+/// Why a directory, or something in it, cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The root is not there: say nothing about the files in it.
+    #[error("{}: the directory is not there. Mount or create it; what is known of its images is kept", root.display())]
+    Offline {
+        /// The root.
+        root: PathBuf,
+    },
+    /// The root is something else.
+    #[error("{}: not a directory. Name the directory that holds the images", root.display())]
+    NotADirectory {
+        /// The root.
+        root: PathBuf,
+    },
+    /// Something below the root cannot be read; the scan goes on without it.
+    #[error("{}: cannot be read: {source}. Give this user read access (and search access to the directories), or move it out of the watched directory", path.display())]
+    Unreadable {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a root looks like before a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootState {
+    /// It is there and holds something.
+    Online,
+    /// It is there and empty. The mount point of a card that is not in looks just so: treat known files in it as offline.
+    Empty,
+    /// It is not there.
+    Offline,
+}
+
+/// What the directory `root` looks like.
+///
+/// # Errors
+/// It is there but is no directory, or cannot be read.
+pub fn root_state(root: &Path) -> Result<RootState, ScanError> {
+    match std::fs::read_dir(root) {
+        Ok(mut entries) => Ok(if entries.next().is_some() { RootState::Online } else { RootState::Empty }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RootState::Offline),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(ScanError::NotADirectory { root: root.to_owned() })
+        }
+        Err(source) => Err(ScanError::Unreadable { path: root.to_owned(), source }),
+    }
+}
+
+/// Starts a scan of `dir`, which is the watched directory `root` or lies in it; `recursive` takes its subdirectories in.
+///
+/// Links to directories are not followed. A link to a file counts where its target lies in `root`; so nothing outside the
+/// watched tree is ever reached.
+///
+/// # Errors
+/// [`ScanError::Offline`] where `dir` is not there; everything further is an item of the scan and does not end it.
+pub fn scan(root: &Path, dir: &Path, recursive: bool) -> Result<Scan, ScanError> {
+    if root_state(dir)? == RootState::Offline {
+        return Err(ScanError::Offline { root: dir.to_owned() });
+    }
+    let canonical =
+        |path: &Path| path.canonicalize().map_err(|source| ScanError::Unreadable { path: path.to_owned(), source });
+    let canonical_root = canonical(root)?;
+    if !canonical(dir)?.starts_with(&canonical_root) {
+        return Err(ScanError::NotADirectory { root: dir.to_owned() });
+    }
+    let depth = if recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(dir).follow_links(false).min_depth(1).max_depth(depth).into_iter();
+    Ok(Scan { walk, canonical_root })
+}
+
+/// A scan in progress: the images, and what could not be read, in no particular order.
+#[derive(Debug)]
+pub struct Scan {
+    walk: walkdir::IntoIter,
+    canonical_root: PathBuf,
+}
+
+impl Iterator for Scan {
+    type Item = Result<Found, ScanError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = match self.walk.next()? {
+                Ok(entry) => entry,
+                Err(error) => match unreadable(error) {
+                    Some(error) => return Some(Err(error)),
+                    None => continue,
+                },
+            };
+            if is_hidden(entry.file_name()) {
+                if entry.file_type().is_dir() {
+                    self.walk.skip_current_dir();
+                }
+            } else if has_image_extension(Path::new(entry.file_name())) {
+                match self.look_at(&entry) {
+                    Ok(Some(stamp)) => return Some(Ok(Found { path: entry.into_path(), stamp })),
+                    Ok(None) => {}
+                    Err(source) => return Some(Err(ScanError::Unreadable { path: entry.into_path(), source })),
+                }
+            }
+        }
+    }
+}
+
+impl Scan {
+    /// The stamp of an image file; none for directories, devices, pipes, links out of the tree, and what is gone by now.
+    fn look_at(&self, entry: &DirEntry) -> io::Result<Option<FileStamp>> {
+        let kind = entry.file_type();
+        if !(kind.is_file() || kind.is_symlink() && self.stays_inside(entry.path())) {
+            return Ok(None);
+        }
+        FileStamp::read(entry.path())
+    }
+
+    fn stays_inside(&self, link: &Path) -> bool {
+        link.canonicalize().is_ok_and(|target| target.starts_with(&self.canonical_root))
+    }
+}
+
+/// The error of a walk as one of this module; none where a name was gone before it could be looked at.
+fn unreadable(error: walkdir::Error) -> Option<ScanError> {
+    let path = error.path().unwrap_or(Path::new(OsStr::new(""))).to_owned();
+    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+    (source.kind() != io::ErrorKind::NotFound).then_some(ScanError::Unreadable { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+
+    use super::*;
+
+    fn found(root: &Path, recursive: bool) -> Vec<String> {
+        let mut names: Vec<String> = scan(root, root, recursive)
+            .unwrap()
+            .map(|found| found.unwrap().path.strip_prefix(root).unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn touch(root: &Path, names: &[&str]) {
+        for name in names {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+    }
+
+    #[test]
+    fn images_are_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &["a.jpg", "B.PNG", "c.txt", "d.jpg.part", ".e.jpg", ".trash/f.jpg", "sub/g.webp", "sub/h/i.jpeg"],
+        );
+        fs::create_dir(dir.path().join("folder.jpg")).unwrap();
+        assert_eq!(found(dir.path(), true), ["B.PNG", "a.jpg", "sub/g.webp", "sub/h/i.jpeg"]);
+        assert_eq!(found(dir.path(), false), ["B.PNG", "a.jpg"]);
+        let sub = dir.path().join("sub");
+        assert_eq!(scan(dir.path(), &sub, true).unwrap().count(), 2);
+        let a =
+            scan(dir.path(), dir.path(), false).unwrap().map(Result::unwrap).find(|found| found.stamp.size_bytes == 5);
+        assert_eq!(a.unwrap().stamp, FileStamp::read(&dir.path().join("a.jpg")).unwrap().unwrap());
+    }
+
+    #[test]
+    fn odd_names_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: [&[u8]; 4] = [b"new\nline.jpg", b"\xff\xfe.jpg", b"it's \"it\" \x1b[31m.jpg", b"-rf .jpg"];
+        for name in names {
+            fs::write(dir.path().join(OsStr::from_bytes(name)), "x").unwrap();
+        }
+        let mut found: Vec<PathBuf> = scan(dir.path(), dir.path(), true).unwrap().map(|f| f.unwrap().path).collect();
+        found.sort();
+        let mut expected = names.map(|name| dir.path().join(OsStr::from_bytes(name)));
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn links_never_lead_out_of_the_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        touch(&root, &["real.jpg", "sub/deep.jpg"]);
+        touch(&outside, &["secret.jpg"]);
+        symlink(outside.join("secret.jpg"), root.join("leak.jpg")).unwrap();
+        symlink("../outside/secret.jpg", root.join("relative-leak.jpg")).unwrap();
+        symlink(&outside, root.join("leaking-dir")).unwrap();
+        symlink(&outside, root.join("leaking-dir.jpg")).unwrap();
+        symlink(&root, root.join("sub/loop")).unwrap();
+        symlink("real.jpg", root.join("inside.jpg")).unwrap();
+        symlink("nowhere.jpg", root.join("dangling.jpg")).unwrap();
+        symlink("self.jpg", root.join("self.jpg")).unwrap();
+        assert_eq!(found(&root, true), ["inside.jpg", "real.jpg", "sub/deep.jpg"]);
+
+        let leaking = root.join("leaking-dir");
+        assert!(matches!(scan(&root, &leaking, true), Err(ScanError::NotADirectory { .. })));
+
+        // A root that is itself a link is as good as its target.
+        let by_link = dir.path().join("by-link");
+        symlink(&root, &by_link).unwrap();
+        assert_eq!(found(&by_link, true), ["inside.jpg", "real.jpg", "sub/deep.jpg"]);
+    }
+
+    #[test]
+    fn pipes_and_devices_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(CWD, dir.path().join("pipe.jpg"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        touch(dir.path(), &["a.jpg"]);
+        assert_eq!(found(dir.path(), true), ["a.jpg"]);
+    }
+
+    #[test]
+    fn a_missing_root_is_offline_and_an_empty_one_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(root_state(dir.path()).unwrap(), RootState::Empty);
+        let gone = dir.path().join("gone");
+        assert_eq!(root_state(&gone).unwrap(), RootState::Offline);
+        let error = scan(&gone, &gone, true).unwrap_err();
+        assert!(matches!(error, ScanError::Offline { .. }));
+        assert!(error.to_string().ends_with("Mount or create it; what is known of its images is kept"), "{error}");
+        touch(dir.path(), &["file.jpg"]);
+        assert_eq!(root_state(dir.path()).unwrap(), RootState::Online);
+        let file = dir.path().join("file.jpg");
+        assert!(matches!(scan(&file, &file, true), Err(ScanError::NotADirectory { .. })));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_reported_and_the_rest_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a.jpg", "z/b.jpg"]);
+        // A path longer than the system takes stops even the superuser, whom no permission stops.
+        let name = "d".repeat(200);
+        let mut parent = openat(CWD, dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..22 {
+            mkdirat(&parent, &name, Mode::RWXU).unwrap();
+            parent = openat(&parent, &name, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        let (found, errors): (Vec<_>, Vec<_>) = scan(dir.path(), dir.path(), true).unwrap().partition(Result::is_ok);
+        assert_eq!(found.len(), 2);
+        assert_eq!(errors.len(), 1);
+        let error = errors.into_iter().next().unwrap().unwrap_err();
+        assert!(matches!(error, ScanError::Unreadable { .. }));
+        assert!(error.to_string().contains("cannot be read: File name too long"), "{error}");
+    }
+
+    #[test]
+    fn a_forbidden_directory_is_reported_and_the_rest_is_found() {
+        use std::os::unix::fs::PermissionsExt;
+        if rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: nothing is forbidden to the superuser");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a.jpg", "closed/b.jpg"]);
+        let closed = dir.path().join("closed");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+        let results: Vec<_> = scan(dir.path(), dir.path(), true).unwrap().collect();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        assert!(
+            matches!(&results.iter().find(|r| r.is_err()), Some(Err(ScanError::Unreadable { path, .. })) if *path == closed)
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Why a directory cannot be watched, with the setting that changes it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+/// Why a directory cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The kernel gives this user no further watches.
+    #[error(
+        "{}: its {directories} directories need one inotify watch each, and the limit of this user's watches is {limit}. Raise it with `sysctl \
+         fs.inotify.max_user_watches={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
+        root.display(),
+        suggested_limit(*directories, *limit)
+    )]
+    TooManyWatches {
+        /// The watched directory.
+        root: PathBuf,
+        /// How many directories it holds, itself included.
+        directories: u64,
+        /// The limit; 0 where it cannot be read.
+        limit: u64,
+    },
+    /// The kernel gives this user no further inotify instances.
+    #[error(
+        "{}: the limit of this user's inotify instances, {limit}, is reached. Raise it with `sysctl \
+         fs.inotify.max_user_instances={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
+        root.display(),
+        limit.saturating_mul(2).max(256)
+    )]
+    TooManyInstances {
+        /// The watched directory.
+        root: PathBuf,
+        /// The limit; 0 where it cannot be read.
+        limit: u64,
+    },
+    /// Another failure.
+    #[error("{}: cannot be watched: {reason}. Check its permissions, or set source = \"poll\"", root.display())]
+    Failed {
+        /// The watched directory.
+        root: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+}
+
+impl WatchError {
+    /// The typed form of what the system said.
+    pub(super) fn of_io(root: &Path, error: io::Error) -> Self {
+        Self::Failed { root: root.to_owned(), reason: error.to_string() }
+    }
+
+    /// The typed form of notify's error.
+    pub(super) fn of_notify(root: &Path, recursive: bool, error: &notify::Error) -> Self {
+        let root = root.to_owned();
+        match &error.kind {
+            notify::ErrorKind::MaxFilesWatch => {
+                let directories = if recursive { count_directories(&root) } else { 1 };
+                Self::TooManyWatches { root, directories, limit: inotify_limit("max_user_watches") }
+            }
+            notify::ErrorKind::Io(io) if io.raw_os_error() == Some(EMFILE) => {
+                Self::TooManyInstances { root, limit: inotify_limit("max_user_instances") }
+            }
+            _ => Self::Failed { root, reason: error.to_string() },
+        }
+    }
+}
+
+/// What inotify_init returns when the user has too many instances.
+const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+
+fn inotify_limit(name: &str) -> u64 {
+    let text = std::fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name));
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+fn count_directories(root: &Path) -> u64 {
+    WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_dir()).count() as u64
+}
+
+/// Room for this directory and as much again, and never less than there is.
+fn suggested_limit(directories: u64, limit: u64) -> u64 {
+    directories.saturating_mul(2).saturating_add(limit).max(65_536)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_comes_with_its_number_and_the_command_that_raises_it() {
+        let error = WatchError::TooManyWatches { root: "/photos".into(), directories: 70_000, limit: 8192 };
+        assert_eq!(
+            error.to_string(),
+            "/photos: its 70000 directories need one inotify watch each, and the limit of this user's watches is 8192. \
+             Raise it with `sysctl fs.inotify.max_user_watches=148192` (as root; in /etc/sysctl.d/ for good), or set \
+             source = \"poll\""
+        );
+        let error = WatchError::TooManyInstances { root: "/photos".into(), limit: 128 };
+        assert!(error.to_string().contains("`sysctl fs.inotify.max_user_instances=256`"), "{error}");
+    }
+
+    #[test]
+    fn errors_of_notify_are_told_apart_and_the_limits_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let full = notify::Error::new(notify::ErrorKind::MaxFilesWatch);
+        match WatchError::of_notify(dir.path(), true, &full) {
+            WatchError::TooManyWatches { directories: 3, limit, .. } => assert!(limit > 0),
+            other => panic!("{other}"),
+        }
+        assert!(matches!(
+            WatchError::of_notify(dir.path(), false, &full),
+            WatchError::TooManyWatches { directories: 1, .. }
+        ));
+        let instances = notify::Error::io(io::Error::from_raw_os_error(EMFILE));
+        match WatchError::of_notify(dir.path(), true, &instances) {
+            WatchError::TooManyInstances { limit, .. } => assert!(limit > 0),
+            other => panic!("{other}"),
+        }
+        let other = WatchError::of_notify(dir.path(), true, &notify::Error::generic("odd"));
+        assert!(other.to_string().contains("cannot be watched: odd. Check its permissions"), "{other}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The kernel's events as hints. Directories are watched, never single files, so that a rename into place is seen; links are not
+//! followed.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Config, Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
+
+use super::error::WatchError;
+use super::sink::Sink;
+use super::{Hint, RescanReason};
+use crate::watch::names::{has_image_extension, is_hidden_below};
+
+/// The watches on a directory and, where asked for, on all below it.
+pub(super) struct Inotify {
+    watcher: INotifyWatcher,
+}
+
+impl fmt::Debug for Inotify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inotify").finish_non_exhaustive()
+    }
+}
+
+impl Inotify {
+    /// Watches the sink's root.
+    pub fn start(root: &Path, recursive: bool, sink: &Arc<Sink>) -> Result<Self, WatchError> {
+        let fail = |error: notify::Error| WatchError::of_notify(root, recursive, &error);
+        let handler = {
+            let sink = sink.clone();
+            move |event: notify::Result<Event>| handle(&sink, recursive, event)
+        };
+        let config = Config::default().with_follow_symlinks(false);
+        let mut watcher = INotifyWatcher::new(handler, config).map_err(fail)?;
+        let mode = if recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+        watcher.watch(root, mode).map_err(fail)?;
+        Ok(Self { watcher })
+    }
+
+    /// Returns when notify has added the watches on the new directories of which it has told.
+    pub fn catch_up(&mut self) {
+        // Its thread answers a configuration between two rounds of events, and adds watches at the end of a round.
+        if let Err(error) = self.watcher.configure(Config::default()) {
+            log::debug!("notify does not answer: {error}");
+        }
+    }
+}
+
+fn handle(sink: &Sink, recursive: bool, event: notify::Result<Event>) {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            let reason = WatchError::of_notify(sink.root(), recursive, &error).to_string();
+            sink.rescan(sink.root(), RescanReason::Failed(reason.clone()));
+            return sink.failed(reason);
+        }
+    };
+    if event.need_rescan() {
+        return sink.rescan(sink.root(), RescanReason::KernelOverflow);
+    }
+    for path in &event.paths {
+        let gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)));
+        if path == sink.root() {
+            if gone {
+                sink.root_lost();
+            }
+        } else if is_hidden_below(sink.root(), path) {
+            continue;
+        } else if gone {
+            // What is gone cannot be asked whether it was a directory.
+            sink.hint(Hint::Removed(path.clone()));
+        } else {
+            changed(sink, recursive, event.kind, path);
+        }
+    }
+}
+
+fn changed(sink: &Sink, recursive: bool, kind: EventKind, path: &Path) {
+    let is_new_directory = match kind {
+        EventKind::Create(CreateKind::Folder) => true,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => path.symlink_metadata().is_ok_and(|m| m.is_dir()),
+        _ => false,
+    };
+    if is_new_directory {
+        if recursive {
+            sink.rescan(path, RescanReason::NewDirectory);
+        }
+        return;
+    }
+    let matters = match kind {
+        EventKind::Create(_) | EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+        // A rename is told as From and To already; Both is the same again.
+        EventKind::Modify(kind) => kind != ModifyKind::Name(RenameMode::Both),
+        _ => false,
+    };
+    if matters && has_image_extension(path) {
+        sink.hint(Hint::Changed(path.to_owned()));
+    }
+}

@@ -1,0 +1,293 @@
+//! Hints that something happened in a watched directory, from inotify or by polling. A hint may be late, doubled or missing, but
+//! nothing is lost silently: whatever may have been missed ends in a [`Hint::Rescan`].
+//!
+//! Every source has one thread, which it joins when it is dropped. inotify's own thread never waits: what does not fit into the
+//! channel becomes a rescan that the source's thread delivers when there is room.
+
+mod error;
+mod inotify;
+mod poll;
+mod sink;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+pub use error::WatchError;
+use inotify::Inotify;
+use sink::Sink;
+
+/// How often the directory is looked at, in case it was unmounted, mounted or replaced without an event.
+const ROOT_CHECK: Duration = Duration::from_secs(2);
+
+/// Something to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// A file with an image's name was made, written, renamed into place or touched.
+    Changed(PathBuf),
+    /// A file, or a directory with everything in it, was deleted or renamed.
+    Removed(PathBuf),
+    /// Something may have been missed: scan this directory.
+    Rescan {
+        /// The watched directory or one in it.
+        dir: PathBuf,
+        /// Why.
+        reason: RescanReason,
+    },
+}
+
+/// Why a directory is to be scanned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RescanReason {
+    /// More happened than the kernel keeps.
+    KernelOverflow,
+    /// More happened than the channel holds.
+    ChannelFull,
+    /// The directory is new; it may hold files from before it was watched.
+    NewDirectory,
+    /// The watched directory has come, gone or been replaced.
+    RootChanged,
+    /// The directory is polled.
+    Periodic,
+    /// inotify failed in the way that the text says.
+    Failed(String),
+}
+
+impl fmt::Display for RescanReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KernelOverflow => f.write_str("more happened than the kernel keeps (fs.inotify.max_queued_events)"),
+            Self::ChannelFull => f.write_str("more happened than fits in the queue"),
+            Self::NewDirectory => f.write_str("the directory is new"),
+            Self::RootChanged => f.write_str("the watched directory has come, gone or been replaced"),
+            Self::Periodic => f.write_str("the directory is polled"),
+            Self::Failed(why) => write!(f, "inotify failed: {why}"),
+        }
+    }
+}
+
+/// What the configuration asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceChoice {
+    /// inotify where it works, else polling.
+    #[default]
+    Auto,
+    /// inotify, or an error where it does not work.
+    Inotify,
+    /// Polling.
+    Poll,
+}
+
+/// What a source does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The kernel tells.
+    Inotify,
+    /// The directory is scanned again and again.
+    Poll,
+    /// The directory is not there; the source waits for it.
+    Waiting,
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inotify => "inotify",
+            Self::Poll => "poll",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// What a source does at the moment, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// What it does.
+    pub kind: SourceKind,
+    /// Why, in words for people.
+    pub reason: String,
+}
+
+/// How to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceOptions {
+    /// What the configuration asks for.
+    pub choice: SourceChoice,
+    /// Whether subdirectories are watched as well.
+    pub recursive: bool,
+    /// Time between two scans of a polled directory.
+    pub poll_interval: Duration,
+}
+
+/// Watches one directory until it is dropped.
+#[derive(Debug)]
+pub struct Source {
+    status: Arc<Mutex<SourceStatus>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Source {
+    /// Starts to watch the directory `root` and sends what happens to `hints`, which should be bounded. A directory that is not
+    /// there is waited for. What is in the directory already is not reported: scan it once the source has started.
+    ///
+    /// # Errors
+    /// inotify was asked for and does not work, or the thread cannot be made.
+    pub fn start(root: &Path, options: SourceOptions, hints: Sender<Hint>) -> Result<Self, WatchError> {
+        let root = std::path::absolute(root).map_err(|source| WatchError::of_io(root, source))?;
+        let (sink, nudges) = Sink::new(&root, hints);
+        let initial = SourceStatus { kind: SourceKind::Waiting, reason: String::new() };
+        let status = Arc::new(Mutex::new(initial));
+        let (stop, stopped) = bounded(0);
+        let mut watch = Watch {
+            root: root.clone(),
+            options,
+            sink: Arc::new(sink),
+            status: status.clone(),
+            identity: None,
+            inotify: None,
+            next_poll: None,
+        };
+        watch.begin()?;
+        let thread = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || watch.run(&nudges, &stopped))
+            .map_err(|source| WatchError::of_io(&root, source))?;
+        Ok(Self { status, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// What the source does at the moment, and why.
+    pub fn status(&self) -> SourceStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.stop.take();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread of a watched directory has panicked");
+        }
+    }
+}
+
+/// Device and inode: another pair means another directory, or another file system mounted there.
+type Identity = (u64, u64);
+
+fn identity(root: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(root).ok()?;
+    metadata.is_dir().then(|| (metadata.dev(), metadata.ino()))
+}
+
+/// What the source's thread owns.
+struct Watch {
+    root: PathBuf,
+    options: SourceOptions,
+    sink: Arc<Sink>,
+    status: Arc<Mutex<SourceStatus>>,
+    identity: Option<Identity>,
+    inotify: Option<Inotify>,
+    next_poll: Option<Instant>,
+}
+
+impl Watch {
+    /// Starts to watch what is at the root now.
+    fn begin(&mut self) -> Result<(), WatchError> {
+        self.inotify = None;
+        self.next_poll = None;
+        self.identity = identity(&self.root);
+        if self.identity.is_none() {
+            self.set_status(SourceKind::Waiting, "the directory is not there".to_owned());
+            return Ok(());
+        }
+        match self.options.choice {
+            SourceChoice::Poll => self.poll("the configuration asks for it".to_owned()),
+            SourceChoice::Inotify => {
+                self.inotify = Some(Inotify::start(&self.root, self.options.recursive, &self.sink)?);
+                self.set_status(SourceKind::Inotify, "the configuration asks for it".to_owned());
+            }
+            SourceChoice::Auto => match poll::why_poll(&self.root) {
+                Some(reason) => self.poll(reason),
+                None => match Inotify::start(&self.root, self.options.recursive, &self.sink) {
+                    Ok(inotify) => {
+                        self.inotify = Some(inotify);
+                        self.set_status(SourceKind::Inotify, "a local file system".to_owned());
+                    }
+                    Err(error) => self.poll(format!("inotify does not work here: {error}")),
+                },
+            },
+        }
+        Ok(())
+    }
+
+    /// Polls from now on; inotify, where it still runs, goes on telling what it can.
+    fn poll(&mut self, reason: String) {
+        self.next_poll = Some(Instant::now() + self.options.poll_interval);
+        self.set_status(SourceKind::Poll, reason);
+    }
+
+    fn run(mut self, nudges: &Receiver<()>, stopped: &Receiver<()>) {
+        loop {
+            let until_poll = self.next_poll.map(|at| at.saturating_duration_since(Instant::now()));
+            select! {
+                recv(stopped) -> _ => return,
+                recv(nudges) -> _ => {}
+                default(until_poll.map_or(ROOT_CHECK, |wait| wait.min(ROOT_CHECK))) => {}
+            }
+            self.check_root();
+            if let Some(reason) = self.sink.take_failure() {
+                log::warn!("{}: {reason}; polling it as well", self.root.display());
+                self.poll(reason);
+            }
+            if self.next_poll.is_some_and(|at| at <= Instant::now()) {
+                self.next_poll = Some(Instant::now() + self.options.poll_interval);
+                self.sink.rescan(&self.root, RescanReason::Periodic);
+            }
+            if !self.deliver(stopped) {
+                return;
+            }
+        }
+    }
+
+    /// Watches anew where the root has come, gone or been replaced.
+    fn check_root(&mut self) {
+        let lost = self.sink.take_root_lost();
+        if !lost && identity(&self.root) == self.identity {
+            return;
+        }
+        if let Err(error) = self.begin() {
+            log::warn!("{error}");
+            self.poll(error.to_string());
+        }
+        self.sink.rescan(&self.root, RescanReason::RootChanged);
+    }
+
+    /// Sends the rescans that have gathered, waiting for room. False where there is no one to send them to.
+    fn deliver(&mut self, stopped: &Receiver<()>) -> bool {
+        let rescans = self.sink.take_rescans();
+        if let (Some(inotify), false) = (&mut self.inotify, rescans.is_empty()) {
+            // A new directory is scanned only after it is watched: no file falls between.
+            inotify.catch_up();
+        }
+        for (dir, reason) in rescans {
+            select! {
+                send(self.sink.hints(), Hint::Rescan { dir, reason }) -> sent => if sent.is_err() { return false },
+                recv(stopped) -> _ => return false,
+            }
+        }
+        true
+    }
+
+    fn set_status(&self, kind: SourceKind, reason: String) {
+        log::info!("{}: {kind} ({reason})", self.root.display());
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = SourceStatus { kind, reason };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Which file systems have to be polled: those on which others, of whom the kernel knows nothing, can change files.
+
+use std::path::Path;
+
+/// File systems that are served by another machine or by a program, with the numbers that statfs(2) gives for them.
+const POLLED: [(u64, &str); 15] = [
+    (0x6969, "NFS"),
+    (0x517B, "SMB"),
+    (0xFF53_4D42, "CIFS"),
+    (0xFE53_4D42, "SMB 2"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9P"),
+    (0x00C3_6400, "CephFS"),
+    (0x5346_414F, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636F, "OCFS2"),
+    (0x2003_0528, "OrangeFS"),
+    (0x786F_4256, "VirtualBox shared folder"),
+    (0x564C, "NCP"),
+];
+
+/// Why the directory is to be polled; none where inotify sees everything.
+pub(super) fn why_poll(root: &Path) -> Option<String> {
+    match rustix::fs::statfs(root) {
+        Ok(found) => polled(low_word(found.f_type)),
+        Err(error) => Some(format!("the kind of its file system cannot be told: {error}")),
+    }
+}
+
+fn polled(file_system: u64) -> Option<String> {
+    let (_, name) = POLLED.iter().find(|(number, _)| *number == file_system)?;
+    Some(format!("inotify does not see what others change on {name}"))
+}
+
+/// The number has 32 bits, in a word whose size and sign depend on the machine: where it is signed and short, CIFS is negative.
+fn low_word(number: impl TryInto<i128>) -> u64 {
+    const LOW: i128 = 0xFFFF_FFFF;
+    number.try_into().ok().and_then(|number| u64::try_from(number & LOW).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_and_fuse_file_systems_are_polled_and_local_ones_are_not() {
+        assert_eq!(polled(0x6969).unwrap(), "inotify does not see what others change on NFS");
+        assert_eq!(polled(low_word(-0x00AC_B2BEi32)).unwrap(), "inotify does not see what others change on CIFS");
+        assert_eq!(polled(low_word(0xFF53_4D42_u64)).unwrap(), "inotify does not see what others change on CIFS");
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x4D44] {
+            assert_eq!(polled(local), None, "{local:#x}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(why_poll(&dir.path().join("gone")).unwrap().contains("cannot be told"));
+        // Local wherever tests are likely to run.
+        eprintln!("{}: {:?}", dir.path().display(), why_poll(dir.path()));
+        assert_eq!(why_poll(Path::new("/proc")), None);
+    }
+}

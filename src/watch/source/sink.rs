@@ -1,0 +1,136 @@
+//! Where a source's hints go, without ever making inotify's thread wait: what the channel does not take turns into rescans, which
+//! the source's own thread delivers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use super::{Hint, RescanReason};
+
+/// With more directories to scan than this, the whole root is scanned instead: memory stays bounded.
+const MAX_RESCANS: usize = 64;
+
+/// Shared by inotify's thread, which fills it, and the source's thread, which empties it.
+#[derive(Debug)]
+pub(super) struct Sink {
+    root: PathBuf,
+    hints: Sender<Hint>,
+    nudge: Sender<()>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    rescans: BTreeMap<PathBuf, RescanReason>,
+    root_lost: bool,
+    failure: Option<String>,
+}
+
+impl Sink {
+    /// A sink for the hints of one root, and the nudges that tell the source's thread to look into it.
+    pub fn new(root: &Path, hints: Sender<Hint>) -> (Self, Receiver<()>) {
+        let (nudge, nudges) = bounded(1);
+        (Self { root: root.to_owned(), hints, nudge, pending: Mutex::default() }, nudges)
+    }
+
+    /// The watched directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The channel of the hints.
+    pub fn hints(&self) -> &Sender<Hint> {
+        &self.hints
+    }
+
+    /// Passes a hint on, or notes that a scan has to find what it told.
+    pub fn hint(&self, hint: Hint) {
+        if let Err(TrySendError::Full(_)) = self.hints.try_send(hint) {
+            self.rescan(&self.root, RescanReason::ChannelFull);
+        }
+    }
+
+    /// Asks for a scan of a directory.
+    pub fn rescan(&self, dir: &Path, reason: RescanReason) {
+        self.note(|pending| {
+            if pending.rescans.contains_key(&self.root) {
+                return;
+            }
+            if dir == self.root || pending.rescans.len() >= MAX_RESCANS {
+                pending.rescans.clear();
+                pending.rescans.insert(self.root.clone(), reason);
+            } else {
+                pending.rescans.entry(dir.to_owned()).or_insert(reason);
+            }
+        });
+    }
+
+    /// The watched directory itself was deleted or renamed.
+    pub fn root_lost(&self) {
+        self.note(|pending| pending.root_lost = true);
+    }
+
+    /// inotify does not see everything any more, for the given reason.
+    pub fn failed(&self, reason: String) {
+        self.note(|pending| pending.failure = Some(reason));
+    }
+
+    /// The scans asked for since the last call.
+    pub fn take_rescans(&self) -> BTreeMap<PathBuf, RescanReason> {
+        std::mem::take(&mut self.lock().rescans)
+    }
+
+    /// Whether the watched directory was lost since the last call.
+    pub fn take_root_lost(&self) -> bool {
+        std::mem::take(&mut self.lock().root_lost)
+    }
+
+    /// What failed since the last call.
+    pub fn take_failure(&self) -> Option<String> {
+        self.lock().failure.take()
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Pending)) {
+        change(&mut self.lock());
+        // A nudge that waits already serves for this note too.
+        let _ = self.nudge.try_send(());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_becomes_one_rescan() {
+        let (hints, received) = bounded(2);
+        let (sink, nudges) = Sink::new(Path::new("/r"), hints);
+        for name in ["/r/1.jpg", "/r/2.jpg", "/r/3.jpg", "/r/4.jpg"] {
+            sink.hint(Hint::Changed(name.into()));
+        }
+        assert_eq!(received.len(), 2);
+        assert_eq!(nudges.len(), 1);
+        assert_eq!(sink.take_rescans(), BTreeMap::from([("/r".into(), RescanReason::ChannelFull)]));
+        assert!(sink.take_rescans().is_empty());
+    }
+
+    #[test]
+    fn many_directories_become_their_root() {
+        let (hints, _received) = bounded(1);
+        let (sink, _nudges) = Sink::new(Path::new("/r"), hints);
+        for n in 0..1000 {
+            sink.rescan(&Path::new("/r").join(n.to_string()), RescanReason::NewDirectory);
+        }
+        assert_eq!(sink.take_rescans(), BTreeMap::from([("/r".into(), RescanReason::NewDirectory)]));
+        sink.rescan(Path::new("/r/a"), RescanReason::NewDirectory);
+        sink.rescan(Path::new("/r"), RescanReason::KernelOverflow);
+        sink.rescan(Path::new("/r/b"), RescanReason::NewDirectory);
+        assert_eq!(sink.take_rescans(), BTreeMap::from([("/r".into(), RescanReason::KernelOverflow)]));
+    }
+}

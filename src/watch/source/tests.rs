@@ -1,0 +1,189 @@
+//! The sources against the real kernel.
+
+use std::fs;
+
+use crossbeam_channel::unbounded;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn options(choice: SourceChoice) -> SourceOptions {
+    SourceOptions { choice, recursive: true, poll_interval: Duration::from_secs(3600) }
+}
+
+/// A directory that is watched by inotify.
+struct Watched {
+    dir: tempfile::TempDir,
+    hints: Receiver<Hint>,
+    source: Source,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (sender, hints) = unbounded();
+        let source = Source::start(dir.path(), options(SourceChoice::Inotify), sender).unwrap();
+        Self { dir, hints, source }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Passes hints over until the expected one comes.
+    fn wait_for(&self, expected: &Hint) -> Vec<Hint> {
+        wait_for(&self.hints, expected)
+    }
+
+    fn changed(&self, name: &str) -> Hint {
+        Hint::Changed(self.path(name))
+    }
+}
+
+fn wait_for(hints: &Receiver<Hint>, expected: &Hint) -> Vec<Hint> {
+    let mut passed = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match hints.recv_deadline(deadline) {
+            Ok(hint) if hint == *expected => return passed,
+            Ok(hint) => passed.push(hint),
+            Err(error) => panic!("{expected:?} did not come ({error}), only {passed:?}"),
+        }
+    }
+}
+
+#[test]
+fn inotify_tells_of_files_written_renamed_and_removed() {
+    let watched = Watched::new();
+    assert_eq!(watched.source.status().kind, SourceKind::Inotify);
+    fs::write(watched.path("a.jpg"), "x").unwrap();
+    watched.wait_for(&watched.changed("a.jpg"));
+    fs::write(watched.path("b.jpg.part"), "x").unwrap();
+    fs::write(watched.path(".c.jpg"), "x").unwrap();
+    fs::write(watched.path("notes.txt"), "x").unwrap();
+    fs::rename(watched.path("b.jpg.part"), watched.path("b.jpg")).unwrap();
+    let before = watched.wait_for(&watched.changed("b.jpg"));
+    for hint in before {
+        assert!(hint == watched.changed("a.jpg") || hint == Hint::Removed(watched.path("b.jpg.part")), "{hint:?}");
+    }
+    fs::remove_file(watched.path("a.jpg")).unwrap();
+    watched.wait_for(&Hint::Removed(watched.path("a.jpg")));
+    fs::hard_link(watched.path("b.jpg"), watched.path("d.jpg")).unwrap();
+    watched.wait_for(&watched.changed("d.jpg"));
+}
+
+#[test]
+fn reading_a_file_is_no_change() {
+    let watched = Watched::new();
+    fs::write(watched.path("a.jpg"), "x").unwrap();
+    watched.wait_for(&watched.changed("a.jpg"));
+    std::thread::sleep(Duration::from_millis(100));
+    while watched.hints.try_recv().is_ok() {}
+    fs::read(watched.path("a.jpg")).unwrap();
+    fs::write(watched.path("b.jpg"), "x").unwrap();
+    let before = watched.wait_for(&watched.changed("b.jpg"));
+    assert_eq!(before, []);
+}
+
+#[test]
+fn a_new_directory_is_scanned_after_it_is_watched() {
+    let watched = Watched::new();
+    fs::create_dir_all(watched.path("new/deep")).unwrap();
+    fs::write(watched.path("new/deep/early.jpg"), "x").unwrap();
+    let rescan = Hint::Rescan { dir: watched.path("new"), reason: RescanReason::NewDirectory };
+    watched.wait_for(&rescan);
+    fs::write(watched.path("new/deep/late.jpg"), "x").unwrap();
+    watched.wait_for(&watched.changed("new/deep/late.jpg"));
+
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir(outside.path().join("moved")).unwrap();
+    fs::rename(outside.path().join("moved"), watched.path("moved")).unwrap();
+    watched.wait_for(&Hint::Rescan { dir: watched.path("moved"), reason: RescanReason::NewDirectory });
+    fs::remove_dir_all(watched.path("new")).unwrap();
+    watched.wait_for(&Hint::Removed(watched.path("new")));
+}
+
+#[test]
+fn without_recursion_subdirectories_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, hints) = unbounded();
+    let flat = SourceOptions { recursive: false, ..options(SourceChoice::Inotify) };
+    let _source = Source::start(dir.path(), flat, sender).unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    fs::write(dir.path().join("sub/a.jpg"), "x").unwrap();
+    fs::write(dir.path().join("b.jpg"), "x").unwrap();
+    assert_eq!(wait_for(&hints, &Hint::Changed(dir.path().join("b.jpg"))), []);
+}
+
+#[test]
+fn what_the_channel_does_not_hold_ends_in_a_rescan() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, hints) = bounded(2);
+    let source = Source::start(dir.path(), options(SourceChoice::Inotify), sender).unwrap();
+    for n in 0..200 {
+        fs::write(dir.path().join(format!("{n}.jpg")), "x").unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    wait_for(&hints, &Hint::Rescan { dir: dir.path().into(), reason: RescanReason::ChannelFull });
+    drop(source);
+}
+
+#[test]
+fn a_source_ends_though_nobody_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, hints) = bounded(1);
+    let source = Source::start(dir.path(), options(SourceChoice::Inotify), sender).unwrap();
+    for n in 0..20 {
+        fs::write(dir.path().join(format!("{n}.jpg")), "x").unwrap();
+    }
+    drop(source);
+    drop(hints);
+}
+
+#[test]
+fn a_directory_that_is_replaced_is_watched_again() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("photos");
+    let (sender, hints) = unbounded();
+    let source = Source::start(&root, options(SourceChoice::Auto), sender).unwrap();
+    assert_eq!(source.status().kind, SourceKind::Waiting);
+    let rescan = Hint::Rescan { dir: root.clone(), reason: RescanReason::RootChanged };
+
+    fs::create_dir(&root).unwrap();
+    wait_for(&hints, &rescan);
+    fs::write(root.join("1.jpg"), "x").unwrap();
+    wait_for(&hints, &Hint::Changed(root.join("1.jpg")));
+
+    // Deleted and made again at once: the file system may well give it the same inode.
+    fs::remove_dir_all(&root).unwrap();
+    fs::create_dir(&root).unwrap();
+    wait_for(&hints, &rescan);
+    let deadline = Instant::now() + PATIENCE;
+    for n in 0.. {
+        let path = root.join(format!("again-{n}.jpg"));
+        fs::write(&path, "x").unwrap();
+        if hints.recv_timeout(Duration::from_millis(300)).is_ok_and(|hint| matches!(hint, Hint::Changed(_))) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the new directory is not watched");
+    }
+
+    fs::rename(&root, outer.path().join("elsewhere")).unwrap();
+    wait_for(&hints, &rescan);
+    assert_eq!(source.status().kind, SourceKind::Waiting);
+}
+
+#[test]
+fn a_polled_directory_is_scanned_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, hints) = bounded(1);
+    let often = SourceOptions { poll_interval: Duration::from_millis(20), ..options(SourceChoice::Poll) };
+    let source = Source::start(dir.path(), often, sender).unwrap();
+    let rescan = Hint::Rescan { dir: dir.path().into(), reason: RescanReason::Periodic };
+    for _ in 0..3 {
+        assert_eq!(wait_for(&hints, &rescan), []);
+    }
+    let status = source.status();
+    assert_eq!((status.kind, status.reason.as_str()), (SourceKind::Poll, "the configuration asks for it"));
+}
