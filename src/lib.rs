@@ -7,4 +7,6 @@ pub mod image_input;
 pub mod scorer;
 pub mod store;
 pub mod text;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod watch;

@@ -1,0 +1,171 @@
+//! Training data: rated (image, tag) examples from the formats that `--data` takes, checked and divided. Reads files; knows
+//! neither networks nor losses.
+
+mod agiqa;
+mod check;
+mod split;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+pub use check::{CheckReport, check, digest};
+pub use split::{Part, Parts, divide};
+
+/// One rated image under one tag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The image.
+    pub path: PathBuf,
+    /// What the image is meant to show.
+    pub tag: String,
+    /// The raters' mean score.
+    pub score: f32,
+    /// How well the image fits the tag, on the data's own scale, where the data say.
+    pub alignment: Option<f32>,
+    /// The part that the data themselves put it into.
+    pub part: Option<Part>,
+    /// Examples of one group are never parted; the tag where the data do not say.
+    pub group: String,
+    /// BLAKE3 of the file, filled in by [`check()`].
+    pub content_id: String,
+}
+
+/// A data set as it was read, before any image was opened.
+#[derive(Debug, Clone)]
+pub struct DataSet {
+    /// Its name.
+    pub name: String,
+    /// Its licence, `unknown` where nothing says.
+    pub licence: String,
+    /// What its images are, in a sentence.
+    pub about: String,
+    /// What one unit of its scores is, in words.
+    pub unit: String,
+    /// The range of the scores, where the format fixes it.
+    pub scale: Option<(f32, f32)>,
+    /// Its rows.
+    pub examples: Vec<Example>,
+}
+
+/// Why data cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Nothing is there.
+    #[error("{}: {reason}. Check the path given to --data", path.display())]
+    Missing {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The format is not known.
+    #[error(
+        "{}: not a data set that can be recognised. Write agiqa:DIR for AGIQA-3K (a directory with data.csv) or table:FILE \
+         for a .csv or .jsonl file with the columns path, tag and score", path.display()
+    )]
+    Unrecognised {
+        /// What was asked for.
+        path: PathBuf,
+    },
+    /// Parquet is not read.
+    #[error(
+        "{}: Parquet tables cannot be read: convert it to CSV or JSON lines first, for example with \
+         python3 -c \"import pandas; pandas.read_parquet('IN.parquet').to_csv('OUT.csv', index=False)\"", path.display()
+    )]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A row cannot be understood.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Row {
+        /// The table.
+        path: PathBuf,
+        /// The line, counted from 1, the header included.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The table as a whole cannot be understood.
+    #[error("{}: {reason}", path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Too many images are missing or broken.
+    #[error(
+        "{bad} of {all} images cannot be used, more than --max-bad-fraction {allowed} allows; the first: {example}. Repair \
+         the data, or raise --max-bad-fraction if they can be spared"
+    )]
+    TooManyBad {
+        /// Unusable images.
+        bad: usize,
+        /// All images.
+        all: usize,
+        /// The allowed share.
+        allowed: f64,
+        /// The first one and what is wrong with it.
+        example: String,
+    },
+    /// The parts are not disjoint.
+    #[error("the data leak between parts: {what} is in {first} and in {second}. Put all of a group into one part")]
+    Leak {
+        /// The image or the tag.
+        what: String,
+        /// One part.
+        first: Part,
+        /// The other part.
+        second: Part,
+    },
+    /// A part came out empty.
+    #[error("{part} has no images after the division: {advice}")]
+    EmptyPart {
+        /// The part.
+        part: Part,
+        /// What to do.
+        advice: String,
+    },
+}
+
+/// Reads the table behind `spec`: `agiqa:DIR`, `table:FILE`, or a path whose kind shows.
+///
+/// # Errors
+/// [`DataError`], naming the file and, where there is one, the line.
+pub fn read(spec: &str) -> Result<DataSet, DataError> {
+    if let Some(dir) = spec.strip_prefix("agiqa:") {
+        return agiqa::read(Path::new(dir));
+    }
+    if let Some(file) = spec.strip_prefix("table:") {
+        return table::read(Path::new(file));
+    }
+    let path = Path::new(spec);
+    if agiqa::recognises(path) {
+        return agiqa::read(path);
+    }
+    match std::fs::metadata(path) {
+        Ok(m) if m.is_file() && table::recognises(path) => table::read(path),
+        Ok(_) => Err(DataError::Unrecognised { path: path.to_owned() }),
+        Err(e) => Err(DataError::Missing { path: path.to_owned(), reason: e.to_string() }),
+    }
+}
+
+/// Opens a file for reading.
+fn open(path: &Path) -> Result<std::fs::File, DataError> {
+    std::fs::File::open(path).map_err(|e| DataError::Missing { path: path.to_owned(), reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_path_says_what_could_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = read(dir.path().to_str().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("agiqa:DIR"), "{error}");
+        let error = read("/nowhere/data.csv").unwrap_err();
+        assert!(error.to_string().contains("Check the path given to --data"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a training ends without a bundle.
+
+use std::path::PathBuf;
+
+use super::dataset::DataError;
+use super::onnx::OnnxError;
+use crate::bundle::BundleError;
+use crate::scorer::ScorerError;
+use crate::text::TextError;
+
+/// Why a training ends without a bundle. Nothing is left at the output path then.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The options contradict themselves.
+    #[error("the training options are unusable: {0}")]
+    Options(String),
+    /// An image that was readable at first no longer is.
+    #[error("{}: {reason}. It was readable when the training began: restore it and start again", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// The tokenizer cannot be trained.
+    #[error("the tokenizer cannot be trained on these tags: {0}")]
+    Tokenizer(String),
+    /// A tag cannot be encoded.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The loss is not a number any more.
+    #[error(
+        "the loss became {loss} in epoch {epoch}, step {step}: lower --lr, or look for broken scores. Images of this step: \
+         {}", images.join(", ")
+    )]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The step in it, counted from 1.
+        step: usize,
+        /// The step's images.
+        images: Vec<String>,
+    },
+    /// A graph cannot be written.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The exported graphs do not compute what was trained.
+    #[error(
+        "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, at most {allowed:e} \
+         is allowed. No bundle was written; this is a defect of the export, please report it with the run directory"
+    )]
+    Parity {
+        /// What differs.
+        what: &'static str,
+        /// By how much.
+        difference: f32,
+        /// How much is allowed.
+        allowed: f32,
+    },
+    /// The bundle cannot be written or was refused by the scorer's own checks.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The scorer refused the finished bundle.
+    #[error("the finished bundle does not pass the scorer's own checks: {0}")]
+    Scorer(#[from] ScorerError),
+    /// A file of the run cannot be written or read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// Something that cannot happen did.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl TrainError {
+    /// A closure that makes a [`TrainError::File`] of whatever went wrong with `path`.
+    pub(crate) fn file<E: std::fmt::Display>(path: &std::path::Path) -> impl FnOnce(E) -> Self {
+        move |e| Self::File { path: path.to_owned(), reason: e.to_string() }
+    }
+}

@@ -1,0 +1,153 @@
+//! Judges a bundle by the way that the daemon goes: the scorer's own code on the exported graphs. burn has no part in it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use ndarray::Array3;
+
+use super::TrainError;
+use super::dataset::Example;
+use super::message::{Listener, Message};
+use super::metrics::Judged;
+use crate::image_input::{Limits, read_file};
+use crate::scorer::{EncodedTag, ImageEmbedding, Scorer};
+
+/// Images with their embeddings.
+#[derive(Debug)]
+pub struct Embedded<'a> {
+    /// The rated images.
+    pub examples: &'a [Example],
+    /// Their embeddings, in the same order.
+    pub embeddings: Vec<ImageEmbedding>,
+}
+
+/// Embeds all images, as many at a time as the device likes.
+///
+/// # Errors
+/// [`TrainError::Image`], [`TrainError::Scorer`].
+pub fn embed<'a>(
+    scorer: &Scorer,
+    examples: &'a [Example],
+    what: &str,
+    listener: &mut dyn Listener,
+) -> Result<Embedded<'a>, TrainError> {
+    let policy = scorer.policy();
+    let at_once = (policy.image_batch * policy.streams).max(1);
+    listener.on(Message::Begin { what: what.to_owned(), steps: examples.len() as u64 });
+    let mut embeddings = Vec::with_capacity(examples.len());
+    for chunk in examples.chunks(at_once) {
+        let inputs = decode(scorer, chunk)?;
+        embeddings.extend(scorer.embed(&inputs)?);
+        for _ in chunk {
+            listener.on(Message::Step { measure: String::new() });
+        }
+    }
+    listener.on(Message::End);
+    Ok(Embedded { examples, embeddings })
+}
+
+/// Decodes a few images, each on a thread of its own.
+fn decode(scorer: &Scorer, chunk: &[Example]) -> Result<Vec<Array3<f32>>, TrainError> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = chunk.iter().map(|example| scope.spawn(move || decode_one(scorer, example))).collect();
+        let lost = |_| TrainError::Internal("a decoding thread ended early".to_owned());
+        threads.into_iter().map(|thread| thread.join().map_err(lost)?).collect()
+    })
+}
+
+fn decode_one(scorer: &Scorer, example: &Example) -> Result<Array3<f32>, TrainError> {
+    let limits = Limits::default();
+    read_file(&example.path, &limits)
+        .and_then(|bytes| scorer.decode(&bytes, &limits))
+        .map(|picture| scorer.pixel_values(&picture))
+        .map_err(|e| TrainError::Image { path: example.path.clone(), reason: e.to_string() })
+}
+
+impl Embedded<'_> {
+    /// Scores every image under the tag that `tag_of` gives its own tag; the truth stays that of its own tag.
+    ///
+    /// # Errors
+    /// [`TrainError::Scorer`].
+    pub fn judge(&self, scorer: &Scorer, tag_of: impl Fn(&str) -> String) -> Result<Vec<Judged>, TrainError> {
+        let mut encoded: HashMap<String, EncodedTag> = HashMap::new();
+        for example in self.examples {
+            if let Entry::Vacant(entry) = encoded.entry(tag_of(&example.tag)) {
+                let embedding = scorer.encode_tag(entry.key())?;
+                entry.insert(embedding);
+            }
+        }
+        let pairs: Vec<_> = self
+            .examples
+            .iter()
+            .zip(&self.embeddings)
+            .filter_map(|(example, image)| Some((image, encoded.get(&tag_of(&example.tag))?)))
+            .collect();
+        let scored = scorer.score_pairs(&pairs)?;
+        let judged = self.examples.iter().zip(scored).map(|(example, scored)| Judged {
+            tag: example.tag.clone(),
+            truth: f64::from(example.score),
+            prediction: f64::from(scored.score),
+        });
+        Ok(judged.collect())
+    }
+
+    /// The scores that all images get under one tag, whatever their own.
+    ///
+    /// # Errors
+    /// [`TrainError::Scorer`].
+    pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, TrainError> {
+        let tag = scorer.encode_tag(tag)?;
+        let pairs: Vec<_> = self.embeddings.iter().map(|image| (image, &tag)).collect();
+        Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
+    }
+
+    /// Of the images' own tags, the share that has the highest similarity among all tags present, and the share that chance
+    /// would give.
+    ///
+    /// # Errors
+    /// [`TrainError::Scorer`].
+    pub fn retrieval(&self, scorer: &Scorer) -> Result<(f64, f64), TrainError> {
+        let tags = distinct_tags(self.examples);
+        let encoded = tags.iter().map(|t| scorer.encode_tag(t)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = 0usize;
+        for (example, image) in self.examples.iter().zip(&self.embeddings) {
+            let scored = scorer.score(image, &encoded)?;
+            let best = scored.iter().enumerate().max_by(|a, b| a.1.similarity.total_cmp(&b.1.similarity));
+            found += usize::from(best.is_some_and(|(i, _)| tags[i] == example.tag));
+        }
+        Ok((found as f64 / self.examples.len().max(1) as f64, 1.0 / tags.len().max(1) as f64))
+    }
+}
+
+/// The tags of the examples, each once, in alphabetical order.
+pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
+    let mut tags: Vec<String> = examples.iter().map(|e| e.tag.clone()).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Each tag with the tag that stands in for it in the shuffled test: the next one in an order that `seed` decides, so that
+/// none keeps its own.
+pub fn shuffled_tags(tags: &[String], seed: u64) -> HashMap<String, String> {
+    use rand::SeedableRng;
+    use rand::seq::SliceRandom;
+    let mut order = tags.to_vec();
+    order.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+    let next = order.iter().cycle().skip(1);
+    order.iter().cloned().zip(next.cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tag_stands_in_for_itself() {
+        let tags: Vec<String> = (0..9).map(|i| format!("t{i}")).collect();
+        let map = shuffled_tags(&tags, 5);
+        assert_eq!(map.len(), 9);
+        assert!(map.iter().all(|(a, b)| a != b));
+        assert_eq!(map, shuffled_tags(&tags, 5));
+    }
+}

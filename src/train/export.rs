@@ -1,0 +1,99 @@
+//! From trained weights to the bundle's graphs, with the proof that the graphs compute what was trained.
+
+use ndarray::Array2;
+
+use super::TrainError;
+use super::golden::Goldens;
+use super::model::{ScoreUnit, TagScorer};
+use super::onnx::GraphBuilder;
+use super::training::Compute;
+use crate::bundle::GoldenTensors;
+use crate::image_input::InputRule;
+use crate::scorer::{EncodedTag, ImageEmbedding, Scorer};
+
+/// Largest difference between the trained network and the exported graphs: of embeddings as a share of the largest magnitude,
+/// of scores in score units.
+pub const PARITY: f32 = 1e-4;
+
+/// The three graphs as ONNX files.
+#[derive(Debug, Clone)]
+pub struct Graphs {
+    /// `image_encoder.onnx`.
+    pub image_encoder: Vec<u8>,
+    /// `text_encoder.onnx`.
+    pub text_encoder: Vec<u8>,
+    /// `quality_head.onnx`.
+    pub quality_head: Vec<u8>,
+}
+
+impl Graphs {
+    /// Writes the graphs for inputs under `rule`.
+    ///
+    /// # Errors
+    /// [`TrainError::Onnx`].
+    pub fn of(model: &TagScorer<Compute>, unit: ScoreUnit, rule: &InputRule) -> Result<Self, TrainError> {
+        let mut image = GraphBuilder::new("image_encoder");
+        model.image.export(&mut image, rule);
+        let mut text = GraphBuilder::new("text_encoder");
+        model.text.export(&mut text);
+        let mut head = GraphBuilder::new("quality_head");
+        model.head.export(&mut head, unit);
+        Ok(Self { image_encoder: image.finish()?, text_encoder: text.finish()?, quality_head: head.finish()? })
+    }
+}
+
+/// The largest differences between burn and tract.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parity {
+    /// Of image embeddings, as a share of the largest magnitude.
+    pub image_embedding: f32,
+    /// Of text embeddings, as a share of the largest magnitude.
+    pub text_embedding: f32,
+    /// Of scores from the same embeddings, in score units.
+    pub score: f32,
+}
+
+/// Compares the network's own answers with those of the opened bundle. The head gets the same embeddings from both sides, so
+/// that its difference is its own.
+///
+/// # Errors
+/// [`TrainError::Parity`] above [`PARITY`], [`TrainError::Scorer`].
+pub fn prove(goldens: &Goldens, scorer: &Scorer) -> Result<Parity, TrainError> {
+    let replay = scorer.replay();
+    let parity = Parity {
+        image_embedding: replay.image_embedding,
+        text_embedding: replay.text_embedding,
+        score: score_difference(goldens, scorer)?,
+    };
+    let figures = [
+        ("image embedding", parity.image_embedding),
+        ("text embedding", parity.text_embedding),
+        ("score", parity.score),
+    ];
+    for (what, difference) in figures {
+        if difference.is_nan() || difference > PARITY {
+            return Err(TrainError::Parity { what, difference, allowed: PARITY });
+        }
+    }
+    Ok(parity)
+}
+
+fn score_difference(goldens: &Goldens, scorer: &Scorer) -> Result<f32, TrainError> {
+    let GoldenTensors { image_embedding, text_embedding, score, .. } = &goldens.tensors;
+    let rows = |m: &Array2<f32>| m.outer_iter().map(|r| r.to_vec()).collect::<Vec<_>>();
+    let tags: Vec<EncodedTag> = goldens
+        .tags
+        .iter()
+        .zip(rows(text_embedding))
+        .map(|(tag, embedding)| EncodedTag { tag: tag.clone(), embedding })
+        .collect();
+    let mut largest = 0.0f32;
+    for (image, expected) in rows(image_embedding).into_iter().zip(rows(score)) {
+        let image = ImageEmbedding(image.into_iter().map(half::f16::from_f32).collect());
+        for (scored, expected) in scorer.score(&image, &tags)?.iter().zip(expected) {
+            let difference = (scored.score - expected).abs();
+            largest = if difference.is_nan() { f32::INFINITY } else { largest.max(difference) };
+        }
+    }
+    Ok(largest)
+}

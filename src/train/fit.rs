@@ -1,0 +1,261 @@
+//! `edge-trainer fit` from data to bundle: each step is another module's, the order is this one's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance, input_rule, text_rule};
+use super::checkpoint::{ModelFile, RunDirectory};
+use super::dataset::{self, Parts};
+use super::evaluate::{self, Embedded, shuffled_tags};
+use super::export::Parity;
+use super::message::{Listener, Message, note, warn};
+use super::metrics::{Figures, quantiles};
+use super::model::ModelShape;
+use super::report::{self, Results};
+use super::tokenizer::{self, PAD_ID};
+use super::training::{self, Setting, Trained, merit};
+use super::{TrainError, TrainOptions};
+use crate::image_input::Limits;
+use crate::scorer::Scorer;
+use crate::text::TagTokenizer;
+
+/// Evenly spaced quantiles kept per tag.
+const QUANTILES: usize = 33;
+/// How many times better than chance the similarity must find an image's own tag before it may choose tags.
+const RETRIEVAL_GAIN: f64 = 10.0;
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct FitRequest {
+    /// The data, see [`dataset::read`].
+    pub data: String,
+    /// Where the bundle goes.
+    pub out: PathBuf,
+    /// Where options, figures and weights of the run go.
+    pub run: PathBuf,
+    /// How to train.
+    pub options: TrainOptions,
+    /// The command line, for the model card.
+    pub command: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct FitOutcome {
+    /// The figures that the manifest holds.
+    pub metrics: BTreeMap<String, f64>,
+    /// Differences between the trained network and the exported graphs.
+    pub parity: Parity,
+}
+
+/// Trains on the data and writes a proved bundle.
+///
+/// # Errors
+/// [`TrainError`]; no bundle is written then, and one that stood at the output path before stays as it was.
+pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutcome, TrainError> {
+    if let Some(problem) = request.options.problem() {
+        return Err(TrainError::Options(problem));
+    }
+    let data = dataset::read(&request.data)?;
+    let parts = prepare(data.examples.clone(), &request.options, listener)?;
+    let name = model_name(request);
+    let provenance = Provenance::new(name, request.command.clone(), &request.options, &data, &parts);
+    let mut run = RunDirectory::create(&request.run, &request.options)?;
+    run.write_split(&parts)?;
+
+    let texts: Vec<String> = provenance.tags.iter().cloned().chain([DEFAULT_TAG.to_owned()]).collect();
+    let learned = tokenizer::train(&texts, request.options.vocabulary)?;
+    let json = learned.to_string(true).map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+    run.write_tokenizer(&json)?;
+    let shape = shape(&request.options, learned.get_vocab_size(true));
+    let tokenizer = TagTokenizer::new(learned, text_rule(&request.options))?;
+
+    let trained = learn(&request.options, &parts, &tokenizer, &shape, &mut run, listener)?;
+    let sides = Sides { request, parts: &parts, provenance: &provenance, tokenizer: &tokenizer, json: &json };
+    sides.bundle(&trained, listener)
+}
+
+fn model_name(request: &FitRequest) -> String {
+    if request.options.name.is_empty() {
+        request.out.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
+    } else {
+        request.options.name.clone()
+    }
+}
+
+fn shape(options: &TrainOptions, vocabulary: usize) -> ModelShape {
+    ModelShape {
+        widths: options.widths.clone(),
+        vocabulary,
+        context_length: options.context_length,
+        pad_id: PAD_ID,
+        text_width: options.text_width,
+        text_layers: options.text_layers,
+        dropout: options.dropout,
+    }
+}
+
+/// Checks and divides the data, and says what was found.
+fn prepare(
+    examples: Vec<dataset::Example>,
+    options: &TrainOptions,
+    listener: &mut dyn Listener,
+) -> Result<Parts, TrainError> {
+    let paths: std::collections::HashSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
+    listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
+    let checked = dataset::check(examples, options.max_bad_fraction, &Limits::default(), || {
+        listener.on(Message::Step { measure: String::new() });
+    });
+    listener.on(Message::End);
+    let (examples, found) = checked?;
+    found.warnings().into_iter().for_each(|w| warn(listener, w));
+    let parts = dataset::divide(examples, options.validation_share, options.test_share, options.seed)?;
+    let [train, validation, test] = parts.sizes();
+    let how = &parts.how;
+    note(listener, format!("{train} examples to train on, {validation} to validate, {test} to test; divided {how}"));
+    Ok(parts)
+}
+
+fn learn(
+    options: &TrainOptions,
+    parts: &Parts,
+    tokenizer: &TagTokenizer,
+    shape: &ModelShape,
+    run: &mut RunDirectory,
+    listener: &mut dyn Listener,
+) -> Result<Trained, TrainError> {
+    let size_px = options.input_px[options.input_px.len() / 2];
+    let setting = Setting {
+        options,
+        train: &parts.train,
+        validation: &parts.validation,
+        rule: &input_rule(options, size_px),
+        tokenizer,
+        default_tag: DEFAULT_TAG,
+        shape,
+    };
+    training::train(setting, listener, |record, unit, best| {
+        run.write_epoch(record)?;
+        let Some(model) = best else { return Ok(()) };
+        let about = ModelFile {
+            shape: shape.clone(),
+            unit,
+            epoch: record.epoch,
+            srcc: record.srcc,
+            within_tag_srcc: record.within_tag_srcc,
+        };
+        run.write_weights(model, &about)
+    })
+}
+
+/// Everything that stands beside the weights on the way to the bundle.
+struct Sides<'a> {
+    request: &'a FitRequest,
+    parts: &'a Parts,
+    provenance: &'a Provenance,
+    tokenizer: &'a TagTokenizer,
+    json: &'a str,
+}
+
+/// A bundle that is being judged, opened by the scorer.
+struct Candidate<'a> {
+    content: Content,
+    scorer: Scorer,
+    validation: Embedded<'a>,
+    merit: f64,
+    // Holds the bundle's files until the scorer is done with them.
+    _dir: tempfile::TempDir,
+}
+
+impl<'a> Sides<'a> {
+    /// Chooses the input's size, judges, and writes the bundle.
+    fn bundle(&self, trained: &Trained, listener: &mut dyn Listener) -> Result<FitOutcome, TrainError> {
+        let mut best: Option<Candidate<'_>> = None;
+        for &size_px in &self.request.options.input_px {
+            let candidate = self.candidate(trained, size_px, listener)?;
+            if best.as_ref().is_none_or(|b| candidate.merit > b.merit) {
+                best = Some(candidate);
+            }
+        }
+        let best = best.ok_or_else(|| TrainError::Options("input_px is empty".to_owned()))?;
+        let test = evaluate::embed(&best.scorer, &self.parts.test, "test", listener)?;
+        let (results, findings) = self.judge(trained, &best, &test)?;
+        let (_, parity) = best.content.write(&self.request.out, self.provenance, &findings)?;
+        note(listener, report::summary(&results, parity));
+        Ok(FitOutcome { metrics: findings.metrics, parity })
+    }
+
+    fn candidate(
+        &self,
+        trained: &Trained,
+        size_px: u32,
+        listener: &mut dyn Listener,
+    ) -> Result<Candidate<'a>, TrainError> {
+        let content = Content::new(trained, size_px, self.provenance, self.tokenizer, self.json)?;
+        let dir = tempfile::tempdir_in(&self.request.run).map_err(TrainError::file(&self.request.run))?;
+        let bundle = dir.path().join("candidate");
+        content.write(&bundle, self.provenance, &Findings::default())?;
+        let scorer = Scorer::open(&bundle, crate::backend::DeviceChoice::Cpu)?;
+        let what = format!("validation at {size_px} px");
+        let validation = evaluate::embed(&scorer, &self.parts.validation, &what, listener)?;
+        let figures = self.figures(&validation, &scorer, str::to_owned)?;
+        let (srcc, within) = (figures.srcc, figures.within_tag_srcc);
+        note(listener, format!("inputs of {size_px} px: SRCC {srcc:.3}, within tags {within:.3}"));
+        Ok(Candidate { content, scorer, validation, merit: merit(&figures), _dir: dir })
+    }
+
+    fn figures(
+        &self,
+        images: &Embedded<'_>,
+        scorer: &Scorer,
+        tag_of: impl Fn(&str) -> String,
+    ) -> Result<Figures, TrainError> {
+        let judged = images.judge(scorer, tag_of)?;
+        Ok(Figures::of(&judged, f64::from(self.request.options.tie_threshold)))
+    }
+
+    fn judge(
+        &self,
+        trained: &Trained,
+        best: &Candidate<'_>,
+        test: &Embedded<'_>,
+    ) -> Result<(Results, Findings), TrainError> {
+        let scorer = &best.scorer;
+        let shuffled = shuffled_tags(&evaluate::distinct_tags(test.examples), self.request.options.seed);
+        let (retrieval, chance) = test.retrieval(scorer)?;
+        let results = Results {
+            validation: self.figures(&best.validation, scorer, str::to_owned)?,
+            test: self.figures(test, scorer, str::to_owned)?,
+            shuffled: self.figures(test, scorer, |t| shuffled.get(t).map_or_else(|| t.to_owned(), Clone::clone))?,
+            default_tag: self.figures(test, scorer, |_| DEFAULT_TAG.to_owned())?,
+            retrieval,
+            chance,
+            epochs: trained.epochs.clone(),
+            size_px: best.content.rule().size_px,
+            parameters: best.content.parameters(),
+            graph_bytes: best.content.graph_bytes(),
+        };
+        let mut findings = Findings {
+            metrics: results.metrics(),
+            quantiles: own_quantiles(&best.validation, scorer)?,
+            suggests_tags: retrieval >= RETRIEVAL_GAIN * chance,
+            ..Findings::default()
+        };
+        for tag in self.provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
+            let scores = best.validation.scores_under(scorer, tag)?;
+            findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
+        }
+        findings.files = report::files(&results, self.provenance)?;
+        Ok((results, findings))
+    }
+}
+
+fn own_quantiles(images: &Embedded<'_>, scorer: &Scorer) -> Result<Vec<f32>, TrainError> {
+    let own: Vec<f32> = images.judge(scorer, str::to_owned)?.iter().map(|j| j.prediction as f32).collect();
+    Ok(rounded_quantiles(&own))
+}
+
+/// To a ten-thousandth: more digits would only fill the manifest.
+fn rounded_quantiles(scores: &[f32]) -> Vec<f32> {
+    quantiles(scores, QUANTILES).into_iter().map(|q| (q * 1e4).round() / 1e4).collect()
+}

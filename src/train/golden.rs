@@ -1,0 +1,97 @@
+//! The goldens: images drawn by the project itself, and what the trained network, not the exported one, says of them.
+
+use std::io::Cursor;
+
+use burn::tensor::{Tensor, TensorData};
+use half::f16;
+use image::ImageFormat;
+use ndarray::Array2;
+
+use super::TrainError;
+use super::loader::to_tensor;
+use super::loss;
+use super::model::{EMBEDDING, ScoreUnit, TagScorer, values};
+use super::render::{self, Scene, Treatment};
+use super::training::Compute;
+use crate::bundle::GoldenTensors;
+use crate::bundle::manifest::Tolerance;
+use crate::image_input::{InputRule, Limits, decode_reduced, pixel_values};
+use crate::text::TagTokenizer;
+
+/// How far a replay on any device may be off. Wider than the parity gate: devices sum in other orders, and an embedding value
+/// beside a rounding border of f16 may fall to the other side.
+pub const TOLERANCE: Tolerance = Tolerance { embedding: 1e-3, score: 5e-3, similarity: 1e-3 };
+
+/// Scene, treatment, width and height. Smaller and larger than the resize, wide and tall, so that every branch of the way from
+/// file to pixels is taken.
+const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
+    (Scene::Sunset, Treatment::Clean, 420, 280),
+    (Scene::Mountains, Treatment::Noisy, 260, 360),
+    (Scene::NightStreet, Treatment::Clean, 640, 530),
+    (Scene::Flower, Treatment::Blurred, 540, 620),
+];
+
+/// Images, tags and the network's answers.
+#[derive(Debug, Clone)]
+pub struct Goldens {
+    /// File names and PNG bytes.
+    pub images: Vec<(String, Vec<u8>)>,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// The answers.
+    pub tensors: GoldenTensors,
+}
+
+/// Draws the images and asks the network.
+///
+/// # Errors
+/// [`TrainError::Text`]; [`TrainError::Internal`] when a drawing cannot be encoded.
+pub fn make(
+    model: &TagScorer<Compute>,
+    unit: ScoreUnit,
+    rule: &InputRule,
+    tokenizer: &TagTokenizer,
+    tags: &[String],
+) -> Result<Goldens, TrainError> {
+    let device = Default::default();
+    let mut images = Vec::new();
+    let mut embeddings = Vec::new();
+    for (i, (scene, treatment, width, height)) in PICTURES.into_iter().enumerate() {
+        let picture = render::picture(scene, treatment, width, height, i as u64 + 1);
+        let mut png = Cursor::new(Vec::new());
+        picture.write_to(&mut png, ImageFormat::Png).map_err(internal)?;
+        let png = png.into_inner();
+        let decoded = decode_reduced(&png, &Limits::default(), rule).map_err(internal)?;
+        embeddings.push(model.image.forward(&to_tensor(&pixel_values(&decoded, rule)), rule));
+        images.push((format!("golden_{}.png", i + 1), png));
+    }
+    let ids = tags.iter().map(|t| tokenizer.encode(t, None)).collect::<Result<Vec<_>, _>>()?;
+    let text = model.embed_texts(&ids, &device);
+    let image = matrix(Tensor::cat(embeddings, 0))?;
+
+    let stored = image.mapv(|v| f16::from_f32(v).to_f32());
+    let (mut score, mut similarity) =
+        (Array2::zeros((images.len(), tags.len())), Array2::zeros((images.len(), tags.len())));
+    for (g, row) in stored.outer_iter().enumerate() {
+        let row = TensorData::new(row.to_vec(), [1, EMBEDDING]);
+        let repeated = Tensor::<Compute, 2>::from_data(row, &device).repeat_dim(0, tags.len());
+        let scores = model.head.forward(repeated.clone(), text.clone(), unit);
+        fill(&mut score, g, scores);
+        fill(&mut similarity, g, loss::cosine(repeated, text.clone()));
+    }
+    let tensors = GoldenTensors { image_embedding: image, text_embedding: matrix(text)?, score, similarity };
+    Ok(Goldens { images, tags: tags.to_vec(), tensors })
+}
+
+fn internal(e: impl std::fmt::Display) -> TrainError {
+    TrainError::Internal(format!("a golden image: {e}"))
+}
+
+fn matrix(x: Tensor<Compute, 2>) -> Result<Array2<f32>, TrainError> {
+    let [rows, columns] = x.dims();
+    Array2::from_shape_vec((rows, columns), values(x)).map_err(internal)
+}
+
+fn fill(target: &mut Array2<f32>, row: usize, from: Tensor<Compute, 1>) {
+    target.row_mut(row).iter_mut().zip(values(from)).for_each(|(to, from)| *to = from);
+}

@@ -1,0 +1,32 @@
+//! `edge-trainer`'s library: rated images in, a proved bundle out.
+//!
+//! Owns burn and the export's protobuf types. Speaks through [`message::Listener`] only and draws nothing. Uses the scorer's own
+//! code to read images, to encode tags and to prove the bundle; knows neither daemon nor database.
+
+mod assemble;
+mod batches;
+pub mod checkpoint;
+pub mod dataset;
+mod error;
+mod evaluate;
+mod export;
+mod fit;
+mod golden;
+mod loader;
+pub mod loss;
+pub mod message;
+pub mod metrics;
+pub mod model;
+pub mod onnx;
+mod optimise;
+mod options;
+pub mod pairs;
+pub mod render;
+mod report;
+mod tokenizer;
+mod training;
+
+pub use error::TrainError;
+pub use export::{PARITY, Parity};
+pub use fit::{FitOutcome, FitRequest, fit};
+pub use options::{Device, TrainOptions};

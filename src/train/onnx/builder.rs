@@ -1,0 +1,264 @@
+//! The frame of a graph: inputs, constants, outputs and the finished file. The operators are in [`super::nodes`].
+
+use std::collections::HashMap;
+
+use prost::Message;
+use tract_onnx::pb;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+
+/// The operator set that every graph declares. 17 is the first with `LayerNormalization` and the last in which
+/// `ReduceMean` takes its axes as an attribute.
+const OPSET: i64 = 17;
+/// The file format's version that came with this operator set.
+const IR_VERSION: i64 = 8;
+/// The name of the batch dimension.
+const BATCH: &str = "N";
+
+/// A tensor inside of the graph, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value(pub(super) String);
+
+/// One dimension of an input or output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dim {
+    /// The symbolic batch dimension `N`.
+    Batch,
+    /// A fixed length.
+    Fixed(usize),
+}
+
+/// Why a graph cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxError {
+    /// A constant's data do not fill its shape.
+    #[error("internal error: the constant {name} has {values} values and the shape {dims:?}")]
+    Shape {
+        /// The constant.
+        name: String,
+        /// Its number of values.
+        values: usize,
+        /// Its dimensions.
+        dims: Vec<usize>,
+    },
+    /// A weight is not finite.
+    #[error("the weight {name} holds a value that is not finite: the training diverged, lower --lr")]
+    NotFinite {
+        /// The constant.
+        name: String,
+    },
+}
+
+/// Builds one graph, operator by operator. Errors of single constants are kept until [`GraphBuilder::finish`].
+#[derive(Debug)]
+pub struct GraphBuilder {
+    graph: pb::GraphProto,
+    values: usize,
+    /// The constants so far: equal ones are written once.
+    constants: HashMap<Constant, String>,
+    error: Option<OnnxError>,
+}
+
+/// Type, dimensions and bytes.
+type Constant = (i32, Vec<usize>, Vec<u8>);
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        let graph = pb::GraphProto { name: name.to_owned(), ..Default::default() };
+        Self { graph, values: 0, constants: HashMap::new(), error: None }
+    }
+
+    /// Declares an input of 32-bit floats.
+    pub fn input_f32(&mut self, name: &str, dims: &[Dim]) -> Value {
+        self.graph.input.push(value_info(name, DataType::Float, dims));
+        Value(name.to_owned())
+    }
+
+    /// Declares an input of 64-bit integers.
+    pub fn input_i64(&mut self, name: &str, dims: &[Dim]) -> Value {
+        self.graph.input.push(value_info(name, DataType::Int64, dims));
+        Value(name.to_owned())
+    }
+
+    /// Declares `value` an output of 32-bit floats under `name`.
+    pub fn output_f32(&mut self, name: &str, value: &Value, dims: &[Dim]) {
+        self.graph.node.push(pb::NodeProto {
+            name: name.to_owned(),
+            op_type: "Identity".to_owned(),
+            input: vec![value.0.clone()],
+            output: vec![name.to_owned()],
+            ..Default::default()
+        });
+        self.graph.output.push(value_info(name, DataType::Float, dims));
+    }
+
+    /// A constant of 32-bit floats in row-major order.
+    pub fn constant(&mut self, values: &[f32], dims: &[usize]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let value = self.initializer(DataType::Float, raw, values.len(), dims);
+        if values.iter().any(|v| !v.is_finite()) {
+            self.error.get_or_insert(OnnxError::NotFinite { name: value.0.clone() });
+        }
+        value
+    }
+
+    /// A constant of 64-bit integers, one-dimensional.
+    pub fn integers(&mut self, values: &[i64]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initializer(DataType::Int64, raw, values.len(), &[values.len()])
+    }
+
+    /// A single float, without dimensions.
+    pub fn scalar(&mut self, value: f32) -> Value {
+        self.constant(&[value], &[])
+    }
+
+    /// A single integer, without dimensions.
+    pub fn integer(&mut self, value: i64) -> Value {
+        self.initializer(DataType::Int64, value.to_le_bytes().to_vec(), 1, &[])
+    }
+
+    /// The bytes of the `.onnx` file.
+    ///
+    /// # Errors
+    /// The first constant that was misshapen or not finite.
+    pub fn finish(self) -> Result<Vec<u8>, OnnxError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let model = pb::ModelProto {
+            ir_version: IR_VERSION,
+            opset_import: vec![pb::OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            producer_name: env!("CARGO_PKG_NAME").to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(self.graph),
+            ..Default::default()
+        };
+        Ok(model.encode_to_vec())
+    }
+
+    /// Adds a node with one output.
+    pub(super) fn node(&mut self, op: &str, inputs: &[&Value], attribute: Vec<pb::AttributeProto>) -> Value {
+        let output = self.fresh(op);
+        self.graph.node.push(pb::NodeProto {
+            name: output.clone(),
+            op_type: op.to_owned(),
+            input: inputs.iter().map(|v| v.0.clone()).collect(),
+            output: vec![output.clone()],
+            attribute,
+            ..Default::default()
+        });
+        Value(output)
+    }
+
+    fn initializer(&mut self, kind: DataType, raw_data: Vec<u8>, values: usize, dims: &[usize]) -> Value {
+        let constant = (kind as i32, dims.to_vec(), raw_data);
+        if let Some(name) = self.constants.get(&constant) {
+            return Value(name.clone());
+        }
+        let name = self.fresh("constant");
+        if dims.iter().product::<usize>() != values {
+            self.error.get_or_insert(OnnxError::Shape { name: name.clone(), values, dims: dims.to_vec() });
+        }
+        self.graph.initializer.push(pb::TensorProto {
+            name: name.clone(),
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            data_type: kind as i32,
+            raw_data: constant.2.clone(),
+            ..Default::default()
+        });
+        self.constants.insert(constant, name.clone());
+        Value(name)
+    }
+
+    fn fresh(&mut self, what: &str) -> String {
+        self.values += 1;
+        format!("{}_{}", what.to_ascii_lowercase(), self.values)
+    }
+}
+
+/// An integer attribute.
+pub(super) fn int(name: &str, value: i64) -> pb::AttributeProto {
+    pb::AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
+}
+
+/// A float attribute.
+pub(super) fn float(name: &str, value: f32) -> pb::AttributeProto {
+    pb::AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f: value, ..Default::default() }
+}
+
+/// An attribute that lists integers.
+pub(super) fn ints(name: &str, values: &[i64]) -> pb::AttributeProto {
+    pb::AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn value_info(name: &str, kind: DataType, dims: &[Dim]) -> pb::ValueInfoProto {
+    let dim = dims
+        .iter()
+        .map(|d| Dimension {
+            value: Some(match d {
+                Dim::Batch => dimension::Value::DimParam(BATCH.to_owned()),
+                Dim::Fixed(length) => dimension::Value::DimValue(*length as i64),
+            }),
+            ..Default::default()
+        })
+        .collect();
+    let tensor = pb::type_proto::Tensor { elem_type: kind as i32, shape: Some(pb::TensorShapeProto { dim }) };
+    pb::ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_declares_opset_batch_and_names() {
+        let mut g = GraphBuilder::new("double");
+        let x = g.input_f32("x", &[Dim::Batch, Dim::Fixed(2)]);
+        let two = g.scalar(2.0);
+        let y = g.mul(&x, &two);
+        g.output_f32("y", &y, &[Dim::Batch, Dim::Fixed(2)]);
+        let model = pb::ModelProto::decode(g.finish().unwrap().as_slice()).unwrap();
+        assert_eq!(model.opset_import[0].version, 17);
+        let graph = model.graph.unwrap();
+        assert_eq!((graph.input[0].name.as_str(), graph.output[0].name.as_str()), ("x", "y"));
+        let Some(pb::type_proto::Value::TensorType(t)) = graph.input[0].r#type.clone().unwrap().value else {
+            panic!("not a tensor")
+        };
+        assert_eq!(t.shape.unwrap().dim[0].value, Some(dimension::Value::DimParam("N".to_owned())));
+    }
+
+    #[test]
+    fn equal_constants_are_written_once() {
+        let mut g = GraphBuilder::new("twice");
+        assert_eq!(g.constant(&[1.0, 2.0], &[2]), g.constant(&[1.0, 2.0], &[2]));
+        assert_ne!(g.constant(&[1.0, 2.0], &[2]), g.constant(&[1.0, 2.0], &[1, 2]));
+        let model = pb::ModelProto::decode(g.finish().unwrap().as_slice()).unwrap();
+        assert_eq!(model.graph.unwrap().initializer.len(), 2);
+    }
+
+    #[test]
+    fn a_weight_that_is_not_finite_is_refused() {
+        let mut g = GraphBuilder::new("nan");
+        g.constant(&[1.0, f32::NAN], &[2]);
+        assert!(g.finish().unwrap_err().to_string().contains("not finite"));
+    }
+
+    #[test]
+    fn a_misshapen_constant_is_refused() {
+        let mut g = GraphBuilder::new("shape");
+        g.constant(&[1.0], &[2]);
+        assert!(matches!(g.finish(), Err(OnnxError::Shape { .. })));
+    }
+}

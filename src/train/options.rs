@@ -1,0 +1,198 @@
+//! The training options: one struct that the command line fills, that `--config` may preset, and that is saved beside the
+//! results, so that a run can be repeated from its own file.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::MIN_SIZE_PX;
+
+/// Everything that decides how a model is trained, apart from where data and bundle lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainOptions {
+    /// Name of the model in the manifest; empty: the output directory's name.
+    pub name: String,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch: usize,
+    /// Images of one tag that stand together in a batch, so that pairs arise.
+    pub images_per_tag: usize,
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Share of the steps in which the rate rises from zero.
+    pub warmup_share: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together.
+    pub max_gradient_norm: f64,
+    /// Weight of the squared error beside the ranking loss.
+    pub lambda: f64,
+    /// Score difference below which the image that fits the tag better counts as the better one.
+    pub tie_threshold: f32,
+    /// Weight of the squared error of the expected alignment, where the data have alignments.
+    pub alignment_weight: f64,
+    /// Weight of the contrast between the tags of a batch.
+    pub contrast_weight: f64,
+    /// Share of the tags that a step replaces by the default tag, so that the model stays usable without a known tag.
+    pub tag_dropout: f64,
+    /// Share of a tag's words that a step leaves out, so that words count and not the prompts that they stand in.
+    pub word_dropout: f64,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Epochs without improvement on the validation images after which the training ends.
+    pub patience: usize,
+    /// Share of the groups for validation, where the data do not say.
+    pub validation_share: f64,
+    /// Share of the groups for the test, where the data do not say.
+    pub test_share: f64,
+    /// Largest share of unreadable or missing images.
+    pub max_bad_fraction: f64,
+    /// Side of the random crops in training, in pixels.
+    pub crop_px: u32,
+    /// Short side that pictures are resized to, in pixels.
+    pub resize_short_px: u32,
+    /// Candidates for the side of the image encoder's input, in pixels; the validation images choose.
+    pub input_px: Vec<u32>,
+    /// Channels of the image encoder's stages.
+    pub widths: Vec<usize>,
+    /// Length of a token inside of the text encoder.
+    pub text_width: usize,
+    /// Layers of the text encoder.
+    pub text_layers: usize,
+    /// Length of a padded prompt, in tokens.
+    pub context_length: usize,
+    /// Tokens that the tokenizer may learn.
+    pub vocabulary: usize,
+    /// Share of the activations dropped in training.
+    pub dropout: f64,
+    /// Threads that decode and measure images ahead of the training.
+    pub loader_threads: usize,
+    /// Where the networks are trained.
+    pub device: Device,
+}
+
+/// Where the networks are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The best one that this build can use.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            epochs: 16,
+            batch: 16,
+            images_per_tag: 4,
+            lr: 1.5e-3,
+            warmup_share: 0.08,
+            weight_decay: 0.05,
+            max_gradient_norm: 2.0,
+            lambda: 1.0,
+            tie_threshold: 0.1,
+            alignment_weight: 0.1,
+            contrast_weight: 0.02,
+            tag_dropout: 0.2,
+            word_dropout: 0.0,
+            seed: 1,
+            patience: 6,
+            validation_share: 0.1,
+            test_share: 0.15,
+            max_bad_fraction: 0.01,
+            crop_px: 224,
+            resize_short_px: 512,
+            input_px: vec![320, 384, 448],
+            widths: vec![32, 64, 128, 192],
+            text_width: 128,
+            text_layers: 2,
+            context_length: 77,
+            vocabulary: 2000,
+            dropout: 0.2,
+            loader_threads: 2,
+            device: Device::Auto,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Says what is wrong with the options, if anything is.
+    pub fn problem(&self) -> Option<String> {
+        let share = |name: &str, value: f64, highest: f64| {
+            (!(0.0..=highest).contains(&value)).then(|| format!("{name} is {value}, it must be 0 to {highest}"))
+        };
+        let positive = |name: &str, value: f64| {
+            (!(value.is_finite() && value > 0.0)).then(|| format!("{name} is {value}, it must be greater than 0"))
+        };
+        let shares = [
+            share("validation_share", self.validation_share, 0.5),
+            share("test_share", self.test_share, 0.5),
+            share("max_bad_fraction", self.max_bad_fraction, 1.0),
+            share("tag_dropout", self.tag_dropout, 1.0),
+            share("word_dropout", self.word_dropout, 1.0),
+            share("warmup_share", self.warmup_share, 1.0),
+            share("dropout", self.dropout, 0.9),
+            positive("lr", self.lr),
+            positive("max_gradient_norm", self.max_gradient_norm),
+            share("lambda", self.lambda, 1e6),
+            share("tie_threshold", f64::from(self.tie_threshold), 1e6),
+        ];
+        shares.into_iter().flatten().next().or_else(|| self.size_problem())
+    }
+
+    fn size_problem(&self) -> Option<String> {
+        if self.epochs == 0 || self.images_per_tag < 2 || self.batch < self.images_per_tag || self.loader_threads == 0 {
+            return Some(
+                "epochs and loader_threads must be at least 1, images_per_tag at least 2, batch at least images_per_tag"
+                    .to_owned(),
+            );
+        }
+        let sides = self.input_px.iter().chain([&self.crop_px]);
+        if self.input_px.is_empty() || sides.clone().any(|&s| s < MIN_SIZE_PX || s > self.resize_short_px) {
+            return Some(format!(
+                "crop_px and every input_px must be {MIN_SIZE_PX} to resize_short_px ({})",
+                self.resize_short_px
+            ));
+        }
+        if self.widths.len() < 2 || self.widths.contains(&0) || self.widths.len() > 5 {
+            return Some("widths needs two to five stages, each of at least one channel".to_owned());
+        }
+        if self.text_width == 0 || !self.text_width.is_multiple_of(4) || self.text_layers == 0 {
+            return Some("text_width must be a multiple of 4, text_layers at least 1".to_owned());
+        }
+        if !(8..=4096).contains(&self.context_length) || self.vocabulary < 300 {
+            return Some("context_length must be 8 to 4096 and vocabulary at least 300".to_owned());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_survive_their_own_file() {
+        let options = TrainOptions::default();
+        assert_eq!(options.problem(), None);
+        let text = toml::to_string(&options).unwrap();
+        assert_eq!(toml::from_str::<TrainOptions>(&text).unwrap(), options);
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        let problem = |change: fn(&mut TrainOptions)| {
+            let mut options = TrainOptions::default();
+            change(&mut options);
+            options.problem().unwrap()
+        };
+        assert!(problem(|o| o.lr = -1.0).contains("lr is -1"));
+        assert!(problem(|o| o.images_per_tag = 1).contains("images_per_tag"));
+        assert!(problem(|o| o.input_px = vec![1024]).contains("resize_short_px (512)"));
+        assert!(toml::from_str::<TrainOptions>("epoch = 3").unwrap_err().to_string().contains("epoch"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Which image of a pair is the better one. Pairs are formed within a tag only.
+
+/// What a pair is decided by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rated<'a> {
+    /// The tag.
+    pub tag: &'a str,
+    /// The raters' mean score.
+    pub score: f32,
+    /// How well the image fits the tag, where the data say.
+    pub alignment: Option<f32>,
+}
+
+/// The pairs (better, worse) of indices into `batch`, after Sugiura and Yamauchi: within a tag, the higher score first; where
+/// the scores differ by less than `tie_threshold`, the image that fits the tag better first. Such near ties are left out where
+/// the data do not say how well the images fit, or say that both fit alike.
+pub fn ranked_pairs(batch: &[Rated<'_>], tie_threshold: f32) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for (i, a) in batch.iter().enumerate() {
+        for (j, b) in batch.iter().enumerate().skip(i + 1) {
+            if a.tag == b.tag
+                && let Some(first) = first_is_better(*a, *b, tie_threshold)
+            {
+                pairs.push(if first { (i, j) } else { (j, i) });
+            }
+        }
+    }
+    pairs
+}
+
+fn first_is_better(a: Rated<'_>, b: Rated<'_>, tie_threshold: f32) -> Option<bool> {
+    let difference = a.score - b.score;
+    if difference.abs() >= tie_threshold && difference != 0.0 {
+        return Some(difference > 0.0);
+    }
+    let (fit_a, fit_b) = (a.alignment?, b.alignment?);
+    (fit_a != fit_b).then_some(fit_a > fit_b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rated(tag: &str, score: f32, alignment: Option<f32>) -> Rated<'_> {
+        Rated { tag, score, alignment }
+    }
+
+    #[test]
+    fn higher_scores_come_first_and_only_within_a_tag() {
+        let batch = [rated("a", 1.0, None), rated("b", 2.0, None), rated("a", 3.0, None), rated("b", 1.0, None)];
+        assert_eq!(ranked_pairs(&batch, 0.1), [(2, 0), (1, 3)]);
+    }
+
+    #[test]
+    fn near_ties_go_by_alignment_or_are_left_out() {
+        let near = |a, b| ranked_pairs(&[rated("t", 1.0, a), rated("t", 1.05, b)], 0.1);
+        assert_eq!(near(Some(0.9), Some(0.2)), [(0, 1)]);
+        assert_eq!(near(Some(0.1), Some(0.2)), [(1, 0)]);
+        assert_eq!(near(Some(0.2), Some(0.2)), []);
+        assert_eq!(near(Some(0.2), None), []);
+    }
+
+    #[test]
+    fn a_difference_of_exactly_the_threshold_is_no_tie_and_equal_scores_always_are() {
+        assert_eq!(ranked_pairs(&[rated("t", 1.0, None), rated("t", 1.5, None)], 0.5), [(1, 0)]);
+        assert_eq!(ranked_pairs(&[rated("t", 1.0, None), rated("t", 1.0, None)], 0.0), []);
+    }
+}
