@@ -1,0 +1,80 @@
+//! `edge-scorer status`.
+
+use std::io::{self, Write, stdout};
+
+use clap::Args;
+use serde_json::json;
+
+use super::options::{Common, ListFormat};
+use crate::cli::Outcome;
+use crate::cli::output::printable;
+use crate::store::{Counts, Model, Store};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    format: ListFormat,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let path = arguments.common.database()?;
+    let store = Store::open_read_only(&path)?;
+    let (counts, model) = (store.counts()?, store.current_model()?);
+    let mut out = stdout().lock();
+    match arguments.format {
+        ListFormat::Table => {
+            writeln!(out, "database      {}", printable(&path.display().to_string()))?;
+            print_table(&mut out, &counts, model.as_ref())?;
+        }
+        ListFormat::Json => writeln!(out, "{}", to_json(&path.display().to_string(), &counts, model.as_ref()))?,
+    }
+    Ok(())
+}
+
+fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> io::Result<()> {
+    match model {
+        Some(m) => {
+            writeln!(out, "model         {} ({})", printable(&m.name), m.digest)?;
+            writeln!(out, "device        {} ({})", printable(&m.device), printable(&m.device_reason))?;
+        }
+        None => writeln!(out, "model         none yet")?,
+    }
+    let missing = format!("{} missing, {} offline", counts.files_missing, counts.files_offline);
+    writeln!(out, "images        {} distinct; files: {} present, {missing}", counts.images, counts.files_present)?;
+    writeln!(out, "scores        {} under {} tags", counts.scores, counts.tags)?;
+    writeln!(out, "last scored   {}", counts.last_scored_at.map_or_else(|| "never".to_owned(), iso))?;
+    writeln!(out, "failures      {}, of these {} quarantined", counts.failures, counts.quarantined)?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    writeln!(
+        out,
+        "size          {:.1} MiB, log {:.1} MiB, schema version {}",
+        mib(counts.database_bytes),
+        mib(counts.wal_bytes),
+        counts.schema_version
+    )
+}
+
+fn to_json(path: &str, counts: &Counts, model: Option<&Model>) -> serde_json::Value {
+    json!({
+        "database": path,
+        "model": model.map(|m| json!({ "name": m.name, "digest": m.digest, "device": m.device, "device_reason": m.device_reason })),
+        "images": counts.images,
+        "files": { "present": counts.files_present, "missing": counts.files_missing, "offline": counts.files_offline },
+        "tags": counts.tags,
+        "scores": counts.scores,
+        "last_scored_at": counts.last_scored_at.map(iso),
+        "failures": counts.failures,
+        "quarantined": counts.quarantined,
+        "schema_version": counts.schema_version,
+        "database_bytes": counts.database_bytes,
+        "wal_bytes": counts.wal_bytes,
+    })
+}
+
+/// A time as everywhere in the database.
+pub(super) fn iso(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

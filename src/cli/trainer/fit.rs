@@ -1,0 +1,165 @@
+//! `edge-trainer fit`: the options from their file and from the flags, then the training.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::progress::Progress;
+use crate::cli::{Failure, Outcome, exit_code};
+use crate::train::{Device, FitRequest, TrainOptions, fit};
+
+const EXAMPLES: &str = "Examples:
+  edge-trainer fit --data agiqa:data/agiqa-3k --out models/small
+  edge-trainer fit --data ratings.csv --out models/mine --epochs 30 --seed 7
+  edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
+
+A table (.csv with a header, or .jsonl) has the columns path, tag and score; optional are tag2, tag3 and so on, alignment, split
+(train, validation, test) and group. Images of one group, or of one tag where there are no groups, stay in one part.";
+
+/// The flags of `fit`. A flag wins over the file given by `--config`, which wins over the defaults.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FitArguments {
+    /// The rated images: agiqa:DIR, table:FILE, or a path whose kind shows
+    #[arg(long, value_name = "SPEC")]
+    data: String,
+    /// Where the bundle goes; an older one there is replaced when the new one is proved
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Where options, figures and weights of the run go [default: the output path with .run added]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Options in TOML, such as config.toml of an earlier run
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name of the model [default: the output directory's name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Passes over the training images
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Images per step
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Highest learning rate
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Weight of the squared error beside the ranking loss
+    #[arg(long)]
+    lambda: Option<f64>,
+    /// Score difference below which the image that fits the tag better counts as better
+    #[arg(long, value_name = "SCORE")]
+    tie_threshold: Option<f32>,
+    /// Seed of every random choice
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Epochs without improvement after which the training ends
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<usize>,
+    /// Side of the random crops in training, in pixels
+    #[arg(long, value_name = "PX")]
+    crop_px: Option<u32>,
+    /// Short side that pictures are resized to, in pixels
+    #[arg(long, value_name = "PX")]
+    resize_short_px: Option<u32>,
+    /// Candidates for the side of the model's input, in pixels; the validation images choose
+    #[arg(long, value_name = "PX", value_delimiter = ',')]
+    input_px: Option<Vec<u32>>,
+    /// Channels of the image encoder's stages, the first one being the stem's
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    widths: Option<Vec<usize>>,
+    /// Largest share of missing or unreadable images
+    #[arg(long, value_name = "SHARE")]
+    max_bad_fraction: Option<f64>,
+    /// Where to train
+    #[arg(long, value_parser = parse_device, value_name = "auto|cpu")]
+    device: Option<Device>,
+}
+
+fn parse_device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        _ => Err("this build trains on the processor: use auto or cpu".to_owned()),
+    }
+}
+
+/// Trains.
+pub fn run(arguments: &FitArguments) -> Outcome {
+    let request = FitRequest {
+        data: arguments.data.clone(),
+        out: arguments.out.clone(),
+        run: arguments.run.clone().unwrap_or_else(|| run_beside(&arguments.out)),
+        options: arguments.options()?,
+        command: command_line(std::env::args()),
+    };
+    fit(&request, &mut Progress::new())?;
+    eprintln!("the bundle is at {}, the run at {}", request.out.display(), request.run.display());
+    Ok(())
+}
+
+fn run_beside(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".run");
+    out.with_file_name(name)
+}
+
+impl FitArguments {
+    fn options(&self) -> Result<TrainOptions, Failure> {
+        let mut options = match &self.config {
+            Some(path) => read_config(path)?,
+            None => TrainOptions::default(),
+        };
+        fn set<T: Clone>(target: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                *target = value.clone();
+            }
+        }
+        set(&mut options.name, &self.name);
+        set(&mut options.epochs, &self.epochs);
+        set(&mut options.batch, &self.batch);
+        set(&mut options.lr, &self.lr);
+        set(&mut options.lambda, &self.lambda);
+        set(&mut options.tie_threshold, &self.tie_threshold);
+        set(&mut options.seed, &self.seed);
+        set(&mut options.patience, &self.patience);
+        set(&mut options.crop_px, &self.crop_px);
+        set(&mut options.resize_short_px, &self.resize_short_px);
+        set(&mut options.input_px, &self.input_px);
+        set(&mut options.widths, &self.widths);
+        set(&mut options.max_bad_fraction, &self.max_bad_fraction);
+        set(&mut options.device, &self.device);
+        Ok(options)
+    }
+}
+
+fn read_config(path: &Path) -> Result<TrainOptions, Failure> {
+    let fail = |code, reason: String| Failure::new(code, format!("{}: {reason}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| fail(exit_code::NO_INPUT, format!("{e}. Check --config")))?;
+    toml::from_str(&text).map_err(|e| fail(exit_code::CONFIG, e.to_string()))
+}
+
+/// The command as it was typed, without the program's own directory.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let quote = |a: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+        if !a.is_empty() && a.chars().all(plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
+    };
+    std::iter::once("edge-trainer".to_owned()).chain(arguments.skip(1).map(quote)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_pasted_into_a_shell() {
+        let typed = ["/opt/x/edge-trainer", "fit", "--name", "it's small"].map(str::to_owned);
+        assert_eq!(command_line(typed.into_iter()), "edge-trainer fit --name 'it'\\''s small'");
+    }
+
+    #[test]
+    fn the_run_lies_beside_the_bundle() {
+        assert_eq!(run_beside(Path::new("models/small")), Path::new("models/small.run"));
+    }
+}

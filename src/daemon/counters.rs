@@ -1,0 +1,69 @@
+//! What a run has done so far: written by the stages, read by progress bars, `sd_notify` and the final report.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Shared counters; each only grows.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Image files that a scan came across.
+    pub(super) found: AtomicU64,
+    /// Of these, files that the database already knows as they are.
+    pub(super) unchanged: AtomicU64,
+    /// Of these, known failures whose next attempt is not due.
+    pub(super) waiting: AtomicU64,
+    /// Files handed to the decoders.
+    pub(super) queued: AtomicU64,
+    /// Images scored and committed.
+    pub(super) scored: AtomicU64,
+    /// Files whose content was known already: renamed or copied.
+    pub(super) linked: AtomicU64,
+    /// Files that failed.
+    pub(super) failed: AtomicU64,
+    /// Files that vanished or changed before they were read.
+    pub(super) dropped: AtomicU64,
+    /// Scores computed from stored embeddings.
+    pub(super) backfilled: AtomicU64,
+}
+
+/// A copy of the counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the fields are those of Counters")]
+pub struct Snapshot {
+    pub found: u64,
+    pub unchanged: u64,
+    pub waiting: u64,
+    pub queued: u64,
+    pub scored: u64,
+    pub linked: u64,
+    pub failed: u64,
+    pub dropped: u64,
+    pub backfilled: u64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Relaxed);
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            found: self.found.load(Relaxed),
+            unchanged: self.unchanged.load(Relaxed),
+            waiting: self.waiting.load(Relaxed),
+            queued: self.queued.load(Relaxed),
+            scored: self.scored.load(Relaxed),
+            linked: self.linked.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            backfilled: self.backfilled.load(Relaxed),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Files that went through the pipeline, whatever came of them.
+    pub fn finished(&self) -> u64 {
+        self.scored + self.linked + self.failed + self.dropped
+    }
+}

@@ -1,0 +1,212 @@
+//! The inference thread: the one owner of the device. New images go before stored ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, never, select};
+use ndarray::Array3;
+
+use crate::scorer::{EncodedTag, ImageEmbedding, Scored, Scorer, ScorerError};
+use crate::store::{ImageId, Store};
+
+use super::tagging::{ChosenTag, Tagger};
+use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};
+
+/// Encoded tags that are kept; keywords of strangers could be any number.
+const TAG_CACHE: usize = 4096;
+
+/// What the inference thread holds.
+pub(super) struct InferWorker {
+    pub(super) scorer: Arc<Scorer>,
+    pub(super) tagger: Tagger,
+    pub(super) reader: Store,
+    pub(super) decoded: Receiver<Decoded>,
+    pub(super) stored: Receiver<StoredWork>,
+    pub(super) outcomes: Sender<Outcome>,
+    pub(super) tag_cache: HashMap<String, Option<EncodedTag>>,
+}
+
+impl InferWorker {
+    /// Works until both channels have ended, or the writer has. What the model cannot do for one image is that image's
+    /// failure and ends nothing.
+    pub(super) fn run(mut self) {
+        // The writer's own error says why it ended.
+        let _: Result<(), WriterGone> = self.work();
+    }
+
+    fn work(&mut self) -> Result<(), WriterGone> {
+        let (mut decoded_open, mut stored_open) = (true, true);
+        let closed = never();
+        let closed_stored = never();
+        while decoded_open || stored_open {
+            // New images first: stored ones wait until nothing new is there.
+            if let Ok(first) = self.decoded.try_recv() {
+                self.take_decoded(first)?;
+                continue;
+            }
+            let decoded = if decoded_open { self.decoded.clone() } else { closed.clone() };
+            let stored = if stored_open { self.stored.clone() } else { closed_stored.clone() };
+            select! {
+                recv(decoded) -> message => match message {
+                    Ok(first) => self.take_decoded(first)?,
+                    Err(_) => decoded_open = false,
+                },
+                recv(stored) -> message => match message {
+                    Ok(work) => self.score_stored(work)?,
+                    Err(_) => stored_open = false,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is waiting along, up to what the device works on at once.
+    fn take_decoded(&mut self, first: Decoded) -> Result<(), WriterGone> {
+        let policy = self.scorer.policy();
+        let most = policy.image_batch * policy.streams;
+        let mut pictures = Vec::with_capacity(most);
+        let waiting = self.decoded.clone();
+        for item in std::iter::once(first).chain(waiting.try_iter().take(most - 1)) {
+            match item {
+                Decoded::New(picture) => pictures.push(picture),
+                Decoded::Known { candidate, image_id, keywords } => self.link(candidate, image_id, &keywords)?,
+            }
+        }
+        self.score_pictures(pictures)
+    }
+
+    #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
+    fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), WriterGone> {
+        // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
+        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.pixel_values)).collect();
+        let scorer = Arc::clone(&self.scorer);
+        let embeddings: Vec<Result<ImageEmbedding, ScorerError>> = match scorer.embed(&inputs) {
+            Ok(embeddings) => embeddings.into_iter().map(Ok).collect(),
+            // One image must not fail the others of its batch.
+            Err(_) if inputs.len() > 1 => inputs.iter().map(|input| embed_one(&scorer, input)).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        for (picture, embedding) in pictures.into_iter().zip(embeddings) {
+            match embedding {
+                Ok(embedding) => self.score_picture(picture, embedding)?,
+                Err(error) => self.fail(picture.candidate, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn score_picture(&mut self, picture: Box<NewPicture>, embedding: ImageEmbedding) -> Result<(), WriterGone> {
+        let chosen = self.tagger.choose(&picture.candidate.path, &picture.metadata.keywords, &embedding);
+        match self.score_tags(&embedding, chosen) {
+            Ok(tags) => self.send(Outcome::Scored { picture, embedding: embedding.0, tags }),
+            Err(error) => self.fail(picture.candidate, &error),
+        }
+    }
+
+    fn link(&mut self, candidate: Candidate, image: ImageId, keywords: &[String]) -> Result<(), WriterGone> {
+        let embedding = self.reader.embedding(image, self.scorer.encoder_digest());
+        let Some(values) = embedding.unwrap_or_else(|error| {
+            log::warn!("{}: cannot read the stored embedding: {error}", candidate.path.display());
+            None
+        }) else {
+            // The row went away or cannot be read now; a later look comes back to the file.
+            return self.send(Outcome::Dropped { candidate, again: true });
+        };
+        let embedding = ImageEmbedding(values);
+        let chosen = self.tagger.choose(&candidate.path, keywords, &embedding);
+        match self.score_tags(&embedding, chosen) {
+            Ok(tags) => self.send(Outcome::Linked { candidate, image_id: image, tags }),
+            Err(error) => self.fail(candidate, &error),
+        }
+    }
+
+    fn score_tags(
+        &mut self,
+        embedding: &ImageEmbedding,
+        chosen: Vec<ChosenTag>,
+    ) -> Result<Vec<TagResult>, ScorerError> {
+        let (mut kept, mut encoded) = self.encode_all(chosen)?;
+        if kept.is_empty() {
+            // An image whose only keywords are too long for the model must be found under something.
+            (kept, encoded) = self.encode_all(self.tagger.defaults())?;
+        }
+        let scored = self.scorer.score(embedding, &encoded)?;
+        let join = |(tag, scored): (ChosenTag, _)| TagResult {
+            text: tag.text,
+            reason: tag.reason,
+            confidence: tag.confidence,
+            scored,
+        };
+        Ok(kept.into_iter().zip(scored).map(join).collect())
+    }
+
+    fn encode_all(&mut self, chosen: Vec<ChosenTag>) -> Result<(Vec<ChosenTag>, Vec<EncodedTag>), ScorerError> {
+        let (mut kept, mut encoded) = (Vec::with_capacity(chosen.len()), Vec::with_capacity(chosen.len()));
+        for tag in chosen {
+            if let Some(known) = self.encoded(&tag.text)? {
+                encoded.push(known);
+                kept.push(tag);
+            }
+        }
+        Ok((kept, encoded))
+    }
+
+    /// The tag's embedding; `None` for a text that the model cannot take, which is said once.
+    fn encoded(&mut self, text: &str) -> Result<Option<EncodedTag>, ScorerError> {
+        if let Some(known) = self.tag_cache.get(text) {
+            return Ok(known.clone());
+        }
+        let encoded = match self.scorer.encode_tag(text) {
+            Ok(encoded) => Some(encoded),
+            Err(error @ (ScorerError::Text(_) | ScorerError::NotFinite(_))) => {
+                log::warn!("nothing is scored under the tag {text:?}: {error}");
+                None
+            }
+            Err(other) => return Err(other),
+        };
+        if self.tag_cache.len() >= TAG_CACHE {
+            self.tag_cache.clear();
+        }
+        self.tag_cache.insert(text.to_owned(), encoded.clone());
+        Ok(encoded)
+    }
+
+    /// What cannot be scored now still lacks its score, so the next start asks again.
+    fn score_stored(&mut self, work: StoredWork) -> Result<(), WriterGone> {
+        let tag = match self.encoded(&work.tag) {
+            Ok(Some(tag)) => tag,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                log::warn!("{} stored images are not scored under {:?}: {error}", work.images.len(), work.tag);
+                return Ok(());
+            }
+        };
+        let (ids, embeddings): (Vec<_>, Vec<_>) =
+            work.images.into_iter().map(|image| (image.image_id, ImageEmbedding(image.values))).unzip();
+        let pairs: Vec<_> = embeddings.iter().map(|e| (e, &tag)).collect();
+        let scored = ids.into_iter().zip(self.scorer.score_each(&pairs));
+        let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
+            let warn = |error: &_| log::warn!("a stored image is not scored under {:?}: {error}", work.tag);
+            Some((id, scored.inspect_err(warn).ok()?))
+        };
+        let scores = scored.filter_map(usable).collect();
+        self.send(Outcome::Backfilled { tag_id: work.tag_id, reason: work.reason, scores })
+    }
+
+    fn fail(&self, candidate: Candidate, error: &ScorerError) -> Result<(), WriterGone> {
+        let failure = FileFailure { stage: "infer", error: error.to_string() };
+        self.send(Outcome::Failed { candidate, failure })
+    }
+
+    fn send(&self, outcome: Outcome) -> Result<(), WriterGone> {
+        self.outcomes.send(outcome).map_err(|_| WriterGone)
+    }
+}
+
+/// The writer has ended, after a failure of its own: there is nothing to work for.
+struct WriterGone;
+
+fn embed_one(scorer: &Scorer, input: &Array3<f32>) -> Result<ImageEmbedding, ScorerError> {
+    let mut embeddings = scorer.embed(std::slice::from_ref(input))?;
+    embeddings.pop().ok_or(ScorerError::NotFinite("the image embedding"))
+}

@@ -1,0 +1,252 @@
+//! The stages behind the intake: started together, ended from left to right.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use jiff::Timestamp;
+
+use crate::config::Settings;
+use crate::scorer::Scorer;
+use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
+
+use super::DaemonError;
+use super::counters::Counters;
+use super::decode::DecodeWorker;
+use super::in_flight::InFlight;
+use super::infer::InferWorker;
+use super::shutdown::StopToken;
+use super::tagging::Tagger;
+use super::work::{Candidate, Outcome, StoredWork};
+use super::writer::Writer;
+
+/// Candidates that wait for a decoder. Each is a path, so this may be generous.
+const CANDIDATES: usize = 256;
+/// Outcomes that wait for the writer.
+const OUTCOMES: usize = 256;
+
+/// The left end of the pipeline: what feeds it.
+pub(super) struct Inlet {
+    candidates: Sender<Candidate>,
+    stored: Sender<StoredWork>,
+    outcomes: Sender<Outcome>,
+    /// A connection of its own for look-ups.
+    pub(super) reader: Store,
+    pub(super) counters: Arc<Counters>,
+    pub(super) in_flight: InFlight,
+    pub(super) stop: StopToken,
+    pub(super) model_id: ModelId,
+    pub(super) encoder_digest: String,
+    pub(super) always: Vec<(TagId, String)>,
+}
+
+/// The pipeline is going down: by a stop or by a failure that [`Pipeline::finish`] returns.
+#[derive(Debug)]
+pub(super) struct Ended;
+
+impl Inlet {
+    /// Hands a file to the decoders; waits while they are busy. A file that is on its way already is left alone.
+    pub(super) fn submit(&self, candidate: Candidate) -> Result<(), Ended> {
+        if !self.in_flight.insert(&candidate) {
+            return Ok(());
+        }
+        Counters::add(&self.counters.queued, 1);
+        select! {
+            send(self.candidates, candidate) -> sent => sent.map_err(|_| Ended),
+            recv(self.stop.channel()) -> _ => Err(Ended),
+        }
+    }
+
+    /// Hands stored embeddings to the model.
+    pub(super) fn submit_stored(&self, work: StoredWork) -> Result<(), Ended> {
+        select! {
+            send(self.stored, work) -> sent => sent.map_err(|_| Ended),
+            recv(self.stop.channel()) -> _ => Err(Ended),
+        }
+    }
+
+    /// Hands an outcome that needs no work to the writer.
+    pub(super) fn record(&self, outcome: Outcome) -> Result<(), Ended> {
+        self.outcomes.send(outcome).map_err(|_| Ended)
+    }
+}
+
+/// The running stages.
+pub(super) struct Pipeline {
+    decoders: Vec<JoinHandle<()>>,
+    infer: JoinHandle<()>,
+    writer: JoinHandle<Result<(), StoreError>>,
+    ended: Receiver<()>,
+    _lock: WriteLock,
+}
+
+impl Pipeline {
+    /// Opens the database, makes the scorer's model current and starts the stages.
+    pub(super) fn start(
+        settings: &Settings,
+        scorer: &Arc<Scorer>,
+        counters: &Arc<Counters>,
+        stop: &StopToken,
+    ) -> Result<(Self, Inlet), DaemonError> {
+        let path = &settings.store.path;
+        let mut store = Store::open(path)?;
+        let lock = WriteLock::acquire(path)?;
+        let model_id = register(&mut store, scorer)?;
+        let tagger = Tagger::new(&settings.tags, scorer);
+        let always = tag_ids(&mut store, tagger.always())?;
+        let in_flight = InFlight::new();
+        let (alarm, ended) = bounded(1);
+
+        let (candidates_in, candidates_out) = bounded(CANDIDATES);
+        // Decoded pictures are large: no more wait than the device takes at once, and one for each decoder on top.
+        let policy = scorer.policy();
+        let (decoded_in, decoded_out) = bounded(policy.image_batch * policy.streams + settings.decode_threads);
+        let (stored_in, stored_out) = bounded(2);
+        let (outcomes_in, outcomes_out) = bounded(OUTCOMES);
+
+        let mut decoders = Vec::with_capacity(settings.decode_threads);
+        for number in 0..settings.decode_threads {
+            let worker = DecodeWorker {
+                scorer: Arc::clone(scorer),
+                limits: settings.limits,
+                reader: Store::open_read_only(path)?,
+                stop: stop.clone(),
+                candidates: candidates_out.clone(),
+                decoded: decoded_in.clone(),
+                outcomes: outcomes_in.clone(),
+            };
+            decoders.push(spawn(&format!("decode-{number}"), &alarm, move || worker.run())?);
+        }
+        let infer = InferWorker {
+            scorer: Arc::clone(scorer),
+            tagger,
+            reader: Store::open_read_only(path)?,
+            decoded: decoded_out,
+            stored: stored_out,
+            outcomes: outcomes_in.clone(),
+            tag_cache: HashMap::new(),
+        };
+        let inlet = Inlet {
+            candidates: candidates_in,
+            stored: stored_in,
+            outcomes: outcomes_in,
+            reader: Store::open_read_only(path)?,
+            counters: Arc::clone(counters),
+            in_flight: in_flight.clone(),
+            stop: stop.clone(),
+            model_id,
+            encoder_digest: scorer.encoder_digest().to_owned(),
+            always,
+        };
+        let writer = Writer {
+            store,
+            settings: settings.store.clone(),
+            model_id,
+            encoder_digest: scorer.encoder_digest().to_owned(),
+            outcomes: outcomes_out,
+            in_flight,
+            counters: Arc::clone(counters),
+            stop: stop.clone(),
+        };
+        let infer = spawn("infer", &alarm, move || infer.run())?;
+        let writer = spawn("store", &alarm, move || writer.run())?;
+        Ok((Self { decoders, infer, writer, ended, _lock: lock }, inlet))
+    }
+
+    /// Receives something when a stage has ended, which before [`Pipeline::finish`] only a failure makes it do.
+    pub(super) fn ended(&self) -> &Receiver<()> {
+        &self.ended
+    }
+
+    /// Ends the stages after the inlet: what they hold is finished and committed. Returns the first failure from the right,
+    /// because a failure on the right is what ends the left.
+    pub(super) fn finish(self, inlet: Inlet) -> Result<(), DaemonError> {
+        drop(inlet);
+        let mut panicked = None;
+        for decoder in self.decoders {
+            if decoder.join().is_err() {
+                panicked = Some("decode");
+            }
+        }
+        let infer = self.infer.join();
+        let writer = self.writer.join();
+        writer.map_err(|_| DaemonError::Panicked("store"))??;
+        infer.map_err(|_| DaemonError::Panicked("infer"))?;
+        panicked.map_or(Ok(()), |name| Err(DaemonError::Panicked(name)))
+    }
+}
+
+fn register(store: &mut Store, scorer: &Scorer) -> Result<ModelId, StoreError> {
+    let model = NewModel {
+        digest: scorer.digest(),
+        name: &scorer.manifest().name,
+        manifest: scorer.bundle().manifest_json(),
+        encoder_digest: scorer.encoder_digest(),
+        device: scorer.device(),
+        device_reason: scorer.device_reason(),
+    };
+    store.register_model(&model, Timestamp::now())
+}
+
+fn tag_ids(store: &mut Store, tags: &[String]) -> Result<Vec<(TagId, String)>, StoreError> {
+    let batch = store.begin()?;
+    let ids = tags.iter().map(|t| Ok((batch.tag_id(t)?, t.clone()))).collect::<Result<_, StoreError>>()?;
+    batch.commit()?;
+    Ok(ids)
+}
+
+/// Tells, when it is dropped, that its thread has ended in whatever way.
+struct Alarm(Sender<()>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // One message is enough, and nobody listens any more in an orderly end.
+        let _ = self.0.try_send(());
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    alarm: &Sender<()>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, DaemonError> {
+    let failed = |source| DaemonError::Io { action: format!("the {name} thread cannot be started"), source };
+    let alarm = Alarm(alarm.clone());
+    let work = move || {
+        let _alarm = alarm;
+        work()
+    };
+    Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
+}
+
+/// Keeps a second writing process out of a database. The lock is the kernel's, on a file beside the database, and goes with
+/// the process however it ends.
+struct WriteLock {
+    _file: File,
+}
+
+impl WriteLock {
+    fn acquire(database: &Path) -> Result<Self, DaemonError> {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".lock");
+        let failed =
+            |source| DaemonError::Io { action: format!("{}: cannot be locked", Path::new(&name).display()), source };
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(failed)?;
+        if let Err(error) = file.try_lock() {
+            if let std::fs::TryLockError::Error(source) = error {
+                return Err(failed(source));
+            }
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            return Err(DaemonError::Locked { path: database.to_owned(), pid: pid.trim().to_owned() });
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}

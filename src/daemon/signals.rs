@@ -1,0 +1,44 @@
+//! Signals become messages: SIGTERM and SIGINT stop, SIGHUP reloads, a second stop ends the process at once.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crossbeam_channel::{Receiver, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Finish what is in flight and end.
+    Stop,
+    /// Read configuration and bundle again.
+    Reload,
+}
+
+/// The exit status after a second stop signal: 128 + SIGINT, as shells report it.
+const AT_ONCE: i32 = 130;
+
+/// Installs the handlers. Call it once per process, before threads that must not be cut short are started.
+///
+/// # Errors
+/// The operating system refused a handler or the thread.
+pub fn install() -> std::io::Result<Receiver<Control>> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // The order matters: at the first signal the flag is still down when the shutdown looks at it.
+        flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stopping))?;
+        flag::register(signal, Arc::clone(&stopping))?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, receiver) = bounded(8);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let control = if signal == SIGHUP { Control::Reload } else { Control::Stop };
+            // A full channel already holds what this signal asks for, or the process is about to end.
+            let _ = sender.try_send(control);
+        }
+    })?;
+    Ok(receiver)
+}

@@ -1,0 +1,170 @@
+//! `edge-scorer run`: starts the pipeline, waits for signals, reloads, stops in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded, select};
+
+use crate::config::{ConfigError, Settings};
+use crate::scorer::{Scorer, ScorerError};
+
+use super::DaemonError;
+use super::counters::Counters;
+use super::in_flight::InFlight;
+use super::intake::Intake;
+use super::pipeline::{Inlet, Pipeline};
+use super::shutdown::{StopHandle, stop_pair};
+use super::signals::Control;
+use super::systemd::ServiceManager;
+use super::tagging::check_always;
+
+/// How often the service manager hears of progress.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until a stop signal. `load` reads the settings, at the start and at every reload.
+///
+/// # Errors
+/// [`DaemonError`]; a configuration or bundle that is refused at a reload is no error: the old one keeps running.
+pub fn run(load: &dyn Fn() -> Result<Settings, ConfigError>, control: &Receiver<Control>) -> Result<(), DaemonError> {
+    let mut manager = ServiceManager::new();
+    let mut current = open(load()?)?;
+    let mut session = Session::start(&current)?;
+    loop {
+        manager.ready();
+        log::info!("ready");
+        let Some(replacement) = session.wait(load, control, &mut manager) else {
+            manager.stopping();
+            return session.finish();
+        };
+        session.finish()?;
+        session = match Session::start(&replacement) {
+            Ok(session) => {
+                current = replacement;
+                session
+            }
+            Err(error) => {
+                // What only shows at the start: a database that cannot be written, inotify that does not work.
+                log::error!("{REFUSED}: {error}");
+                Session::start(&current)?
+            }
+        };
+    }
+}
+
+const REFUSED: &str = "reload refused, the old configuration and model keep running";
+
+type Loaded = (Settings, Arc<Scorer>);
+
+fn open(settings: Settings) -> Result<Loaded, DaemonError> {
+    if settings.watch.dirs.is_empty() {
+        return Err(DaemonError::NothingToWatch);
+    }
+    for dir in &settings.watch.dirs {
+        if !dir.exists() {
+            log::warn!("{}: the directory is not there yet; it is watched as soon as it appears", dir.display());
+        }
+    }
+    let scorer = Scorer::open(&settings.model_dir, settings.device)?;
+    log::info!(
+        "model {} ({}) on {} ({})",
+        scorer.manifest().name,
+        &scorer.digest()[..12],
+        scorer.device(),
+        scorer.device_reason()
+    );
+    check_always(&settings.tags, &scorer)?;
+    Ok((settings, Arc::new(scorer)))
+}
+
+/// One configuration at work.
+struct Session {
+    stop: StopHandle,
+    pipeline: Pipeline,
+    intake: std::thread::JoinHandle<(Inlet, Result<(), DaemonError>)>,
+    intake_ended: Receiver<()>,
+    counters: Arc<Counters>,
+    in_flight: InFlight,
+}
+
+impl Session {
+    fn start((settings, scorer): &Loaded) -> Result<Self, DaemonError> {
+        let (stop, token) = stop_pair();
+        let counters = Arc::new(Counters::default());
+        let (pipeline, inlet) = Pipeline::start(settings, scorer, &counters, &token)?;
+        let in_flight = inlet.in_flight.clone();
+        let intake = match Intake::start(&settings.watch, inlet) {
+            Ok(intake) => intake,
+            Err(failure) => {
+                let (inlet, error) = *failure;
+                drop(stop);
+                pipeline.finish(inlet)?;
+                return Err(error);
+            }
+        };
+        let (alive, intake_ended) = bounded(0);
+        let failed = |source| DaemonError::Io { action: "the intake thread cannot be started".to_owned(), source };
+        let intake = std::thread::Builder::new()
+            .name("intake".to_owned())
+            .spawn(move || {
+                let _alive = alive;
+                intake.run()
+            })
+            .map_err(failed)?;
+        Ok(Self { stop, pipeline, intake, intake_ended, counters, in_flight })
+    }
+
+    /// Until a stop (`None`), a reload that was accepted, or a failure of a stage (`None`; the failure comes with `finish`).
+    fn wait(
+        &self,
+        load: &dyn Fn() -> Result<Settings, ConfigError>,
+        control: &Receiver<Control>,
+        manager: &mut ServiceManager,
+    ) -> Option<Loaded> {
+        loop {
+            select! {
+                recv(control) -> signal => match signal {
+                    Ok(Control::Reload) => {
+                        manager.reloading();
+                        match load().map_err(DaemonError::from).and_then(open) {
+                            Ok(loaded) => {
+                                log::info!("reloading");
+                                return Some(loaded);
+                            }
+                            Err(error) => {
+                                log::error!("{REFUSED}: {error}");
+                                manager.ready();
+                            }
+                        }
+                    }
+                    Ok(Control::Stop) | Err(_) => {
+                        log::info!("stopping");
+                        return None;
+                    }
+                },
+                recv(self.intake_ended) -> _ => return None,
+                recv(self.pipeline.ended()) -> _ => return None,
+                default(TICK) => manager.tick(self.counters.snapshot(), self.in_flight.len()),
+            }
+        }
+    }
+
+    /// Stops the intake, lets the stages finish and commit what they hold, and returns the first failure.
+    fn finish(self) -> Result<(), DaemonError> {
+        drop(self.stop);
+        let (inlet, intake) = self.intake.join().map_err(|_| DaemonError::Panicked("intake"))?;
+        self.pipeline.finish(inlet)?;
+        let counters = self.counters.snapshot();
+        log::info!("{} scored, {} linked, {} failed", counters.scored, counters.linked, counters.failed);
+        intake
+    }
+}
+
+impl DaemonError {
+    /// Whether the configuration or the bundle is at fault, so that waiting and trying again cannot help.
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_) | Self::NothingToWatch | Self::Scorer(ScorerError::Bundle(_) | ScorerError::Backend(_))
+        )
+    }
+}

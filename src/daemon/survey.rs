@@ -1,0 +1,161 @@
+//! Comparing a directory with the database: what is new, what changed, what lacks scores, what is gone.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::store::{FileLookup, FileState, StoreError};
+use crate::watch::{self, FileStamp, RootState, ScanError};
+
+use super::backfill::{Backfill, Needs};
+use super::counters::Counters;
+use super::pipeline::{Ended, Inlet};
+use super::work::{Candidate, Outcome};
+
+/// Rows of known files that are looked at together.
+const PAGE: usize = 512;
+
+/// Why a survey stops.
+#[derive(Debug)]
+pub(super) enum SurveyError {
+    /// The pipeline is going down.
+    Ended,
+    /// The database cannot be read.
+    Store(StoreError),
+    /// The directory cannot be scanned.
+    Scan(ScanError),
+}
+
+impl From<Ended> for SurveyError {
+    fn from(_: Ended) -> Self {
+        Self::Ended
+    }
+}
+
+impl From<StoreError> for SurveyError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ScanError> for SurveyError {
+    fn from(error: ScanError) -> Self {
+        Self::Scan(error)
+    }
+}
+
+/// Compares files with the database through an inlet.
+pub(super) struct Surveyor {
+    pub(super) inlet: Inlet,
+    backfill: Backfill,
+}
+
+impl Surveyor {
+    pub(super) fn new(inlet: Inlet) -> Self {
+        let backfill = Backfill::new(inlet.model_id, &inlet.encoder_digest, inlet.always.clone());
+        Self { inlet, backfill }
+    }
+
+    /// Whether a file must be read. A known file is noted as present, and its missing scores are asked for when
+    /// `check_scores` is set: they can be missing only since the tags or the model changed, so once after a start is enough;
+    /// for a file that was away then, when it is back.
+    pub(super) fn must_read(&mut self, path: &Path, stamp: FileStamp, check_scores: bool) -> Result<bool, SurveyError> {
+        let inlet = &self.inlet;
+        if inlet.in_flight.covers(path, stamp) {
+            return Ok(false);
+        }
+        match inlet.reader.file_state(path, stamp.size_bytes, stamp.mtime_ns)? {
+            FileLookup::Known { image_id, state } => {
+                if state != FileState::Present {
+                    inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Present })?;
+                }
+                let mut full = Vec::new();
+                let check_scores = check_scores || state != FileState::Present;
+                if check_scores && self.backfill.check(&inlet.reader, image_id, |work| full.push(work))? == Needs::File
+                {
+                    return is_due(inlet, path, stamp);
+                }
+                for work in full {
+                    inlet.submit_stored(work)?;
+                }
+                Counters::add(&inlet.counters.unchanged, 1);
+                Ok(false)
+            }
+            FileLookup::Unknown | FileLookup::Changed => is_due(inlet, path, stamp),
+        }
+    }
+
+    /// Hands a file to the pipeline.
+    pub(super) fn submit(&self, path: PathBuf, stamp: FileStamp) -> Result<(), SurveyError> {
+        self.inlet.submit(Candidate { path, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns })?;
+        Ok(())
+    }
+
+    /// Asks for the missing scores that were collected and not sent yet.
+    pub(super) fn flush(&mut self) -> Result<(), SurveyError> {
+        for work in self.backfill.finish() {
+            self.inlet.submit_stored(work)?;
+        }
+        Ok(())
+    }
+
+    /// Notes known files below `root` that are gone as missing. Where the root itself is gone, or is as empty as the mount
+    /// point of a card that is not in, all of them are offline: nothing was deleted.
+    pub(super) fn note_missing(&self, root: &Path) -> Result<(), SurveyError> {
+        if !matches!(watch::root_state(root), Ok(RootState::Online)) {
+            self.inlet.record(Outcome::Offline { root: root.to_owned() })?;
+            return Ok(());
+        }
+        self.note_missing_below(root)
+    }
+
+    /// Notes known files below `dir` that are gone as missing.
+    pub(super) fn note_missing_below(&self, dir: &Path) -> Result<(), SurveyError> {
+        let mut after: Option<PathBuf> = None;
+        loop {
+            let page = self.inlet.reader.files_under(dir, after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.path.clone());
+            let missing: Vec<PathBuf> = page
+                .into_iter()
+                .filter(|file| file.state != FileState::Missing && is_gone(&file.path))
+                .map(|file| file.path)
+                .collect();
+            self.record_missing(missing)?;
+        }
+        // Files that failed show no image, but the ledger must not list for ever what is there no more.
+        let mut after: Option<PathBuf> = None;
+        loop {
+            let page = self.inlet.reader.failed_files_under(dir, after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+            self.record_missing(page.into_iter().filter(|path| is_gone(path)).collect())?;
+        }
+    }
+
+    fn record_missing(&self, paths: Vec<PathBuf>) -> Result<(), SurveyError> {
+        if !paths.is_empty() {
+            self.inlet.record(Outcome::Presence { paths, state: FileState::Missing })?;
+        }
+        if self.inlet.stop.is_stopped() { Err(SurveyError::Ended) } else { Ok(()) }
+    }
+}
+
+/// Whether a file that must be read may be: not while its last failure is young.
+fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyError> {
+    let failure = inlet.reader.failure_of(path)?;
+    let due = failure.is_none_or(|f| f.should_try(stamp.size_bytes, stamp.mtime_ns, Timestamp::now()));
+    if !due {
+        Counters::add(&inlet.counters.waiting, 1);
+    }
+    Ok(due)
+}
+
+/// Whether there is nothing of that name any more; a name that cannot be looked at may be there.
+pub(super) fn is_gone(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|e| is_absence(&e))
+}
+
+fn is_absence(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}

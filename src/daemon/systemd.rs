@@ -1,0 +1,79 @@
+//! What systemd is told. Without systemd every message goes nowhere and costs nothing.
+
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+
+use super::counters::Snapshot;
+
+/// Work that stands still for so long is stuck: the watchdog is not told that all is well any more.
+const STUCK: Duration = Duration::from_secs(600);
+
+/// The daemon's line to its service manager.
+pub(super) struct ServiceManager {
+    watchdog: Option<Duration>,
+    last_ping: Option<Instant>,
+    last_progress: Instant,
+    finished: u64,
+    status: String,
+}
+
+impl ServiceManager {
+    pub(super) fn new() -> Self {
+        Self {
+            watchdog: sd_notify::watchdog_enabled(),
+            last_ping: None,
+            last_progress: Instant::now(),
+            finished: 0,
+            status: String::new(),
+        }
+    }
+
+    /// Start-up or reload is complete.
+    pub(super) fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// A reload begins.
+    pub(super) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_) => tell(&[NotifyState::Reloading]),
+        }
+    }
+
+    /// The shutdown begins.
+    pub(super) fn stopping(&self) {
+        tell(&[NotifyState::Stopping]);
+    }
+
+    /// Called about once a second: the status line when it has changed, and the watchdog ping while work progresses.
+    pub(super) fn tick(&mut self, counters: Snapshot, in_flight: usize) {
+        let status = format!(
+            "{} scored, {} known, {} failed, {in_flight} in work",
+            counters.scored,
+            counters.linked + counters.unchanged,
+            counters.failed
+        );
+        if status != self.status {
+            tell(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+        let finished = counters.finished() + counters.backfilled;
+        if in_flight == 0 || finished != self.finished {
+            self.finished = finished;
+            self.last_progress = Instant::now();
+        }
+        let due = |interval: Duration| self.last_ping.is_none_or(|at| at.elapsed() >= interval / 3);
+        if self.watchdog.is_some_and(due) && self.last_progress.elapsed() < STUCK {
+            tell(&[NotifyState::Watchdog]);
+            self.last_ping = Some(Instant::now());
+        }
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::debug!("systemd cannot be told: {error}");
+    }
+}

@@ -1,0 +1,88 @@
+//! What travels between the stages.
+
+use std::path::PathBuf;
+
+use half::f16;
+use ndarray::Array3;
+
+use crate::image_input::{ImageError, Measures, Metadata};
+use crate::scorer::Scored;
+use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
+
+/// A file as it was when it was decided to work on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) path: PathBuf,
+    pub(super) size_bytes: u64,
+    pub(super) mtime_ns: i64,
+}
+
+/// A file after reading.
+pub(super) enum Decoded {
+    /// Its content is new, or its embedding is another encoder's.
+    New(Box<NewPicture>),
+    /// Its content is known, with an embedding of the current encoder.
+    Known { candidate: Candidate, image_id: ImageId, keywords: Vec<String> },
+}
+
+/// A decoded picture on its way to the model.
+pub(super) struct NewPicture {
+    pub(super) candidate: Candidate,
+    pub(super) content_id: blake3::Hash,
+    pub(super) format: &'static str,
+    pub(super) width_px: u32,
+    pub(super) height_px: u32,
+    pub(super) metadata: Metadata,
+    pub(super) measures: Measures,
+    /// The image encoder's input; empty once it has been embedded.
+    pub(super) pixel_values: Array3<f32>,
+}
+
+/// Stored embeddings that lack the score of a tag.
+pub(super) struct StoredWork {
+    pub(super) tag: String,
+    pub(super) tag_id: TagId,
+    /// Set when the images do not have the tag yet.
+    pub(super) reason: Option<TagReason>,
+    pub(super) images: Vec<StoredEmbedding>,
+}
+
+/// A tag that an image is scored under.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TagResult {
+    pub(super) text: String,
+    pub(super) reason: TagReason,
+    pub(super) confidence: Option<f32>,
+    pub(super) scored: Scored,
+}
+
+/// What the writer records.
+pub(super) enum Outcome {
+    /// A new image with its embedding and scores.
+    Scored { picture: Box<NewPicture>, embedding: Vec<f16>, tags: Vec<TagResult> },
+    /// Another file of a known image.
+    Linked { candidate: Candidate, image_id: ImageId, tags: Vec<TagResult> },
+    /// A file that cannot be used.
+    Failed { candidate: Candidate, failure: FileFailure },
+    /// A file that is no longer what it was when it was queued: gone, or changed and therefore to be looked at again.
+    Dropped { candidate: Candidate, again: bool },
+    /// Scores from stored embeddings.
+    Backfilled { tag_id: TagId, reason: Option<TagReason>, scores: Vec<(ImageId, Scored)> },
+    /// Files whose presence has changed.
+    Presence { paths: Vec<PathBuf>, state: FileState },
+    /// Everything below a directory that is not there.
+    Offline { root: PathBuf },
+}
+
+/// Why a file cannot be used, as it goes into the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileFailure {
+    pub(super) stage: &'static str,
+    pub(super) error: String,
+}
+
+impl From<ImageError> for FileFailure {
+    fn from(error: ImageError) -> Self {
+        Self { stage: error.kind().stage(), error: error.to_string() }
+    }
+}

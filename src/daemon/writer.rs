@@ -1,0 +1,231 @@
+//! The writer thread: the one that changes the database. Commits are batched by count and by time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use jiff::Timestamp;
+
+use crate::config::StoreSettings;
+use crate::scorer::Scored;
+use crate::store::{
+    Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, Store, StoreError, TagReason,
+};
+
+use super::counters::Counters;
+use super::in_flight::InFlight;
+use super::shutdown::StopToken;
+use super::work::{Candidate, NewPicture, Outcome, TagResult};
+
+/// Longest wait between two tries of a commit that may succeed later (full disk, locked database).
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What the writer thread holds.
+pub(super) struct Writer {
+    pub(super) store: Store,
+    pub(super) settings: StoreSettings,
+    pub(super) model_id: ModelId,
+    pub(super) encoder_digest: String,
+    pub(super) outcomes: Receiver<Outcome>,
+    pub(super) in_flight: InFlight,
+    pub(super) counters: Arc<Counters>,
+    pub(super) stop: StopToken,
+}
+
+impl Writer {
+    /// Works until the outcomes end and everything is committed.
+    pub(super) fn run(mut self) -> Result<(), StoreError> {
+        let mut buffer: Vec<Outcome> = Vec::new();
+        let mut due = Instant::now();
+        loop {
+            let next = if buffer.is_empty() {
+                self.outcomes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.outcomes.recv_deadline(due)
+            };
+            match next {
+                Ok(outcome) => {
+                    if buffer.is_empty() {
+                        due = Instant::now() + self.settings.commit_interval;
+                    }
+                    buffer.push(outcome);
+                    if buffer.len() >= self.settings.commit_images {
+                        self.commit(&mut buffer)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.commit(&mut buffer)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit(&mut buffer)?;
+                    self.store.checkpoint()?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Commits, waiting out what passes by itself. When the daemon is asked to stop meanwhile the error is returned: nothing
+    /// is lost, because what is not in the database is found again.
+    fn commit(&mut self, buffer: &mut Vec<Outcome>) -> Result<(), StoreError> {
+        let mut wait = Duration::from_secs(1);
+        while let Err(error) = self.try_commit(buffer) {
+            if !error.is_transient() || self.stop.is_stopped() {
+                return Err(error);
+            }
+            log::warn!("{} results wait for their commit, next try in {wait:?}: {error}", buffer.len());
+            let _ = self.stop.channel().recv_timeout(wait);
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        for outcome in buffer.drain(..) {
+            // Said when it is recorded, once, however often the commit was tried.
+            if let Outcome::Failed { candidate, failure } = &outcome {
+                log::warn!("{}: {}", candidate.path.display(), failure.error);
+            }
+            if let Some(candidate) = outcome.candidate() {
+                self.in_flight.finish(&candidate.path, matches!(outcome, Outcome::Dropped { again: true, .. }));
+            }
+        }
+        Ok(())
+    }
+
+    fn try_commit(&mut self, buffer: &[Outcome]) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let mut done = Done::default();
+        let batch = self.store.begin()?;
+        let recorder = Recorder {
+            batch: &batch,
+            settings: &self.settings,
+            model: self.model_id,
+            encoder: &self.encoder_digest,
+            now,
+        };
+        for outcome in buffer {
+            recorder.record(outcome, &mut done)?;
+        }
+        batch.commit()?;
+        let counters = &self.counters;
+        Counters::add(&counters.scored, done.scored);
+        Counters::add(&counters.linked, done.linked);
+        Counters::add(&counters.failed, done.failed);
+        Counters::add(&counters.dropped, done.dropped);
+        Counters::add(&counters.backfilled, done.backfilled);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Done {
+    scored: u64,
+    linked: u64,
+    failed: u64,
+    dropped: u64,
+    backfilled: u64,
+}
+
+struct Recorder<'a> {
+    batch: &'a Batch<'a>,
+    settings: &'a StoreSettings,
+    model: ModelId,
+    encoder: &'a str,
+    now: Timestamp,
+}
+
+impl Recorder<'_> {
+    fn record(&self, outcome: &Outcome, done: &mut Done) -> Result<(), StoreError> {
+        match outcome {
+            Outcome::Scored { picture, embedding, tags } => {
+                let known = self.batch.image_by_content(&picture.content_id)?;
+                let again = known.is_some_and(|image| image.encoder_digest.as_deref() == Some(self.encoder));
+                let image = self.record_image(picture, embedding)?;
+                self.record_tags(image, tags)?;
+                self.record_file(&picture.candidate, image)?;
+                if again { done.linked += 1 } else { done.scored += 1 }
+            }
+            Outcome::Linked { candidate, image_id, tags } => {
+                self.record_tags(*image_id, tags)?;
+                self.record_file(candidate, *image_id)?;
+                done.linked += 1;
+            }
+            Outcome::Failed { candidate, failure } => {
+                let ledger = NewFailure {
+                    path: &candidate.path,
+                    stage: failure.stage,
+                    error: &failure.error,
+                    size_bytes: candidate.size_bytes,
+                    mtime_ns: candidate.mtime_ns,
+                };
+                self.batch.record_failure(&ledger, &self.settings.retry, self.now)?;
+                done.failed += 1;
+            }
+            Outcome::Dropped { .. } => done.dropped += 1,
+            Outcome::Backfilled { tag_id, reason, scores } => {
+                for (image, scored) in scores {
+                    if let Some(reason) = reason {
+                        self.batch.record_image_tag(*image, *tag_id, *reason, None)?;
+                    }
+                    self.batch.record_score(*image, *tag_id, self.model, &new_score(scored), self.now)?;
+                }
+                done.backfilled += scores.len() as u64;
+            }
+            Outcome::Presence { paths, state } => {
+                self.batch.set_file_state(paths, *state, self.now)?;
+                if *state == FileState::Missing {
+                    // A file that is gone cannot fail any more.
+                    paths.iter().try_for_each(|path| self.batch.clear_failure(path))?;
+                }
+            }
+            Outcome::Offline { root } => {
+                self.batch.set_offline_under(root, self.now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record_image(&self, picture: &NewPicture, embedding: &[half::f16]) -> Result<ImageId, StoreError> {
+        let captured_at = picture.metadata.captured_at.as_deref().and_then(|t| t.parse().ok());
+        let image = NewImage {
+            content_id: picture.content_id,
+            size_bytes: picture.candidate.size_bytes,
+            format: picture.format,
+            width_px: picture.width_px,
+            height_px: picture.height_px,
+            captured_at,
+            embedding: Some(NewEmbedding { values: embedding, encoder_digest: self.encoder }),
+            brightness: Some(picture.measures.brightness),
+            contrast: Some(picture.measures.contrast),
+            sharpness: Some(picture.measures.sharpness),
+        };
+        self.batch.record_image(&image, self.now)
+    }
+
+    fn record_tags(&self, image: ImageId, tags: &[TagResult]) -> Result<(), StoreError> {
+        for tag in tags {
+            let tag_id = self.batch.tag_id(&tag.text)?;
+            let confidence = tag.confidence.filter(|_| tag.reason == TagReason::Similarity);
+            self.batch.record_image_tag(image, tag_id, tag.reason, confidence)?;
+            self.batch.record_score(image, tag_id, self.model, &new_score(&tag.scored), self.now)?;
+        }
+        Ok(())
+    }
+
+    fn record_file(&self, candidate: &Candidate, image: ImageId) -> Result<(), StoreError> {
+        self.batch.record_file(&candidate.path, image, candidate.size_bytes, candidate.mtime_ns, self.now)?;
+        self.batch.clear_failure(&candidate.path)
+    }
+}
+
+fn new_score(scored: &Scored) -> NewScore {
+    NewScore { score: scored.score, similarity: Some(scored.similarity), percentile: scored.percentile }
+}
+
+impl Outcome {
+    /// The file that this outcome finishes.
+    fn candidate(&self) -> Option<&Candidate> {
+        match self {
+            Self::Scored { picture, .. } => Some(&picture.candidate),
+            Self::Linked { candidate, .. } | Self::Failed { candidate, .. } | Self::Dropped { candidate, .. } => {
+                Some(candidate)
+            }
+            Self::Backfilled { .. } | Self::Presence { .. } | Self::Offline { .. } => None,
+        }
+    }
+}
