@@ -1,0 +1,380 @@
+//! `edge-scorer run` as a process: what happens to files while it watches, to signals, to a bad reload, to a crash.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs::{File, OpenOptions, rename};
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{PATIENCE, Place, jpeg, model, png, until};
+use rustix::process::Signal;
+
+const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1, 2";
+const IMAGES: &str = "SELECT count(*) FROM image";
+
+/// A text as one TOML string.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.to_str().unwrap())
+}
+
+impl Place {
+    fn watch(&self) -> common::daemon::Daemon {
+        self.daemon(&[self.photos().to_str().unwrap()])
+    }
+}
+
+#[test]
+fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
+    let place = Place::new();
+    place.write("before.jpg", &jpeg(1));
+    let daemon = place.watch();
+    place.wait_for_rows(FILES, &["before.jpg|present"]);
+
+    // Copied in, moved in, moved in with their directory.
+    place.write("copied.png", &png(2));
+    std::fs::write(place.path("moved.jpg"), jpeg(3)).unwrap();
+    rename(place.path("moved.jpg"), place.photo("moved.jpg")).unwrap();
+    std::fs::create_dir_all(place.path("card/deep")).unwrap();
+    std::fs::write(place.path("card/a.jpg"), jpeg(4)).unwrap();
+    std::fs::write(place.path("card/deep/b.jpg"), jpeg(5)).unwrap();
+    rename(place.path("card"), place.photo("card")).unwrap();
+    // A temporary name, then the real one, as many programs write.
+    place.write("late.jpg.part", &jpeg(6));
+    rename(place.photo("late.jpg.part"), place.photo("late.jpg")).unwrap();
+    place.write("made/while/running/c.jpg", &jpeg(7));
+    place.write("copy of before.jpg", &jpeg(1));
+    place.write("broken.jpg", &jpeg(8)[..700]);
+    let present = [
+        "a.jpg|present",
+        "b.jpg|present",
+        "before.jpg|present",
+        "c.jpg|present",
+        "copied.png|present",
+        "copy of before.jpg|present",
+        "late.jpg|present",
+        "moved.jpg|present",
+    ];
+    place.wait_for_rows(FILES, &present);
+    place.wait_for_rows(IMAGES, &["7"]);
+    place.wait_for_rows("SELECT stage, attempts FROM failure", &["decode|1"]);
+
+    // Renamed, deleted, mended, replaced by another image, moved out with their directory.
+    rename(place.photo("copied.png"), place.photo("renamed.png")).unwrap();
+    std::fs::remove_file(place.photo("moved.jpg")).unwrap();
+    place.write("broken.jpg", &jpeg(8));
+    place.write("before.jpg", &jpeg(9));
+    rename(place.photo("card"), place.path("card")).unwrap();
+    let after = [
+        "a.jpg|missing",
+        "b.jpg|missing",
+        "before.jpg|present",
+        "broken.jpg|present",
+        "c.jpg|present",
+        "copied.png|missing",
+        "copy of before.jpg|present",
+        "late.jpg|present",
+        "moved.jpg|missing",
+        "renamed.png|present",
+    ];
+    place.wait_for_rows(FILES, &after);
+    place.wait_for_rows(IMAGES, &["9"]);
+    place.wait_for_rows("SELECT count(*) FROM failure", &["0"]);
+    let changed =
+        "SELECT count(DISTINCT image_id) FROM file WHERE path LIKE '%/before.jpg' OR path LIKE '%/copy of before.jpg'";
+    assert_eq!(place.value(changed), "2");
+    // A broken file that goes away takes its failure along.
+    place.write("broken too.jpg", b"no picture");
+    place.wait_for_rows("SELECT count(*) FROM failure", &["1"]);
+    std::fs::remove_file(place.photo("broken too.jpg")).unwrap();
+    place.wait_for_rows("SELECT count(*) FROM failure", &["0"]);
+    daemon.stop();
+    assert_eq!(
+        place.value("SELECT max(n) FROM (SELECT count(*) AS n FROM score GROUP BY image_id, tag_id, model_id)"),
+        "1"
+    );
+    place.assert_sound();
+}
+
+#[test]
+fn a_slow_writer_is_waited_for() {
+    let place = Place::new();
+    let daemon = place.daemon(&[
+        "--config",
+        place.config("[watch]\nsettle_ms = 2400\n").to_str().unwrap(),
+        place.photos().to_str().unwrap(),
+    ]);
+    let whole = jpeg(1);
+    let mut slow = File::create(place.photo("slow.jpg")).unwrap();
+    for (n, chunk) in whole.chunks(whole.len().div_ceil(5)).enumerate() {
+        // The pace of the writer, not a wait for the daemon: in all it takes as long as a file has to stand still.
+        std::thread::sleep(Duration::from_millis(if n == 0 { 0 } else { 600 }));
+        slow.write_all(chunk).unwrap();
+    }
+    drop(slow);
+    place.wait_for_rows(FILES, &["slow.jpg|present"]);
+    assert_eq!(place.value("SELECT content_id FROM image"), blake3::hash(&whole).to_hex().as_str());
+    assert_eq!(place.value("SELECT count(*) FROM failure"), "0");
+    let log = daemon.stop();
+    assert!(log.contains("1 scored, 0 linked, 0 failed"), "{log}");
+}
+
+#[test]
+fn a_start_finds_what_came_and_went_meanwhile() {
+    let place = Place::new();
+    place.write("a.jpg", &jpeg(1));
+    place.write("b.jpg", &jpeg(2));
+    let daemon = place.watch();
+    place.wait_for_rows(FILES, &["a.jpg|present", "b.jpg|present"]);
+    daemon.stop();
+    place.write("new.jpg", &jpeg(3));
+    std::fs::remove_file(place.photo("a.jpg")).unwrap();
+    let daemon = place.watch();
+    place.wait_for_rows(FILES, &["a.jpg|missing", "b.jpg|present", "new.jpg|present"]);
+    let log = daemon.stop();
+    assert!(log.contains("1 scored, 0 linked, 0 failed"), "{log}");
+}
+
+#[test]
+fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
+    let place = Place::new();
+    let bundle = common::copy_of_model(place.dir.path());
+    let config = |tags: &str| {
+        let (dirs, dir, db) = (quoted(&place.photos()), quoted(&bundle), quoted(&place.db()));
+        place.config(&format!(
+            "[model]\ndir = {dir}\n[watch]\ndirs = [{dirs}]\n[tags]\nfrom_similarity = 0\n{tags}\n[store]\npath = {db}\n"
+        ))
+    };
+    place.write("a.jpg", &jpeg(1));
+    let path = config("always = [\"birds\"]");
+    let log = place.path("reload.log");
+    let mut command = place.command();
+    command.args(["run".as_ref(), "--config".as_ref(), path.as_os_str()]).stderr(File::create(&log).unwrap());
+    let mut daemon = common::daemon::Daemon::spawn(command, log);
+    let scores = "SELECT tag.text, count(*) FROM score JOIN tag ON tag.id = tag_id GROUP BY 1 ORDER BY 1";
+    place.wait_for_rows(scores, &["birds|1"]);
+
+    config("always = [\"birds\", \"night\"]");
+    daemon.signal(Signal::HUP);
+    place.wait_for_rows(scores, &["birds|1", "night|1"]);
+    daemon.wait_for_times("ready", 2);
+
+    // Each of these is refused, and what ran before goes on.
+    config("allways = [\"never\"]");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("reload refused, the old configuration and model keep running");
+    daemon.wait_for("unknown key tags.allways; did you mean tags.always?");
+    config(&format!("always = [\"never\", {:?}]", "word ".repeat(300)));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("tokens long and the model takes");
+    config("always = [\"never\"]\n[threads]\ndecode = 1");
+    let mut weights = OpenOptions::new().append(true).open(bundle.join("image_encoder.onnx")).unwrap();
+    weights.write_all(b"x").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("the file differs from the manifest (size is");
+    daemon.wait_for_times("reload refused", 3);
+    // Refused only when it is tried: the database lies where a file is in the way.
+    let in_the_way = place.write("a.jpg.d", b"a file");
+    let text = std::fs::read_to_string(&path).unwrap();
+    weights.set_len(weights.metadata().unwrap().len() - 1).unwrap();
+    std::fs::write(&path, text.replace(&quoted(&place.db()), &quoted(&in_the_way.join("s.db")))).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_times("reload refused", 4);
+
+    assert!(daemon.is_running());
+    place.write("b.jpg", &jpeg(2));
+    place.wait_for_rows(scores, &["birds|2", "night|2"]);
+    daemon.stop();
+    assert!(!place.rows(scores).iter().any(|row| row.starts_with("never")));
+}
+
+#[test]
+fn a_kill_loses_nothing_and_doubles_nothing() {
+    let place = Place::new();
+    let count = 60;
+    let config = place.config("[store]\ncommit_images = 3\n[tags]\nalways = [\"birds\"]\nfrom_similarity = 0\n");
+    let (config, photos) = (config.to_str().unwrap().to_owned(), place.photos().to_str().unwrap().to_owned());
+    for seed in 0..count {
+        place.write(format!("{seed}.jpg"), &jpeg(seed));
+    }
+    let daemon = place.start(&["--config", &config, &photos], |_| {});
+    let committed = || place.try_rows(IMAGES).and_then(|rows| rows[0].parse::<u32>().ok()).unwrap_or(0);
+    until("a few images", || (committed() >= 3).then_some(()));
+    daemon.signal(Signal::KILL);
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), None, "{log}");
+    place.assert_sound();
+    let before =
+        place.rows("SELECT content_id, scored_at FROM image JOIN score ON score.image_id = image.id ORDER BY 1");
+    assert!(before.len() >= 3 && before.len() < count as usize, "killed in the middle: {}", before.len());
+
+    let daemon = place.daemon(&["--config", &config, &photos]);
+    place.wait_for_rows("SELECT count(*), count(DISTINCT image_id) FROM file", &[&format!("{count}|{count}")]);
+    let log = daemon.stop();
+    assert!(log.contains(&format!("{} scored, 0 linked, 0 failed", count as usize - before.len())), "{log}");
+    assert_eq!(place.value("SELECT count(*) FROM score"), count.to_string());
+    let after =
+        place.rows("SELECT content_id, scored_at FROM image JOIN score ON score.image_id = image.id ORDER BY 1");
+    assert!(before.iter().all(|row| after.contains(row)), "what was committed is not scored again");
+    place.assert_sound();
+}
+
+#[test]
+fn a_stop_finishes_what_is_in_work_and_a_second_one_ends_at_once() {
+    let place = Place::new();
+    for seed in 0..40 {
+        place.write(format!("{seed}.jpg"), &jpeg(seed));
+    }
+    let photos = place.photos();
+    let daemon = place.start(&[photos.to_str().unwrap()], |_| {});
+    daemon.wait_for("watching");
+    let log = daemon.stop();
+    let scored: u32 = log.rsplit_once(" scored, ").unwrap().0.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert_eq!(place.value(IMAGES), scored.to_string(), "{log}");
+    place.assert_sound();
+
+    // A write lock held from outside keeps the first stop waiting for its commit.
+    let place = Place::new();
+    let daemon = place.watch();
+    let lock = rusqlite::Connection::open(place.db()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    place.write("a.jpg", &jpeg(1));
+    daemon.wait_for("wait for their commit");
+    daemon.signal(Signal::INT);
+    daemon.wait_for("stopping");
+    daemon.signal(Signal::TERM);
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), Some(130), "{log}");
+    drop(lock);
+    place.assert_sound();
+}
+
+#[test]
+fn what_changes_while_it_is_in_work_is_seen_to_afterwards() {
+    let place = Place::new();
+    // No rescan helps within the time of this test.
+    let config = place.config("[watch]\nsettle_ms = 50\nrescan_interval_s = 3600\n");
+    let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
+    place.write("stays.jpg", &jpeg(9));
+    place.wait_for_rows(FILES, &["stays.jpg|present"]);
+    let lock = rusqlite::Connection::open(place.db()).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    place.write("changed.jpg", &jpeg(1));
+    place.write("deleted.jpg", &jpeg(2));
+    place.write("sub/moved.jpg", &jpeg(3));
+    // All of them are decoded and scored by now, and cannot be committed.
+    daemon.wait_for("3 results wait for their commit");
+    place.write("changed.jpg", &png(4));
+    std::fs::remove_file(place.photo("deleted.jpg")).unwrap();
+    rename(place.photo("sub"), place.path("elsewhere")).unwrap();
+    // The next try is seconds later, when all of this has been noticed.
+    daemon.wait_for_times("results wait for their commit", 2);
+    lock.execute_batch("ROLLBACK").unwrap();
+    place.wait_for_rows(
+        FILES,
+        &["changed.jpg|present", "deleted.jpg|missing", "moved.jpg|missing", "stays.jpg|present"],
+    );
+    let shown = "SELECT image.format FROM image JOIN file ON image.id = file.image_id WHERE path LIKE '%/changed.jpg'";
+    place.wait_for_rows(shown, &["png"]);
+    daemon.stop();
+    place.assert_sound();
+}
+
+#[test]
+fn a_failing_database_ends_the_daemon_with_its_reason() {
+    let place = Place::new();
+    place.write("a.jpg", &jpeg(1));
+    let daemon = place.watch();
+    place.wait_for_rows(IMAGES, &["1"]);
+    let vandal = rusqlite::Connection::open(place.db()).unwrap();
+    vandal.execute_batch("DROP VIEW top_images; DROP TABLE score").unwrap();
+    place.write("b.jpg", &jpeg(2));
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(last.starts_with("edge-scorer: ") && last.contains("no such table"), "{log}");
+}
+
+#[test]
+fn a_polled_directory_and_one_that_comes_later() {
+    let place = Place::new();
+    let config = place.config("[watch]\nsource = \"poll\"\npoll_interval_s = 1\nsettle_ms = 100\n");
+    let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
+    daemon.wait_for("poll (the configuration asks for it)");
+    place.write("a.jpg", &jpeg(1));
+    place.write("b.jpg", &jpeg(2));
+    place.wait_for_rows(FILES, &["a.jpg|present", "b.jpg|present"]);
+    std::fs::remove_file(place.photo("a.jpg")).unwrap();
+    place.wait_for_rows(FILES, &["a.jpg|missing", "b.jpg|present"]);
+    daemon.stop();
+
+    let place = Place::new();
+    let later = place.path("later/camera");
+    let daemon = place.daemon(&[later.to_str().unwrap()]);
+    daemon.wait_for("the directory is not there yet; it is watched as soon as it appears");
+    std::fs::create_dir_all(&later).unwrap();
+    std::fs::write(later.join("a.jpg"), jpeg(1)).unwrap();
+    place.wait_for_rows(FILES, &["a.jpg|present"]);
+    // Away with all of it, as a card that is taken out, and back.
+    rename(place.path("later"), place.path("away")).unwrap();
+    place.wait_for_rows(FILES, &["a.jpg|offline"]);
+    rename(place.path("away"), place.path("later")).unwrap();
+    place.wait_for_rows(FILES, &["a.jpg|present"]);
+    let log = daemon.stop();
+    assert!(log.contains("1 scored, 0 linked, 0 failed"), "{log}");
+}
+
+#[test]
+fn the_service_manager_is_kept_informed() {
+    let place = Place::new();
+    let socket = UnixDatagram::bind(place.path("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut heard = String::new();
+    let mut wait_for = |text: &str| {
+        while !heard.contains(text) {
+            let mut buffer = [0; 4096];
+            let length =
+                socket.recv(&mut buffer).unwrap_or_else(|e| panic!("{text} was not heard ({e}), but:\n{heard}"));
+            heard += &String::from_utf8_lossy(&buffer[..length]);
+            heard.push('\n');
+        }
+        std::mem::take(&mut heard)
+    };
+    place.write("a.jpg", &jpeg(1));
+    let photos = place.photos();
+    let daemon = place.start(&[photos.to_str().unwrap()], |command| {
+        command.env("NOTIFY_SOCKET", place.path("notify")).env("WATCHDOG_USEC", "3000000");
+    });
+    let first = wait_for("READY=1");
+    assert!(!first.contains("WATCHDOG=1") && !first.contains("STOPPING=1"), "{first}");
+    wait_for("STATUS=1 scored, ");
+    // One ping in a third of the interval.
+    wait_for("WATCHDOG=1");
+    wait_for("WATCHDOG=1");
+    daemon.signal(Signal::HUP);
+    let reloading = wait_for("READY=1");
+    let stamp = reloading.split("MONOTONIC_USEC=").nth(1).unwrap().lines().next().unwrap();
+    assert!(reloading.contains("RELOADING=1") && stamp.parse::<u64>().unwrap() > 0, "{reloading}");
+    daemon.signal(Signal::TERM);
+    wait_for("STOPPING=1");
+    assert_eq!(daemon.end().0.code(), Some(0));
+}
+
+#[test]
+fn the_model_in_use_is_the_one_that_was_named() {
+    let place = Place::new();
+    place.write("a.jpg", &jpeg(1));
+    let daemon = place.watch();
+    place.wait_for_rows(IMAGES, &["1"]);
+    let status = place.scorer("status", &["--format", "json"]).expect(0).json();
+    let manifest = std::fs::read(model().join("manifest.json")).unwrap();
+    assert_eq!(status["model"]["digest"], edge_scorer::bundle::sha256_hex(&manifest));
+    assert_eq!(
+        place.value("SELECT count(*) FROM score WHERE model_id <> (SELECT id FROM model WHERE current = 1)"),
+        "0"
+    );
+    daemon.stop();
+}
