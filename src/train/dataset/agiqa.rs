@@ -45,6 +45,7 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
             score: row.mos_quality,
             alignment: row.mos_align.filter(|a| a.is_finite()),
             part: None,
+            condition: condition(&row.name),
             content_id: String::new(),
         });
     }
@@ -57,6 +58,11 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
         scale: Some((0.0, 5.0)),
         examples,
     })
+}
+
+/// The generator and its setting, which stand before the last `_` of the name: `sd1.5_lowcorr_012.jpg` -> `sd1.5_lowcorr`.
+fn condition(name: &str) -> Option<String> {
+    name.rsplit_once('_').map(|(condition, _)| condition.to_owned())
 }
 
 #[cfg(test)]
@@ -74,6 +80,8 @@ mod tests {
         let e = &data.examples[0];
         assert_eq!((e.tag.as_str(), e.group.as_str(), e.score, e.alignment), ("a Corgi", "a corgi", 1.5, Some(0.4)));
         assert_eq!(e.path, dir.path().join("images/a_001.jpg"));
+        assert_eq!(e.condition.as_deref(), Some("a"));
+        assert_eq!(condition("sd1.5_lowcorr_012.jpg").as_deref(), Some("sd1.5_lowcorr"));
     }
 
     #[test]

@@ -137,6 +137,7 @@ mod tests {
             alignment: None,
             part: None,
             group: tag.to_owned(),
+            condition: None,
             content_id: String::new(),
         }
     }

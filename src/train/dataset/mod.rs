@@ -26,6 +26,8 @@ pub struct Example {
     pub part: Option<Part>,
     /// Examples of one group are never parted; the tag where the data do not say.
     pub group: String,
+    /// What the image was made under, such as a generator and its setting, where the data say: reports tell them apart.
+    pub condition: Option<String>,
     /// BLAKE3 of the file, filled in by [`check()`].
     pub content_id: String,
 }

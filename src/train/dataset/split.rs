@@ -168,6 +168,7 @@ mod tests {
             alignment: None,
             part,
             group: tag.to_lowercase(),
+            condition: None,
             content_id: image.to_owned(),
         }
     }

@@ -136,6 +136,7 @@ fn examples_of(table: &Path, row: &Row) -> Result<Vec<Example>, String> {
         score,
         alignment,
         part,
+        condition: text("condition"),
         content_id: String::new(),
     };
     Ok(tags.into_iter().map(example).collect())
