@@ -6,7 +6,7 @@ mod common;
 
 use common::{Place, copy_of_model, jpeg, model};
 use edge_scorer::backend::DeviceChoice;
-use edge_scorer::scorer::{ImageEmbedding, Scorer, ScorerError};
+use edge_scorer::scorer::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 use half::f16;
 use serde_json::{Value, json};
 
@@ -89,7 +89,8 @@ fn pairs_are_scored_each_by_itself_where_one_of_them_fails() {
     let tag = scorer.encode_tag("birds").unwrap();
     let dim = scorer.manifest().architecture.embedding_dim;
     let image = |first: f16| {
-        ImageEmbedding((0..dim).map(|i| if i == 0 { first } else { f16::from_f32(0.01 * i as f32) }).collect())
+        let value = |i| if i == 0 { first } else { f16::from_f32(0.01 * i as f32) };
+        ImageFeatures::from(ImageEmbedding((0..dim).map(value).collect()))
     };
     let (good, bad, other) = (image(f16::ONE), image(f16::INFINITY), image(f16::from_f32(-9.0)));
     let pairs = [(&good, &tag), (&bad, &tag), (&other, &tag)];

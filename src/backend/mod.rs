@@ -80,7 +80,7 @@ pub trait Backend: Send + Sync {
     /// How the device likes its work.
     fn policy(&self) -> Policy;
 
-    /// Prepares an ONNX graph with one output whose batch dimension is the symbol `N`. `name` serves messages.
+    /// Prepares an ONNX graph whose batch dimension is the symbol `N`. `name` serves messages.
     ///
     /// # Errors
     /// [`BackendError::Load`].
@@ -89,9 +89,9 @@ pub trait Backend: Send + Sync {
 
 /// A prepared graph. Runs may go on in several threads at once.
 pub trait Graph: Send + Sync {
-    /// Runs the graph on its inputs in their order and returns its first output.
+    /// Runs the graph on its inputs in their order and returns its outputs in theirs; there is at least one.
     ///
     /// # Errors
     /// [`BackendError::Run`].
-    fn run(&self, inputs: Vec<Input>) -> Result<ArrayD<f32>, BackendError>;
+    fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError>;
 }

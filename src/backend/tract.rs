@@ -56,7 +56,7 @@ struct TractGraph {
 }
 
 impl Graph for TractGraph {
-    fn run(&self, inputs: Vec<Input>) -> Result<ArrayD<f32>, BackendError> {
+    fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
         let fail =
             |reason: String| BackendError::Run { device: self.device.to_owned(), graph: self.name.clone(), reason };
         let values = inputs
@@ -67,7 +67,10 @@ impl Graph for TractGraph {
             })
             .collect();
         let outputs = self.runnable.run(values).map_err(|e| fail(format!("{e:#}")))?;
-        let output = outputs.into_iter().next().ok_or_else(|| fail("it has no output".to_owned()))?;
-        output.into_tensor().into_plain_array::<f32>().map_err(|e| fail(format!("{e:#}")))
+        if outputs.is_empty() {
+            return Err(fail("it has no output".to_owned()));
+        }
+        let arrays = outputs.into_iter().map(|output| output.into_tensor().into_plain_array::<f32>());
+        arrays.collect::<Result<_, _>>().map_err(|e| fail(format!("{e:#}")))
     }
 }

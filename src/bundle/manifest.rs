@@ -87,14 +87,25 @@ pub struct Head {
     pub kind: HeadKind,
     /// What the head reads of the image.
     pub image_side: ImageSide,
+    /// What the head reads of the tag.
+    #[serde(default)]
+    pub text_side: TextSide,
 }
 
 /// How a head fuses image and text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
+    /// Cross-attention of the tag's tokens (queries) over the image's patches (keys, values).
+    PatchCrossAttention,
     /// Cross-attention of tokens cut from the text embedding (queries) over tokens cut from the image embedding (keys, values).
     PooledCrossAttention,
+    /// The same behind a gate that begins closed.
+    GatedCrossAttention,
+    /// A small network over the image embedding whose weights come from the text embedding.
+    HyperNetwork,
+    /// The image embedding alone: every tag gives the same score.
+    ImageOnly,
 }
 
 /// What a head reads of an image.
@@ -103,6 +114,21 @@ pub enum HeadKind {
 pub enum ImageSide {
     /// `image_embedding`, `f32 [N, D]`: a stored embedding is enough to score a new tag.
     ImageEmbedding,
+    /// `image_embedding` and `patch_tokens`, `f32 [N, P, W]`: a new tag needs the image again.
+    PatchTokens,
+}
+
+/// What a head reads of a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextSide {
+    /// Nothing.
+    Nothing,
+    /// `text_embedding`, `f32 [N, D]`.
+    #[default]
+    TextEmbedding,
+    /// `text_embedding`, `token_states`, `f32 [N, T, V]`, and `token_mask`, `f32 [N, T]`, 1 at tokens of the text, 0 behind it.
+    TokenStates,
 }
 
 /// A tag of the vocabulary.
@@ -192,11 +218,12 @@ pub struct FileDigest {
 pub mod file {
     /// The manifest.
     pub const MANIFEST: &str = "manifest.json";
-    /// `pixel_values f32[N,3,S,S]` -> `image_embedding f32[N,D]`.
+    /// `pixel_values f32[N,3,S,S]` -> `image_embedding f32[N,D]`, and `patch_tokens f32[N,P,W]` where the head reads them.
     pub const IMAGE_ENCODER: &str = "image_encoder.onnx";
-    /// `input_ids i64[N,T]` -> `text_embedding f32[N,D]`.
+    /// `input_ids i64[N,T]` -> `text_embedding f32[N,D]`, and `token_states f32[N,T,V]`, `token_mask f32[N,T]` where the head
+    /// reads them.
     pub const TEXT_ENCODER: &str = "text_encoder.onnx";
-    /// `image_embedding f32[N,D]`, `text_embedding f32[N,D]` -> `score f32[N]`.
+    /// The image side's tensors, then the text side's (see [`super::Head`]) -> `score f32[N]`.
     pub const QUALITY_HEAD: &str = "quality_head.onnx";
     /// Hugging Face tokenizers format.
     pub const TOKENIZER: &str = "tokenizer.json";

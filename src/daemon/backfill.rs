@@ -17,7 +17,7 @@ const MOST_PENDING: usize = 4096;
 pub(super) enum Needs {
     /// Nothing, or scores that are collected now.
     NoFile,
-    /// Its embedding is of another encoder: the file must be read again.
+    /// Its embedding is of another encoder, or not enough for the model's head: the file must be read again.
     File,
 }
 
@@ -26,13 +26,16 @@ pub(super) struct Backfill {
     model: ModelId,
     encoder_digest: String,
     always: Vec<(TagId, String)>,
+    /// Whether the model looks at the picture itself for every tag.
+    needs_images: bool,
     pending: HashMap<TagId, StoredWork>,
     collected: usize,
 }
 
 impl Backfill {
-    pub(super) fn new(model: ModelId, encoder_digest: &str, always: Vec<(TagId, String)>) -> Self {
-        Self { model, encoder_digest: encoder_digest.to_owned(), always, pending: HashMap::new(), collected: 0 }
+    pub(super) fn new(model: ModelId, encoder_digest: &str, always: Vec<(TagId, String)>, needs_images: bool) -> Self {
+        let encoder_digest = encoder_digest.to_owned();
+        Self { model, encoder_digest, always, needs_images, pending: HashMap::new(), collected: 0 }
     }
 
     /// Looks at one image. Work that has become large enough is handed to `send`.
@@ -58,6 +61,9 @@ impl Backfill {
             return Ok(Needs::NoFile);
         }
         let Some(values) = reader.embedding(image_id, &self.encoder_digest)? else { return Ok(Needs::File) };
+        if self.needs_images && !lacking.is_empty() {
+            return Ok(Needs::File);
+        }
         for (tag_id, tag, reason) in lacking {
             let new = || StoredWork { tag, tag_id, reason, images: Vec::new() };
             let work = self.pending.entry(tag_id).or_insert_with(new);

@@ -64,7 +64,9 @@ impl DecodeWorker {
             None
         });
         let current = self.scorer.encoder_digest();
-        let known = known.filter(|image| image.encoder_digest.as_deref() == Some(current));
+        // A head that looks at patches needs the picture for every tag.
+        let known =
+            known.filter(|image| image.encoder_digest.as_deref() == Some(current) && !self.scorer.needs_images());
         if let Some(image) = known {
             let keywords = image_input::keywords_of(&bytes);
             return Ok(Decoded::Known { candidate: candidate.clone(), image_id: image.image_id, keywords });

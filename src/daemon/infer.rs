@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, never, select};
 use ndarray::Array3;
 
-use crate::scorer::{EncodedTag, ImageEmbedding, Scored, Scorer, ScorerError};
-use crate::store::{ImageId, Store};
+use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
+use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
 
 use super::tagging::{ChosenTag, Tagger};
 use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};
@@ -80,26 +80,47 @@ impl InferWorker {
         // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
         let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.pixel_values)).collect();
         let scorer = Arc::clone(&self.scorer);
-        let embeddings: Vec<Result<ImageEmbedding, ScorerError>> = match scorer.embed(&inputs) {
-            Ok(embeddings) => embeddings.into_iter().map(Ok).collect(),
+        let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
+            Ok(images) => images.into_iter().map(Ok).collect(),
             // One image must not fail the others of its batch.
             Err(_) if inputs.len() > 1 => inputs.iter().map(|input| embed_one(&scorer, input)).collect(),
             Err(error) => vec![Err(error)],
         };
-        for (picture, embedding) in pictures.into_iter().zip(embeddings) {
-            match embedding {
-                Ok(embedding) => self.score_picture(picture, embedding)?,
+        for (picture, image) in pictures.into_iter().zip(images) {
+            match image {
+                Ok(image) => self.score_picture(picture, image)?,
                 Err(error) => self.fail(picture.candidate, &error)?,
             }
         }
         Ok(())
     }
 
-    fn score_picture(&mut self, picture: Box<NewPicture>, embedding: ImageEmbedding) -> Result<(), WriterGone> {
-        let chosen = self.tagger.choose(&picture.candidate.path, &picture.metadata.keywords, &embedding);
-        match self.score_tags(&embedding, chosen) {
-            Ok(tags) => self.send(Outcome::Scored { picture, embedding: embedding.0, tags }),
+    fn score_picture(&mut self, picture: Box<NewPicture>, image: ImageFeatures) -> Result<(), WriterGone> {
+        let mut chosen = self.tagger.choose(&picture.candidate.path, &picture.metadata.keywords, &image.embedding);
+        if self.scorer.needs_images() {
+            self.add_tags_of_known(&picture, &mut chosen);
+        }
+        match self.score_tags(&image, chosen) {
+            Ok(tags) => self.send(Outcome::Scored { picture, embedding: image.embedding.0, tags }),
             Err(error) => self.fail(picture.candidate, &error),
+        }
+    }
+
+    /// The tags that an image of the database has already: with a head that looks at the picture itself they must be scored
+    /// while it is here.
+    fn add_tags_of_known(&self, picture: &NewPicture, chosen: &mut Vec<ChosenTag>) {
+        let known = || -> Result<_, StoreError> {
+            let Some(image) = self.reader.image_by_content(&picture.content_id)? else { return Ok(Vec::new()) };
+            self.reader.tags_of_image(image.image_id)
+        };
+        let tags = known().unwrap_or_else(|error| {
+            log::warn!("{}: cannot look up its tags: {error}", picture.candidate.path.display());
+            Vec::new()
+        });
+        for tag in tags {
+            if !chosen.iter().any(|c| c.text.eq_ignore_ascii_case(&tag.text)) {
+                chosen.push(ChosenTag { text: tag.text, reason: tag.reason, confidence: tag.confidence });
+            }
         }
     }
 
@@ -112,25 +133,21 @@ impl InferWorker {
             // The row went away or cannot be read now; a later look comes back to the file.
             return self.send(Outcome::Dropped { candidate, again: true });
         };
-        let embedding = ImageEmbedding(values);
-        let chosen = self.tagger.choose(&candidate.path, keywords, &embedding);
-        match self.score_tags(&embedding, chosen) {
+        let stored = ImageFeatures::from(ImageEmbedding(values));
+        let chosen = self.tagger.choose(&candidate.path, keywords, &stored.embedding);
+        match self.score_tags(&stored, chosen) {
             Ok(tags) => self.send(Outcome::Linked { candidate, image_id: image, tags }),
             Err(error) => self.fail(candidate, &error),
         }
     }
 
-    fn score_tags(
-        &mut self,
-        embedding: &ImageEmbedding,
-        chosen: Vec<ChosenTag>,
-    ) -> Result<Vec<TagResult>, ScorerError> {
+    fn score_tags(&mut self, image: &ImageFeatures, chosen: Vec<ChosenTag>) -> Result<Vec<TagResult>, ScorerError> {
         let (mut kept, mut encoded) = self.encode_all(chosen)?;
         if kept.is_empty() {
             // An image whose only keywords are too long for the model must be found under something.
             (kept, encoded) = self.encode_all(self.tagger.defaults())?;
         }
-        let scored = self.scorer.score(embedding, &encoded)?;
+        let scored = self.scorer.score(image, &encoded)?;
         let join = |(tag, scored): (ChosenTag, _)| TagResult {
             text: tag.text,
             reason: tag.reason,
@@ -181,9 +198,9 @@ impl InferWorker {
                 return Ok(());
             }
         };
-        let (ids, embeddings): (Vec<_>, Vec<_>) =
-            work.images.into_iter().map(|image| (image.image_id, ImageEmbedding(image.values))).unzip();
-        let pairs: Vec<_> = embeddings.iter().map(|e| (e, &tag)).collect();
+        let stored = |image: StoredEmbedding| (image.image_id, ImageFeatures::from(ImageEmbedding(image.values)));
+        let (ids, images): (Vec<_>, Vec<_>) = work.images.into_iter().map(stored).unzip();
+        let pairs: Vec<_> = images.iter().map(|image| (image, &tag)).collect();
         let scored = ids.into_iter().zip(self.scorer.score_each(&pairs));
         let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
             let warn = |error: &_| log::warn!("a stored image is not scored under {:?}: {error}", work.tag);
@@ -206,7 +223,7 @@ impl InferWorker {
 /// The writer has ended, after a failure of its own: there is nothing to work for.
 struct WriterGone;
 
-fn embed_one(scorer: &Scorer, input: &Array3<f32>) -> Result<ImageEmbedding, ScorerError> {
-    let mut embeddings = scorer.embed(std::slice::from_ref(input))?;
-    embeddings.pop().ok_or(ScorerError::NotFinite("the image embedding"))
+fn embed_one(scorer: &Scorer, input: &Array3<f32>) -> Result<ImageFeatures, ScorerError> {
+    let mut images = scorer.embed(std::slice::from_ref(input))?;
+    images.pop().ok_or(ScorerError::NotFinite("the image embedding"))
 }

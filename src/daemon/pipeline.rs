@@ -41,6 +41,7 @@ pub(super) struct Inlet {
     pub(super) stop: StopToken,
     pub(super) model_id: ModelId,
     pub(super) encoder_digest: String,
+    pub(super) needs_images: bool,
     pub(super) always: Vec<(TagId, String)>,
 }
 
@@ -140,6 +141,7 @@ impl Pipeline {
             stop: stop.clone(),
             model_id,
             encoder_digest: scorer.encoder_digest().to_owned(),
+            needs_images: scorer.needs_images(),
             always,
         };
         let writer = Writer {

@@ -52,7 +52,7 @@ pub(super) struct Surveyor {
 
 impl Surveyor {
     pub(super) fn new(inlet: Inlet) -> Self {
-        let backfill = Backfill::new(inlet.model_id, &inlet.encoder_digest, inlet.always.clone());
+        let backfill = Backfill::new(inlet.model_id, &inlet.encoder_digest, inlet.always.clone(), inlet.needs_images);
         Self { inlet, backfill }
     }
 

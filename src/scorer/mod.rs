@@ -3,22 +3,22 @@
 //! Joins [`crate::bundle`], [`crate::backend`], [`crate::image_input`] and [`crate::text`]. Stateless: it knows neither
 //! database nor directories, so that an engine of any kind can spread it over machines.
 
+mod head;
 mod replay;
+mod sides;
 
 use std::path::Path;
 
-use half::f16;
-use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn, stack};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn, stack};
+
+pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
 
 use crate::backend::choice::first_accepted;
 use crate::backend::{Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, Input, Policy};
-use crate::bundle::manifest::file;
+use crate::bundle::manifest::{TextSide, file};
 use crate::bundle::{Bundle, BundleError, Manifest, Replay};
 use crate::image_input::{self, ImageError, Limits, Picture};
 use crate::text::{TagTokenizer, TextError};
-
-/// Pairs per run of the head: enough to fill a device, little enough to keep memory flat.
-const HEAD_BATCH: usize = 1024;
 
 /// Why a model cannot be used, or an encoding failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,49 +52,15 @@ pub enum ScorerError {
         /// What the manifest leads to expect.
         expected: Vec<usize>,
     },
+    /// The head looks at the image's patches and was given a stored embedding only.
+    #[error(
+        "this model looks at the picture itself for every tag, a stored embedding is not enough: give the tag before the \
+         pictures are scored (--tag, or [tags] always in the configuration)"
+    )]
+    NeedsImage,
     /// A score or an embedding is NaN or infinite.
     #[error("{0} is not finite: the model cannot judge this input, nothing is recorded for it")]
     NotFinite(&'static str),
-}
-
-/// What the image encoder makes of an image: `[D]`, rounded to f16. That is its precision everywhere, so that a score
-/// computed at once and one computed later from the database are the same number.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ImageEmbedding(pub Vec<f16>);
-
-impl ImageEmbedding {
-    /// The embedding at the precision in which it is kept.
-    ///
-    /// # Errors
-    /// [`ScorerError::NotFinite`] for what f16 cannot hold: an infinite element would make every score of the image NaN.
-    pub fn rounded<'a>(values: impl Iterator<Item = &'a f32>) -> Result<Self, ScorerError> {
-        let rounded: Vec<f16> = values.map(|&v| f16::from_f32(v)).collect();
-        if rounded.iter().all(|v| v.is_finite()) {
-            Ok(Self(rounded))
-        } else {
-            Err(ScorerError::NotFinite("the image embedding, rounded to f16,"))
-        }
-    }
-
-    /// Cosine with a tag's text embedding, -1..=1; 0 where either is zero.
-    pub fn similarity(&self, tag: &EncodedTag) -> f32 {
-        let (mut dot, mut image, mut text) = (0.0_f32, 0.0_f32, 0.0_f32);
-        for (a, b) in self.0.iter().map(|v| v.to_f32()).zip(&tag.embedding) {
-            dot += a * b;
-            image += a * a;
-            text += b * b;
-        }
-        dot / (image.sqrt() * text.sqrt()).max(f32::MIN_POSITIVE)
-    }
-}
-
-/// A tag with its text embedding, `[D]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EncodedTag {
-    /// The tag.
-    pub tag: String,
-    /// Its embedding.
-    pub embedding: Vec<f32>,
 }
 
 /// The answer for an (image, tag) pair.
@@ -118,8 +84,8 @@ pub struct Scored {
 /// let tags = [scorer.encode_tag("a mountain lake")?, scorer.encode_tag("portrait")?];
 /// let bytes = std::fs::read("photo.jpg")?;
 /// let picture = scorer.decode(&bytes, &Limits::default())?;
-/// let embedding = scorer.embed(&[scorer.pixel_values(&picture)])?.remove(0);
-/// for (tag, scored) in tags.iter().zip(scorer.score(&embedding, &tags)?) {
+/// let image = scorer.embed(&[scorer.pixel_values(&picture)])?.remove(0);
+/// for (tag, scored) in tags.iter().zip(scorer.score(&image, &tags)?) {
 ///     println!("{}: {:.2}", tag.tag, scored.score);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -239,51 +205,53 @@ impl Scorer {
     ///
     /// # Errors
     /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`]; then none of them has an embedding.
-    pub fn embed(&self, pixel_values: &[Array3<f32>]) -> Result<Vec<ImageEmbedding>, ScorerError> {
-        self.embed_f32(pixel_values)?.outer_iter().map(|row| ImageEmbedding::rounded(row.iter())).collect()
+    pub fn embed(&self, pixel_values: &[Array3<f32>]) -> Result<Vec<ImageFeatures>, ScorerError> {
+        let encode = |image: EncodedImage| {
+            let embedding = ImageEmbedding::rounded(image.embedding.iter())?;
+            Ok(ImageFeatures { embedding, patch_tokens: image.patch_tokens })
+        };
+        self.encode_images(pixel_values)?.into_iter().map(encode).collect()
     }
 
-    fn embed_f32(&self, pixel_values: &[Array3<f32>]) -> Result<Array2<f32>, ScorerError> {
+    fn encode_images(&self, pixel_values: &[Array3<f32>]) -> Result<Vec<EncodedImage>, ScorerError> {
         let Policy { image_batch, streams } = self.policy();
         let batches: Vec<&[Array3<f32>]> = pixel_values.chunks(image_batch).collect();
-        let share = batches.len().div_ceil(streams).max(1);
-        let parts = if batches.len() <= 1 {
-            batches.iter().map(|b| self.embed_batch(b, image_batch)).collect::<Result<Vec<_>, _>>()?
-        } else {
-            std::thread::scope(|scope| {
-                let embed_share = |share: &[&[Array3<f32>]]| {
-                    share.iter().map(|b| self.embed_batch(b, image_batch)).collect::<Result<Vec<_>, _>>()
-                };
-                let workers: Vec<_> =
-                    batches.chunks(share).map(|mine| scope.spawn(move || embed_share(mine))).collect();
-                let results = workers.into_iter().map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-                results.collect::<Result<Vec<_>, _>>().map(|parts| parts.concat())
-            })?
+        let encode_share = |share: &[&[Array3<f32>]]| {
+            let parts = share.iter().map(|b| self.encode_batch(b, image_batch)).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, ScorerError>(parts.into_iter().flatten().collect::<Vec<_>>())
         };
-        let views: Vec<_> = parts.iter().map(|p| p.view()).collect();
-        let dim = self.manifest().architecture.embedding_dim;
-        if views.is_empty() {
-            return Ok(Array2::zeros((0, dim)));
+        if batches.len() <= 1 {
+            return encode_share(&batches);
         }
-        ndarray::concatenate(Axis(0), &views).map_err(|_| ScorerError::NotFinite("the image embedding"))
+        let share = batches.len().div_ceil(streams).max(1);
+        std::thread::scope(|scope| {
+            let work = |mine| scope.spawn(move || encode_share(mine));
+            let workers: Vec<_> = batches.chunks(share).map(work).collect();
+            let results = workers.into_iter().map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+            results.collect::<Result<Vec<_>, _>>().map(|parts| parts.into_iter().flatten().collect())
+        })
     }
 
     /// One run; a short batch is filled up with zeros, because the graph is laid out for `size`.
-    fn embed_batch(&self, batch: &[Array3<f32>], size: usize) -> Result<Array2<f32>, ScorerError> {
+    fn encode_batch(&self, batch: &[Array3<f32>], size: usize) -> Result<Vec<EncodedImage>, ScorerError> {
         let side = self.manifest().image_input.size_px as usize;
         let blank = Array3::zeros((3, side, side));
         let views: Vec<_> = batch.iter().chain(std::iter::repeat(&blank)).take(size).map(|p| p.view()).collect();
-        let wrong = |found: Vec<usize>| ScorerError::Shape {
-            graph: file::IMAGE_ENCODER,
-            found,
-            expected: vec![size, self.manifest().architecture.embedding_dim],
+        let graph = file::IMAGE_ENCODER;
+        let wrong = |_| ScorerError::Shape { graph, found: batch[0].shape().to_vec(), expected: vec![3, side, side] };
+        let input = stack(Axis(0), &views).map_err(wrong)?.into_dyn();
+        let mut outputs = self.image_encoder.run(vec![Input::F32(input)])?.into_iter();
+        let rows = self.matrix(outputs.next().unwrap_or_default(), size, graph)?;
+        finite(rows.slice(ndarray::s![..batch.len(), ..]).iter(), "the image embedding")?;
+        let patches = self.needs_images().then(|| patch_tokens(outputs.next(), size)).transpose()?;
+        if let Some(patches) = &patches {
+            finite(patches.slice(ndarray::s![..batch.len(), .., ..]).iter(), "a patch token")?;
+        }
+        let image = |row: usize| EncodedImage {
+            embedding: rows.row(row).to_owned(),
+            patch_tokens: patches.as_ref().map(|p| p.index_axis(Axis(0), row).to_owned()),
         };
-        let input = stack(Axis(0), &views).map_err(|_| wrong(batch[0].shape().to_vec()))?;
-        let output = self.image_encoder.run(vec![Input::F32(input.into_dyn())])?;
-        let mut rows = self.matrix(output, size, file::IMAGE_ENCODER)?;
-        rows.slice_collapse(ndarray::s![..batch.len(), ..]);
-        finite(rows.iter(), "the image embedding")?;
-        Ok(rows)
+        Ok((0..batch.len()).map(image).collect())
     }
 
     /// Encodes a tag: white space folded, template applied, tokens padded, text encoder run.
@@ -295,69 +263,14 @@ impl Scorer {
         let prompt = self.manifest().tag(&tag).and_then(|t| t.prompt.as_deref());
         let ids = self.tokenizer.encode(&tag, prompt)?;
         let input = ArrayD::from_shape_vec(IxDyn(&[1, ids.len()]), ids).map_err(|_| TextError::Empty)?;
-        let row = self.matrix(self.text_encoder.run(vec![Input::I64(input)])?, 1, file::TEXT_ENCODER)?;
+        let mut outputs = self.text_encoder.run(vec![Input::I64(input)])?.into_iter();
+        let row = self.matrix(outputs.next().unwrap_or_default(), 1, file::TEXT_ENCODER)?;
         finite(row.iter(), "the text embedding")?;
-        Ok(EncodedTag { tag, embedding: row.into_iter().collect() })
-    }
-
-    /// Scores one image under several tags, in their order.
-    ///
-    /// # Errors
-    /// As for [`Scorer::embed`].
-    pub fn score(&self, image: &ImageEmbedding, tags: &[EncodedTag]) -> Result<Vec<Scored>, ScorerError> {
-        let pairs: Vec<_> = tags.iter().map(|tag| (image, tag)).collect();
-        self.score_pairs(&pairs)
-    }
-
-    /// Scores (image, tag) pairs, in their order. Stored embeddings are enough: no image is read.
-    ///
-    /// # Errors
-    /// As for [`Scorer::embed`].
-    pub fn score_pairs(&self, pairs: &[(&ImageEmbedding, &EncodedTag)]) -> Result<Vec<Scored>, ScorerError> {
-        let mut scored = Vec::with_capacity(pairs.len());
-        for chunk in pairs.chunks(HEAD_BATCH) {
-            let dim = self.manifest().architecture.embedding_dim;
-            let wrong = |found: usize| ScorerError::Shape {
-                graph: file::QUALITY_HEAD,
-                found: vec![found],
-                expected: vec![dim],
-            };
-            let (mut images, mut texts) = (Array2::zeros((chunk.len(), dim)), Array2::zeros((chunk.len(), dim)));
-            for (row, (image, tag)) in chunk.iter().enumerate() {
-                if image.0.len() != dim || tag.embedding.len() != dim {
-                    return Err(wrong(image.0.len().max(tag.embedding.len())));
-                }
-                images.row_mut(row).iter_mut().zip(&image.0).for_each(|(to, from)| *to = from.to_f32());
-                texts.row_mut(row).iter_mut().zip(&tag.embedding).for_each(|(to, from)| *to = *from);
-            }
-            let scores = self.run_head(images, texts)?;
-            for (score, (image, tag)) in scores.into_iter().zip(chunk) {
-                let similarity = image.similarity(tag);
-                finite([similarity].iter(), "the similarity")?;
-                let percentile = self.manifest().percentile(&tag.tag, score);
-                scored.push(Scored { score, similarity, percentile });
-            }
-        }
-        Ok(scored)
-    }
-
-    /// Like [`Scorer::score_pairs`], but a pair that fails does not fail the others.
-    pub fn score_each(&self, pairs: &[(&ImageEmbedding, &EncodedTag)]) -> Vec<Result<Scored, ScorerError>> {
-        match self.score_pairs(pairs) {
-            Ok(scored) => scored.into_iter().map(Ok).collect(),
-            Err(_) => pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect(),
-        }
-    }
-
-    fn run_head(&self, images: Array2<f32>, texts: Array2<f32>) -> Result<Vec<f32>, ScorerError> {
-        let count = images.nrows();
-        let output = self.quality_head.run(vec![Input::F32(images.into_dyn()), Input::F32(texts.into_dyn())])?;
-        if output.shape() != [count] {
-            let found = output.shape().to_vec();
-            return Err(ScorerError::Shape { graph: file::QUALITY_HEAD, found, expected: vec![count] });
-        }
-        finite(output.iter(), "the score")?;
-        Ok(output.into_iter().collect())
+        let tokens = match self.manifest().head.text_side {
+            TextSide::TokenStates => Some(tag_tokens(outputs.next(), outputs.next())?),
+            TextSide::TextEmbedding | TextSide::Nothing => None,
+        };
+        Ok(EncodedTag { tag, embedding: row.into_iter().collect(), tokens })
     }
 
     fn matrix(&self, output: ArrayD<f32>, rows: usize, graph: &'static str) -> Result<Array2<f32>, ScorerError> {
@@ -368,6 +281,47 @@ impl Scorer {
         }
         output.into_dimensionality().map_err(|_| ScorerError::Shape { graph, found, expected })
     }
+}
+
+/// What the image encoder says of one image, as it says it.
+#[derive(Debug, Clone)]
+struct EncodedImage {
+    /// `[D]`.
+    embedding: Array1<f32>,
+    /// `[P, W]`, where the head reads them.
+    patch_tokens: Option<Array2<f32>>,
+}
+
+/// The image encoder's second output, `[N, P, W]`.
+fn patch_tokens(output: Option<ArrayD<f32>>, size: usize) -> Result<Array3<f32>, ScorerError> {
+    let output = output.unwrap_or_default();
+    let found = output.shape().to_vec();
+    let wrong = || ScorerError::Shape { graph: file::IMAGE_ENCODER, found: found.clone(), expected: vec![size, 0, 0] };
+    let tokens: Array3<f32> = output.into_dimensionality().map_err(|_| wrong())?;
+    if tokens.len_of(Axis(0)) == size { Ok(tokens) } else { Err(wrong()) }
+}
+
+/// The text encoder's second and third output for one tag.
+fn tag_tokens(states: Option<ArrayD<f32>>, mask: Option<ArrayD<f32>>) -> Result<TagTokens, ScorerError> {
+    let (states, mask) = (states.unwrap_or_default(), mask.unwrap_or_default());
+    let wrong = |found: &ArrayD<f32>| ScorerError::Shape {
+        graph: file::TEXT_ENCODER,
+        found: found.shape().to_vec(),
+        expected: vec![1, states.shape().get(1).copied().unwrap_or(0)],
+    };
+    let (&[1, length, width], &[1, mask_length]) = (states.shape(), mask.shape()) else { return Err(wrong(&mask)) };
+    if length != mask_length {
+        return Err(wrong(&mask));
+    }
+    finite(states.iter().chain(&mask), "a token of the text")?;
+    let shaped = states.to_shape((length, width)).map(|s| s.to_owned());
+    let states = shaped.map_err(|_| wrong(&states))?;
+    Ok(TagTokens { states, mask: mask.into_iter().collect() })
+}
+
+/// The first output of a graph; a backend gives at least one.
+fn first(outputs: Vec<ArrayD<f32>>) -> ArrayD<f32> {
+    outputs.into_iter().next().unwrap_or_default()
 }
 
 fn finite<'a>(mut values: impl Iterator<Item = &'a f32>, what: &'static str) -> Result<(), ScorerError> {

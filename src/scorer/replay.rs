@@ -1,8 +1,8 @@
 //! The replay of the goldens: whether a bundle answers here what it answered where it was trained.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis, stack};
 
-use super::{ImageEmbedding, Scorer, ScorerError};
+use super::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 use crate::bundle::{BundleError, GoldenTensors, Replay};
 use crate::image_input::Limits;
 
@@ -23,9 +23,15 @@ pub(super) fn replay_goldens(scorer: &Scorer) -> Result<Replay, ScorerError> {
         ScorerError::NotFinite(what) => ScorerError::Bundle(not_finite(what)),
         other => other,
     };
-    let image_embedding = scorer.embed_f32(&inputs).map_err(explain)?;
-    let rounded = image_embedding.outer_iter().map(|row| ImageEmbedding::rounded(row.iter()));
-    let images = rounded.collect::<Result<Vec<_>, _>>().map_err(explain)?;
+    let mut encoded = Vec::with_capacity(inputs.len());
+    let mut images = Vec::with_capacity(inputs.len());
+    for image in scorer.encode_images(&inputs).map_err(explain)? {
+        let embedding = ImageEmbedding::rounded(image.embedding.iter()).map_err(explain)?;
+        images.push(ImageFeatures { embedding, patch_tokens: image.patch_tokens });
+        encoded.push(image.embedding);
+    }
+    let rows: Vec<_> = encoded.iter().map(|row| row.view()).collect();
+    let image_embedding = stack(Axis(0), &rows).map_err(|_| not_finite("the image embedding"))?;
     let tags = goldens.tags.iter().map(|t| scorer.encode_tag(t)).collect::<Result<Vec<_>, _>>().map_err(explain)?;
     let shape = (images.len(), tags.len());
     let (mut score, mut similarity) = (Array2::zeros(shape), Array2::zeros(shape));

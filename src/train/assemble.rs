@@ -16,7 +16,7 @@ use crate::backend::DeviceChoice;
 use crate::bundle::BundleWriter;
 use crate::bundle::manifest::{
     Architecture, DataRecord, Goldens as GoldenNames, Head, HeadKind, ImageSide, Manifest, SCHEMA_VERSION, ScoreScale,
-    TagEntry, Training, file,
+    TagEntry, TextSide, Training, file,
 };
 use crate::image_input::{InputRule, ResizeFilter};
 use crate::scorer::Scorer;
@@ -217,7 +217,11 @@ impl Content {
             image_input: self.rule.clone(),
             text_input: self.text.clone(),
             score_scale: provenance.scale.clone(),
-            head: Head { kind: HeadKind::PooledCrossAttention, image_side: ImageSide::ImageEmbedding },
+            head: Head {
+                kind: HeadKind::PooledCrossAttention,
+                image_side: ImageSide::ImageEmbedding,
+                text_side: TextSide::TextEmbedding,
+            },
             tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
             // The text encoder knows the words of its training tags only: other tags deserve a warning.
             open_vocabulary: false,

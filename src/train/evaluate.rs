@@ -10,15 +10,15 @@ use super::dataset::Example;
 use super::message::{Listener, Message};
 use super::metrics::Judged;
 use crate::image_input::{Limits, read_file};
-use crate::scorer::{EncodedTag, ImageEmbedding, Scorer};
+use crate::scorer::{EncodedTag, ImageFeatures, Scorer};
 
-/// Images with their embeddings.
+/// Images with what the head reads of them.
 #[derive(Debug)]
 pub struct Embedded<'a> {
     /// The rated images.
     pub examples: &'a [Example],
-    /// Their embeddings, in the same order.
-    pub embeddings: Vec<ImageEmbedding>,
+    /// Their features, in the same order.
+    pub images: Vec<ImageFeatures>,
 }
 
 /// Embeds all images, as many at a time as the device likes.
@@ -34,16 +34,16 @@ pub fn embed<'a>(
     let policy = scorer.policy();
     let at_once = (policy.image_batch * policy.streams).max(1);
     listener.on(Message::Begin { what: what.to_owned(), steps: examples.len() as u64 });
-    let mut embeddings = Vec::with_capacity(examples.len());
+    let mut images = Vec::with_capacity(examples.len());
     for chunk in examples.chunks(at_once) {
         let inputs = decode(scorer, chunk)?;
-        embeddings.extend(scorer.embed(&inputs)?);
+        images.extend(scorer.embed(&inputs)?);
         for _ in chunk {
             listener.on(Message::Step { measure: String::new() });
         }
     }
     listener.on(Message::End);
-    Ok(Embedded { examples, embeddings })
+    Ok(Embedded { examples, images })
 }
 
 /// Decodes a few images, each on a thread of its own.
@@ -79,7 +79,7 @@ impl Embedded<'_> {
         let pairs: Vec<_> = self
             .examples
             .iter()
-            .zip(&self.embeddings)
+            .zip(&self.images)
             .filter_map(|(example, image)| Some((image, encoded.get(&tag_of(&example.tag))?)))
             .collect();
         let scored = scorer.score_pairs(&pairs)?;
@@ -97,7 +97,7 @@ impl Embedded<'_> {
     /// [`TrainError::Scorer`].
     pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, TrainError> {
         let tag = scorer.encode_tag(tag)?;
-        let pairs: Vec<_> = self.embeddings.iter().map(|image| (image, &tag)).collect();
+        let pairs: Vec<_> = self.images.iter().map(|image| (image, &tag)).collect();
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
@@ -110,7 +110,7 @@ impl Embedded<'_> {
         let tags = distinct_tags(self.examples);
         let encoded = tags.iter().map(|t| scorer.encode_tag(t)).collect::<Result<Vec<_>, _>>()?;
         let mut found = 0usize;
-        for (example, image) in self.examples.iter().zip(&self.embeddings) {
+        for (example, image) in self.examples.iter().zip(&self.images) {
             let scored = scorer.score(image, &encoded)?;
             let best = scored.iter().enumerate().max_by(|a, b| a.1.similarity.total_cmp(&b.1.similarity));
             found += usize::from(best.is_some_and(|(i, _)| tags[i] == example.tag));

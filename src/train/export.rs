@@ -9,7 +9,7 @@ use super::onnx::GraphBuilder;
 use super::training::Compute;
 use crate::bundle::GoldenTensors;
 use crate::image_input::InputRule;
-use crate::scorer::{EncodedTag, ImageEmbedding, Scorer};
+use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
 
 /// Largest difference between the trained network and the exported graphs: of embeddings as a share of the largest magnitude,
 /// of scores in score units.
@@ -85,11 +85,11 @@ fn score_difference(goldens: &Goldens, scorer: &Scorer) -> Result<f32, TrainErro
         .tags
         .iter()
         .zip(rows(text_embedding))
-        .map(|(tag, embedding)| EncodedTag { tag: tag.clone(), embedding })
+        .map(|(tag, embedding)| EncodedTag { tag: tag.clone(), embedding, tokens: None })
         .collect();
     let mut largest = 0.0f32;
     for (image, expected) in rows(image_embedding).into_iter().zip(rows(score)) {
-        let image = ImageEmbedding(image.into_iter().map(half::f16::from_f32).collect());
+        let image = ImageFeatures::from(ImageEmbedding(image.into_iter().map(half::f16::from_f32).collect()));
         for (scored, expected) in scorer.score(&image, &tags)?.iter().zip(expected) {
             let difference = (scored.score - expected).abs();
             largest = if difference.is_nan() { f32::INFINITY } else { largest.max(difference) };

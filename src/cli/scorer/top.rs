@@ -15,7 +15,7 @@ use super::options::Common;
 use super::status::iso;
 use crate::cli::output::{Table, csv_error, number};
 use crate::cli::{Failure, Outcome, exit_code, logging};
-use crate::scorer::{EncodedTag, ImageEmbedding, Scored, Scorer, ScorerError};
+use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store};
 use crate::text::normalise_tag;
 
@@ -115,6 +115,9 @@ fn is_scored(store: &Store, tag: &str) -> Result<bool, Failure> {
 
 fn unknown(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     let (_, scorer) = arguments.common.scorer()?;
+    if scorer.needs_images() {
+        return Err(ScorerError::NeedsImage.into());
+    }
     let encoded = scorer.encode_tag(tag)?;
     let (best, looked_at) = best_of_stored(store, &scorer, &encoded, arguments)?;
     eprintln!("no image is tagged {tag:?}: {looked_at} images ranked from their stored embeddings");
@@ -176,11 +179,11 @@ fn best_of_stored(
         let mut images = Vec::with_capacity(page.len());
         for stored in page {
             if is_recent(store, stored.image_id, arguments.since)? {
-                images.push((stored.image_id, ImageEmbedding(stored.values)));
+                images.push((stored.image_id, ImageFeatures::from(ImageEmbedding(stored.values))));
             }
         }
         looked_at += images.len() as u64;
-        let pairs: Vec<_> = images.iter().map(|(_, embedding)| (embedding, tag)).collect();
+        let pairs: Vec<_> = images.iter().map(|(_, image)| (image, tag)).collect();
         for ((image_id, _), scored) in images.iter().zip(scorer.score_each(&pairs)) {
             let scored = match scored {
                 Ok(scored) => scored,

@@ -7,10 +7,12 @@ use ndarray::Array3;
 
 use super::pairs::Pair;
 use crate::image_input::{Limits, read_file};
-use crate::scorer::{EncodedTag, ImageEmbedding, Scored, Scorer};
+use crate::scorer::{EncodedTag, ImageFeatures, Scored, Scorer};
 
 /// Embeddings and tags that are remembered: a list may name an image again much later.
 const REMEMBERED: usize = 8192;
+/// Images that are remembered with their patches, of which each takes a hundred kilobytes and more.
+const REMEMBERED_WITH_PATCHES: usize = 256;
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -18,7 +20,7 @@ pub(super) struct Engine {
     scorer: Scorer,
     limits: Limits,
     threads: usize,
-    images: HashMap<PathBuf, Result<ImageEmbedding>>,
+    images: HashMap<PathBuf, Result<ImageFeatures>>,
     tags: HashMap<String, Result<EncodedTag>>,
 }
 
@@ -37,7 +39,7 @@ impl Engine {
             }
         }
         let results = self.run_head(pairs);
-        if self.images.len() > REMEMBERED {
+        if self.images.len() > if self.scorer.needs_images() { REMEMBERED_WITH_PATCHES } else { REMEMBERED } {
             self.images.clear();
         }
         if self.tags.len() > REMEMBERED {
@@ -47,14 +49,14 @@ impl Engine {
     }
 
     fn run_head(&self, pairs: &[Pair]) -> Vec<Result<Scored>> {
-        let sides: Vec<Result<(&ImageEmbedding, &EncodedTag)>> = pairs.iter().map(|pair| self.sides(pair)).collect();
+        let sides: Vec<Result<(&ImageFeatures, &EncodedTag)>> = pairs.iter().map(|pair| self.sides(pair)).collect();
         let usable: Vec<_> = sides.iter().filter_map(|s| s.as_ref().ok().copied()).collect();
         let mut scored = self.scorer.score_each(&usable).into_iter().map(|scored| scored.map_err(|e| e.to_string()));
         let missing = || Err("the model gave no score for this row".to_owned());
         sides.into_iter().map(|side| side.and_then(|_| scored.next().unwrap_or_else(missing))).collect()
     }
 
-    fn sides(&self, pair: &Pair) -> Result<(&ImageEmbedding, &EncodedTag)> {
+    fn sides(&self, pair: &Pair) -> Result<(&ImageFeatures, &EncodedTag)> {
         if let Some(problem) = &pair.problem {
             return Err(problem.clone());
         }

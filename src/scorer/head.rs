@@ -1,0 +1,112 @@
+//! The quality head: pairs of an image's and a tag's side to scores.
+
+use ndarray::{Array, Array1, ArrayD, ArrayView, Dimension, RemoveAxis, stack};
+use ndarray::{Array2, Axis};
+
+use super::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError, finite};
+use crate::backend::Input;
+use crate::bundle::manifest::{ImageSide, TextSide, file};
+
+/// Pairs per run of the head: enough to fill a device, little enough to keep memory flat.
+const PAIRS: usize = 1024;
+/// The same where every pair brings its image's patches along.
+const PAIRS_WITH_PATCHES: usize = 32;
+
+type Pair<'a> = (&'a ImageFeatures, &'a EncodedTag);
+
+impl Scorer {
+    /// Whether a new tag needs the images themselves: the head looks at their patches, which are not stored.
+    pub fn needs_images(&self) -> bool {
+        self.manifest().head.image_side == ImageSide::PatchTokens
+    }
+
+    /// Scores one image under several tags, in their order.
+    ///
+    /// # Errors
+    /// As for [`Scorer::score_pairs`].
+    pub fn score(&self, image: &ImageFeatures, tags: &[EncodedTag]) -> Result<Vec<Scored>, ScorerError> {
+        let pairs: Vec<_> = tags.iter().map(|tag| (image, tag)).collect();
+        self.score_pairs(&pairs)
+    }
+
+    /// Scores (image, tag) pairs, in their order. Stored embeddings are enough unless [`Scorer::needs_images`].
+    ///
+    /// # Errors
+    /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`].
+    pub fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
+        let mut scored = Vec::with_capacity(pairs.len());
+        for chunk in pairs.chunks(if self.needs_images() { PAIRS_WITH_PATCHES } else { PAIRS }) {
+            let scores = self.run_head(self.head_inputs(chunk)?, chunk.len())?;
+            for (score, (image, tag)) in scores.into_iter().zip(chunk) {
+                let similarity = image.embedding.similarity(tag);
+                finite([similarity].iter(), "the similarity")?;
+                let percentile = self.manifest().percentile(&tag.tag, score);
+                scored.push(Scored { score, similarity, percentile });
+            }
+        }
+        Ok(scored)
+    }
+
+    /// Like [`Scorer::score_pairs`], but a pair that fails does not fail the others.
+    pub fn score_each(&self, pairs: &[Pair<'_>]) -> Vec<Result<Scored, ScorerError>> {
+        match self.score_pairs(pairs) {
+            Ok(scored) => scored.into_iter().map(Ok).collect(),
+            Err(_) => pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect(),
+        }
+    }
+
+    /// The graph's inputs: the image side's tensors, then the text side's.
+    fn head_inputs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Input>, ScorerError> {
+        let head = &self.manifest().head;
+        let dim = self.manifest().architecture.embedding_dim;
+        let (mut images, mut texts) = (Array2::zeros((pairs.len(), dim)), Array2::zeros((pairs.len(), dim)));
+        for (row, (image, tag)) in pairs.iter().enumerate() {
+            let lengths = [image.embedding.0.len(), tag.embedding.len()];
+            if let Some(&found) = lengths.iter().find(|&&length| length != dim) {
+                return Err(unfit(vec![found], vec![dim]));
+            }
+            images.row_mut(row).iter_mut().zip(&image.embedding.0).for_each(|(to, from)| *to = from.to_f32());
+            texts.row_mut(row).iter_mut().zip(&tag.embedding).for_each(|(to, from)| *to = *from);
+        }
+        let mut inputs = vec![images.into_dyn()];
+        if head.image_side == ImageSide::PatchTokens {
+            let patches = pairs.iter().map(|(image, _)| image.patch_tokens.as_ref().ok_or(ScorerError::NeedsImage));
+            inputs.push(stacked(&patches.collect::<Result<Vec<_>, _>>()?)?);
+        }
+        if head.text_side != TextSide::Nothing {
+            inputs.push(texts.into_dyn());
+        }
+        if head.text_side == TextSide::TokenStates {
+            let tokens = pairs.iter().map(|(_, tag)| tag.tokens.as_ref().ok_or_else(|| unfit(vec![0], vec![dim])));
+            let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
+            inputs.push(stacked(&tokens.iter().map(|t| &t.states).collect::<Vec<_>>())?);
+            let masks: Vec<&Array1<f32>> = tokens.iter().map(|t| &t.mask).collect();
+            inputs.push(stacked(&masks)?);
+        }
+        Ok(inputs.into_iter().map(Input::F32).collect())
+    }
+
+    fn run_head(&self, inputs: Vec<Input>, count: usize) -> Result<Vec<f32>, ScorerError> {
+        let output = super::first(self.quality_head.run(inputs)?);
+        if output.shape() != [count] {
+            return Err(unfit(output.shape().to_vec(), vec![count]));
+        }
+        finite(output.iter(), "the score")?;
+        Ok(output.into_iter().collect())
+    }
+}
+
+fn unfit(found: Vec<usize>, expected: Vec<usize>) -> ScorerError {
+    ScorerError::Shape { graph: file::QUALITY_HEAD, found, expected }
+}
+
+/// `[N, ..]` of N arrays of one shape.
+fn stacked<D: Dimension>(arrays: &[&Array<f32, D>]) -> Result<ArrayD<f32>, ScorerError>
+where
+    D::Larger: RemoveAxis,
+{
+    let views: Vec<ArrayView<'_, f32, D>> = arrays.iter().map(|a| a.view()).collect();
+    let shape = |a: Option<&&Array<f32, D>>| a.map(|a| a.shape().to_vec()).unwrap_or_default();
+    let stacked = stack(Axis(0), &views).map_err(|_| unfit(shape(arrays.last()), shape(arrays.first())))?;
+    Ok(stacked.into_dyn())
+}
