@@ -25,6 +25,7 @@ pub mod render;
 mod report;
 mod tokenizer;
 mod training;
+pub mod weights;
 
 pub use error::TrainError;
 pub use export::{PARITY, Parity};

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
-use super::layers::{Attention, export_layer_norm, export_linear};
+use super::layers::{Attention, LAYER_NORM_EPSILON, Mask, export_layer_norm, export_linear};
 use super::scorer::ScoreUnit;
 use super::{EMBEDDING, TOKEN_LENGTH, TOKENS};
 use crate::train::onnx::{Dim, GraphBuilder};
@@ -44,7 +44,7 @@ impl<B: Backend> QualityHead<B> {
     pub fn forward(&self, image: Tensor<B, 2>, text: Tensor<B, 2>, unit: ScoreUnit) -> Tensor<B, 1> {
         let n = image.dims()[0];
         let tokens = |x: Tensor<B, 2>| x.reshape([n, TOKENS, TOKEN_LENGTH]);
-        let found = self.attention.forward(tokens(text), tokens(image.clone()), None);
+        let found = self.attention.forward(tokens(text), tokens(image.clone()), Mask::Nothing);
         let fused = self.norm.forward(image + found.reshape([n, EMBEDDING]));
         let hidden = relu(self.hidden.forward(self.dropout.forward(fused)));
         let score = self.output.forward(self.dropout.forward(hidden)).reshape([n]);
@@ -59,10 +59,10 @@ impl<B: Backend> QualityHead<B> {
         let cut = [-1, TOKENS as i64, TOKEN_LENGTH as i64];
         let image_tokens = g.reshape(&image, &cut);
         let text_tokens = g.reshape(&text, &cut);
-        let found = self.attention.export(g, &text_tokens, &image_tokens, None, [TOKENS, TOKENS]);
+        let found = self.attention.export(g, &text_tokens, &image_tokens, Mask::Nothing, [TOKENS, TOKENS]);
         let found = g.reshape(&found, &[-1, EMBEDDING as i64]);
         let fused = g.add(&image, &found);
-        let fused = export_layer_norm(&self.norm, g, &fused);
+        let fused = export_layer_norm(&self.norm, g, &fused, LAYER_NORM_EPSILON);
         let hidden = export_linear(&self.hidden, g, &fused);
         let hidden = g.relu(&hidden);
         let score = export_linear(&self.output, g, &hidden);

@@ -1,10 +1,12 @@
 //! The networks. Every part has its forward pass and, beside it, its export to ONNX; nothing here knows data sets, losses or
 //! files.
 
+pub mod clip;
 mod conv;
 mod head;
 mod image_encoder;
 mod layers;
+mod load;
 mod maps;
 mod scorer;
 mod statistics;

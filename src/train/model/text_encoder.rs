@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Int, Tensor};
 
 use super::EMBEDDING;
-use super::layers::{Attention, export_layer_norm, export_linear, weights};
+use super::layers::{Attention, LAYER_NORM_EPSILON, Mask, export_layer_norm, export_linear, weights};
 use crate::train::onnx::{Dim, GraphBuilder, Value};
 
 /// One layer: attention and a two-layer perceptron, each normalised before and added to what came in.
@@ -83,7 +83,7 @@ impl<B: Backend> TextEncoder<B> {
         let mut x = self.dropout.forward(looked_up + self.positions.val().unsqueeze::<3>());
         for layer in &self.layers {
             let seen = layer.attention_norm.forward(x.clone());
-            x = x + layer.attention.forward(seen.clone(), seen, Some(blocked.clone()));
+            x = x + layer.attention.forward(seen.clone(), seen, Mask::Keys(blocked.clone()));
             let hidden = layer.hidden_norm.forward(x.clone()).reshape([n * t, width]);
             let hidden = self.dropout.forward(relu(layer.hidden.forward(hidden)));
             x = x + layer.output.forward(hidden).reshape([n, t, width]);
@@ -116,7 +116,7 @@ impl<B: Backend> TextEncoder<B> {
         for layer in &self.layers {
             x = layer.export(g, &x, &blocked, t);
         }
-        let x = export_layer_norm(&self.norm, g, &x);
+        let x = export_layer_norm(&self.norm, g, &x, LAYER_NORM_EPSILON);
         let kept = g.affine(&blocked, -1.0, 1.0);
         let column = g.reshape(&kept, &[-1, t as i64, 1]);
         let masked = g.mul(&x, &column);
@@ -130,10 +130,10 @@ impl<B: Backend> TextEncoder<B> {
 
 impl<B: Backend> Layer<B> {
     fn export(&self, g: &mut GraphBuilder, x: &Value, blocked: &Value, length: usize) -> Value {
-        let seen = export_layer_norm(&self.attention_norm, g, x);
-        let attended = self.attention.export(g, &seen, &seen, Some(blocked), [length, length]);
+        let seen = export_layer_norm(&self.attention_norm, g, x, LAYER_NORM_EPSILON);
+        let attended = self.attention.export(g, &seen, &seen, Mask::Keys(blocked), [length, length]);
         let x = g.add(x, &attended);
-        let hidden = export_layer_norm(&self.hidden_norm, g, &x);
+        let hidden = export_layer_norm(&self.hidden_norm, g, &x, LAYER_NORM_EPSILON);
         let hidden = export_linear(&self.hidden, g, &hidden);
         let hidden = g.relu(&hidden);
         let output = export_linear(&self.output, g, &hidden);

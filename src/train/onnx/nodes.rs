@@ -91,6 +91,43 @@ impl GraphBuilder {
         self.node("Clip", &[x, &low, &high], vec![])
     }
 
+    /// `x * sigmoid(slope * x)`.
+    pub fn quick_gelu(&mut self, x: &Value, slope: f32) -> Value {
+        let steep = self.affine(x, slope, 0.0);
+        let gate = self.sigmoid(&steep);
+        self.mul(x, &gate)
+    }
+
+    /// `x * (1 + erf(x / sqrt 2)) / 2`; opset 17 has no operator for it.
+    pub fn gelu(&mut self, x: &Value) -> Value {
+        let scaled = self.affine(x, std::f32::consts::FRAC_1_SQRT_2, 0.0);
+        let erf = self.node("Erf", &[&scaled], vec![]);
+        let gate = self.affine(&erf, 0.5, 0.5);
+        self.mul(x, &gate)
+    }
+
+    /// `Sigmoid`.
+    pub fn sigmoid(&mut self, x: &Value) -> Value {
+        self.node("Sigmoid", &[x], vec![])
+    }
+
+    /// `Tanh`.
+    pub fn tanh(&mut self, x: &Value) -> Value {
+        self.node("Tanh", &[x], vec![])
+    }
+
+    /// `Cast` to 32-bit floats.
+    pub fn to_f32(&mut self, x: &Value) -> Value {
+        self.node("Cast", &[x], vec![int("to", DataType::Float as i64)])
+    }
+
+    /// `Pad` with `count` zeros in front of one axis of a tensor of `rank` dimensions.
+    pub fn pad_front(&mut self, x: &Value, axis: usize, count: i64, rank: usize) -> Value {
+        let pads: Vec<i64> = (0..2 * rank).map(|at| if at == axis { count } else { 0 }).collect();
+        let (pads, zero) = (self.integers(&pads), self.scalar(0.0));
+        self.node("Pad", &[x, &pads, &zero], vec![])
+    }
+
     /// `MatMul` of the last two dimensions, the others broadcast.
     pub fn matmul(&mut self, a: &Value, b: &Value) -> Value {
         self.node("MatMul", &[a, b], vec![])
@@ -160,7 +197,7 @@ impl GraphBuilder {
     pub fn equals(&mut self, x: &Value, value: i64) -> Value {
         let value = self.integer(value);
         let equal = self.node("Equal", &[x, &value], vec![]);
-        self.node("Cast", &[&equal], vec![int("to", DataType::Float as i64)])
+        self.to_f32(&equal)
     }
 
     /// `x [.., I]` times `weight [I, O]` (row-major) plus `bias [O]`.

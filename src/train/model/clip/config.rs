@@ -1,0 +1,225 @@
+//! `config.json` of a CLIP model in the Hugging Face layout: what of it decides the networks' shapes.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {reason}. A backbone is a Hugging Face CLIP directory with config.json, model.safetensors, \
+        tokenizer.json and preprocessor_config.json", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file says something that cannot be followed.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What and why.
+        reason: String,
+    },
+}
+
+/// The activation inside of the perceptrons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x * sigmoid(1.702 x)`: OpenAI's models.
+    QuickGelu,
+    /// `x * Phi(x)`: most others.
+    Gelu,
+}
+
+/// The shape of a transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct TransformerConfig {
+    /// Length of a token.
+    #[serde(rename = "hidden_size")]
+    pub width: usize,
+    /// Length of a token inside of the perceptron.
+    #[serde(rename = "intermediate_size")]
+    pub hidden: usize,
+    /// Number of layers.
+    #[serde(rename = "num_hidden_layers")]
+    pub layers: usize,
+    /// Heads per layer.
+    #[serde(rename = "num_attention_heads")]
+    pub heads: usize,
+    /// The activation.
+    #[serde(rename = "hidden_act", default = "quick_gelu")]
+    pub activation: Activation,
+    /// Added to the variance in layer normalisations.
+    #[serde(rename = "layer_norm_eps", default = "epsilon")]
+    pub epsilon: f64,
+}
+
+/// The image encoder's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct VisionConfig {
+    /// The transformer's.
+    #[serde(flatten)]
+    pub transformer: TransformerConfig,
+    /// Side of the image, in pixels.
+    pub image_size: usize,
+    /// Side of a patch, in pixels.
+    pub patch_size: usize,
+}
+
+/// The text encoder's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct TextConfig {
+    /// The transformer's.
+    #[serde(flatten)]
+    pub transformer: TransformerConfig,
+    /// Number of tokens that the tokenizer knows.
+    pub vocab_size: usize,
+    /// Longest prompt, in tokens.
+    #[serde(rename = "max_position_embeddings", default = "positions")]
+    pub positions: usize,
+    /// The token that ends a prompt. Many real files say 2, which is none of CLIP's tokens; see [`TextConfig::end_of_text`].
+    #[serde(default = "legacy_end")]
+    pub eos_token_id: i64,
+}
+
+/// The whole model's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct ClipConfig {
+    /// The image encoder's.
+    #[serde(rename = "vision_config")]
+    pub vision: VisionConfig,
+    /// The text encoder's.
+    #[serde(rename = "text_config")]
+    pub text: TextConfig,
+    /// Length D of both embeddings.
+    #[serde(rename = "projection_dim")]
+    pub embedding: usize,
+}
+
+/// What `eos_token_id` says in files that were written before the field meant anything.
+const LEGACY_END: i64 = 2;
+
+fn quick_gelu() -> Activation {
+    Activation::QuickGelu
+}
+
+fn epsilon() -> f64 {
+    1e-5
+}
+
+fn positions() -> usize {
+    77
+}
+
+fn legacy_end() -> i64 {
+    LEGACY_END
+}
+
+impl VisionConfig {
+    /// Number P of patches.
+    pub fn patches(&self) -> usize {
+        (self.image_size / self.patch_size).pow(2)
+    }
+}
+
+impl TextConfig {
+    /// The id at whose first occurrence a text is pooled; `None`: at the first occurrence of the highest id, which is CLIP's
+    /// end of text (`transformers` does the same where `eos_token_id` is 2).
+    pub fn end_of_text(&self) -> Option<i64> {
+        (self.eos_token_id != LEGACY_END).then_some(self.eos_token_id)
+    }
+}
+
+impl ClipConfig {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { path: path.to_owned(), reason: e.to_string() })?;
+        let unusable = |reason: String| ConfigError::Unusable { path: path.to_owned(), reason };
+        let kind: serde_json::Value = serde_json::from_str(&text).map_err(|e| unusable(e.to_string()))?;
+        match kind.get("model_type").and_then(serde_json::Value::as_str) {
+            Some("clip") => {}
+            Some(other) => return Err(unusable(format!("model_type is {other:?}, only \"clip\" is known"))),
+            None => {
+                return Err(unusable("it has no model_type: it is no Hugging Face model's configuration".to_owned()));
+            }
+        }
+        let config: Self = serde_json::from_str(&text).map_err(|e| unusable(e.to_string()))?;
+        match config.problem() {
+            Some(reason) => Err(unusable(reason)),
+            None => Ok(config),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        for (name, t) in [("vision_config", self.vision.transformer), ("text_config", self.text.transformer)] {
+            if t.layers == 0 || t.heads == 0 || t.hidden == 0 || t.width == 0 || !t.width.is_multiple_of(t.heads) {
+                return Some(format!(
+                    "{name}: hidden_size {} must be a multiple of num_attention_heads {}, and nothing may be 0",
+                    t.width, t.heads
+                ));
+            }
+        }
+        let VisionConfig { image_size, patch_size, .. } = self.vision;
+        if patch_size == 0 || image_size < patch_size {
+            return Some(format!("vision_config: image_size {image_size} holds no patch of {patch_size}"));
+        }
+        if self.text.positions < 3 || self.text.vocab_size < 3 || self.embedding == 0 {
+            return Some(
+                "max_position_embeddings and vocab_size must be at least 3, projection_dim at least 1".to_owned(),
+            );
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = r#"{"model_type": "clip", "projection_dim": 512,
+        "vision_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+            "image_size": 224, "patch_size": 32, "num_channels": 3},
+        "text_config": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8,
+            "vocab_size": 49408, "hidden_act": "gelu", "eos_token_id": 49407}}"#;
+
+    fn read(text: &str) -> Result<ClipConfig, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, text).unwrap();
+        ClipConfig::read(&path)
+    }
+
+    #[test]
+    fn a_configuration_is_read_with_what_it_leaves_out() {
+        let config = read(BASE).unwrap();
+        assert_eq!((config.vision.patches(), config.text.positions, config.embedding), (49, 77, 512));
+        assert_eq!(config.vision.transformer.activation, Activation::QuickGelu);
+        assert_eq!(config.text.transformer.activation, Activation::Gelu);
+        assert_eq!(config.text.end_of_text(), Some(49407));
+        assert_eq!(read(&BASE.replace("49407", "2")).unwrap().text.end_of_text(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_named() {
+        let message = |from: &str, to: &str| read(&BASE.replace(from, to)).unwrap_err().to_string();
+        assert!(message("\"clip\"", "\"siglip\"").contains("model_type is \"siglip\""));
+        assert!(
+            message("\"num_attention_heads\": 8", "\"num_attention_heads\": 7")
+                .contains("text_config: hidden_size 512")
+        );
+        assert!(message("\"gelu\"", "\"relu\"").contains("relu"));
+        assert!(message("\"patch_size\": 32, ", "").contains("patch_size"));
+        assert!(message("\"image_size\": 224", "\"image_size\": 16").contains("holds no patch"));
+        let gone = ClipConfig::read(Path::new("/nowhere/config.json")).unwrap_err().to_string();
+        assert!(gone.contains("a Hugging Face CLIP directory") || gone.contains("A backbone is"), "{gone}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Layers and parameters out of a weight file. PyTorch keeps a linear layer's matrix as `[outputs, inputs]`, burn as
+//! `[inputs, outputs]`.
+
+use burn::module::{Param, ParamId};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::train::weights::{WeightError, Weights};
+
+/// A parameter of this shape.
+///
+/// # Errors
+/// [`WeightError`].
+pub fn tensor<B: Backend, const D: usize>(
+    weights: &mut Weights<'_>,
+    key: &str,
+    shape: [usize; D],
+    device: &B::Device,
+) -> Result<Param<Tensor<B, D>>, WeightError> {
+    let values = weights.take(key, &shape)?;
+    Ok(param(values, shape, device))
+}
+
+/// A linear layer with `[inputs, outputs]`, from `{prefix}.weight` and, with `biased`, `{prefix}.bias`.
+///
+/// # Errors
+/// [`WeightError`].
+pub fn linear<B: Backend>(
+    weights: &mut Weights<'_>,
+    prefix: &str,
+    [inputs, outputs]: [usize; 2],
+    biased: bool,
+    device: &B::Device,
+) -> Result<Linear<B>, WeightError> {
+    let values = weights.take(&format!("{prefix}.weight"), &[outputs, inputs])?;
+    let transposed = (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]).collect();
+    let weight = param(transposed, [inputs, outputs], device);
+    let bias = biased.then(|| tensor(weights, &format!("{prefix}.bias"), [outputs], device)).transpose()?;
+    Ok(Linear { weight, bias })
+}
+
+/// A layer normalisation over `length` values, from `{prefix}.weight` and `{prefix}.bias`.
+///
+/// # Errors
+/// [`WeightError`].
+pub fn layer_norm<B: Backend>(
+    weights: &mut Weights<'_>,
+    prefix: &str,
+    length: usize,
+    epsilon: f64,
+    device: &B::Device,
+) -> Result<LayerNorm<B>, WeightError> {
+    let mut norm = LayerNormConfig::new(length).with_epsilon(epsilon).init(device);
+    norm.gamma = tensor(weights, &format!("{prefix}.weight"), [length], device)?;
+    norm.beta = Some(tensor(weights, &format!("{prefix}.bias"), [length], device)?);
+    Ok(norm)
+}
+
+fn param<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
+    Param::initialized(ParamId::new(), Tensor::from_data(TensorData::new(values, shape), device))
+}
