@@ -34,9 +34,24 @@ pub fn linear<B: Backend>(
     device: &B::Device,
 ) -> Result<Linear<B>, WeightError> {
     let values = weights.take(&format!("{prefix}.weight"), &[outputs, inputs])?;
-    let transposed = (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]).collect();
-    let weight = param(transposed, [inputs, outputs], device);
+    let weight = param(transposed(&values, [inputs, outputs]), [inputs, outputs], device);
     let bias = biased.then(|| tensor(weights, &format!("{prefix}.bias"), [outputs], device)).transpose()?;
+    Ok(Linear { weight, bias })
+}
+
+/// A linear layer that the file keeps as a biased convolution with a kernel of one pixel.
+///
+/// # Errors
+/// [`WeightError`].
+pub fn pointwise<B: Backend>(
+    weights: &mut Weights<'_>,
+    prefix: &str,
+    [inputs, outputs]: [usize; 2],
+    device: &B::Device,
+) -> Result<Linear<B>, WeightError> {
+    let values = weights.take(&format!("{prefix}.weight"), &[outputs, inputs, 1, 1])?;
+    let weight = param(transposed(&values, [inputs, outputs]), [inputs, outputs], device);
+    let bias = Some(tensor(weights, &format!("{prefix}.bias"), [outputs], device)?);
     Ok(Linear { weight, bias })
 }
 
@@ -55,6 +70,11 @@ pub fn layer_norm<B: Backend>(
     norm.gamma = tensor(weights, &format!("{prefix}.weight"), [length], device)?;
     norm.beta = Some(tensor(weights, &format!("{prefix}.bias"), [length], device)?);
     Ok(norm)
+}
+
+/// `[outputs, inputs]` to `[inputs, outputs]`.
+fn transposed(values: &[f32], [inputs, outputs]: [usize; 2]) -> Vec<f32> {
+    (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]).collect()
 }
 
 fn param<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {

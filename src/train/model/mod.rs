@@ -3,11 +3,14 @@
 
 pub mod clip;
 mod conv;
+pub mod efficientnet;
 mod head;
 mod image_encoder;
 mod layers;
 mod load;
 mod maps;
+#[cfg(test)]
+mod reference;
 mod scorer;
 mod statistics;
 mod text_encoder;

@@ -10,8 +10,8 @@ use safetensors::tensor::SafeTensors;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backend::choice::first_accepted;
-use crate::backend::{BackendError, Batch, DeviceChoice, Graph, Input};
+use crate::backend::Input;
+use crate::train::model::reference::{Reference, run};
 use crate::train::model::values;
 use crate::train::onnx::GraphBuilder;
 
@@ -20,44 +20,6 @@ const ALLOWED: f32 = 2e-6;
 
 fn tiny() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny")
-}
-
-/// The outputs that `transformers` saw, and the inputs.
-struct Reference(Vec<u8>);
-
-impl Reference {
-    fn read(dir: &Path) -> Self {
-        Self(std::fs::read(dir.join("reference.safetensors")).unwrap())
-    }
-
-    fn floats(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
-        let file = SafeTensors::deserialize(&self.0).unwrap();
-        let view = file.tensor(name).unwrap();
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
-        (view.shape().to_vec(), values.collect())
-    }
-
-    fn ids(&self) -> (Vec<usize>, Vec<i64>) {
-        let file = SafeTensors::deserialize(&self.0).unwrap();
-        let view = file.tensor("input_ids").unwrap();
-        let values = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
-        (view.shape().to_vec(), values.collect())
-    }
-
-    /// How far off `found` is, as a share of the largest value.
-    fn difference(&self, name: &str, found: &[f32]) -> f32 {
-        let (_, expected) = self.floats(name);
-        assert_eq!(found.len(), expected.len(), "{name}");
-        let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        expected.iter().zip(found).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
-    }
-
-    #[track_caller]
-    fn expect(&self, name: &str, found: &[f32], allowed: f32) {
-        let difference = self.difference(name, found);
-        eprintln!("{name}: off by {difference:.1e} of the largest value");
-        assert!(difference <= allowed, "{name} is off by {difference:e}");
-    }
 }
 
 fn config_with(change: impl FnOnce(&mut Value)) -> ClipConfig {
@@ -118,24 +80,16 @@ fn compare(dir: &Path, allowed: f32) {
     let mut g = GraphBuilder::new("image_encoder");
     vision.export(&mut g, true);
     let pixel_values = ArrayD::from_shape_vec(IxDyn(&pixel_shape), pixel_values).unwrap();
-    let found = run(&g.finish().unwrap(), Input::F32(pixel_values));
+    let found = run(&g.finish().unwrap(), vec![Input::F32(pixel_values)]);
     reference.expect("image_embedding", &found[0], allowed);
     reference.expect("patch_tokens", &found[1], allowed);
     let mut g = GraphBuilder::new("text_encoder");
     text.export(&mut g, id_shape[1], true);
     let input_ids = ArrayD::from_shape_vec(IxDyn(&id_shape), input_ids).unwrap();
-    let found = run(&g.finish().unwrap(), Input::I64(input_ids));
+    let found = run(&g.finish().unwrap(), vec![Input::I64(input_ids)]);
     reference.expect("text_embedding", &found[0], allowed);
     reference.expect("token_states", &found[1], allowed);
     assert_eq!(found[2], values(encoded.mask));
-}
-
-fn run(onnx: &[u8], input: Input) -> Vec<Vec<f32>> {
-    let load = |chosen: crate::backend::Chosen| -> Result<Box<dyn Graph>, BackendError> {
-        chosen.backend.load("test", onnx, Batch::Any)
-    };
-    let graph = first_accepted(DeviceChoice::Cpu, load).unwrap();
-    graph.run(vec![input]).unwrap().into_iter().map(|a| a.into_iter().collect()).collect()
 }
 
 #[test]
