@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::TrainError;
+use super::backbone::Backbone;
 use super::dataset::{DataSet, Parts};
 use super::export::{Graphs, Parity, prove};
 use super::golden::{self, Goldens, TOLERANCE};
-use super::model::{EMBEDDING, TagScorer, parameters};
+use super::model::head::record;
+use super::model::{ModelShape, TagScorer, parameters};
 use super::options::TrainOptions;
-use super::tokenizer::PAD_ID;
 use super::training::{Compute, Trained};
 use crate::backend::DeviceChoice;
 use crate::bundle::BundleWriter;
 use crate::bundle::manifest::{
-    Architecture, DataRecord, Goldens as GoldenNames, Head, HeadKind, ImageSide, Manifest, SCHEMA_VERSION, ScoreScale,
-    TagEntry, TextSide, Training, file,
+    Architecture, DataRecord, Goldens as GoldenNames, Manifest, SCHEMA_VERSION, ScoreScale, TagEntry, Training, file,
 };
-use crate::image_input::{InputRule, ResizeFilter};
+use crate::image_input::InputRule;
 use crate::scorer::Scorer;
 use crate::text::{TagTokenizer, TextRule};
 
@@ -28,22 +28,6 @@ pub const DEFAULT_TAG: &str = "a good photo";
 const GOLDEN_TAGS: [&str; 3] = [DEFAULT_TAG, "night street", "Birds over the sea, at dawn"];
 /// How many trained tags the goldens take.
 const GOLDEN_TRAINED_TAGS: usize = 3;
-
-/// How images become the encoder's input at this size.
-pub fn input_rule(options: &TrainOptions, size_px: u32) -> InputRule {
-    InputRule {
-        size_px,
-        resize_short_px: options.resize_short_px,
-        filter: ResizeFilter::Bicubic,
-        mean: [0.5; 3],
-        std: [0.25; 3],
-    }
-}
-
-/// How tags become ids.
-pub fn text_rule(options: &TrainOptions) -> TextRule {
-    TextRule { template: "{tag}".to_owned(), context_length: options.context_length, pad_id: PAD_ID }
-}
 
 /// What the manifest says of the training.
 #[derive(Debug, Clone)]
@@ -66,11 +50,19 @@ pub struct Provenance {
     pub examples: [usize; 3],
     /// The trained tags, in alphabetical order.
     pub tags: Vec<String>,
+    /// Whether the text encoder comes from elsewhere and knows more words than those of the tags.
+    pub knows_language: bool,
 }
 
 impl Provenance {
     /// Gathers what is known before the training.
-    pub fn new(name: String, command: String, options: &TrainOptions, data: &DataSet, parts: &Parts) -> Self {
+    pub fn new(
+        name: String,
+        command: String,
+        (options, backbone): (&TrainOptions, &Backbone),
+        data: &DataSet,
+        parts: &Parts,
+    ) -> Self {
         let all: Vec<_> = [&parts.train, &parts.validation, &parts.test].into_iter().flatten().cloned().collect();
         let scores = all.iter().map(|e| e.score);
         let (low, high) = scores.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
@@ -89,15 +81,17 @@ impl Provenance {
             split: parts.how.clone(),
             examples: parts.sizes(),
             tags: super::evaluate::distinct_tags(&parts.train),
+            knows_language: matches!(backbone, Backbone::Clip { .. }),
         }
     }
 
-    fn golden_tags(&self) -> Vec<String> {
+    /// Tags that are too long for the model are no goldens of it.
+    fn golden_tags(&self, tokenizer: &TagTokenizer) -> Vec<String> {
         let step = self.tags.len().div_ceil(GOLDEN_TRAINED_TAGS).max(1);
         let trained = self.tags.iter().step_by(step).map(String::as_str);
         let mut tags: Vec<String> = GOLDEN_TAGS.into_iter().chain(trained).map(str::to_owned).collect();
         let mut seen = std::collections::HashSet::new();
-        tags.retain(|t| seen.insert(t.to_lowercase()));
+        tags.retain(|t| seen.insert(t.to_lowercase()) && tokenizer.encode(t, None).is_ok());
         tags
     }
 }
@@ -122,6 +116,7 @@ pub struct Findings {
 pub struct Content {
     rule: InputRule,
     text: TextRule,
+    shape: ModelShape,
     graphs: Graphs,
     tokenizer_json: String,
     goldens: Goldens,
@@ -129,22 +124,22 @@ pub struct Content {
 }
 
 impl Content {
-    /// Exports the weights for inputs of `size_px`.
+    /// Exports the weights for inputs under `rule`.
     ///
     /// # Errors
     /// [`TrainError::Onnx`] and those of [`golden::make`].
     pub fn new(
         trained: &Trained,
-        size_px: u32,
+        (shape, rule): (&ModelShape, InputRule),
         provenance: &Provenance,
         tokenizer: &TagTokenizer,
         tokenizer_json: &str,
     ) -> Result<Self, TrainError> {
-        let rule = input_rule(&provenance.options, size_px);
         let model: &TagScorer<Compute> = &trained.model;
         Ok(Self {
-            graphs: Graphs::of(model, trained.unit, &rule)?,
-            goldens: golden::make(model, trained.unit, &rule, tokenizer, &provenance.golden_tags())?,
+            graphs: Graphs::of((model, shape), trained.unit, &rule)?,
+            goldens: golden::make((model, shape), trained.unit, &rule, tokenizer, &provenance.golden_tags(tokenizer))?,
+            shape: shape.clone(),
             text: tokenizer.rule().clone(),
             tokenizer_json: tokenizer_json.to_owned(),
             parameters: parameters(model),
@@ -203,28 +198,25 @@ impl Content {
         let default_tag = DEFAULT_TAG.to_owned();
         let known = provenance.tags.iter().any(|t| t.eq_ignore_ascii_case(DEFAULT_TAG));
         let extra = (!known).then_some(&default_tag);
+        let [image_encoder, text_encoder] = self.shape.backbone.names();
         Ok(Manifest {
             schema_version: SCHEMA_VERSION,
             name: provenance.name.clone(),
             created_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             tool_version: concat!("edge-trainer ", env!("CARGO_PKG_VERSION")).to_owned(),
             architecture: Architecture {
-                image_encoder: "small-cnn".to_owned(),
-                text_encoder: "small-transformer".to_owned(),
-                embedding_dim: EMBEDDING,
+                image_encoder,
+                text_encoder,
+                embedding_dim: self.shape.embedding(),
                 parameters: self.parameters,
             },
             image_input: self.rule.clone(),
             text_input: self.text.clone(),
             score_scale: provenance.scale.clone(),
-            head: Head {
-                kind: HeadKind::PooledCrossAttention,
-                image_side: ImageSide::ImageEmbedding,
-                text_side: TextSide::TextEmbedding,
-            },
+            head: record(self.shape.head),
             tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
-            // The text encoder knows the words of its training tags only: other tags deserve a warning.
-            open_vocabulary: false,
+            // A text encoder that was trained here knows the words of its training tags only: other tags deserve a warning.
+            open_vocabulary: provenance.knows_language,
             default_tags: vec![default_tag.clone()],
             suggests_tags: findings.suggests_tags,
             quantiles: findings.quantiles.clone(),

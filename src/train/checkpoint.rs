@@ -41,6 +41,9 @@ pub struct ModelFile {
     pub srcc: f64,
     /// Its mean within tags.
     pub within_tag_srcc: f64,
+    /// Whether only the head's weights are kept, because the encoders stayed as they came.
+    #[serde(default)]
+    pub head_only: bool,
 }
 
 /// A run directory that is being written.
@@ -115,7 +118,12 @@ impl RunDirectory {
         let partial = self.dir.join("best.partial.mpk");
         // Full precision: the compact recorders keep half of it.
         let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        model.clone().save_file(&partial, &recorder).map_err(TrainError::file(&partial))?;
+        let saved = if about.head_only {
+            model.head.clone().save_file(&partial, &recorder)
+        } else {
+            model.clone().save_file(&partial, &recorder)
+        };
+        saved.map_err(TrainError::file(&partial))?;
         let json = serde_json::to_string_pretty(about).map_err(|e| TrainError::Internal(e.to_string()))?;
         let about_path = self.dir.join(MODEL);
         std::fs::write(&about_path, json).map_err(TrainError::file(&about_path))?;
@@ -123,51 +131,79 @@ impl RunDirectory {
     }
 }
 
-/// Loads the weights of a run directory.
+/// What stands beside the weights of a run directory.
 ///
 /// # Errors
 /// [`TrainError::File`].
-pub fn load(dir: &Path) -> Result<(TagScorer<Compute>, ModelFile), TrainError> {
+pub fn read_about(dir: &Path) -> Result<ModelFile, TrainError> {
     let path = dir.join(MODEL);
     let json = std::fs::read(&path).map_err(TrainError::file(&path))?;
-    let about: ModelFile = serde_json::from_slice(&json).map_err(TrainError::file(&path))?;
+    serde_json::from_slice(&json).map_err(TrainError::file(&path))
+}
+
+/// The weights of a run directory: into `model`, of the run's shape; its encoders stay where only the head was kept.
+///
+/// # Errors
+/// [`TrainError::File`].
+pub fn load(dir: &Path, about: &ModelFile, model: TagScorer<Compute>) -> Result<TagScorer<Compute>, TrainError> {
     let path = dir.join(WEIGHTS);
     let device = Default::default();
     let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-    let model = TagScorer::new(&about.shape, &device).load_file(&path, &recorder, &device);
-    Ok((model.map_err(TrainError::file(&path))?, about))
+    if about.head_only {
+        let head = model.head.load_file(&path, &recorder, &device).map_err(TrainError::file(&path))?;
+        return Ok(TagScorer { head, ..model });
+    }
+    model.load_file(&path, &recorder, &device).map_err(TrainError::file(&path))
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Tensor;
+
     use super::*;
+    use crate::bundle::manifest::HeadKind;
+    use crate::train::model::head::HeadInput;
+    use crate::train::model::{BackboneShape, SmallShape, values};
 
     #[test]
     fn weights_survive_exactly() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(&dir.path().join("run"), &TrainOptions::default()).unwrap();
+        let small = SmallShape { widths: vec![4, 8], vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
         let shape = ModelShape {
-            widths: vec![4, 8],
-            vocabulary: 50,
+            backbone: BackboneShape::Small(small),
+            head: HeadKind::PooledCrossAttention,
             context_length: 8,
-            pad_id: 0,
-            text_width: 16,
-            text_layers: 1,
             dropout: 0.1,
         };
         let device = Default::default();
-        let model = TagScorer::<Compute>::new(&shape, &device);
+        let fresh = || TagScorer::<Compute>::fresh(&shape, &device).unwrap();
+        let model = fresh();
         let ids = vec![vec![1, 5, 2, 0, 0, 0, 0, 0]];
-        let answer = |m: &TagScorer<Compute>| m.embed_texts(&ids, &device).into_data().to_vec::<f32>().unwrap();
+        let image = Tensor::<Compute, 2>::ones([1, 512], &device);
+        // The text's embedding, and the score of a plain image under it.
+        let answer = |m: &TagScorer<Compute>| {
+            let text = m.embed_texts(&ids, &device).embedding;
+            let input = HeadInput { image: image.clone(), patches: None, text: text.clone(), tokens: None };
+            (values(text), values(m.head.forward(input, ScoreUnit { mean: 0.0, deviation: 1.0 })))
+        };
         // burn draws a fresh layer's weights when they are first used: a clone made before would draw others.
         let expected = answer(&model);
         let unit = ScoreUnit { mean: 2.0, deviation: 1.5 };
-        let about = ModelFile { shape, unit, epoch: 3, srcc: 0.5, within_tag_srcc: 0.4 };
+        let mut about =
+            ModelFile { shape: shape.clone(), unit, epoch: 3, srcc: 0.5, within_tag_srcc: 0.4, head_only: false };
+        let dir = dir.path().join("run");
         run.write_weights(&model, &about).unwrap();
-        let (loaded, read) = load(&dir.path().join("run")).unwrap();
-        assert_eq!(read, about);
-        assert!(answer(&loaded) == expected);
-        let missing = load(&dir.path().join("nothing")).unwrap_err().to_string();
+        assert_eq!(read_about(&dir).unwrap(), about);
+        assert!(answer(&load(&dir, &about, fresh()).unwrap()) == expected);
+        // Of the head alone: the encoders are those that it is loaded onto.
+        about.head_only = true;
+        run.write_weights(&model, &about).unwrap();
+        let loaded = load(&dir, &read_about(&dir).unwrap(), fresh()).unwrap();
+        assert!(answer(&loaded).0 != expected.0);
+        let whole = TagScorer { head: loaded.head, ..model };
+        assert!(answer(&whole) == expected);
+        let missing = read_about(&dir.join("nothing")).unwrap_err().to_string();
         assert!(missing.contains("model.json"), "{missing}");
     }
 }

@@ -17,6 +17,9 @@ pub enum TrainError {
     /// The options contradict themselves.
     #[error("the training options are unusable: {0}")]
     Options(String),
+    /// The backbone cannot be used.
+    #[error(transparent)]
+    Backbone(#[from] super::backbone::BackboneError),
     /// An image that was readable at first no longer is.
     #[error("{}: {reason}. It was readable when the training began: restore it and start again", path.display())]
     Image {

@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance, input_rule, text_rule};
+use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
+use super::backbone::Backbone;
+use super::cache::FeatureCache;
 use super::checkpoint::{ModelFile, RunDirectory};
 use super::dataset::{self, Parts};
 use super::evaluate::{self, Embedded, shuffled_tags};
 use super::export::Parity;
 use super::message::{Listener, Message, note, warn};
 use super::metrics::{Figures, quantiles};
-use super::model::ModelShape;
+use super::model::head::{problem, record};
+use super::model::{ModelShape, TagScorer};
+use super::options::Trainable;
 use super::report::{self, Results};
-use super::tokenizer::{self, PAD_ID};
-use super::training::{self, Setting, Trained, merit};
+use super::training::{self, Compute, Setting, Trained, merit};
 use super::{TrainError, TrainOptions};
-use crate::image_input::Limits;
+use crate::bundle::manifest::ImageSide;
+use crate::image_input::{InputRule, Limits};
 use crate::scorer::Scorer;
 use crate::text::TagTokenizer;
 
@@ -33,6 +37,8 @@ pub struct FitRequest {
     pub out: PathBuf,
     /// Where options, figures and weights of the run go.
     pub run: PathBuf,
+    /// Where the features of images are kept between runs.
+    pub cache: PathBuf,
     /// How to train.
     pub options: TrainOptions,
     /// The command line, for the model card.
@@ -56,22 +62,24 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     if let Some(problem) = request.options.problem() {
         return Err(TrainError::Options(problem));
     }
+    let backbone = Backbone::find(&request.options.backbone)?;
     let data = dataset::read(&request.data)?;
     let parts = prepare(data.examples.clone(), &request.options, listener)?;
     let name = model_name(request);
-    let provenance = Provenance::new(name, request.command.clone(), &request.options, &data, &parts);
+    let provenance = Provenance::new(name, request.command.clone(), (&request.options, &backbone), &data, &parts);
     let mut run = RunDirectory::create(&request.run, &request.options)?;
     run.write_split(&parts)?;
 
     let texts: Vec<String> = provenance.tags.iter().cloned().chain([DEFAULT_TAG.to_owned()]).collect();
-    let learned = tokenizer::train(&texts, request.options.vocabulary)?;
-    let json = learned.to_string(true).map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+    let (tokenizer, json, vocabulary) = backbone.tokenizer(&request.options, &texts)?;
     run.write_tokenizer(&json)?;
-    let shape = shape(&request.options, learned.get_vocab_size(true));
-    let tokenizer = TagTokenizer::new(learned, text_rule(&request.options))?;
-
-    let trained = learn(&request.options, &parts, &tokenizer, &shape, &mut run, listener)?;
-    let sides = Sides { request, parts: &parts, provenance: &provenance, tokenizer: &tokenizer, json: &json };
+    let shape = backbone.shape(&request.options, &tokenizer, vocabulary);
+    if let Some(problem) = problem(shape.head, shape.head_shape()) {
+        return Err(TrainError::Options(problem));
+    }
+    let sides =
+        Sides { request, backbone, shape, parts: &parts, provenance: &provenance, tokenizer: &tokenizer, json: &json };
+    let trained = sides.learn(&mut run, listener)?;
     sides.bundle(&trained, listener)
 }
 
@@ -80,18 +88,6 @@ fn model_name(request: &FitRequest) -> String {
         request.out.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
     } else {
         request.options.name.clone()
-    }
-}
-
-fn shape(options: &TrainOptions, vocabulary: usize) -> ModelShape {
-    ModelShape {
-        widths: options.widths.clone(),
-        vocabulary,
-        context_length: options.context_length,
-        pad_id: PAD_ID,
-        text_width: options.text_width,
-        text_layers: options.text_layers,
-        dropout: options.dropout,
     }
 }
 
@@ -116,41 +112,11 @@ fn prepare(
     Ok(parts)
 }
 
-fn learn(
-    options: &TrainOptions,
-    parts: &Parts,
-    tokenizer: &TagTokenizer,
-    shape: &ModelShape,
-    run: &mut RunDirectory,
-    listener: &mut dyn Listener,
-) -> Result<Trained, TrainError> {
-    let size_px = options.input_px[options.input_px.len() / 2];
-    let setting = Setting {
-        options,
-        train: &parts.train,
-        validation: &parts.validation,
-        rule: &input_rule(options, size_px),
-        tokenizer,
-        default_tag: DEFAULT_TAG,
-        shape,
-    };
-    training::train(setting, listener, |record, unit, best| {
-        run.write_epoch(record)?;
-        let Some(model) = best else { return Ok(()) };
-        let about = ModelFile {
-            shape: shape.clone(),
-            unit,
-            epoch: record.epoch,
-            srcc: record.srcc,
-            within_tag_srcc: record.within_tag_srcc,
-        };
-        run.write_weights(model, &about)
-    })
-}
-
 /// Everything that stands beside the weights on the way to the bundle.
 struct Sides<'a> {
     request: &'a FitRequest,
+    backbone: Backbone,
+    shape: ModelShape,
     parts: &'a Parts,
     provenance: &'a Provenance,
     tokenizer: &'a TagTokenizer,
@@ -168,11 +134,69 @@ struct Candidate<'a> {
 }
 
 impl<'a> Sides<'a> {
+    fn learn(&self, run: &mut RunDirectory, listener: &mut dyn Listener) -> Result<Trained, TrainError> {
+        let options = &self.request.options;
+        let rules = self.backbone.input_rules(options);
+        let rule = rules.get(rules.len() / 2).ok_or_else(|| TrainError::Options("input_px is empty".to_owned()))?;
+        let features = self.frozen_features(rule, listener)?;
+        let setting = Setting {
+            options,
+            backbone: &self.backbone,
+            train: &self.parts.train,
+            validation: &self.parts.validation,
+            rule,
+            tokenizer: self.tokenizer,
+            default_tag: DEFAULT_TAG,
+            shape: &self.shape,
+            features: features.as_ref(),
+        };
+        training::train(setting, listener, |record, unit, best| {
+            run.write_epoch(record)?;
+            let Some(model) = best else { return Ok(()) };
+            let about = ModelFile {
+                shape: self.shape.clone(),
+                unit,
+                epoch: record.epoch,
+                srcc: record.srcc,
+                within_tag_srcc: record.within_tag_srcc,
+                head_only: features.is_some(),
+            };
+            run.write_weights(model, &about)
+        })
+    }
+
+    /// The features of all images, where the encoders are to stay as they are.
+    fn frozen_features(
+        &self,
+        rule: &InputRule,
+        listener: &mut dyn Listener,
+    ) -> Result<Option<FeatureCache>, TrainError> {
+        let options = &self.request.options;
+        match options.trainable {
+            Trainable::All => return Ok(None),
+            Trainable::Auto if !self.backbone.is_trained() => return Ok(None),
+            Trainable::Head if !self.backbone.is_trained() => {
+                let name = &options.backbone;
+                let reason = format!("--train head leaves the encoders as they are, and those of {name} are random");
+                return Err(TrainError::Options(reason));
+            }
+            Trainable::Auto | Trainable::Head => {}
+        }
+        let reads_patches = record(self.shape.head).image_side == ImageSide::PatchTokens;
+        let patches = if reads_patches { self.shape.head_shape().patches } else { [0, 0] };
+        let digest = self.backbone.digest()?;
+        let cache = FeatureCache::open(&self.request.cache, &digest, rule, self.shape.embedding(), patches)?;
+        let model: TagScorer<Compute> = self.backbone.model(&self.shape, &Default::default())?;
+        let examples = self.parts.train.iter().chain(&self.parts.validation);
+        training::keep_features(&model.image, &cache, examples, (rule, options.loader_threads), listener)?;
+        Ok(Some(cache))
+    }
+
     /// Chooses the input's size, judges, and writes the bundle.
     fn bundle(&self, trained: &Trained, listener: &mut dyn Listener) -> Result<FitOutcome, TrainError> {
         let mut best: Option<Candidate<'_>> = None;
-        for &size_px in &self.request.options.input_px {
-            let candidate = self.candidate(trained, size_px, listener)?;
+        for rule in self.backbone.input_rules(&self.request.options) {
+            let candidate = self.candidate(trained, rule, listener)?;
             if best.as_ref().is_none_or(|b| candidate.merit > b.merit) {
                 best = Some(candidate);
             }
@@ -188,10 +212,11 @@ impl<'a> Sides<'a> {
     fn candidate(
         &self,
         trained: &Trained,
-        size_px: u32,
+        rule: InputRule,
         listener: &mut dyn Listener,
     ) -> Result<Candidate<'a>, TrainError> {
-        let content = Content::new(trained, size_px, self.provenance, self.tokenizer, self.json)?;
+        let size_px = rule.size_px;
+        let content = Content::new(trained, (&self.shape, rule), self.provenance, self.tokenizer, self.json)?;
         let dir = tempfile::tempdir_in(&self.request.run).map_err(TrainError::file(&self.request.run))?;
         let bundle = dir.path().join("candidate");
         content.write(&bundle, self.provenance, &Findings::default())?;

@@ -10,7 +10,8 @@ use ndarray::Array2;
 use super::TrainError;
 use super::loader::to_tensor;
 use super::loss;
-use super::model::{EMBEDDING, ScoreUnit, TagScorer, values};
+use super::model::head::HeadInput;
+use super::model::{ImageBackbone, ImageOutput, ModelShape, ScoreUnit, TagScorer, TextOutput, values};
 use super::render::{self, Scene, Treatment};
 use super::training::Compute;
 use crate::bundle::GoldenTensors;
@@ -47,7 +48,7 @@ pub struct Goldens {
 /// # Errors
 /// [`TrainError::Text`]; [`TrainError::Internal`] when a drawing cannot be encoded.
 pub fn make(
-    model: &TagScorer<Compute>,
+    (model, shape): (&TagScorer<Compute>, &ModelShape),
     unit: ScoreUnit,
     rule: &InputRule,
     tokenizer: &TagTokenizer,
@@ -55,32 +56,45 @@ pub fn make(
 ) -> Result<Goldens, TrainError> {
     let device = Default::default();
     let mut images = Vec::new();
-    let mut embeddings = Vec::new();
+    let mut seen: Vec<ImageOutput<Compute>> = Vec::new();
     for (i, (scene, treatment, width, height)) in PICTURES.into_iter().enumerate() {
         let picture = render::picture(scene, treatment, width, height, i as u64 + 1);
         let mut png = Cursor::new(Vec::new());
         picture.write_to(&mut png, ImageFormat::Png).map_err(internal)?;
         let png = png.into_inner();
         let decoded = decode_reduced(&png, &Limits::default(), rule).map_err(internal)?;
-        embeddings.push(model.image.forward(&to_tensor(&pixel_values(&decoded, rule)), rule));
+        let pixels = to_tensor(&pixel_values(&decoded, rule));
+        let prepared = ImageBackbone::<Compute>::prepare(shape.backbone.is_small(), pixels, rule);
+        seen.push(model.image.forward(prepared));
         images.push((format!("golden_{}.png", i + 1), png));
     }
     let ids = tags.iter().map(|t| tokenizer.encode(t, None)).collect::<Result<Vec<_>, _>>()?;
     let text = model.embed_texts(&ids, &device);
-    let image = matrix(Tensor::cat(embeddings, 0))?;
+    let image = matrix(Tensor::cat(seen.iter().map(|s| s.embedding.clone()).collect(), 0))?;
 
-    let stored = image.mapv(|v| f16::from_f32(v).to_f32());
     let (mut score, mut similarity) =
         (Array2::zeros((images.len(), tags.len())), Array2::zeros((images.len(), tags.len())));
-    for (g, row) in stored.outer_iter().enumerate() {
-        let row = TensorData::new(row.to_vec(), [1, EMBEDDING]);
-        let repeated = Tensor::<Compute, 2>::from_data(row, &device).repeat_dim(0, tags.len());
-        let scores = model.head.forward(repeated.clone(), text.clone(), unit);
-        fill(&mut score, g, scores);
-        fill(&mut similarity, g, loss::cosine(repeated, text.clone()));
+    for (g, seen) in seen.into_iter().enumerate() {
+        let input = paired(seen, &text);
+        fill(&mut similarity, g, loss::cosine(input.image.clone(), input.text.clone()));
+        fill(&mut score, g, model.head.forward(input, unit));
     }
-    let tensors = GoldenTensors { image_embedding: image, text_embedding: matrix(text)?, score, similarity };
+    let text_embedding = matrix(text.embedding)?;
+    let tensors = GoldenTensors { image_embedding: image, text_embedding, score, similarity };
     Ok(Goldens { images, tags: tags.to_vec(), tensors })
+}
+
+/// One image, its embedding as it is stored, with every tag.
+fn paired(image: ImageOutput<Compute>, text: &TextOutput<Compute>) -> HeadInput<Compute> {
+    let [tags, dim] = text.embedding.dims();
+    let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
+    let stored = Tensor::from_data(TensorData::new(stored, [1, dim]), &Default::default());
+    HeadInput {
+        image: stored.repeat_dim(0, tags),
+        patches: image.patches.map(|p| p.repeat_dim(0, tags)),
+        text: text.embedding.clone(),
+        tokens: text.tokens.clone(),
+    }
 }
 
 fn internal(e: impl std::fmt::Display) -> TrainError {

@@ -15,7 +15,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::TrainError;
-use super::model::PreparedImages;
+use super::cache::FeatureCache;
+use super::dataset::Example;
+use super::model::{ImageBackbone, ImageBatch};
 use crate::image_input::{InputRule, Limits, Picture, decode_reduced, normalise, read_file, resize_crop, resized_size};
 
 /// Batches that wait for the network, beside those that are in the making.
@@ -51,60 +53,90 @@ impl View {
 pub struct Job {
     /// The file.
     pub path: PathBuf,
+    /// Its content, under which its features are kept.
+    pub content_id: String,
     /// What to cut out of it.
     pub view: View,
 }
 
-/// Loads all batches and hands them to `take` in their order, with their index. Loading goes on while `take` works; when
-/// `take` fails, the threads end after the batch at hand.
-///
-/// # Errors
-/// [`TrainError::Image`] and whatever `take` says.
-pub fn load_batches(
-    batches: &[Vec<Job>],
-    rule: &InputRule,
-    threads: usize,
-    mut take: impl FnMut(usize, PreparedImages<Flex>) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    let next = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        let (send, receive) = bounded(AHEAD);
-        for i in 0..threads.max(1) {
-            let (send, next) = (send.clone(), &next);
-            let work = move || {
-                while let Some((index, jobs)) = {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    batches.get(index).map(|jobs| (index, jobs))
-                } {
-                    // The receiver is gone when the training failed: then there is nobody to load for.
-                    if send.send((index, load(jobs, rule))).is_err() {
-                        break;
-                    }
-                }
-            };
-            thread::Builder::new()
-                .name(format!("loader-{i}"))
-                .spawn_scoped(scope, work)
-                .map_err(|e| TrainError::Internal(format!("no thread for loading images: {e}")))?;
-        }
-        drop(send);
-        let mut waiting = BTreeMap::new();
-        let mut due = 0;
-        for (index, images) in receive {
-            waiting.insert(index, images);
-            while let Some(images) = waiting.remove(&due) {
-                take(due, images?)?;
-                due += 1;
-            }
-        }
-        Ok(())
-    })
+impl Job {
+    /// This view of an example's image.
+    pub fn of(example: &Example, view: View) -> Self {
+        Self { path: example.path.clone(), content_id: example.content_id.clone(), view }
+    }
 }
 
-fn load(jobs: &[Job], rule: &InputRule) -> Result<PreparedImages<Flex>, TrainError> {
-    // One image at a time: its maps stay in the processor's cache.
-    let images = jobs.iter().map(|job| Ok(PreparedImages::new(&to_tensor(&pixels(job, rule)?), rule)));
-    Ok(PreparedImages::cat(images.collect::<Result<Vec<_>, TrainError>>()?))
+/// How images become a network's input.
+#[derive(Debug, Clone, Copy)]
+pub struct Loader<'a> {
+    /// How they are resized and normalised.
+    pub rule: &'a InputRule,
+    /// Whether the small encoder's fixed part measures them.
+    pub is_small: bool,
+    /// Where their features are kept already: then no image is opened.
+    pub features: Option<&'a FeatureCache>,
+    /// Threads that load.
+    pub threads: usize,
+}
+
+impl Loader<'_> {
+    /// Loads all batches and hands them to `take` in their order, with their index. Loading goes on while `take` works; when
+    /// `take` fails, the threads end after the batch at hand.
+    ///
+    /// # Errors
+    /// [`TrainError::Image`] and whatever `take` says.
+    pub fn batches(
+        self,
+        batches: &[Vec<Job>],
+        mut take: impl FnMut(usize, ImageBatch<Flex>) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let (send, receive) = bounded(AHEAD);
+            for i in 0..self.threads.max(1) {
+                let (send, next) = (send.clone(), &next);
+                let work = move || {
+                    while let Some((index, jobs)) = {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        batches.get(index).map(|jobs| (index, jobs))
+                    } {
+                        // The receiver is gone when the training failed: then there is nobody to load for.
+                        if send.send((index, self.load(jobs))).is_err() {
+                            break;
+                        }
+                    }
+                };
+                thread::Builder::new()
+                    .name(format!("loader-{i}"))
+                    .spawn_scoped(scope, work)
+                    .map_err(|e| TrainError::Internal(format!("no thread for loading images: {e}")))?;
+            }
+            drop(send);
+            let mut waiting = BTreeMap::new();
+            let mut due = 0;
+            for (index, images) in receive {
+                waiting.insert(index, images);
+                while let Some(images) = waiting.remove(&due) {
+                    take(due, images?)?;
+                    due += 1;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn load(self, jobs: &[Job]) -> Result<ImageBatch<Flex>, TrainError> {
+        // One image at a time: its maps stay in the processor's cache.
+        let images = jobs.iter().map(|job| match self.features {
+            Some(cache) => cache.get(&job.content_id).map(ImageBatch::Features),
+            None => {
+                let pixels = to_tensor(&pixels(job, self.rule)?);
+                Ok(ImageBackbone::<Flex>::prepare(self.is_small, pixels, self.rule))
+            }
+        });
+        ImageBatch::cat(images.collect::<Result<Vec<_>, TrainError>>()?)
+            .ok_or_else(|| TrainError::Internal("a batch of no or of mixed images".to_owned()))
+    }
 }
 
 /// `[1, 3, H, W]` of `[3, H, W]`.
@@ -145,6 +177,10 @@ mod tests {
         InputRule { size_px: 64, resize_short_px: 80, filter: ResizeFilter::Bicubic, mean: [0.5; 3], std: [0.25; 3] }
     }
 
+    fn loader(rule: &InputRule, threads: usize) -> Loader<'_> {
+        Loader { rule, is_small: true, features: None, threads }
+    }
+
     fn picture(seed: u8) -> RgbImage {
         RgbImage::from_fn(120, 91, |x, y| Rgb([seed, (x * 2) as u8, (y * 2) as u8]))
     }
@@ -165,18 +201,19 @@ mod tests {
             .map(|i| {
                 let path = dir.path().join(format!("{i}.png"));
                 picture(i * 30).save(&path).unwrap();
-                vec![Job { path, view: View::centre(64) }]
+                vec![Job { path, content_id: String::new(), view: View::centre(64) }]
             })
             .collect();
         let mut seen = Vec::new();
-        load_batches(&jobs, &rule(), 3, |i, _| {
-            seen.push(i);
-            Ok(())
-        })
-        .unwrap();
+        loader(&rule(), 3)
+            .batches(&jobs, |i, _| {
+                seen.push(i);
+                Ok(())
+            })
+            .unwrap();
         assert_eq!(seen, (0..7).collect::<Vec<_>>());
         std::fs::remove_file(&jobs[4][0].path).unwrap();
-        let error = load_batches(&jobs, &rule(), 3, |_, _| Ok(())).unwrap_err().to_string();
+        let error = loader(&rule(), 3).batches(&jobs, |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("4.png") && error.contains("restore it"), "{error}");
     }
 
@@ -185,8 +222,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         picture(1).save(&path).unwrap();
-        let jobs = vec![vec![Job { path, view: View::centre(64) }]; 50];
+        let jobs = vec![vec![Job { path, content_id: String::new(), view: View::centre(64) }]; 50];
         let stop = |i, _| if i == 2 { Err(TrainError::Internal("enough".to_owned())) } else { Ok(()) };
-        assert!(load_batches(&jobs, &rule(), 2, stop).unwrap_err().to_string().contains("enough"));
+        assert!(loader(&rule(), 2).batches(&jobs, stop).unwrap_err().to_string().contains("enough"));
     }
 }

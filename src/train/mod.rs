@@ -4,7 +4,9 @@
 //! code to read images, to encode tags and to prove the bundle; knows neither daemon nor database.
 
 mod assemble;
+pub mod backbone;
 mod batches;
+mod cache;
 pub mod checkpoint;
 pub mod dataset;
 mod error;
@@ -30,4 +32,4 @@ pub mod weights;
 pub use error::TrainError;
 pub use export::{PARITY, Parity};
 pub use fit::{FitOutcome, FitRequest, fit};
-pub use options::{Device, TrainOptions};
+pub use options::{Device, TrainOptions, Trainable};

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::model::MIN_SIZE_PX;
+use crate::bundle::manifest::HeadKind;
 
 /// Everything that decides how a model is trained, apart from where data and bundle lie.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +12,14 @@ use super::model::MIN_SIZE_PX;
 pub struct TrainOptions {
     /// Name of the model in the manifest; empty: the output directory's name.
     pub name: String,
+    /// The encoders: `small`, `efficientnet-b0`, or a directory with weights.
+    pub backbone: String,
+    /// The head; none: the backbone's own default.
+    pub head: Option<HeadKind>,
+    /// Which weights are fitted.
+    pub trainable: Trainable,
+    /// The prompt, with `{tag}` where the tag goes; empty: the backbone's own default.
+    pub template: String,
     /// Passes over the training images.
     pub epochs: usize,
     /// Images per step.
@@ -71,6 +80,19 @@ pub struct TrainOptions {
     pub device: Device,
 }
 
+/// Which weights are fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trainable {
+    /// The head's where the encoders come trained, else all.
+    #[default]
+    Auto,
+    /// The head's. The images are encoded once and their features kept.
+    Head,
+    /// All.
+    All,
+}
+
 /// Where the networks are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +108,10 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             name: String::new(),
+            backbone: "small".to_owned(),
+            head: None,
+            trainable: Trainable::Auto,
+            template: String::new(),
             epochs: 16,
             batch: 16,
             images_per_tag: 4,

@@ -19,14 +19,14 @@ from transformers import CLIPConfig, CLIPModel
 
 TINY = {
     "model_type": "clip",
-    "projection_dim": 12,
+    "projection_dim": 32,
     "vision_config": {
         "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "image_size": 24, "patch_size": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 12,
+        "image_size": 24, "patch_size": 8, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 32,
     },
     "text_config": {
         "hidden_size": 20, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 60,
-        "max_position_embeddings": 10, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 12,
+        "max_position_embeddings": 10, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "projection_dim": 32,
         "eos_token_id": 2, "bos_token_id": 0,
     },
 }

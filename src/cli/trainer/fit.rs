@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
+use crate::bundle::manifest::HeadKind;
 use crate::cli::{Failure, Outcome, exit_code};
-use crate::train::{Device, FitRequest, TrainOptions, fit};
+use crate::train::{Device, FitRequest, TrainOptions, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer fit --data agiqa:data/agiqa-3k --out models/small
@@ -35,6 +36,24 @@ pub struct FitArguments {
     /// Name of the model [default: the output directory's name]
     #[arg(long)]
     name: Option<String>,
+    /// The encoders: small, efficientnet-b0, or a directory with the weights of a CLIP model or of timm's efficientnet_b0
+    #[arg(long, value_name = "NAME|DIR")]
+    backbone: Option<String>,
+    /// What the model reads: tag (image and tag), image-only, or efficientnet (image only, on efficientnet-b0)
+    #[arg(long, value_enum)]
+    method: Option<Method>,
+    /// How image and tag are fused [default: the backbone's]
+    #[arg(long, value_enum, conflicts_with = "method")]
+    head: Option<HeadName>,
+    /// Which weights are fitted: head leaves the encoders as they come [default: head where they come trained]
+    #[arg(long = "train", value_enum)]
+    trainable: Option<TrainableName>,
+    /// The prompt, with {tag} where the tag goes [default: "a photo of {tag}" for CLIP, else the tag]
+    #[arg(long)]
+    template: Option<String>,
+    /// Where the features of images are kept between runs [default: features in the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
     /// Passes over the training images
     #[arg(long)]
     epochs: Option<usize>,
@@ -76,6 +95,48 @@ pub struct FitArguments {
     device: Option<Device>,
 }
 
+/// `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Method {
+    Tag,
+    ImageOnly,
+    Efficientnet,
+}
+
+/// `--head`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum HeadName {
+    /// The tag's tokens look at the image's patches
+    Patch,
+    /// Tokens cut from the tag's embedding look at tokens cut from the image's
+    Pooled,
+    /// The image looks at the tag through a gate that begins closed
+    Gated,
+    /// The tag makes the weights of a network over the image
+    Hyper,
+    /// The image alone
+    ImageOnly,
+}
+
+/// `--train`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TrainableName {
+    Head,
+    All,
+}
+
+impl From<HeadName> for HeadKind {
+    fn from(name: HeadName) -> Self {
+        match name {
+            HeadName::Patch => Self::PatchCrossAttention,
+            HeadName::Pooled => Self::PooledCrossAttention,
+            HeadName::Gated => Self::GatedCrossAttention,
+            HeadName::Hyper => Self::HyperNetwork,
+            HeadName::ImageOnly => Self::ImageOnly,
+        }
+    }
+}
+
 fn parse_device(text: &str) -> Result<Device, String> {
     match text {
         "auto" => Ok(Device::Auto),
@@ -90,6 +151,7 @@ pub fn run(arguments: &FitArguments) -> Outcome {
         data: arguments.data.clone(),
         out: arguments.out.clone(),
         run: arguments.run.clone().unwrap_or_else(|| run_beside(&arguments.out)),
+        cache: arguments.cache.clone().unwrap_or_else(user_cache),
         options: arguments.options()?,
         command: command_line(std::env::args()),
     };
@@ -104,6 +166,13 @@ fn run_beside(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
+/// The user's cache directory, after the XDG base directory specification; the system's temporary one where there is no home.
+fn user_cache() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_else(std::env::temp_dir).join("edge-scorer/features")
+}
+
 impl FitArguments {
     fn options(&self) -> Result<TrainOptions, Failure> {
         let mut options = match &self.config {
@@ -116,6 +185,24 @@ impl FitArguments {
             }
         }
         set(&mut options.name, &self.name);
+        match self.method {
+            Some(Method::Tag) => options.head = None,
+            Some(Method::ImageOnly) => options.head = Some(HeadKind::ImageOnly),
+            Some(Method::Efficientnet) => {
+                (options.backbone, options.head) = ("efficientnet-b0".to_owned(), Some(HeadKind::ImageOnly));
+            }
+            None => {}
+        }
+        set(&mut options.backbone, &self.backbone);
+        if let Some(head) = self.head {
+            options.head = Some(head.into());
+        }
+        match self.trainable {
+            Some(TrainableName::Head) => options.trainable = Trainable::Head,
+            Some(TrainableName::All) => options.trainable = Trainable::All,
+            None => {}
+        }
+        set(&mut options.template, &self.template);
         set(&mut options.epochs, &self.epochs);
         set(&mut options.batch, &self.batch);
         set(&mut options.lr, &self.lr);

@@ -9,7 +9,7 @@ use crate::bundle::Bundle;
 use crate::bundle::manifest::file;
 use crate::cli::{Failure, Outcome, exit_code};
 use crate::train::checkpoint;
-use crate::train::model::parameters;
+use crate::train::model::{TagScorer, parameters};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer inspect models/small
@@ -76,16 +76,23 @@ fn describe_bundle(dir: &Path) -> Result<String, Failure> {
 }
 
 fn describe_run(dir: &Path) -> Result<String, Failure> {
-    let (model, about) = checkpoint::load(dir)?;
+    let about = checkpoint::read_about(dir)?;
     let mut out = String::new();
     writeln!(out, "run             {}", dir.display())?;
     writeln!(out, "best epoch      {}", about.epoch)?;
     writeln!(out, "validation      SRCC {:.4}, within tags {:.4}", about.srcc, about.within_tag_srcc)?;
-    writeln!(out, "parameters      {}", parameters(&model))?;
-    let widths = about.shape.widths.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    writeln!(out, "image encoder   small-cnn, stages of {widths} channels")?;
-    let (layers, width) = (about.shape.text_layers, about.shape.text_width);
-    writeln!(out, "text encoder    small-transformer, {layers} layers of {width}, {} tokens", about.shape.vocabulary)?;
+    let [image, text] = about.shape.backbone.names();
+    if let Some(fresh) = TagScorer::fresh(&about.shape, &Default::default()) {
+        // Loading proves that the weights are whole.
+        writeln!(out, "parameters      {}", parameters(&checkpoint::load(dir, &about, fresh)?))?;
+    }
+    writeln!(out, "image encoder   {image}{}", if about.head_only { ", as it came" } else { "" })?;
+    writeln!(out, "text encoder    {text}, prompts of {} tokens", about.shape.context_length)?;
+    writeln!(
+        out,
+        "head            {}",
+        serde_json::to_string(&about.shape.head).unwrap_or_default().trim_matches('"')
+    )?;
     writeln!(out, "scores          mean {:.3}, deviation {:.3}", about.unit.mean, about.unit.deviation)?;
     writeln!(out, "\nepochs")?;
     let path = dir.join(checkpoint::METRICS);

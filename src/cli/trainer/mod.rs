@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 use super::{Failure, conclude, exit_code, logging, parse};
 use crate::train::TrainError;
+use crate::train::backbone::BackboneError;
 use crate::train::dataset::DataError;
 
 /// Trains the models that edge-scorer scores with.
@@ -51,7 +52,8 @@ impl From<TrainError> for Failure {
         let code = match &error {
             TrainError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
             TrainError::Data(DataError::Unrecognised { .. } | DataError::Parquet { .. }) => exit_code::USAGE,
-            TrainError::Options(_) => exit_code::CONFIG,
+            TrainError::Backbone(BackboneError::Unknown { .. }) => exit_code::NO_INPUT,
+            TrainError::Options(_) | TrainError::Backbone(_) => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,
         };
         Self::new(code, error)

@@ -1,7 +1,7 @@
 //! Layers and parameters out of a weight file. PyTorch keeps a linear layer's matrix as `[outputs, inputs]`, burn as
 //! `[inputs, outputs]`.
 
-use burn::module::{Param, ParamId};
+use burn::module::Param;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -78,5 +78,6 @@ fn transposed(values: &[f32], [inputs, outputs]: [usize; 2]) -> Vec<f32> {
 }
 
 fn param<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
-    Param::initialized(ParamId::new(), Tensor::from_data(TensorData::new(values, shape), device))
+    // This way, and not as initialised, a parameter learns.
+    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
 }

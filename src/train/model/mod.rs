@@ -1,10 +1,11 @@
 //! The networks. Every part has its forward pass and, beside it, its export to ONNX; nothing here knows data sets, losses or
 //! files.
 
+mod backbone;
 pub mod clip;
 mod conv;
 pub mod efficientnet;
-mod head;
+pub mod head;
 mod image_encoder;
 mod layers;
 mod load;
@@ -15,16 +16,14 @@ mod scorer;
 mod statistics;
 mod text_encoder;
 
-pub use head::QualityHead;
+pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
 pub use image_encoder::{ImageEncoder, PreparedImages, Standardisation};
 pub use layers::values;
-pub use scorer::{AlignmentScale, ModelShape, ScoreUnit, TagScorer, parameters};
+pub use scorer::{AlignmentScale, BackboneShape, ModelShape, ScoreUnit, SmallShape, TagScorer, parameters};
 pub use statistics::{MIN_SIZE_PX, STATISTICS};
 pub use text_encoder::TextEncoder;
 
-/// Length D of image and text embeddings.
-pub const EMBEDDING: usize = 512;
-/// Tokens that the head cuts an embedding into.
-pub const TOKENS: usize = 8;
-/// Length of such a token.
-pub const TOKEN_LENGTH: usize = EMBEDDING / TOKENS;
+/// Length D of the small encoders' embeddings.
+const EMBEDDING: usize = 512;
+/// Length of the tokens that the heads cut such an embedding into.
+const TOKEN_LENGTH: usize = EMBEDDING / head::TOKENS;

@@ -1,12 +1,17 @@
-//! The three parts together, and what only training needs beside them.
+//! The parts together, and what only training needs beside them.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::backbone::{ImageBackbone, SilentText, TextBackbone, TextOutput};
+use super::clip::ClipConfig;
+use super::efficientnet::{EfficientNet, EfficientNetShape};
+use super::head::{Head, HeadShape};
 use super::text_encoder::TextShape;
-use super::{ImageEncoder, QualityHead, TextEncoder};
+use super::{EMBEDDING, ImageEncoder, TextEncoder};
+use crate::bundle::manifest::HeadKind;
 
 /// Mean and deviation of the training scores: the head works in this unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,20 +26,86 @@ pub struct ScoreUnit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
+    /// The encoders.
+    pub backbone: BackboneShape,
+    /// The head.
+    pub head: HeadKind,
+    /// Length T of a padded prompt.
+    pub context_length: usize,
+    /// Share of the activations dropped in training.
+    pub dropout: f64,
+}
+
+/// The encoders' shapes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackboneShape {
+    /// `small-cnn` and `small-transformer`.
+    Small(SmallShape),
+    /// Both encoders of CLIP.
+    Clip(ClipConfig),
+    /// EfficientNet-B0; no text side.
+    EfficientnetB0,
+}
+
+/// The small encoders' shapes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmallShape {
     /// Channels of the image encoder's stages, the stem first.
     pub widths: Vec<usize>,
     /// Number of tokens that the tokenizer knows.
     pub vocabulary: usize,
-    /// Length of a padded prompt.
-    pub context_length: usize,
     /// The token that pads.
     pub pad_id: i64,
     /// Length of a token inside of the text encoder.
     pub text_width: usize,
     /// Layers of the text encoder.
     pub text_layers: usize,
-    /// Share of the activations dropped in training.
-    pub dropout: f64,
+}
+
+impl BackboneShape {
+    /// Names of the image and of the text encoder, as manifests have them.
+    pub fn names(&self) -> [String; 2] {
+        match self {
+            Self::Small(_) => ["small-cnn", "small-transformer"].map(str::to_owned),
+            Self::Clip(config) => {
+                let (patch, vision) = (config.vision.patch_size, config.vision.transformer);
+                let image = format!("clip-vit-{}x{}-{patch}", vision.layers, vision.width);
+                let text = config.text.transformer;
+                [image, format!("clip-text-{}x{}", text.layers, text.width)]
+            }
+            Self::EfficientnetB0 => ["efficientnet-b0", "none"].map(str::to_owned),
+        }
+    }
+
+    /// Whether the images are measured before they go into the network.
+    pub fn is_small(&self) -> bool {
+        matches!(self, Self::Small(_))
+    }
+}
+
+impl ModelShape {
+    /// Length D of the embeddings.
+    pub fn embedding(&self) -> usize {
+        match &self.backbone {
+            BackboneShape::Small(_) => EMBEDDING,
+            BackboneShape::Clip(config) => config.embedding,
+            BackboneShape::EfficientnetB0 => EfficientNetShape::b0().embedding,
+        }
+    }
+
+    /// Lengths of what the head reads.
+    pub fn head_shape(&self) -> HeadShape {
+        let (patches, tokens) = match &self.backbone {
+            BackboneShape::Clip(config) => (
+                [config.vision.patches(), config.vision.transformer.width],
+                [self.context_length, config.text.transformer.width],
+            ),
+            BackboneShape::Small(_) | BackboneShape::EfficientnetB0 => ([0, 0], [0, 0]),
+        };
+        HeadShape { embedding: self.embedding(), patches, tokens }
+    }
 }
 
 /// `alignment ~ gain * similarity + offset`: the human rating that the similarity is taught by. Not exported.
@@ -45,6 +116,11 @@ pub struct AlignmentScale<B: Backend> {
 }
 
 impl<B: Backend> AlignmentScale<B> {
+    fn new(device: &B::Device) -> Self {
+        let gain = Param::from_tensor(Tensor::ones([1], device));
+        Self { gain, offset: Param::from_tensor(Tensor::zeros([1], device)) }
+    }
+
     /// `similarity [N]` -> expected alignment `[N]`, standardised.
     pub fn forward(&self, similarity: Tensor<B, 1>) -> Tensor<B, 1> {
         similarity * self.gain.val() + self.offset.val()
@@ -55,39 +131,50 @@ impl<B: Backend> AlignmentScale<B> {
 #[derive(Module, Debug)]
 pub struct TagScorer<B: Backend> {
     /// Image to embedding.
-    pub image: ImageEncoder<B>,
+    pub image: ImageBackbone<B>,
     /// Tag to embedding.
-    pub text: TextEncoder<B>,
-    /// Both embeddings to score.
-    pub head: QualityHead<B>,
+    pub text: TextBackbone<B>,
+    /// Both sides to score.
+    pub head: Head<B>,
     /// Similarity to alignment.
     pub alignment: AlignmentScale<B>,
 }
 
 impl<B: Backend> TagScorer<B> {
-    /// Fresh networks of this shape.
-    pub fn new(shape: &ModelShape, device: &B::Device) -> Self {
-        let text = TextShape {
-            vocabulary: shape.vocabulary,
-            context_length: shape.context_length,
-            pad_id: shape.pad_id,
-            width: shape.text_width,
-            layers: shape.text_layers,
-            heads: 4,
-        };
-        Self {
-            image: ImageEncoder::new(&shape.widths, shape.dropout, device),
-            text: TextEncoder::new(text, shape.dropout, device),
-            head: QualityHead::new(shape.dropout, device),
-            alignment: AlignmentScale {
-                gain: Param::from_tensor(Tensor::ones([1], device)),
-                offset: Param::from_tensor(Tensor::zeros([1], device)),
-            },
-        }
+    /// A fresh head on these encoders.
+    pub fn on(encoders: (ImageBackbone<B>, TextBackbone<B>), shape: &ModelShape, device: &B::Device) -> Self {
+        let (image, text) = encoders;
+        let head = Head::new(shape.head, shape.head_shape(), shape.dropout, device);
+        Self { image, text, head, alignment: AlignmentScale::new(device) }
     }
 
-    /// Embeddings of padded prompts, `[N, T]` row-major in `ids` -> `[N, D]`.
-    pub fn embed_texts(&self, ids: &[Vec<i64>], device: &B::Device) -> Tensor<B, 2> {
+    /// Fresh networks of this shape; none where the encoders' weights must come from a file.
+    pub fn fresh(shape: &ModelShape, device: &B::Device) -> Option<Self> {
+        let encoders = match &shape.backbone {
+            BackboneShape::Small(small) => {
+                let text = TextShape {
+                    vocabulary: small.vocabulary,
+                    context_length: shape.context_length,
+                    pad_id: small.pad_id,
+                    width: small.text_width,
+                    layers: small.text_layers,
+                    heads: 4,
+                };
+                let image = ImageEncoder::new(&small.widths, shape.dropout, device);
+                (ImageBackbone::Small(image), TextBackbone::Small(TextEncoder::new(text, shape.dropout, device)))
+            }
+            BackboneShape::EfficientnetB0 => {
+                let net = EfficientNet::new(&EfficientNetShape::b0(), device);
+                let text = SilentText::new(shape.embedding(), device);
+                (ImageBackbone::EfficientNet(net), TextBackbone::Silent(text))
+            }
+            BackboneShape::Clip(_) => return None,
+        };
+        Some(Self::on(encoders, shape, device))
+    }
+
+    /// Encodes padded prompts, each of T ids.
+    pub fn embed_texts(&self, ids: &[Vec<i64>], device: &B::Device) -> TextOutput<B> {
         let length = ids.first().map_or(0, Vec::len);
         let flat: Vec<i64> = ids.concat();
         let tensor = Tensor::<B, 1, Int>::from_data(flat.as_slice(), device).reshape([ids.len(), length]);
@@ -103,25 +190,9 @@ pub fn parameters<B: Backend>(model: &TagScorer<B>) -> u64 {
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
-    use burn::tensor::Distribution;
 
     use super::*;
-    use crate::train::model::{EMBEDDING, values};
-
-    #[test]
-    fn text_and_image_both_reach_the_score() {
-        let device = Default::default();
-        let head = QualityHead::<Flex>::new(0.1, &device);
-        let random = || Tensor::<Flex, 2>::random([1, EMBEDDING], Distribution::Normal(0.0, 1.0), &device);
-        let unit = ScoreUnit { mean: 3.0, deviation: 2.0 };
-        let (image, text) = (random(), random());
-        let score = |image: &Tensor<Flex, 2>, text: &Tensor<Flex, 2>| {
-            values(head.forward(image.clone(), text.clone(), unit))[0]
-        };
-        let base = score(&image, &text);
-        assert!((score(&image, &random()) - base).abs() > 1e-4);
-        assert!((score(&random(), &text) - base).abs() > 1e-4);
-    }
+    use crate::train::model::values;
 
     #[test]
     fn padding_does_not_reach_the_text_embedding() {
@@ -136,5 +207,17 @@ mod tests {
         let after = values(changed.forward(Tensor::from_data([[1i64, 7, 2, 0, 0, 0]], &device)));
         assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
         assert!(embed([1, 8, 2, 0, 0, 0]) != before);
+    }
+
+    #[test]
+    fn a_shape_survives_its_own_file() {
+        let small = SmallShape { widths: vec![4, 8], vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
+        let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
+        let clip = ClipConfig::read(&tiny).unwrap();
+        for backbone in [BackboneShape::Small(small), BackboneShape::Clip(clip), BackboneShape::EfficientnetB0] {
+            let shape = ModelShape { backbone, head: HeadKind::HyperNetwork, context_length: 8, dropout: 0.1 };
+            let json = serde_json::to_string(&shape).unwrap();
+            assert_eq!(serde_json::from_str::<ModelShape>(&json).unwrap(), shape, "{json}");
+        }
     }
 }

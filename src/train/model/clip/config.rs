@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ConfigError {
 }
 
 /// The activation inside of the perceptrons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x * sigmoid(1.702 x)`: OpenAI's models.
@@ -37,7 +37,7 @@ pub enum Activation {
 }
 
 /// The shape of a transformer.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TransformerConfig {
     /// Length of a token.
     #[serde(rename = "hidden_size")]
@@ -60,7 +60,7 @@ pub struct TransformerConfig {
 }
 
 /// The image encoder's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
     /// The transformer's.
     #[serde(flatten)]
@@ -72,7 +72,7 @@ pub struct VisionConfig {
 }
 
 /// The text encoder's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextConfig {
     /// The transformer's.
     #[serde(flatten)]
@@ -88,7 +88,7 @@ pub struct TextConfig {
 }
 
 /// The whole model's shape.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClipConfig {
     /// The image encoder's.
     #[serde(rename = "vision_config")]

@@ -161,8 +161,8 @@ fn a_configuration_of_another_size_is_refused_by_the_tensors_name() {
         let config = config_with(change);
         load::<Flex>(&tiny().join("model.safetensors"), &config, &Default::default()).unwrap_err().to_string()
     };
-    let message = refused(|c| c["projection_dim"] = json!(13));
-    assert!(message.contains("visual_projection.weight has the shape [12, 16]"), "{message}");
+    let message = refused(|c| c["projection_dim"] = json!(33));
+    assert!(message.contains("visual_projection.weight has the shape [32, 16]"), "{message}");
     let message = refused(|c| c["text_config"]["num_hidden_layers"] = json!(1));
     assert!(message.contains("no place for, the first: text_model.encoder.layers.1."), "{message}");
 }

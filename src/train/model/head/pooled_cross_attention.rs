@@ -1,0 +1,55 @@
+//! Tokens cut from the text embedding look at tokens cut from the image embedding; what they find is added to the image
+//! embedding, and a perceptron reads the score. Stored embeddings suffice.
+
+use burn::module::Module;
+use burn::nn::{LayerNorm, LayerNormConfig};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::perceptron::Perceptron;
+use super::{HEADS, HeadInput, HeadShape, TOKENS, embedding_inputs};
+use crate::train::model::layers::{Attention, LAYER_NORM_EPSILON, Mask, export_layer_norm};
+use crate::train::onnx::{GraphBuilder, Value};
+
+/// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
+///
+/// Both sequences have more than one token, so the attention's shares depend on the text; the residual path keeps the image
+/// in the answer whatever they are.
+#[derive(Module, Debug)]
+pub struct PooledCrossAttention<B: Backend> {
+    attention: Attention<B>,
+    norm: LayerNorm<B>,
+    perceptron: Perceptron<B>,
+}
+
+impl<B: Backend> PooledCrossAttention<B> {
+    /// A fresh head.
+    pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
+        Self {
+            attention: Attention::new(shape.embedding / TOKENS, HEADS, device),
+            norm: LayerNormConfig::new(shape.embedding).init(device),
+            perceptron: Perceptron::new(shape.embedding, dropout, device),
+        }
+    }
+
+    /// `[N]`, in the unit of the training scores.
+    pub fn forward(&self, input: HeadInput<B>) -> Tensor<B, 1> {
+        let [n, length] = input.image.dims();
+        let tokens = |x: Tensor<B, 2>| x.reshape([n, TOKENS, length / TOKENS]);
+        let found = self.attention.forward(tokens(input.text), tokens(input.image.clone()), Mask::Nothing);
+        self.perceptron.forward(self.norm.forward(input.image + found.reshape([n, length])))
+    }
+
+    /// Writes the head up to its `[N, 1]`.
+    pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape) -> Value {
+        let [image, text] = embedding_inputs(g, shape);
+        let cut = [-1, TOKENS as i64, (shape.embedding / TOKENS) as i64];
+        let image_tokens = g.reshape(&image, &cut);
+        let text_tokens = g.reshape(&text, &cut);
+        let found = self.attention.export(g, &text_tokens, &image_tokens, Mask::Nothing, [TOKENS, TOKENS]);
+        let found = g.reshape(&found, &[-1, shape.embedding as i64]);
+        let fused = g.add(&image, &found);
+        let fused = export_layer_norm(&self.norm, g, &fused, LAYER_NORM_EPSILON);
+        self.perceptron.export(g, &fused)
+    }
+}

@@ -1,0 +1,249 @@
+//! One training's weights and how a step changes them.
+
+use std::collections::HashMap;
+
+use burn::module::{AutodiffModule, Module};
+use burn::optim::adaptor::OptimizerAdaptor;
+use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::standardise::{measure, spread};
+use super::{Compute, Learn, Setting};
+use crate::train::batches::epoch_batches;
+use crate::train::dataset::Example;
+use crate::train::loader::{Job, View};
+use crate::train::message::{Listener, Message};
+use crate::train::model::head::HeadInput;
+use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, values};
+use crate::train::optimise::{clip_together, learning_rate};
+use crate::train::pairs::{Rated, ranked_pairs};
+use crate::train::{TrainError, loss};
+
+/// Softmax temperature of the contrast between tags.
+const TEMPERATURE: f32 = 0.1;
+/// Encoded texts that are remembered where the text encoder is frozen.
+const REMEMBERED: usize = 2048;
+
+/// Mean losses of an epoch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Means {
+    pub(super) total: f64,
+    pub(super) ranking: f64,
+    pub(super) squared_error: f64,
+    steps: f64,
+}
+
+pub(super) struct Learner<'a> {
+    setting: Setting<'a>,
+    pub(super) model: TagScorer<Learn>,
+    optimizer: OptimizerAdaptor<AdamW, TagScorer<Learn>, Learn>,
+    pub(super) unit: ScoreUnit,
+    /// Mean and deviation of the alignments, where there are some.
+    alignment: Option<(f32, f32)>,
+    rng: StdRng,
+    /// What a frozen text encoder made of the texts so far, each a batch of one.
+    texts: HashMap<String, TextOutput<Compute>>,
+    step: usize,
+    steps: usize,
+}
+
+impl<'a> Learner<'a> {
+    pub(super) fn new(setting: Setting<'a>, listener: &mut dyn Listener) -> Result<Self, TrainError> {
+        let options = setting.options;
+        let device = Default::default();
+        Learn::seed(&device, options.seed);
+        let mut model: TagScorer<Learn> = setting.backbone.model(setting.shape, &device)?;
+        let mut rng = StdRng::seed_from_u64(options.seed);
+        if let ImageBackbone::Small(small) = &mut model.image {
+            small.standardise(&measure(setting, &mut rng, listener)?);
+        }
+        if setting.features.is_some() {
+            (model.image, model.text) = (model.image.no_grad(), model.text.no_grad());
+        }
+        // A tag that is too long is better refused now than in the middle of an epoch.
+        setting.train.iter().try_for_each(|e| setting.tokenizer.encode(&e.tag, None).map(drop))?;
+        let (mean, deviation) = spread(setting.train.iter().map(|e| e.score));
+        let alignments: Vec<f32> = setting.train.iter().filter_map(|e| e.alignment).collect();
+        let tags: Vec<&str> = setting.train.iter().map(|e| e.tag.as_str()).collect();
+        let per_epoch =
+            epoch_batches(&tags, options.batch, options.images_per_tag, &mut StdRng::seed_from_u64(0)).len();
+        Ok(Self {
+            setting,
+            model,
+            optimizer: AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init(),
+            unit: ScoreUnit { mean, deviation },
+            alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
+            rng,
+            texts: HashMap::new(),
+            step: 0,
+            steps: per_epoch * options.epochs,
+        })
+    }
+
+    pub(super) fn epoch(&mut self, epoch: usize, listener: &mut dyn Listener) -> Result<Means, TrainError> {
+        let (options, train) = (self.setting.options, self.setting.train);
+        let tags: Vec<&str> = train.iter().map(|e| e.tag.as_str()).collect();
+        let batches = epoch_batches(&tags, options.batch, options.images_per_tag, &mut self.rng);
+        let crop_px = self.setting.backbone.crop_px(options);
+        let mut job = |i: usize| Job::of(&train[i], View::random(crop_px, &mut self.rng));
+        let jobs: Vec<Vec<Job>> = batches.iter().map(|batch| batch.iter().map(|&i| job(i)).collect()).collect();
+        listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: batches.len() as u64 });
+        let mut means = Means::default();
+        self.setting.loader().batches(&jobs, |index, images| {
+            let examples: Vec<&Example> = batches[index].iter().map(|&i| &train[i]).collect();
+            let [total, ranking, squared_error] = self.step(&examples, images)?;
+            if !total.is_finite() {
+                let images = examples.iter().map(|e| e.path.display().to_string()).collect();
+                return Err(TrainError::Diverged { loss: total, epoch, step: index + 1, images });
+            }
+            means.total += total;
+            means.ranking += ranking;
+            means.squared_error += squared_error;
+            means.steps += 1.0;
+            listener.on(Message::Step { measure: format!("loss {:.3}", means.total / means.steps) });
+            Ok(())
+        })?;
+        listener.on(Message::End);
+        let n = means.steps.max(1.0);
+        Ok(Means {
+            total: means.total / n,
+            ranking: means.ranking / n,
+            squared_error: means.squared_error / n,
+            ..means
+        })
+    }
+
+    /// One step; answers with the whole loss, the ranking loss and the squared error.
+    fn step(&mut self, batch: &[&Example], images: ImageBatch<Compute>) -> Result<[f64; 3], TrainError> {
+        let options = self.setting.options;
+        let device = Default::default();
+        let (texts, text_of) = self.texts_of(batch);
+        let image = self.model.image.forward(images.lift());
+        let distinct = self.encode(&texts)?;
+        let text_of = Tensor::<Learn, 1, Int>::from_data(text_of.as_slice(), &device);
+        let text = distinct.select(text_of.clone());
+        let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
+        let input =
+            HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
+        let scores = self.model.head.forward(input, self.unit);
+
+        let truth: Vec<f32> = batch.iter().map(|e| e.score).collect();
+        let error = loss::squared_error(scores.clone(), Tensor::from_data(truth.as_slice(), &device));
+        let fits = self.fits(batch, &image_embedding, &text_embedding);
+        let rated: Vec<Rated<'_>> =
+            batch.iter().zip(fits).map(|(e, alignment)| Rated { tag: &e.tag, score: e.score, alignment }).collect();
+        let ranking = loss::ranking(scores, &ranked_pairs(&rated, options.tie_threshold));
+        let mut total = error.clone() * options.lambda;
+        if let Some(ranking) = &ranking {
+            total = total + ranking.clone();
+        }
+        // Neither can change frozen encoders.
+        if self.setting.features.is_none() && self.setting.teaches_text() {
+            if let Some(alignment) = self.alignment_loss(batch, image_embedding.clone(), text_embedding) {
+                total = total + alignment * options.alignment_weight;
+            }
+            if texts.len() > 1 && options.contrast_weight > 0.0 {
+                let contrast = loss::contrast(image_embedding, distinct.embedding, text_of, TEMPERATURE);
+                total = total + contrast * options.contrast_weight;
+            }
+        }
+        let losses = [scalar(&total), ranking.as_ref().map_or(0.0, scalar), scalar(&error)];
+        if losses[0].is_finite() {
+            let gradients = GradientsParams::from_grads(total.backward(), &self.model);
+            let (gradients, _) = clip_together(&self.model, gradients, options.max_gradient_norm);
+            let rate = learning_rate(options.lr, options.warmup_share, self.step, self.steps);
+            self.model = self.optimizer.step(rate, self.model.clone(), gradients);
+        }
+        self.step += 1;
+        Ok(losses)
+    }
+
+    /// The distinct texts of a batch, and each example's index among them. Now and then a tag gives way to the default tag or
+    /// loses words; the images of one tag keep one text.
+    fn texts_of(&mut self, batch: &[&Example]) -> (Vec<String>, Vec<i64>) {
+        let mut text_of: HashMap<&str, usize> = HashMap::new();
+        let mut texts: Vec<String> = Vec::new();
+        let mut index = Vec::with_capacity(batch.len());
+        for example in batch {
+            let at = *text_of.entry(&example.tag).or_insert_with(|| {
+                let text = self.vary(&example.tag);
+                texts.iter().position(|t| *t == text).unwrap_or_else(|| {
+                    texts.push(text);
+                    texts.len() - 1
+                })
+            });
+            index.push(at as i64);
+        }
+        (texts, index)
+    }
+
+    /// Encodes texts; a frozen encoder sees each of them once.
+    fn encode(&mut self, texts: &[String]) -> Result<TextOutput<Learn>, TrainError> {
+        let device = Default::default();
+        let ids = |text: &String| self.setting.tokenizer.encode(text, None);
+        if self.setting.features.is_none() {
+            return Ok(self.model.embed_texts(&texts.iter().map(ids).collect::<Result<Vec<_>, _>>()?, &device));
+        }
+        if self.texts.len() > REMEMBERED {
+            self.texts.clear();
+        }
+        for text in texts {
+            if !self.texts.contains_key(text) {
+                let encoded = self.model.valid().embed_texts(&[ids(text)?], &Default::default());
+                self.texts.insert(text.clone(), encoded);
+            }
+        }
+        let known = texts.iter().filter_map(|t| self.texts.get(t).cloned()).collect();
+        Ok(TextOutput::cat(known).lift())
+    }
+
+    /// How well each image fits its tag, for the order of near ties: what the data say, else, for trained encoders, the similarity.
+    fn fits(&self, batch: &[&Example], image: &Tensor<Learn, 2>, text: &Tensor<Learn, 2>) -> Vec<Option<f32>> {
+        let stated = batch.iter().map(|e| e.alignment);
+        if !self.setting.backbone.knows_similarity() || batch.iter().any(|e| e.alignment.is_some()) {
+            return stated.collect();
+        }
+        values(loss::cosine(image.clone().inner(), text.clone().inner())).into_iter().map(Some).collect()
+    }
+
+    fn vary(&mut self, tag: &str) -> String {
+        let options = self.setting.options;
+        if self.rng.random::<f64>() < options.tag_dropout {
+            return self.setting.default_tag.to_owned();
+        }
+        if options.word_dropout == 0.0 {
+            return tag.to_owned();
+        }
+        let mut kept: Vec<&str> = tag.split_whitespace().collect();
+        kept.retain(|_| self.rng.random::<f64>() >= options.word_dropout);
+        if kept.is_empty() { tag.to_owned() } else { kept.join(" ") }
+    }
+
+    /// Squared error of the alignment that the similarity suggests, over the examples that have one.
+    fn alignment_loss(
+        &self,
+        batch: &[&Example],
+        image: Tensor<Learn, 2>,
+        text: Tensor<Learn, 2>,
+    ) -> Option<Tensor<Learn, 1>> {
+        let (mean, deviation) = self.alignment?;
+        let known: Vec<(i64, f32)> =
+            (0i64..).zip(batch).filter_map(|(i, e)| e.alignment.map(|a| (i, (a - mean) / deviation))).collect();
+        if known.is_empty() || self.setting.options.alignment_weight == 0.0 {
+            return None;
+        }
+        let device = image.device();
+        let (rows, truth): (Vec<i64>, Vec<f32>) = known.into_iter().unzip();
+        let rows = Tensor::<Learn, 1, Int>::from_data(rows.as_slice(), &device);
+        let similarity = loss::cosine(image.select(0, rows.clone()), text.select(0, rows));
+        let expected = self.model.alignment.forward(similarity);
+        Some(loss::squared_error(expected, Tensor::from_data(truth.as_slice(), &device)))
+    }
+}
+
+fn scalar(x: &Tensor<Learn, 1>) -> f64 {
+    x.clone().into_data().iter::<f64>().next().unwrap_or(f64::NAN)
+}
