@@ -119,3 +119,66 @@ fn wrong_inputs_have_their_exit_codes() {
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("epoch"), "{}", stderr(&output));
 }
+
+/// A `fit` of three epochs that is running, its messages in a file.
+fn start(data: &Path, out: &Path, log: &Path) -> std::process::Child {
+    Command::new(env!("CARGO_BIN_EXE_edge-trainer"))
+        .args(["fit", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "3"])
+        .args(TINY.split_whitespace().skip(2))
+        .stderr(std::fs::File::create(log).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_training_that_was_stopped_goes_on_to_the_very_same_bundle() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = table(dir.path(), "path,tag,score", |_| "", "");
+    let [whole, cut] = ["whole", "cut"].map(|name| dir.path().join(name));
+    assert!(start(&data, &whole, &dir.path().join("log")).wait().unwrap().success());
+
+    let log = dir.path().join("cut.log");
+    let mut child = start(&data, &cut, &log);
+    let read = || std::fs::read_to_string(&log).unwrap();
+    while !read().contains("epoch 1: loss") {
+        assert!(child.try_wait().unwrap().is_none(), "{}", read());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{}", read());
+    let run = dir.path().join("cut.run");
+    assert!(read().contains("all of it is kept. Go on with the same command and --resume"), "{}", read());
+    assert!(!cut.exists());
+
+    let resumed = |data: &Path, run: &Path| {
+        let paths = [data, &cut, run].map(|p| p.to_str().unwrap());
+        trainer(&["fit", "--data", paths[0], "--out", paths[1], "--resume", paths[2]])
+    };
+    // Other data would be another training.
+    let other = dir.path().join("other.csv");
+    std::fs::write(&other, std::fs::read_to_string(&data).unwrap().replace(",4.5\n", ",4.4\n")).unwrap();
+    let refused = resumed(&other, &run);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("cannot go on with this run: its data had the digest"), "{}", stderr(&refused));
+    let refused = resumed(&data, &dir.path().join("nothing.run"));
+    assert_eq!(refused.status.code(), Some(66), "{}", stderr(&refused));
+
+    let output = resumed(&data, &run);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("going on in epoch 2 after"), "{}", stderr(&output));
+    for name in ["image_encoder.onnx", "text_encoder.onnx", "quality_head.onnx", "golden.safetensors"] {
+        let [a, b] = [&whole, &cut].map(|bundle| std::fs::read(bundle.join(name)).unwrap());
+        assert!(a == b, "{name} differs");
+    }
+    let epochs = |run: &str| {
+        let text = std::fs::read_to_string(dir.path().join(run).join("metrics.jsonl")).unwrap();
+        let epoch = |line: &str| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            record.as_object_mut().unwrap().remove("seconds");
+            record
+        };
+        text.lines().map(epoch).collect::<Vec<_>>()
+    };
+    assert_eq!(epochs("whole.run"), epochs("cut.run"));
+    assert_eq!(epochs("cut.run").len(), 3);
+}

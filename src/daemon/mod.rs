@@ -28,7 +28,7 @@ mod writer;
 
 pub use counters::{Counters, Snapshot};
 pub use scan::{ScanReport, scan};
-pub use signals::{Control, install as install_signals};
+pub use signals::{Control, install as install_signals, stop_flag};
 pub use supervisor::run;
 
 use std::path::PathBuf;

@@ -49,6 +49,26 @@ pub enum TrainError {
         /// The step's images.
         images: Vec<String>,
     },
+    /// Someone asked the training to stop.
+    #[error(
+        "stopped in epoch {epoch}, step {step}; all of it is kept. Go on with the same command and --resume {}", run.display()
+    )]
+    Stopped {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// Steps of it that are done.
+        step: usize,
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// A run cannot be gone on with.
+    #[error("{}: cannot go on with this run: {reason}. Start it anew without --resume", run.display())]
+    Resume {
+        /// The run directory.
+        run: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A graph cannot be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),

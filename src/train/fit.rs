@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
-use super::checkpoint::{ModelFile, RunDirectory};
+use super::checkpoint::{self, ModelFile, Progress, RunDirectory, StateDirectory};
 use super::dataset::{self, Parts};
 use super::evaluate::{self, Embedded, shuffled_tags};
 use super::export::Parity;
-use super::message::{Listener, Message, note, warn};
+use super::message::{EpochRecord, Listener, Message, note, warn};
 use super::metrics::{Figures, quantiles};
 use super::model::head::{problem, record};
-use super::model::{ModelShape, TagScorer};
+use super::model::{ModelShape, ScoreUnit, TagScorer};
 use super::options::Trainable;
 use super::report::{self, Results};
-use super::training::{self, Compute, Setting, Trained, merit};
+use super::training::{self, Compute, Keeper, Setting, Trained, merit};
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
@@ -39,6 +41,10 @@ pub struct FitRequest {
     pub run: PathBuf,
     /// Where the features of images are kept between runs.
     pub cache: PathBuf,
+    /// Whether to go on with the training whose state is in `run`.
+    pub resume: bool,
+    /// Raised to stop the training after the step at hand.
+    pub stop: Arc<AtomicBool>,
     /// How to train.
     pub options: TrainOptions,
     /// The command line, for the model card.
@@ -67,7 +73,9 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     let parts = prepare(data.examples.clone(), &request.options, listener)?;
     let name = model_name(request);
     let provenance = Provenance::new(name, request.command.clone(), (&request.options, &backbone), &data, &parts);
-    let mut run = RunDirectory::create(&request.run, &request.options)?;
+    let resumed = request.resume.then(|| resume(request, &provenance.data.sha256, listener)).transpose()?;
+    let done = resumed.as_ref().map_or(&[][..], |progress| &progress.epochs);
+    let mut run = RunDirectory::create(&request.run, &request.options, done)?;
     run.write_split(&parts)?;
 
     let texts: Vec<String> = provenance.tags.iter().cloned().chain([DEFAULT_TAG.to_owned()]).collect();
@@ -79,7 +87,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     }
     let sides =
         Sides { request, backbone, shape, parts: &parts, provenance: &provenance, tokenizer: &tokenizer, json: &json };
-    let trained = sides.learn(&mut run, listener)?;
+    let trained = sides.learn(&mut run, resumed, listener)?;
     sides.bundle(&trained, listener)
 }
 
@@ -112,6 +120,64 @@ fn prepare(
     Ok(parts)
 }
 
+/// How far the run to go on with is, if its data are still the same.
+fn resume(request: &FitRequest, data_sha256: &str, listener: &mut dyn Listener) -> Result<Progress, TrainError> {
+    let progress = StateDirectory::of(&request.run).progress()?;
+    if progress.data_sha256 != data_sha256 {
+        let reason = format!("its data had the digest {}, these have {data_sha256}", progress.data_sha256);
+        return Err(TrainError::Resume { run: request.run.clone(), reason });
+    }
+    let (epoch, steps) = (progress.epoch, progress.sums.steps);
+    note(listener, format!("going on in epoch {epoch} after {steps} steps"));
+    Ok(progress)
+}
+
+/// Keeps a training in its run directory.
+struct RunKeeper<'a> {
+    run: &'a mut RunDirectory,
+    dir: &'a Path,
+    state: StateDirectory,
+    backbone: &'a Backbone,
+    shape: &'a ModelShape,
+    /// Whether the encoders stay as they came, so that only the head is kept.
+    head_only: bool,
+    stop: &'a AtomicBool,
+}
+
+impl Keeper for RunKeeper<'_> {
+    fn epoch(
+        &mut self,
+        record: &EpochRecord,
+        unit: ScoreUnit,
+        best: Option<&TagScorer<Compute>>,
+    ) -> Result<(), TrainError> {
+        self.run.write_epoch(record)?;
+        let Some(model) = best else { return Ok(()) };
+        let about = ModelFile {
+            shape: self.shape.clone(),
+            unit,
+            epoch: record.epoch,
+            srcc: record.srcc,
+            within_tag_srcc: record.within_tag_srcc,
+            head_only: self.head_only,
+        };
+        self.run.write_weights(model, &about)
+    }
+
+    fn best(&self) -> Result<TagScorer<Compute>, TrainError> {
+        let model = self.backbone.model(self.shape, &Default::default())?;
+        checkpoint::load(self.dir, &checkpoint::read_about(self.dir)?, model)
+    }
+
+    fn state(&self) -> &StateDirectory {
+        &self.state
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
 /// Everything that stands beside the weights on the way to the bundle.
 struct Sides<'a> {
     request: &'a FitRequest,
@@ -134,7 +200,12 @@ struct Candidate<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn learn(&self, run: &mut RunDirectory, listener: &mut dyn Listener) -> Result<Trained, TrainError> {
+    fn learn(
+        &self,
+        run: &mut RunDirectory,
+        resumed: Option<Progress>,
+        listener: &mut dyn Listener,
+    ) -> Result<Trained, TrainError> {
         let options = &self.request.options;
         let rules = self.backbone.input_rules(options);
         let rule = rules.get(rules.len() / 2).ok_or_else(|| TrainError::Options("input_px is empty".to_owned()))?;
@@ -148,21 +219,19 @@ impl<'a> Sides<'a> {
             tokenizer: self.tokenizer,
             default_tag: DEFAULT_TAG,
             shape: &self.shape,
+            data_sha256: &self.provenance.data.sha256,
             features: features.as_ref(),
         };
-        training::train(setting, listener, |record, unit, best| {
-            run.write_epoch(record)?;
-            let Some(model) = best else { return Ok(()) };
-            let about = ModelFile {
-                shape: self.shape.clone(),
-                unit,
-                epoch: record.epoch,
-                srcc: record.srcc,
-                within_tag_srcc: record.within_tag_srcc,
-                head_only: features.is_some(),
-            };
-            run.write_weights(model, &about)
-        })
+        let mut keeper = RunKeeper {
+            run,
+            dir: &self.request.run,
+            state: StateDirectory::of(&self.request.run),
+            backbone: &self.backbone,
+            shape: &self.shape,
+            head_only: features.is_some(),
+            stop: &self.request.stop,
+        };
+        training::train(setting, resumed, &mut keeper, listener)
     }
 
     /// The features of all images, where the encoders are to stay as they are.

@@ -1,6 +1,7 @@
 //! Reads, crops and measures images on threads of its own, a bounded number of batches ahead of the network.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -81,14 +82,14 @@ pub struct Loader<'a> {
 
 impl Loader<'_> {
     /// Loads all batches and hands them to `take` in their order, with their index. Loading goes on while `take` works; when
-    /// `take` fails, the threads end after the batch at hand.
+    /// `take` breaks off or fails, the threads end after the batch at hand.
     ///
     /// # Errors
     /// [`TrainError::Image`] and whatever `take` says.
     pub fn batches(
         self,
         batches: &[Vec<Job>],
-        mut take: impl FnMut(usize, ImageBatch<Flex>) -> Result<(), TrainError>,
+        mut take: impl FnMut(usize, ImageBatch<Flex>) -> Result<ControlFlow<()>, TrainError>,
     ) -> Result<(), TrainError> {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -117,7 +118,9 @@ impl Loader<'_> {
             for (index, images) in receive {
                 waiting.insert(index, images);
                 while let Some(images) = waiting.remove(&due) {
-                    take(due, images?)?;
+                    if take(due, images?)?.is_break() {
+                        return Ok(());
+                    }
                     due += 1;
                 }
             }
@@ -208,12 +211,12 @@ mod tests {
         loader(&rule(), 3)
             .batches(&jobs, |i, _| {
                 seen.push(i);
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             })
             .unwrap();
         assert_eq!(seen, (0..7).collect::<Vec<_>>());
         std::fs::remove_file(&jobs[4][0].path).unwrap();
-        let error = loader(&rule(), 3).batches(&jobs, |_, _| Ok(())).unwrap_err().to_string();
+        let error = loader(&rule(), 3).batches(&jobs, |_, _| Ok(ControlFlow::Continue(()))).unwrap_err().to_string();
         assert!(error.contains("4.png") && error.contains("restore it"), "{error}");
     }
 
@@ -223,7 +226,16 @@ mod tests {
         let path = dir.path().join("a.png");
         picture(1).save(&path).unwrap();
         let jobs = vec![vec![Job { path, content_id: String::new(), view: View::centre(64) }]; 50];
-        let stop = |i, _| if i == 2 { Err(TrainError::Internal("enough".to_owned())) } else { Ok(()) };
-        assert!(loader(&rule(), 2).batches(&jobs, stop).unwrap_err().to_string().contains("enough"));
+        let fail = |i, _| {
+            if i == 2 { Err(TrainError::Internal("enough".to_owned())) } else { Ok(ControlFlow::Continue(())) }
+        };
+        assert!(loader(&rule(), 2).batches(&jobs, fail).unwrap_err().to_string().contains("enough"));
+        let mut taken = 0;
+        let enough = |i, _| {
+            taken += 1;
+            Ok(if i == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        loader(&rule(), 2).batches(&jobs, enough).unwrap();
+        assert_eq!(taken, 3);
     }
 }

@@ -1,6 +1,6 @@
 //! What a training has to say while it runs. It only speaks through [`Listener`]; how that looks is the listener's business.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One message of a training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,7 +35,7 @@ pub enum Message {
 }
 
 /// An epoch in figures; also a line of the run's `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Counted from 1.
     pub epoch: usize,

@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use super::progress::Progress;
 use crate::bundle::manifest::HeadKind;
 use crate::cli::{Failure, Outcome, exit_code};
+use crate::daemon;
+use crate::train::checkpoint::CONFIG;
 use crate::train::{Device, FitRequest, TrainOptions, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
@@ -33,6 +35,9 @@ pub struct FitArguments {
     /// Options in TOML, such as config.toml of an earlier run
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Go on with the training in this run directory, with its options
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "config"])]
+    resume: Option<PathBuf>,
     /// Name of the model [default: the output directory's name]
     #[arg(long)]
     name: Option<String>,
@@ -147,10 +152,14 @@ fn parse_device(text: &str) -> Result<Device, String> {
 
 /// Trains.
 pub fn run(arguments: &FitArguments) -> Outcome {
+    let stop = daemon::stop_flag().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    let run = arguments.resume.as_ref().or(arguments.run.as_ref());
     let request = FitRequest {
         data: arguments.data.clone(),
         out: arguments.out.clone(),
-        run: arguments.run.clone().unwrap_or_else(|| run_beside(&arguments.out)),
+        run: run.cloned().unwrap_or_else(|| run_beside(&arguments.out)),
+        resume: arguments.resume.is_some(),
+        stop,
         cache: arguments.cache.clone().unwrap_or_else(user_cache),
         options: arguments.options()?,
         command: command_line(std::env::args()),
@@ -175,7 +184,8 @@ fn user_cache() -> PathBuf {
 
 impl FitArguments {
     fn options(&self) -> Result<TrainOptions, Failure> {
-        let mut options = match &self.config {
+        let resumed = self.resume.as_ref().map(|run| run.join(CONFIG));
+        let mut options = match resumed.as_ref().or(self.config.as_ref()) {
             Some(path) => read_config(path)?,
             None => TrainOptions::default(),
         };

@@ -1,6 +1,7 @@
 //! Encoding all images once, for a training whose encoders are frozen.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::Compute;
@@ -66,7 +67,7 @@ pub fn keep_features<'a>(
             note(listener, format!("encoding the rest takes about {}", about(left)));
         }
         listener.on(Message::Step { measure: String::new() });
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     listener.on(Message::End);
     Ok(())

@@ -1,6 +1,7 @@
 //! One training's weights and how a step changes them.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
@@ -13,6 +14,7 @@ use rand::{RngExt, SeedableRng};
 use super::standardise::{measure, spread};
 use super::{Compute, Learn, Setting};
 use crate::train::batches::epoch_batches;
+use crate::train::checkpoint::{Progress, StateDirectory, Sums};
 use crate::train::dataset::Example;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
@@ -27,15 +29,6 @@ const TEMPERATURE: f32 = 0.1;
 /// Encoded texts that are remembered where the text encoder is frozen.
 const REMEMBERED: usize = 2048;
 
-/// Mean losses of an epoch.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Means {
-    pub(super) total: f64,
-    pub(super) ranking: f64,
-    pub(super) squared_error: f64,
-    steps: f64,
-}
-
 pub(super) struct Learner<'a> {
     setting: Setting<'a>,
     pub(super) model: TagScorer<Learn>,
@@ -46,22 +39,36 @@ pub(super) struct Learner<'a> {
     rng: StdRng,
     /// What a frozen text encoder made of the texts so far, each a batch of one.
     texts: HashMap<String, TextOutput<Compute>>,
-    step: usize,
-    steps: usize,
+    /// Steps of an epoch.
+    per_epoch: usize,
 }
 
 impl<'a> Learner<'a> {
-    pub(super) fn new(setting: Setting<'a>, listener: &mut dyn Listener) -> Result<Self, TrainError> {
+    /// A fresh learner, or one that goes on from a kept state.
+    pub(super) fn new(
+        setting: Setting<'a>,
+        kept: Option<&StateDirectory>,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, TrainError> {
         let options = setting.options;
         let device = Default::default();
         Learn::seed(&device, options.seed);
         let mut model: TagScorer<Learn> = setting.backbone.model(setting.shape, &device)?;
-        let mut rng = StdRng::seed_from_u64(options.seed);
-        if let ImageBackbone::Small(small) = &mut model.image {
-            small.standardise(&measure(setting, &mut rng, listener)?);
+        // The weights of a kept state know the statistics already.
+        if let (ImageBackbone::Small(small), None) = (&mut model.image, kept) {
+            small.standardise(&measure(setting, &mut StdRng::seed_from_u64(options.seed), listener)?);
         }
         if setting.features.is_some() {
             (model.image, model.text) = (model.image.no_grad(), model.text.no_grad());
+        }
+        let mut optimizer = AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init();
+        if let Some(state) = kept {
+            model = if setting.features.is_some() {
+                TagScorer { head: state.load_model::<Learn, _>(model.head, &device)?, ..model }
+            } else {
+                state.load_model::<Learn, _>(model, &device)?
+            };
+            optimizer = optimizer.load_record(state.load_optimizer::<Learn, _>(&device)?);
         }
         // A tag that is too long is better refused now than in the middle of an epoch.
         setting.train.iter().try_for_each(|e| setting.tokenizer.encode(&e.tag, None).map(drop))?;
@@ -73,51 +80,86 @@ impl<'a> Learner<'a> {
         Ok(Self {
             setting,
             model,
-            optimizer: AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init(),
+            optimizer,
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
-            rng,
+            rng: StdRng::seed_from_u64(options.seed),
             texts: HashMap::new(),
-            step: 0,
-            steps: per_epoch * options.epochs,
+            per_epoch,
         })
     }
 
-    pub(super) fn epoch(&mut self, epoch: usize, listener: &mut dyn Listener) -> Result<Means, TrainError> {
+    /// Goes through the rest of an epoch, of which the steps in `sums` are done. After each step `go_on` is asked with the sums so
+    /// far; where it says no, the epoch stays unfinished.
+    ///
+    /// Every random choice comes from the seed, the epoch and the step alone, so that a resumed epoch is the same one.
+    pub(super) fn epoch(
+        &mut self,
+        epoch: usize,
+        mut sums: Sums,
+        listener: &mut dyn Listener,
+        mut go_on: impl FnMut(&Self, Sums) -> Result<bool, TrainError>,
+    ) -> Result<Sums, TrainError> {
         let (options, train) = (self.setting.options, self.setting.train);
+        let mut rng = StdRng::seed_from_u64(self.seed_of(epoch, 0));
         let tags: Vec<&str> = train.iter().map(|e| e.tag.as_str()).collect();
-        let batches = epoch_batches(&tags, options.batch, options.images_per_tag, &mut self.rng);
+        let batches = epoch_batches(&tags, options.batch, options.images_per_tag, &mut rng);
         let crop_px = self.setting.backbone.crop_px(options);
-        let mut job = |i: usize| Job::of(&train[i], View::random(crop_px, &mut self.rng));
+        let mut job = |i: usize| Job::of(&train[i], View::random(crop_px, &mut rng));
         let jobs: Vec<Vec<Job>> = batches.iter().map(|batch| batch.iter().map(|&i| job(i)).collect()).collect();
-        listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: batches.len() as u64 });
-        let mut means = Means::default();
-        self.setting.loader().batches(&jobs, |index, images| {
-            let examples: Vec<&Example> = batches[index].iter().map(|&i| &train[i]).collect();
-            let [total, ranking, squared_error] = self.step(&examples, images)?;
+        let done = sums.steps.min(jobs.len());
+        listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: (jobs.len() - done) as u64 });
+        self.setting.loader().batches(&jobs[done..], |index, images| {
+            let step = done + index;
+            let examples: Vec<&Example> = batches[step].iter().map(|&i| &train[i]).collect();
+            let seed = self.seed_of(epoch, step + 1);
+            Learn::seed(&Default::default(), seed);
+            self.rng = StdRng::seed_from_u64(seed);
+            let at = (epoch - 1) * self.per_epoch + step;
+            let [total, ranking, squared_error] = self.step(at, &examples, images)?;
             if !total.is_finite() {
                 let images = examples.iter().map(|e| e.path.display().to_string()).collect();
-                return Err(TrainError::Diverged { loss: total, epoch, step: index + 1, images });
+                return Err(TrainError::Diverged { loss: total, epoch, step: step + 1, images });
             }
-            means.total += total;
-            means.ranking += ranking;
-            means.squared_error += squared_error;
-            means.steps += 1.0;
-            listener.on(Message::Step { measure: format!("loss {:.3}", means.total / means.steps) });
-            Ok(())
+            sums = Sums {
+                total: sums.total + total,
+                ranking: sums.ranking + ranking,
+                squared_error: sums.squared_error + squared_error,
+                steps: step + 1,
+            };
+            listener.on(Message::Step { measure: format!("loss {:.3}", sums.total / sums.steps as f64) });
+            Ok(if go_on(self, sums)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         listener.on(Message::End);
-        let n = means.steps.max(1.0);
-        Ok(Means {
-            total: means.total / n,
-            ranking: means.ranking / n,
-            squared_error: means.squared_error / n,
-            ..means
-        })
+        Ok(sums)
+    }
+
+    /// Steps of an epoch.
+    pub(super) fn steps(&self) -> usize {
+        self.per_epoch
+    }
+
+    /// Keeps the weights and the optimizer's memory; of frozen encoders nothing, for they are where they came from.
+    pub(super) fn save(&self, state: &StateDirectory, progress: &Progress) -> Result<(), TrainError> {
+        let optimizer = self.optimizer.to_record();
+        if self.setting.features.is_some() {
+            state.save::<Learn, _, _>(progress, self.model.head.clone(), optimizer)
+        } else {
+            state.save::<Learn, _, _>(progress, self.model.clone(), optimizer)
+        }
+    }
+
+    /// A seed of its own for each step (SplitMix64's finaliser: Steele, Lea, Flood, 2014).
+    fn seed_of(&self, epoch: usize, step: usize) -> u64 {
+        let mut z = self.setting.options.seed ^ ((epoch as u64) << 40) ^ (step as u64);
+        z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
     }
 
     /// One step; answers with the whole loss, the ranking loss and the squared error.
-    fn step(&mut self, batch: &[&Example], images: ImageBatch<Compute>) -> Result<[f64; 3], TrainError> {
+    fn step(&mut self, at: usize, batch: &[&Example], images: ImageBatch<Compute>) -> Result<[f64; 3], TrainError> {
         let options = self.setting.options;
         let device = Default::default();
         let (texts, text_of) = self.texts_of(batch);
@@ -154,10 +196,9 @@ impl<'a> Learner<'a> {
         if losses[0].is_finite() {
             let gradients = GradientsParams::from_grads(total.backward(), &self.model);
             let (gradients, _) = clip_together(&self.model, gradients, options.max_gradient_norm);
-            let rate = learning_rate(options.lr, options.warmup_share, self.step, self.steps);
+            let rate = learning_rate(options.lr, options.warmup_share, at, self.per_epoch * options.epochs);
             self.model = self.optimizer.step(rate, self.model.clone(), gradients);
         }
-        self.step += 1;
         Ok(losses)
     }
 

@@ -4,7 +4,9 @@ mod features;
 mod learner;
 mod standardise;
 
-use std::time::Instant;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::AutodiffModule;
@@ -14,6 +16,7 @@ use learner::Learner;
 
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
+use super::checkpoint::{Progress, StateDirectory, Sums};
 use super::dataset::Example;
 use super::loader::{Job, Loader, View};
 use super::message::{EpochRecord, Listener, Message, note};
@@ -29,6 +32,9 @@ use crate::text::TagTokenizer;
 pub type Compute = Flex;
 /// The backend that computes and differentiates.
 pub type Learn = Autodiff<Flex>;
+
+/// Time between two states within an epoch.
+const BETWEEN_STATES: Duration = Duration::from_secs(600);
 
 /// What a training works on and with.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +55,8 @@ pub struct Setting<'a> {
     pub default_tag: &'a str,
     /// Shapes of the weights.
     pub shape: &'a ModelShape,
+    /// Digest of the data.
+    pub data_sha256: &'a str,
     /// The images' features, where the encoders are frozen.
     pub features: Option<&'a FeatureCache>,
 }
@@ -80,49 +88,129 @@ pub struct Trained {
     pub epochs: Vec<EpochRecord>,
 }
 
-/// Fits the weights; `keep` is given every epoch's record, with the weights where it is the best so far.
+/// Where a training keeps what it has, and who may stop it.
+pub trait Keeper {
+    /// Takes an epoch's record, with the weights where it is the best so far.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    fn epoch(
+        &mut self,
+        record: &EpochRecord,
+        unit: ScoreUnit,
+        best: Option<&TagScorer<Compute>>,
+    ) -> Result<(), TrainError>;
+
+    /// The best weights that an earlier part of this training has kept.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    fn best(&self) -> Result<TagScorer<Compute>, TrainError>;
+
+    /// Where the state between two steps is kept.
+    fn state(&self) -> &StateDirectory;
+
+    /// Whether the training is to stop.
+    fn is_stopped(&self) -> bool;
+}
+
+/// Fits the weights, from the beginning or from `resumed` on.
 ///
 /// # Errors
-/// [`TrainError::Diverged`], [`TrainError::Image`], [`TrainError::Text`] and whatever `keep` says.
+/// [`TrainError::Diverged`], [`TrainError::Stopped`], [`TrainError::Image`], [`TrainError::Text`] and whatever the keeper says.
 pub fn train(
     setting: Setting<'_>,
+    resumed: Option<Progress>,
+    keeper: &mut dyn Keeper,
     listener: &mut dyn Listener,
-    mut keep: impl FnMut(&EpochRecord, ScoreUnit, Option<&TagScorer<Compute>>) -> Result<(), TrainError>,
 ) -> Result<Trained, TrainError> {
-    let mut learner = Learner::new(setting, listener)?;
-    let started = Instant::now();
-    let mut best: Option<(f64, TagScorer<Compute>)> = None;
-    let (mut epochs, mut since_best) = (Vec::new(), 0);
-    for epoch in 1..=setting.options.epochs {
-        let means = learner.epoch(epoch, listener)?;
+    let kept = resumed.is_some().then(|| keeper.state().clone());
+    let mut learner = Learner::new(setting, kept.as_ref(), listener)?;
+    let mut progress = resumed.unwrap_or_else(|| Progress {
+        epoch: 1,
+        sums: Sums::default(),
+        epochs: Vec::new(),
+        best: None,
+        since_best: 0,
+        seconds: 0.0,
+        data_sha256: setting.data_sha256.to_owned(),
+    });
+    let clock = Clock { before: progress.seconds, started: Instant::now() };
+    let mut best = progress.best.map(|_| keeper.best()).transpose()?;
+    while progress.epoch <= setting.options.epochs && progress.since_best <= setting.options.patience {
+        one_epoch(&mut learner, &mut progress, clock, keeper, listener)?;
         let model = learner.model.valid();
         let judged = judge(&model, learner.unit, setting, listener)?;
         let figures = Figures::of(&judged, f64::from(setting.options.tie_threshold));
         let merit = merit(&figures);
-        let is_best = best.as_ref().is_none_or(|(highest, _)| merit > *highest);
+        let is_best = progress.best.is_none_or(|highest| merit > highest);
+        let n = progress.sums.steps.max(1) as f64;
         let record = EpochRecord {
-            epoch,
-            loss: means.total,
-            ranking: means.ranking,
-            squared_error: means.squared_error,
+            epoch: progress.epoch,
+            loss: progress.sums.total / n,
+            ranking: progress.sums.ranking / n,
+            squared_error: progress.sums.squared_error / n,
             srcc: figures.srcc,
             within_tag_srcc: figures.within_tag_srcc,
             best: is_best,
-            seconds: started.elapsed().as_secs_f64(),
+            seconds: clock.seconds(),
         };
-        keep(&record, learner.unit, is_best.then_some(&model))?;
+        keeper.epoch(&record, learner.unit, is_best.then_some(&model))?;
         listener.on(Message::Epoch(record.clone()));
-        epochs.push(record);
-        since_best = if is_best { 0 } else { since_best + 1 };
+        progress.epochs.push(record);
+        progress.since_best = if is_best { 0 } else { progress.since_best + 1 };
         if is_best {
-            best = Some((merit, model));
-        } else if since_best > setting.options.patience {
-            note(listener, format!("no better for {since_best} epochs: the training ends here"));
-            break;
+            (progress.best, best) = (Some(merit), Some(model));
         }
+        (progress.epoch, progress.sums) = (progress.epoch + 1, Sums::default());
+        progress.seconds = clock.seconds();
+        learner.save(keeper.state(), &progress)?;
     }
-    let (_, model) = best.ok_or_else(|| TrainError::Internal("no epoch was trained".to_owned()))?;
-    Ok(Trained { model, unit: learner.unit, epochs })
+    if progress.since_best > setting.options.patience {
+        note(listener, format!("no better for {} epochs: the training ends here", progress.since_best));
+    }
+    let model = best.ok_or_else(|| TrainError::Internal("no epoch was trained".to_owned()))?;
+    Ok(Trained { model, unit: learner.unit, epochs: progress.epochs })
+}
+
+/// Time spent, over all parts of a training.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    before: f64,
+    started: Instant,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// The steps of an epoch that are not done yet; the state is kept now and then, and when the training is to stop.
+fn one_epoch(
+    learner: &mut Learner<'_>,
+    progress: &mut Progress,
+    clock: Clock,
+    keeper: &mut dyn Keeper,
+    listener: &mut dyn Listener,
+) -> Result<(), TrainError> {
+    let (epoch, before) = (progress.epoch, progress.sums);
+    let mut saved = Instant::now();
+    let sums = learner.epoch(epoch, before, listener, |learner, sums| {
+        let stopped = keeper.is_stopped();
+        if stopped || saved.elapsed() >= BETWEEN_STATES {
+            saved = Instant::now();
+            let so_far = Progress { sums, seconds: clock.seconds(), ..progress.clone() };
+            learner.save(keeper.state(), &so_far)?;
+        }
+        Ok(!stopped)
+    })?;
+    if keeper.is_stopped() && sums.steps < learner.steps() {
+        let run = keeper.state().path().parent().unwrap_or(Path::new(".")).to_owned();
+        return Err(TrainError::Stopped { epoch, step: sums.steps, run });
+    }
+    progress.sums = sums;
+    Ok(())
 }
 
 /// What the epochs are compared by: the mean of both correlations, as far as they are defined.
@@ -157,7 +245,7 @@ fn judge(
             prediction: f64::from(score),
         }));
         listener.on(Message::Step { measure: String::new() });
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     listener.on(Message::End);
     Ok(judged)

@@ -1,5 +1,7 @@
 //! Units: the mean and the deviation of scores, alignments and measured statistics.
 
+use std::ops::ControlFlow;
+
 use rand::rngs::StdRng;
 
 use super::Setting;
@@ -37,7 +39,7 @@ pub(super) fn measure(
             rows.push(values(images.statistics));
         }
         listener.on(Message::Step { measure: String::new() });
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     listener.on(Message::End);
     let columns = rows.first().map_or(0, Vec::len);

@@ -1,5 +1,7 @@
 //! The run directory: the options, every epoch's figures, the tokenizer and the best weights in full precision.
 
+mod state;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
 use serde::{Deserialize, Serialize};
+
+pub use state::{Progress, StateDirectory, Sums};
 
 use super::dataset::{Part, Parts};
 use super::message::EpochRecord;
@@ -54,18 +58,21 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Creates the directory and writes the options. An earlier run in it is overwritten.
+    /// Creates the directory and writes the options and the figures of the epochs that are done. An earlier run in it is
+    /// overwritten.
     ///
     /// # Errors
     /// [`TrainError::File`].
-    pub fn create(dir: &Path, options: &TrainOptions) -> Result<Self, TrainError> {
+    pub fn create(dir: &Path, options: &TrainOptions, done: &[EpochRecord]) -> Result<Self, TrainError> {
         std::fs::create_dir_all(dir).map_err(TrainError::file(dir))?;
         let text = toml::to_string(options).map_err(|e| TrainError::Internal(e.to_string()))?;
         let path = dir.join(CONFIG);
         std::fs::write(&path, text).map_err(TrainError::file(&path))?;
         let path = dir.join(METRICS);
         let open = OpenOptions::new().create(true).write(true).truncate(true).open(&path);
-        Ok(Self { dir: dir.to_owned(), metrics: open.map_err(TrainError::file(&path))? })
+        let mut run = Self { dir: dir.to_owned(), metrics: open.map_err(TrainError::file(&path))? };
+        done.iter().try_for_each(|record| run.write_epoch(record))?;
+        Ok(run)
     }
 
     /// Writes which example went into which part, so that anyone can judge the bundle on its test images; the file is a table
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn weights_survive_exactly() {
         let dir = tempfile::tempdir().unwrap();
-        let run = RunDirectory::create(&dir.path().join("run"), &TrainOptions::default()).unwrap();
+        let run = RunDirectory::create(&dir.path().join("run"), &TrainOptions::default(), &[]).unwrap();
         let small = SmallShape { widths: vec![4, 8], vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
         let shape = ModelShape {
             backbone: BackboneShape::Small(small),
