@@ -174,8 +174,25 @@ fn fitting_all_weights_changes_the_encoders_and_fitting_the_head_does_not() {
     shop.fitted("head", "--backbone clip --head hyper --train head");
     shop.fitted("head2", "--backbone clip --head hyper --seed 5");
     shop.fitted("all", "--backbone clip --head hyper --train all");
+    shop.fitted("last", "--backbone clip --head hyper --train last:1 --ema 0.5");
     assert!(graph("head") == graph("head2"));
-    assert!(graph("head") != graph("all"));
+    assert!(graph("head") != graph("all") && graph("head") != graph("last") && graph("last") != graph("all"));
+    // What stands before the last layer is as it came: its numbers are found in the graph as they are in the file.
+    let bytes = std::fs::read(shop.path("clip/model.safetensors")).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let holds = |out: &str, tensor: &str| {
+        let values = weights.tensor(&format!("vision_model.{tensor}")).unwrap().data();
+        graph(out).windows(values.len()).any(|window| window == values)
+    };
+    for (tensor, kept) in
+        [("encoder.layers.0.layer_norm1.weight", true), ("encoder.layers.1.layer_norm1.weight", false)]
+    {
+        assert_eq!(
+            [holds("head", tensor), holds("last", tensor), holds("all", tensor)],
+            [true, kept, false],
+            "{tensor}"
+        );
+    }
     // Of a frozen model the run keeps the head alone.
     let kept = |run: &str| std::fs::metadata(shop.path(run).join("best.mpk")).unwrap().len();
     assert!(kept("head.run") < kept("all.run"));

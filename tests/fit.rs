@@ -125,6 +125,7 @@ fn start(data: &Path, out: &Path, log: &Path) -> std::process::Child {
     Command::new(env!("CARGO_BIN_EXE_edge-trainer"))
         .args(["fit", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--epochs", "3"])
         .args(TINY.split_whitespace().skip(2))
+        .args(["--ema", "0.9", "--accumulate", "2"])
         .stderr(std::fs::File::create(log).unwrap())
         .spawn()
         .unwrap()

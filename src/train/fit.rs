@@ -243,6 +243,12 @@ impl<'a> Sides<'a> {
         let options = &self.request.options;
         match options.trainable {
             Trainable::All => return Ok(None),
+            Trainable::Last(_) if !self.backbone.is_trained() => {
+                let name = &options.backbone;
+                let reason = format!("--train last:N leaves layers as they are, and those of {name} are random");
+                return Err(TrainError::Options(reason));
+            }
+            Trainable::Last(_) => return Ok(None),
             Trainable::Auto if !self.backbone.is_trained() => return Ok(None),
             Trainable::Head if !self.backbone.is_trained() => {
                 let name = &options.backbone;

@@ -1,7 +1,10 @@
-//! The step from gradients to better weights: the rate's course and the clipping. burn's own clipping looks at one tensor at a
-//! time, which changes the direction of the step; here all gradients are scaled together.
+//! The step from gradients to better weights: the rate's course, the clipping, rates that differ by layer, and the moving average of
+//! the weights. burn's own clipping looks at one tensor at a time, which changes the direction of the step; here all gradients are
+//! scaled together.
 
-use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
+use std::collections::HashMap;
+
+use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -33,6 +36,100 @@ where
         model.visit(&mut scale);
     }
     (gradients, norm)
+}
+
+/// Shares of the learning rate by parameter; the others have all of it.
+#[derive(Debug, Clone, Default)]
+pub struct RateShares(HashMap<ParamId, f64>);
+
+impl RateShares {
+    /// Layer-wise decay (Clark et al., "ELECTRA", 2020): of `layers`, from the input on, the last one has `last` of the rate and
+    /// each other one `decay` of its successor's. Layers before the last `trained` ones have none.
+    pub fn add(&mut self, layers: &[Vec<ParamId>], last: f64, decay: f64, trained: usize) {
+        for (from_top, layer) in layers.iter().rev().enumerate() {
+            let share = if from_top < trained { last * decay.powi(from_top as i32) } else { 0.0 };
+            self.0.extend(layer.iter().map(|&id| (id, share)));
+        }
+    }
+
+    /// The gradients by their share of the rate, those without any left out.
+    pub fn split<B: AutodiffBackend, M: AutodiffModule<B>>(
+        &self,
+        model: &M,
+        gradients: GradientsParams,
+    ) -> Vec<(f64, GradientsParams)> {
+        if self.0.is_empty() {
+            return vec![(1.0, gradients)];
+        }
+        let mut split =
+            Split::<B> { shares: &self.0, left: gradients, groups: Vec::new(), backend: std::marker::PhantomData };
+        model.visit(&mut split);
+        split.groups
+    }
+}
+
+struct Split<'a, B> {
+    shares: &'a HashMap<ParamId, f64>,
+    left: GradientsParams,
+    groups: Vec<(f64, GradientsParams)>,
+    backend: std::marker::PhantomData<B>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Split<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let share = self.shares.get(&param.id).copied().unwrap_or(1.0);
+        let Some(gradient) = self.left.remove::<B::InnerBackend, D>(param.id) else { return };
+        if share == 0.0 {
+            return;
+        }
+        if !self.groups.iter().any(|(known, _)| *known == share) {
+            self.groups.push((share, GradientsParams::new()));
+        }
+        if let Some((_, group)) = self.groups.iter_mut().find(|(known, _)| *known == share) {
+            group.register(param.id, gradient);
+        }
+    }
+}
+
+/// Draws the weights of fresh layers now. burn draws them when they are first used, and a copy made before would draw others.
+pub fn draw<B: Backend, M: Module<B>>(model: &M) {
+    model.visit(&mut Gather::<B> { values: GradientsParams::new(), backend: std::marker::PhantomData });
+}
+
+/// Moves `average` towards `model`: `average * share + model * (1 - share)` for every parameter (Polyak, Juditsky, "Acceleration of
+/// stochastic approximation by averaging", 1992, in its exponential form). The share rises from zero with the number of steps,
+/// so that the random weights of the beginning are soon forgotten.
+pub fn average<B: Backend, M: Module<B>>(average: M, model: &M, share: f64, step: usize) -> M {
+    let share = share.min((1.0 + step as f64) / (10.0 + step as f64));
+    let mut gather = Gather::<B> { values: GradientsParams::new(), backend: std::marker::PhantomData };
+    model.visit(&mut gather);
+    average.map(&mut Mix { values: gather.values, share })
+}
+
+/// The parameters by their id; what burn calls gradients is a container of tensors.
+struct Gather<B> {
+    values: GradientsParams,
+    backend: std::marker::PhantomData<B>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Gather<B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.values.register(param.id, param.val());
+    }
+}
+
+struct Mix {
+    values: GradientsParams,
+    share: f64,
+}
+
+impl<B: Backend> ModuleMapper<B> for Mix {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let Some(new) = self.values.remove::<B, D>(param.id) else { return param };
+        let moved = 1.0 - self.share;
+        // In this form what did not change stays exactly as it is.
+        param.map(|old| old.clone() + (new - old) * moved)
+    }
 }
 
 struct SquaredNorm<'a, B> {
@@ -83,6 +180,39 @@ mod tests {
         assert!((rate(9) - 1.0).abs() < 1e-12);
         assert!(rate(10) > 0.99 && (rate(55) - 0.5).abs() < 1e-9 && rate(99) < 0.01);
         assert!(learning_rate(1.0, 0.0, 0, 1) > 0.99);
+    }
+
+    #[test]
+    fn layers_have_their_own_rates_and_frozen_ones_none() {
+        type B = Autodiff<Flex>;
+        let device = Default::default();
+        let layers: Vec<_> = (0..4).map(|_| LinearConfig::new(2, 2).with_bias(false).init::<B>(&device)).collect();
+        let x = Tensor::<B, 2>::ones([1, 2], &device);
+        let y = layers.iter().fold(x, |x, layer| layer.forward(x));
+        let gradients = GradientsParams::from_grads(y.sum().backward(), &layers);
+        let ids: Vec<Vec<ParamId>> = layers[..3].iter().map(|l| vec![l.weight.id]).collect();
+        let mut shares = RateShares::default();
+        shares.add(&ids, 0.5, 0.5, 2);
+        let groups = shares.split(&layers, gradients);
+        let share_of = |layer: usize| {
+            groups.iter().find(|(_, g)| g.get::<Flex, 2>(layers[layer].weight.id).is_some()).map(|(share, _)| *share)
+        };
+        assert_eq!([share_of(0), share_of(1), share_of(2), share_of(3)], [None, Some(0.25), Some(0.5), Some(1.0)]);
+    }
+
+    #[test]
+    fn the_average_follows_the_weights() {
+        let device = Default::default();
+        let old = LinearConfig::new(2, 1).with_bias(false).init::<Flex>(&device);
+        draw(&old);
+        let mut new = old.clone();
+        let before = old.weight.val().into_data().to_vec::<f32>().unwrap();
+        new.weight = new.weight.map(|w| w + 1.0);
+        // After 1000 steps the share of the old ones is what was asked for, at the first it is a tenth.
+        for (step, expected) in [(1_000_000, 0.25f32), (0, 0.9)] {
+            let mixed = average(old.clone(), &new, 0.75, step).weight.val().into_data().to_vec::<f32>().unwrap();
+            assert!(mixed.iter().zip(&before).all(|(m, b)| (m - b - expected).abs() < 1e-6), "{mixed:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The training options: one struct that the command line fills, that `--config` may preset, and that is saved beside the
 //! results, so that a run can be repeated from its own file.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::model::MIN_SIZE_PX;
@@ -32,6 +34,14 @@ pub struct TrainOptions {
     pub warmup_share: f64,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f64,
+    /// Batches whose gradients make one step together: a large batch on a small device.
+    pub accumulate: usize,
+    /// Share of the old weights in the moving average that is judged and exported; 0: the weights themselves are.
+    pub ema: f64,
+    /// Share of `lr` at which the last layer of encoders that come trained is fitted.
+    pub encoder_lr: f64,
+    /// Share of its successor's rate at which each layer before it is fitted.
+    pub layer_decay: f64,
     /// Largest norm of all gradients together.
     pub max_gradient_norm: f64,
     /// Weight of the squared error beside the ranking loss.
@@ -80,17 +90,55 @@ pub struct TrainOptions {
     pub device: Device,
 }
 
-/// Which weights are fitted.
+/// Which weights are fitted; written `auto`, `head`, `last:2` or `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum Trainable {
     /// The head's where the encoders come trained, else all.
     #[default]
     Auto,
     /// The head's. The images are encoded once and their features kept.
     Head,
+    /// The head's and those of so many last layers of both encoders, with what stands behind them.
+    Last(usize),
     /// All.
     All,
+}
+
+impl FromStr for Trainable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is none of auto, head, last:N (N at least 1) and all");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "head" => Ok(Self::Head),
+            "all" => Ok(Self::All),
+            _ => {
+                let layers = text.strip_prefix("last:").and_then(|n| n.parse().ok()).filter(|&n| n > 0);
+                layers.map(Self::Last).ok_or_else(wrong)
+            }
+        }
+    }
+}
+
+impl TryFrom<String> for Trainable {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Trainable> for String {
+    fn from(trainable: Trainable) -> Self {
+        match trainable {
+            Trainable::Auto => "auto".to_owned(),
+            Trainable::Head => "head".to_owned(),
+            Trainable::Last(layers) => format!("last:{layers}"),
+            Trainable::All => "all".to_owned(),
+        }
+    }
 }
 
 /// Where the networks are trained.
@@ -118,6 +166,10 @@ impl Default for TrainOptions {
             lr: 1.5e-3,
             warmup_share: 0.08,
             weight_decay: 0.05,
+            accumulate: 1,
+            ema: 0.0,
+            encoder_lr: 0.1,
+            layer_decay: 0.75,
             max_gradient_norm: 2.0,
             lambda: 1.0,
             tie_threshold: 0.1,
@@ -162,6 +214,9 @@ impl TrainOptions {
             share("word_dropout", self.word_dropout, 1.0),
             share("warmup_share", self.warmup_share, 1.0),
             share("dropout", self.dropout, 0.9),
+            share("ema", self.ema, 0.99999),
+            share("encoder_lr", self.encoder_lr, 1.0),
+            share("layer_decay", self.layer_decay, 1.0),
             positive("lr", self.lr),
             positive("max_gradient_norm", self.max_gradient_norm),
             share("lambda", self.lambda, 1e6),
@@ -171,9 +226,11 @@ impl TrainOptions {
     }
 
     fn size_problem(&self) -> Option<String> {
-        if self.epochs == 0 || self.images_per_tag < 2 || self.batch < self.images_per_tag || self.loader_threads == 0 {
+        let ones = [self.epochs, self.loader_threads, self.accumulate];
+        if ones.contains(&0) || self.images_per_tag < 2 || self.batch < self.images_per_tag {
             return Some(
-                "epochs and loader_threads must be at least 1, images_per_tag at least 2, batch at least images_per_tag"
+                "epochs, loader_threads and accumulate must be at least 1, images_per_tag at least 2, batch at least \
+                 images_per_tag"
                     .to_owned(),
             );
         }
@@ -218,6 +275,11 @@ mod tests {
         };
         assert!(problem(|o| o.lr = -1.0).contains("lr is -1"));
         assert!(problem(|o| o.images_per_tag = 1).contains("images_per_tag"));
+        assert!(problem(|o| o.accumulate = 0).contains("accumulate"));
+        for trainable in [Trainable::Auto, Trainable::Head, Trainable::Last(3), Trainable::All] {
+            assert_eq!(String::from(trainable).parse::<Trainable>().unwrap(), trainable);
+        }
+        assert!("last:0".parse::<Trainable>().unwrap_err().contains("last:N"));
         assert!(problem(|o| o.input_px = vec![1024]).contains("resize_short_px (512)"));
         assert!(toml::from_str::<TrainOptions>("epoch = 3").unwrap_err().to_string().contains("epoch"));
     }

@@ -50,9 +50,10 @@ pub struct FitArguments {
     /// How image and tag are fused [default: the backbone's]
     #[arg(long, value_enum, conflicts_with = "method")]
     head: Option<HeadName>,
-    /// Which weights are fitted: head leaves the encoders as they come [default: head where they come trained]
-    #[arg(long = "train", value_enum)]
-    trainable: Option<TrainableName>,
+    /// Which weights are fitted: head (the encoders stay as they come), last:N (and the encoders' last N layers) or all
+    /// [default: head where the encoders come trained, else all]
+    #[arg(long = "train", value_name = "head|last:N|all")]
+    trainable: Option<Trainable>,
     /// The prompt, with {tag} where the tag goes [default: "a photo of {tag}" for CLIP, else the tag]
     #[arg(long)]
     template: Option<String>,
@@ -65,6 +66,12 @@ pub struct FitArguments {
     /// Images per step
     #[arg(long)]
     batch: Option<usize>,
+    /// Batches whose gradients make one step together
+    #[arg(long, value_name = "BATCHES")]
+    accumulate: Option<usize>,
+    /// Share of the old weights in the moving average that is judged and exported, such as 0.999; 0 for none
+    #[arg(long, value_name = "SHARE")]
+    ema: Option<f64>,
     /// Highest learning rate
     #[arg(long)]
     lr: Option<f64>,
@@ -121,13 +128,6 @@ enum HeadName {
     Hyper,
     /// The image alone
     ImageOnly,
-}
-
-/// `--train`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum TrainableName {
-    Head,
-    All,
 }
 
 impl From<HeadName> for HeadKind {
@@ -207,11 +207,9 @@ impl FitArguments {
         if let Some(head) = self.head {
             options.head = Some(head.into());
         }
-        match self.trainable {
-            Some(TrainableName::Head) => options.trainable = Trainable::Head,
-            Some(TrainableName::All) => options.trainable = Trainable::All,
-            None => {}
-        }
+        set(&mut options.trainable, &self.trainable);
+        set(&mut options.accumulate, &self.accumulate);
+        set(&mut options.ema, &self.ema);
         set(&mut options.template, &self.template);
         set(&mut options.epochs, &self.epochs);
         set(&mut options.batch, &self.batch);

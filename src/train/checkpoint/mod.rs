@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder};
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
-pub use state::{Progress, StateDirectory, Sums};
+pub use state::{Progress, StateDirectory, Sums, Weights};
 
 use super::dataset::{Part, Parts};
 use super::message::EpochRecord;
@@ -123,14 +124,7 @@ impl RunDirectory {
     pub fn write_weights(&self, model: &TagScorer<Compute>, about: &ModelFile) -> Result<(), TrainError> {
         let path = self.dir.join(WEIGHTS);
         let partial = self.dir.join("best.partial.mpk");
-        // Full precision: the compact recorders keep half of it.
-        let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        let saved = if about.head_only {
-            model.head.clone().save_file(&partial, &recorder)
-        } else {
-            model.clone().save_file(&partial, &recorder)
-        };
-        saved.map_err(TrainError::file(&partial))?;
+        save_weights(model, about.head_only, &partial)?;
         let json = serde_json::to_string_pretty(about).map_err(|e| TrainError::Internal(e.to_string()))?;
         let about_path = self.dir.join(MODEL);
         std::fs::write(&about_path, json).map_err(TrainError::file(&about_path))?;
@@ -153,14 +147,30 @@ pub fn read_about(dir: &Path) -> Result<ModelFile, TrainError> {
 /// # Errors
 /// [`TrainError::File`].
 pub fn load(dir: &Path, about: &ModelFile, model: TagScorer<Compute>) -> Result<TagScorer<Compute>, TrainError> {
-    let path = dir.join(WEIGHTS);
+    load_weights(model, about.head_only, &dir.join(WEIGHTS))
+}
+
+/// Writes weights in burn's own format; of `head_only` the head's.
+fn save_weights<B: Backend>(model: &TagScorer<B>, head_only: bool, path: &Path) -> Result<(), TrainError> {
+    // Full precision: the compact recorders keep half of it.
+    let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
+    let saved = if head_only {
+        model.head.clone().save_file(path, &recorder)
+    } else {
+        model.clone().save_file(path, &recorder)
+    };
+    saved.map_err(TrainError::file(path))
+}
+
+/// Reads what [`save_weights`] wrote.
+fn load_weights<B: Backend>(model: TagScorer<B>, head_only: bool, path: &Path) -> Result<TagScorer<B>, TrainError> {
     let device = Default::default();
     let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-    if about.head_only {
-        let head = model.head.load_file(&path, &recorder, &device).map_err(TrainError::file(&path))?;
+    if head_only {
+        let head = model.head.load_file(path, &recorder, &device).map_err(TrainError::file(path))?;
         return Ok(TagScorer { head, ..model });
     }
-    model.load_file(&path, &recorder, &device).map_err(TrainError::file(&path))
+    model.load_file(path, &recorder, &device).map_err(TrainError::file(path))
 }
 
 #[cfg(test)]

@@ -4,16 +4,17 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
 use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Record, Recorder};
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::TrainError;
+use super::{TrainError, load_weights, save_weights};
 use crate::train::message::EpochRecord;
+use crate::train::model::TagScorer;
 
 const PROGRESS: &str = "progress.json";
 const MODEL: &str = "model.mpk";
+const AVERAGE: &str = "average.mpk";
 const OPTIMIZER: &str = "optimizer.mpk";
 
 /// Sums over the steps of an epoch so far.
@@ -50,6 +51,15 @@ pub struct Progress {
     pub data_sha256: String,
 }
 
+/// Which of the weights of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// Those that are fitted.
+    Fitted,
+    /// Their moving average.
+    Averaged,
+}
+
 /// The directory of a state.
 #[derive(Debug, Clone)]
 pub struct StateDirectory(PathBuf);
@@ -69,10 +79,12 @@ impl StateDirectory {
     ///
     /// # Errors
     /// [`TrainError::File`].
-    pub fn save<B: Backend, M: Module<B>, R: Record<B>>(
+    pub fn save<B: AutodiffBackend, R: Record<B>>(
         &self,
         progress: &Progress,
-        model: M,
+        head_only: bool,
+        model: &TagScorer<B>,
+        average: Option<&TagScorer<B::InnerBackend>>,
         optimizer: R,
     ) -> Result<(), TrainError> {
         let (new, old) = (self.0.with_extension("new"), self.0.with_extension("old"));
@@ -83,15 +95,17 @@ impl StateDirectory {
         }
         std::fs::create_dir_all(&new).map_err(TrainError::file(&new))?;
         let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        let path = new.join(MODEL);
-        model.save_file(&path, &recorder).map_err(TrainError::file(&path))?;
+        save_weights(model, head_only, &new.join(MODEL))?;
+        if let Some(average) = average {
+            save_weights(average, head_only, &new.join(AVERAGE))?;
+        }
         let path = new.join(OPTIMIZER);
         Recorder::<B>::record(&recorder, optimizer, path.clone()).map_err(TrainError::file(&path))?;
         let path = new.join(PROGRESS);
         let json = serde_json::to_vec_pretty(progress).map_err(|e| TrainError::Internal(e.to_string()))?;
         std::fs::write(&path, json).map_err(TrainError::file(&path))?;
-        for name in [MODEL, OPTIMIZER, PROGRESS] {
-            let path = new.join(name);
+        for entry in std::fs::read_dir(&new).map_err(TrainError::file(&new))? {
+            let path = entry.map_err(TrainError::file(&new))?.path();
             File::open(&path).and_then(|f| f.sync_all()).map_err(TrainError::file(&path))?;
         }
         if self.0.exists() {
@@ -125,14 +139,21 @@ impl StateDirectory {
         serde_json::from_slice(&json).map_err(TrainError::file(&path))
     }
 
-    /// Loads the weights onto a model of the same shape.
+    /// Loads weights onto a model of the same shape; its encoders stay where only the head was kept.
     ///
     /// # Errors
     /// [`TrainError::File`].
-    pub fn load_model<B: Backend, M: Module<B>>(&self, onto: M, device: &B::Device) -> Result<M, TrainError> {
-        let path = self.0.join(MODEL);
-        let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        onto.load_file(&path, &recorder, device).map_err(TrainError::file(&path))
+    pub fn load_model<B: Backend>(
+        &self,
+        which: Weights,
+        onto: TagScorer<B>,
+        head_only: bool,
+    ) -> Result<TagScorer<B>, TrainError> {
+        let path = self.0.join(match which {
+            Weights::Fitted => MODEL,
+            Weights::Averaged => AVERAGE,
+        });
+        load_weights(onto, head_only, &path)
     }
 
     /// Loads the optimizer's record.

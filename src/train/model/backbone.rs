@@ -1,6 +1,8 @@
 //! The encoders of both sides behind one face, whatever network they are: what goes in, what comes out, and their export.
 
-use burn::module::{Module, Param};
+use std::collections::HashSet;
+
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
@@ -191,6 +193,39 @@ impl<B: Backend> TextBackbone<B> {
             Self::Silent(net) => net.export(g, length),
         }
     }
+}
+
+impl<B: Backend> ImageBackbone<B> {
+    /// The parameters by layer, from the input on; what stands before the first layer is a layer by itself, and what stands behind
+    /// the last one belongs to it.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        match self {
+            Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
+            Self::EfficientNet(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
+            Self::Small(net) => vec![list_param_ids(net)],
+        }
+    }
+}
+
+impl<B: Backend> TextBackbone<B> {
+    /// As those of the image side.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        match self {
+            Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
+            Self::Small(net) => vec![list_param_ids(net)],
+            Self::Silent(_) => Vec::new(),
+        }
+    }
+}
+
+/// Puts the parameters that belong to no layer before the first, or to the last.
+fn with_ends(mut layers: Vec<Vec<ParamId>>, all: Vec<ParamId>, behind: &[ParamId]) -> Vec<Vec<ParamId>> {
+    let inside: HashSet<ParamId> = layers.iter().flatten().chain(behind).copied().collect();
+    if let Some(last) = layers.last_mut() {
+        last.extend(behind);
+    }
+    layers.insert(0, all.into_iter().filter(|id| !inside.contains(id)).collect());
+    layers
 }
 
 /// Stands where a model has no text side: every text's embedding is zero, and so is its similarity to any image.

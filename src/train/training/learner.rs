@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsParams, Optimizer};
+use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 use rand::rngs::StdRng;
@@ -14,13 +14,14 @@ use rand::{RngExt, SeedableRng};
 use super::standardise::{measure, spread};
 use super::{Compute, Learn, Setting};
 use crate::train::batches::epoch_batches;
-use crate::train::checkpoint::{Progress, StateDirectory, Sums};
+use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
 use crate::train::dataset::Example;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
 use crate::train::model::head::HeadInput;
 use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, values};
-use crate::train::optimise::{clip_together, learning_rate};
+use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
+use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, ranked_pairs};
 use crate::train::{TrainError, loss};
 
@@ -32,7 +33,10 @@ const REMEMBERED: usize = 2048;
 pub(super) struct Learner<'a> {
     setting: Setting<'a>,
     pub(super) model: TagScorer<Learn>,
+    /// The moving average of the weights, where one is asked for.
+    average: Option<TagScorer<Compute>>,
     optimizer: OptimizerAdaptor<AdamW, TagScorer<Learn>, Learn>,
+    rates: RateShares,
     pub(super) unit: ScoreUnit,
     /// Mean and deviation of the alignments, where there are some.
     alignment: Option<(f32, f32)>,
@@ -62,13 +66,19 @@ impl<'a> Learner<'a> {
             (model.image, model.text) = (model.image.no_grad(), model.text.no_grad());
         }
         let mut optimizer = AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init();
+        let mut average = None;
         if let Some(state) = kept {
-            model = if setting.features.is_some() {
-                TagScorer { head: state.load_model::<Learn, _>(model.head, &device)?, ..model }
-            } else {
-                state.load_model::<Learn, _>(model, &device)?
-            };
+            let head_only = setting.features.is_some();
+            let onto = model.clone();
+            model = state.load_model(Weights::Fitted, onto, head_only)?;
+            if options.ema > 0.0 {
+                average = Some(state.load_model(Weights::Averaged, model.valid(), head_only)?);
+            }
             optimizer = optimizer.load_record(state.load_optimizer::<Learn, _>(&device)?);
+        }
+        draw(&model);
+        if options.ema > 0.0 && average.is_none() {
+            average = Some(model.valid());
         }
         // A tag that is too long is better refused now than in the middle of an epoch.
         setting.train.iter().try_for_each(|e| setting.tokenizer.encode(&e.tag, None).map(drop))?;
@@ -77,10 +87,13 @@ impl<'a> Learner<'a> {
         let tags: Vec<&str> = setting.train.iter().map(|e| e.tag.as_str()).collect();
         let per_epoch =
             epoch_batches(&tags, options.batch, options.images_per_tag, &mut StdRng::seed_from_u64(0)).len();
+        let rates = rates(setting, &model);
         Ok(Self {
             setting,
             model,
+            average,
             optimizer,
+            rates,
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(options.seed),
@@ -109,29 +122,40 @@ impl<'a> Learner<'a> {
         let jobs: Vec<Vec<Job>> = batches.iter().map(|batch| batch.iter().map(|&i| job(i)).collect()).collect();
         let done = sums.steps.min(jobs.len());
         listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: (jobs.len() - done) as u64 });
+        let mut gathered = GradientsAccumulator::new();
         self.setting.loader().batches(&jobs[done..], |index, images| {
-            let step = done + index;
-            let examples: Vec<&Example> = batches[step].iter().map(|&i| &train[i]).collect();
-            let seed = self.seed_of(epoch, step + 1);
+            let at = done + index;
+            let examples: Vec<&Example> = batches[at].iter().map(|&i| &train[i]).collect();
+            let seed = self.seed_of(epoch, at + 1);
             Learn::seed(&Default::default(), seed);
             self.rng = StdRng::seed_from_u64(seed);
-            let at = (epoch - 1) * self.per_epoch + step;
-            let [total, ranking, squared_error] = self.step(at, &examples, images)?;
+            let Losses { all, total, ranking, squared_error } = self.losses(&examples, images)?;
             if !total.is_finite() {
                 let images = examples.iter().map(|e| e.path.display().to_string()).collect();
-                return Err(TrainError::Diverged { loss: total, epoch, step: step + 1, images });
+                return Err(TrainError::Diverged { loss: total, epoch, step: at + 1, images });
             }
+            let mean = all * (1.0 / options.accumulate as f64);
+            gathered.accumulate(&self.model, GradientsParams::from_grads(mean.backward(), &self.model));
             sums = Sums {
                 total: sums.total + total,
                 ranking: sums.ranking + ranking,
                 squared_error: sums.squared_error + squared_error,
-                steps: step + 1,
+                steps: at + 1,
             };
             listener.on(Message::Step { measure: format!("loss {:.3}", sums.total / sums.steps as f64) });
+            if !(at + 1).is_multiple_of(options.accumulate) && at + 1 < batches.len() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            self.step((epoch - 1) * self.per_epoch + at, gathered.grads());
             Ok(if go_on(self, sums)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         listener.on(Message::End);
         Ok(sums)
+    }
+
+    /// The weights that are judged and exported.
+    pub(super) fn judged(&self) -> TagScorer<Compute> {
+        self.average.clone().unwrap_or_else(|| self.model.valid())
     }
 
     /// Steps of an epoch.
@@ -141,12 +165,8 @@ impl<'a> Learner<'a> {
 
     /// Keeps the weights and the optimizer's memory; of frozen encoders nothing, for they are where they came from.
     pub(super) fn save(&self, state: &StateDirectory, progress: &Progress) -> Result<(), TrainError> {
-        let optimizer = self.optimizer.to_record();
-        if self.setting.features.is_some() {
-            state.save::<Learn, _, _>(progress, self.model.head.clone(), optimizer)
-        } else {
-            state.save::<Learn, _, _>(progress, self.model.clone(), optimizer)
-        }
+        let head_only = self.setting.features.is_some();
+        state.save(progress, head_only, &self.model, self.average.as_ref(), self.optimizer.to_record())
     }
 
     /// A seed of its own for each step (SplitMix64's finaliser: Steele, Lea, Flood, 2014).
@@ -158,8 +178,21 @@ impl<'a> Learner<'a> {
         z ^ (z >> 31)
     }
 
-    /// One step; answers with the whole loss, the ranking loss and the squared error.
-    fn step(&mut self, at: usize, batch: &[&Example], images: ImageBatch<Compute>) -> Result<[f64; 3], TrainError> {
+    /// One step along the gathered gradients; `at` is the number of its last batch in the whole training.
+    fn step(&mut self, at: usize, gradients: GradientsParams) {
+        let options = self.setting.options;
+        let (gradients, _) = clip_together(&self.model, gradients, options.max_gradient_norm);
+        let rate = learning_rate(options.lr, options.warmup_share, at, self.per_epoch * options.epochs);
+        for (share, gradients) in self.rates.split(&self.model, gradients) {
+            self.model = self.optimizer.step(rate * share, self.model.clone(), gradients);
+        }
+        if let Some(before) = self.average.take() {
+            self.average = Some(average(before, &self.model.valid(), options.ema, at));
+        }
+    }
+
+    /// The losses of a batch.
+    fn losses(&mut self, batch: &[&Example], images: ImageBatch<Compute>) -> Result<Losses, TrainError> {
         let options = self.setting.options;
         let device = Default::default();
         let (texts, text_of) = self.texts_of(batch);
@@ -192,14 +225,12 @@ impl<'a> Learner<'a> {
                 total = total + contrast * options.contrast_weight;
             }
         }
-        let losses = [scalar(&total), ranking.as_ref().map_or(0.0, scalar), scalar(&error)];
-        if losses[0].is_finite() {
-            let gradients = GradientsParams::from_grads(total.backward(), &self.model);
-            let (gradients, _) = clip_together(&self.model, gradients, options.max_gradient_norm);
-            let rate = learning_rate(options.lr, options.warmup_share, at, self.per_epoch * options.epochs);
-            self.model = self.optimizer.step(rate, self.model.clone(), gradients);
-        }
-        Ok(losses)
+        Ok(Losses {
+            total: scalar(&total),
+            ranking: ranking.as_ref().map_or(0.0, scalar),
+            squared_error: scalar(&error),
+            all: total,
+        })
     }
 
     /// The distinct texts of a batch, and each example's index among them. Now and then a tag gives way to the default tag or
@@ -283,6 +314,32 @@ impl<'a> Learner<'a> {
         let expected = self.model.alignment.forward(similarity);
         Some(loss::squared_error(expected, Tensor::from_data(truth.as_slice(), &device)))
     }
+}
+
+/// The losses of a batch.
+struct Losses {
+    /// What is minimised.
+    all: Tensor<Learn, 1>,
+    /// Its value.
+    total: f64,
+    ranking: f64,
+    squared_error: f64,
+}
+
+/// Encoders that come trained are fitted gently, the layers near the input most of all; `last:N` leaves the others alone.
+fn rates(setting: Setting<'_>, model: &TagScorer<Learn>) -> RateShares {
+    let mut rates = RateShares::default();
+    let options = setting.options;
+    let trained = match options.trainable {
+        Trainable::Last(layers) => layers,
+        Trainable::Auto | Trainable::Head | Trainable::All => usize::MAX,
+    };
+    if setting.backbone.is_trained() && setting.features.is_none() {
+        for layers in [model.image.layer_ids(), model.text.layer_ids()] {
+            rates.add(&layers, options.encoder_lr, options.layer_decay, trained);
+        }
+    }
+    rates
 }
 
 fn scalar(x: &Tensor<Learn, 1>) -> f64 {

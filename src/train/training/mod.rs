@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::backend::{Autodiff, Flex};
-use burn::module::AutodiffModule;
 
 pub use features::keep_features;
 use learner::Learner;
@@ -139,7 +138,7 @@ pub fn train(
     let mut best = progress.best.map(|_| keeper.best()).transpose()?;
     while progress.epoch <= setting.options.epochs && progress.since_best <= setting.options.patience {
         one_epoch(&mut learner, &mut progress, clock, keeper, listener)?;
-        let model = learner.model.valid();
+        let model = learner.judged();
         let judged = judge(&model, learner.unit, setting, listener)?;
         let figures = Figures::of(&judged, f64::from(setting.options.tie_threshold));
         let merit = merit(&figures);

@@ -1,6 +1,6 @@
 //! CLIP's text encoder: a causal transformer, pooled where the text ends.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -59,6 +59,16 @@ impl<B: Backend> ClipText<B> {
             end_of_text: text.end_of_text(),
             epsilon,
         })
+    }
+
+    /// The parameters of each layer.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        self.transformer.layer_ids()
+    }
+
+    /// The parameters behind the last layer.
+    pub fn ids_behind(&self) -> Vec<ParamId> {
+        [list_param_ids(&self.norm), list_param_ids(&self.projection)].concat()
     }
 
     /// `input_ids [N, T]` -> embeddings, token states and their mask.

@@ -1,7 +1,7 @@
 //! The transformer that both of CLIP's encoders are made of: layers of attention and a perceptron, each normalised before and
 //! added to what came in.
 
-use burn::module::Module;
+use burn::module::{Module, ParamId, list_param_ids};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::activation::{gelu, sigmoid};
@@ -67,6 +67,11 @@ impl<B: Backend> Transformer<B> {
             x = x + layer.output.forward(hidden).reshape([n, t, width]);
         }
         x
+    }
+
+    /// The parameters of each layer, the first layer first.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        self.layers.iter().map(list_param_ids).collect()
     }
 
     fn activate(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {

@@ -1,7 +1,7 @@
 //! CLIP's image encoder: a vision transformer (Dosovitskiy et al., "An image is worth 16x16 words", 2021) with a normalisation
 //! before its first layer (Radford et al., "Learning transferable visual models from natural language supervision", 2021).
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -58,6 +58,16 @@ impl<B: Backend> ClipVision<B> {
             patch_size,
             epsilon,
         })
+    }
+
+    /// The parameters of each layer.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        self.transformer.layer_ids()
+    }
+
+    /// The parameters behind the last layer.
+    pub fn ids_behind(&self) -> Vec<ParamId> {
+        [list_param_ids(&self.last_norm), list_param_ids(&self.projection)].concat()
     }
 
     /// Number P of patches.

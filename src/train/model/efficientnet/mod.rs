@@ -7,7 +7,7 @@ mod norm_conv;
 
 use std::path::Path;
 
-use burn::module::Module;
+use burn::module::{Module, ParamId, list_param_ids};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
@@ -118,6 +118,16 @@ impl<B: Backend> EfficientNet<B> {
         weights.ignore(|key| key.starts_with("classifier.") || key.ends_with(".num_batches_tracked"));
         weights.finish()?;
         Ok(Self { stem, blocks, head })
+    }
+
+    /// The parameters of each block.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        self.blocks.iter().map(list_param_ids).collect()
+    }
+
+    /// The parameters behind the last block.
+    pub fn ids_behind(&self) -> Vec<ParamId> {
+        list_param_ids(&self.head)
     }
 
     /// `[N, 3, S, S]` -> `[N, D]`.
