@@ -1,0 +1,107 @@
+//! How alike the distributions of two sets of scores are, whichever image has which score.
+
+/// Width of a histogram's bin, in score units.
+pub const BIN_WIDTH: f64 = 0.25;
+/// What is added to the count of every bin before the KL divergence is taken. An empty bin would make it infinite, and with a
+/// tiny addend a single image would decide it; half a count is the Krichevsky-Trofimov estimate.
+pub const EPSILON: f64 = 0.5;
+
+/// Bins of [`BIN_WIDTH`] over a score scale. What lies outside of the scale counts in the first or the last bin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bins {
+    low: f64,
+    count: usize,
+}
+
+impl Bins {
+    /// Bins from `low` to at least `high`.
+    pub fn over(low: f64, high: f64) -> Self {
+        // The subtrahend keeps a scale that is a whole number of bins from having one more by rounding.
+        let count = ((high - low) / BIN_WIDTH - 1e-9).ceil();
+        Self { low, count: if count >= 1.0 { count as usize } else { 1 } }
+    }
+
+    /// Number of bins.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Where a bin begins; `count` gives the end of the last one.
+    pub fn edge(&self, bin: usize) -> f64 {
+        self.low + bin as f64 * BIN_WIDTH
+    }
+
+    /// Number of values per bin.
+    pub fn histogram(&self, values: &[f64]) -> Vec<f64> {
+        let mut counts = vec![0.0; self.count];
+        for value in values {
+            // A cast of a negative number or of NaN gives zero.
+            let bin = ((value - self.low) / BIN_WIDTH).floor() as usize;
+            counts[bin.min(self.count - 1)] += 1.0;
+        }
+        counts
+    }
+}
+
+/// `sum over k of p_k ln(p_k / q_k)`, in nats, of the histograms of `truth` (p) and `prediction` (q), [`EPSILON`] added to every
+/// count (Kullback and Leibler, "On information and sufficiency", 1951).
+pub fn kl_divergence(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
+    let shares = |values: &[f64]| {
+        let all = values.len() as f64 + EPSILON * bins.count() as f64;
+        bins.histogram(values).into_iter().map(move |count| (count + EPSILON) / all)
+    };
+    shares(truth).zip(shares(prediction)).map(|(p, q)| p * (p / q).ln()).sum()
+}
+
+/// `sqrt(1/K * sum over k of (P_k - Q_k)^2)` of the cumulative histograms P and Q over K bins: the earth mover's distance with
+/// r = 2 of Talebi and Milanfar, "NIMA: Neural image assessment", 2018.
+pub fn earth_movers_distance(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
+    let cumulative = |values: &[f64]| {
+        let all = values.len() as f64;
+        let mut sum = 0.0;
+        bins.histogram(values).into_iter().map(move |count| {
+            sum += count;
+            sum / all
+        })
+    };
+    let squares: f64 = cumulative(truth).zip(cumulative(prediction)).map(|(p, q)| (p - q) * (p - q)).sum();
+    (squares / bins.count() as f64).sqrt()
+}
+
+/// The 1-Wasserstein distance of two equally long sets of values, in their unit: the mean distance of the sorted values.
+pub fn wasserstein(truth: &[f64], prediction: &[f64]) -> f64 {
+    let sorted = |values: &[f64]| {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted
+    };
+    let distance: f64 = sorted(truth).iter().zip(sorted(prediction)).map(|(a, b)| (a - b).abs()).sum();
+    distance / truth.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_of_whole_bins_has_no_bin_more() {
+        assert_eq!((Bins::over(1.0, 10.0).count(), Bins::over(0.0, 5.0).count()), (36, 20));
+        assert_eq!((Bins::over(0.0, 0.3).count(), Bins::over(2.0, 2.0).count()), (2, 1));
+    }
+
+    #[test]
+    fn values_outside_of_the_scale_count_at_its_ends() {
+        assert_eq!(Bins::over(0.0, 1.0).histogram(&[-3.0, 0.1, 0.25, 1.0, 7.0]), [2.0, 1.0, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn equal_sets_have_no_distance_and_a_shift_moves_as_far_as_it_is() {
+        let (bins, a) = (Bins::over(0.0, 5.0), [0.5, 1.5, 1.6, 4.0]);
+        let shifted = a.map(|v| v + 0.5);
+        assert_eq!(
+            (kl_divergence(&bins, &a, &a), earth_movers_distance(&bins, &a, &a), wasserstein(&a, &a)),
+            (0.0, 0.0, 0.0)
+        );
+        assert!((wasserstein(&a, &shifted) - 0.5).abs() < 1e-12);
+    }
+}
