@@ -262,6 +262,18 @@ impl Scorer {
         let tag = crate::text::normalise_tag(tag);
         let prompt = self.manifest().tag(&tag).and_then(|t| t.prompt.as_deref());
         let ids = self.tokenizer.encode(&tag, prompt)?;
+        self.encode_ids(tag, ids)
+    }
+
+    /// Encodes a prompt as it stands, without the manifest's template; it stands for the tag in the answer.
+    ///
+    /// # Errors
+    /// As for [`Scorer::encode_tag`].
+    pub fn encode_prompt(&self, prompt: &str) -> Result<EncodedTag, ScorerError> {
+        self.encode_ids(prompt.to_owned(), self.tokenizer.encode(prompt, Some(prompt))?)
+    }
+
+    fn encode_ids(&self, tag: String, ids: Vec<i64>) -> Result<EncodedTag, ScorerError> {
         let input = ArrayD::from_shape_vec(IxDyn(&[1, ids.len()]), ids).map_err(|_| TextError::Empty)?;
         let mut outputs = self.text_encoder.run(vec![Input::I64(input)])?.into_iter();
         let row = self.matrix(outputs.next().unwrap_or_default(), 1, file::TEXT_ENCODER)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::dataset::DataError;
+use super::evaluate::JudgeError;
 use super::onnx::OnnxError;
 use crate::bundle::BundleError;
 use crate::scorer::ScorerError;
@@ -91,6 +92,9 @@ pub enum TrainError {
     /// The scorer refused the finished bundle.
     #[error("the finished bundle does not pass the scorer's own checks: {0}")]
     Scorer(#[from] ScorerError),
+    /// The bundle cannot be judged.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
     /// A file of the run cannot be written or read.
     #[error("{}: {reason}", path.display())]
     File {

@@ -10,7 +10,7 @@ use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::checkpoint::{self, ModelFile, Progress, RunDirectory, StateDirectory};
 use super::dataset::{self, Parts};
-use super::evaluate::{self, Embedded, shuffled_tags};
+use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
 use super::message::{EpochRecord, Listener, Message, note, warn};
 use super::metrics::{Figures, quantiles};
@@ -29,6 +29,9 @@ use crate::text::TagTokenizer;
 const QUANTILES: usize = 33;
 /// How many times better than chance the similarity must find an image's own tag before it may choose tags.
 const RETRIEVAL_GAIN: f64 = 10.0;
+
+/// Bootstrap replicates of the report's intervals.
+const REPLICATES: usize = 1000;
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -330,6 +333,7 @@ impl<'a> Sides<'a> {
             default_tag: self.figures(test, scorer, |_| DEFAULT_TAG.to_owned())?,
             retrieval,
             chance,
+            evaluation: self.evaluation(trained, scorer, test)?,
             epochs: trained.epochs.clone(),
             size_px: best.content.rule().size_px,
             parameters: best.content.parameters(),
@@ -347,6 +351,22 @@ impl<'a> Sides<'a> {
         }
         findings.files = report::files(&results, self.provenance)?;
         Ok((results, findings))
+    }
+
+    /// The test images' figures with their intervals, for the report.
+    fn evaluation(&self, trained: &Trained, scorer: &Scorer, test: &Embedded<'_>) -> Result<Evaluation, TrainError> {
+        let seed = self.request.options.seed;
+        let by_group = test.examples.iter().any(|e| e.condition.is_some());
+        let settings =
+            Settings { rules: rules(scorer.bundle()), bootstrap: Bootstrap::new(REPLICATES, seed), by_group };
+        let mut evaluation = evaluate::evaluate(scorer, test, &settings)?;
+        let [train, validation, _] = self.parts.sizes();
+        evaluation.images = vec![format!(
+            "the test part of {}, divided {}; {train} more examples were trained on, {validation} decided when to stop",
+            self.provenance.data.name, self.provenance.split
+        )];
+        evaluation.epochs = Epoch::of_records(&trained.epochs)?;
+        Ok(evaluation)
     }
 }
 

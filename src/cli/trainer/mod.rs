@@ -1,5 +1,7 @@
 //! `edge-trainer`: arguments in, messages and exit codes out. Everything it does is done by `crate::train`.
 
+mod compare;
+mod eval;
 mod fit;
 mod inspect;
 mod make_data;
@@ -26,6 +28,10 @@ struct Arguments {
 enum Command {
     /// Train a model on rated images and write a proved bundle.
     Fit(Box<fit::FitArguments>),
+    /// Judge a bundle on rated images and write the report.
+    Eval(eval::EvalArguments),
+    /// Judge several bundles on the same images, beside ways to score that need no training.
+    Compare(compare::CompareArguments),
     /// Say what is in a bundle or in a run directory; a bundle's files are checked against their digests.
     Inspect(inspect::InspectArguments),
     /// Make images and data sets.
@@ -41,6 +47,8 @@ pub fn main() -> ExitCode {
     logging::start(log::LevelFilter::Warn);
     let outcome = match arguments.command {
         Command::Fit(arguments) => fit::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::MakeData(arguments) => make_data::run(&arguments),
     };

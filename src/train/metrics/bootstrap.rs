@@ -1,15 +1,15 @@
 //! How certain a figure is: the percentile bootstrap, seeded.
 //!
-//! Groups are drawn, not images: a group is what the data are never parted within (the tag, unless the data say otherwise), and
-//! images of one group are no independent witnesses. A drawn group brings all of its images, none drawn again within it: that
-//! follows the variance of clustered data better than drawing on both levels (Davison and Hinkley, "Bootstrap methods and
-//! their application", 1997, section 3.8), and images drawn twice within a small tag would agree with themselves and raise its
-//! rank correlation. A tag that lies within one group is a tag of its own each time its group is drawn. Where there is one group
-//! only, its images are drawn.
+//! Groups are drawn, not images: a group is what the data are never parted within (the tag, unless the data say
+//! otherwise), and images of one group are no independent witnesses. A drawn group brings all of its images, none drawn
+//! again within it: that follows the variance of clustered data better than drawing on both levels (Davison and
+//! Hinkley, "Bootstrap methods and their application", 1997, section 3.8), and images drawn twice within a small tag
+//! would agree with themselves and raise its rank correlation. A tag that lies within one group is a tag of its own
+//! each time its group is drawn. Where there is one group only, its images are drawn.
 //!
 //! The interval is between the 2.5 % and 97.5 % quantiles of the figure over the replicates (Efron and Tibshirani, "An
-//! introduction to the bootstrap", 1993, chapter 13). Two predictions are compared on the same replicates, so that what makes
-//! a test set easy or hard for both cancels out.
+//! introduction to the bootstrap", 1993, chapter 13). Two predictions are compared on the same replicates, so that what
+//! makes a test set easy or hard for both cancels out.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

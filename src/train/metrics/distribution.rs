@@ -2,8 +2,8 @@
 
 /// Width of a histogram's bin, in score units.
 pub const BIN_WIDTH: f64 = 0.25;
-/// What is added to the count of every bin before the KL divergence is taken. An empty bin would make it infinite, and with a
-/// tiny addend a single image would decide it; half a count is the Krichevsky-Trofimov estimate.
+/// What is added to the count of every bin before the KL divergence is taken. An empty bin would make it infinite, and
+/// with a tiny addend a single image would decide it; half a count is the Krichevsky-Trofimov estimate.
 pub const EPSILON: f64 = 0.5;
 
 /// Bins of [`BIN_WIDTH`] over a score scale. What lies outside of the scale counts in the first or the last bin.
@@ -43,8 +43,8 @@ impl Bins {
     }
 }
 
-/// `sum over k of p_k ln(p_k / q_k)`, in nats, of the histograms of `truth` (p) and `prediction` (q), [`EPSILON`] added to every
-/// count (Kullback and Leibler, "On information and sufficiency", 1951).
+/// `sum over k of p_k ln(p_k / q_k)`, in nats, of the histograms of `truth` (p) and `prediction` (q), [`EPSILON`] added
+/// to every count (Kullback and Leibler, "On information and sufficiency", 1951).
 pub fn kl_divergence(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     let shares = |values: &[f64]| {
         let all = values.len() as f64 + EPSILON * bins.count() as f64;
@@ -53,8 +53,8 @@ pub fn kl_divergence(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     shares(truth).zip(shares(prediction)).map(|(p, q)| p * (p / q).ln()).sum()
 }
 
-/// `sqrt(1/K * sum over k of (P_k - Q_k)^2)` of the cumulative histograms P and Q over K bins: the earth mover's distance with
-/// r = 2 of Talebi and Milanfar, "NIMA: Neural image assessment", 2018.
+/// `sqrt(1/K * sum over k of (P_k - Q_k)^2)` of the cumulative histograms P and Q over K bins: the earth mover's
+/// distance with r = 2 of Talebi and Milanfar, "NIMA: Neural image assessment", 2018.
 pub fn earth_movers_distance(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     let cumulative = |values: &[f64]| {
         let all = values.len() as f64;
@@ -68,7 +68,8 @@ pub fn earth_movers_distance(bins: &Bins, truth: &[f64], prediction: &[f64]) -> 
     (squares / bins.count() as f64).sqrt()
 }
 
-/// The 1-Wasserstein distance of two equally long sets of values, in their unit: the mean distance of the sorted values.
+/// The 1-Wasserstein distance of two equally long sets of values, in their unit: the mean distance of the sorted
+/// values.
 pub fn wasserstein(truth: &[f64], prediction: &[f64]) -> f64 {
     let sorted = |values: &[f64]| {
         let mut sorted = values.to_vec();

@@ -111,26 +111,26 @@ impl Measure {
             Self::Lcc => "Pearson's linear correlation of prediction and truth; high is good".to_owned(),
             Self::Srcc => "Spearman's rank correlation, average ranks for ties; high is good".to_owned(),
             Self::Kl => format!(
-                "Kullback-Leibler divergence KL(truth || prediction), in nats, of the two score histograms over all judged images: \
-                 bins {BIN_WIDTH} wide from {low} to {high}, scores outside counted in the first or the last one, {EPSILON} \
-                 added to every count; low is good"
+                "Kullback-Leibler divergence KL(truth || prediction), in nats, of the two score histograms over all \
+                 judged images: bins {BIN_WIDTH} wide from {low} to {high}, scores outside counted in the first or the \
+                 last one, {EPSILON} added to every count; low is good"
             ),
-            Self::Emd => "NIMA's earth mover's distance with r = 2 between the cumulative histograms over the same bins, nothing \
-                          added: sqrt(mean over bins of the squared difference); low is good"
+            Self::Emd => "NIMA's earth mover's distance with r = 2 between the cumulative histograms over the same \
+                          bins, nothing added: sqrt(mean over bins of the squared difference); low is good"
                 .to_owned(),
             Self::Wasserstein => {
-                "1-Wasserstein distance of the two sets of scores, in score units: mean difference of the sorted scores; low \
-                 is good"
+                "1-Wasserstein distance of the two sets of scores, in score units: mean difference of the sorted \
+                 scores; low is good"
                     .to_owned()
             }
             Self::WithinTagSrcc => {
-                "macro average: each tag's own SRCC, averaged over the tags with at least three images and no constant side; \
-                 high is good"
+                "macro average: each tag's own SRCC, averaged over the tags with at least three images and no constant \
+                 side; high is good"
                     .to_owned()
             }
             Self::PairAccuracy => format!(
-                "share of the pairs of one tag whose truths are more than {tie_threshold} apart that are in the right order; \
-                 equal predictions count half; high is good"
+                "share of the pairs of one tag whose truths are more than {tie_threshold} apart that are in the right \
+                 order; equal predictions count half; high is good"
             ),
         }
     }

@@ -6,7 +6,8 @@ use super::correlation::{mean, spearman};
 /// Tags with fewer images have no correlation worth a mean.
 const LEAST_IMAGES: usize = 3;
 
-/// Each tag's own Spearman correlation, by the tag's number; `NaN` of tags with fewer than three images or with constants.
+/// Each tag's own Spearman correlation, by the tag's number; `NaN` of tags with fewer than three images or with
+/// constants.
 pub fn tag_srccs(sample: &Sample) -> Vec<f64> {
     let own = |rows: &Vec<usize>| {
         if rows.len() < LEAST_IMAGES {
@@ -24,8 +25,8 @@ pub fn within_tag_srcc(sample: &Sample) -> f64 {
     mean(&defined)
 }
 
-/// Share of the pairs of one tag whose truths differ by more than `tie_threshold` that the predictions order alike, and the
-/// number of those pairs. Equal predictions count half.
+/// Share of the pairs of one tag whose truths differ by more than `tie_threshold` that the predictions order alike, and
+/// the number of those pairs. Equal predictions count half.
 pub fn pair_accuracy(sample: &Sample, tie_threshold: f64) -> (f64, usize) {
     let (mut right, mut pairs) = (0.0, 0);
     for rows in sample.by_tag() {

@@ -1,74 +1,85 @@
-//! Judges a bundle by the way that the daemon goes: the scorer's own code on the exported graphs. burn has no part in it.
+//! Images and tags through the scorer: embeddings once, scores under any tag.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
 
 use ndarray::Array3;
 
-use super::TrainError;
-use super::dataset::Example;
-use super::message::{Listener, Message};
-use super::metrics::Judged;
+use super::JudgeError;
 use crate::image_input::{Limits, read_file};
 use crate::scorer::{EncodedTag, ImageFeatures, Scorer};
+use crate::train::dataset::Example;
+use crate::train::message::{Listener, Message};
+use crate::train::metrics::Judged;
 
 /// Images with what the head reads of them.
 #[derive(Debug)]
 pub struct Embedded<'a> {
     /// The rated images.
     pub examples: &'a [Example],
-    /// Their features, in the same order.
-    pub images: Vec<ImageFeatures>,
+    /// Their features, in the same order. Patches are large: an image under several tags has its features once.
+    pub images: Vec<Arc<ImageFeatures>>,
 }
 
-/// Embeds all images, as many at a time as the device likes.
+/// Embeds all images, as many at a time as the device likes; an image that is listed under several tags is embedded once.
 ///
 /// # Errors
-/// [`TrainError::Image`], [`TrainError::Scorer`].
+/// [`JudgeError::Image`], [`JudgeError::Scorer`].
 pub fn embed<'a>(
     scorer: &Scorer,
     examples: &'a [Example],
     what: &str,
     listener: &mut dyn Listener,
-) -> Result<Embedded<'a>, TrainError> {
+) -> Result<Embedded<'a>, JudgeError> {
     let policy = scorer.policy();
     let at_once = (policy.image_batch * policy.streams).max(1);
-    listener.on(Message::Begin { what: what.to_owned(), steps: examples.len() as u64 });
-    let mut images = Vec::with_capacity(examples.len());
-    for chunk in examples.chunks(at_once) {
+    let mut place: HashMap<&Path, usize> = HashMap::new();
+    let mut distinct: Vec<&Path> = Vec::new();
+    for example in examples {
+        place.entry(&example.path).or_insert_with(|| {
+            distinct.push(&example.path);
+            distinct.len() - 1
+        });
+    }
+    listener.on(Message::Begin { what: what.to_owned(), steps: distinct.len() as u64 });
+    let mut images = Vec::with_capacity(distinct.len());
+    for chunk in distinct.chunks(at_once) {
         let inputs = decode(scorer, chunk)?;
-        images.extend(scorer.embed(&inputs)?);
+        images.extend(scorer.embed(&inputs)?.into_iter().map(Arc::new));
         for _ in chunk {
             listener.on(Message::Step { measure: String::new() });
         }
     }
     listener.on(Message::End);
-    Ok(Embedded { examples, images })
+    let of_example = examples.iter().map(|e| Arc::clone(&images[place[e.path.as_path()]])).collect();
+    Ok(Embedded { examples, images: of_example })
 }
 
 /// Decodes a few images, each on a thread of its own.
-fn decode(scorer: &Scorer, chunk: &[Example]) -> Result<Vec<Array3<f32>>, TrainError> {
+fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<Array3<f32>>, JudgeError> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = chunk.iter().map(|example| scope.spawn(move || decode_one(scorer, example))).collect();
-        let lost = |_| TrainError::Internal("a decoding thread ended early".to_owned());
+        let threads: Vec<_> = chunk.iter().map(|path| scope.spawn(move || decode_one(scorer, path))).collect();
+        let lost = |_| JudgeError::Internal("a decoding thread ended early".to_owned());
         threads.into_iter().map(|thread| thread.join().map_err(lost)?).collect()
     })
 }
 
-fn decode_one(scorer: &Scorer, example: &Example) -> Result<Array3<f32>, TrainError> {
+fn decode_one(scorer: &Scorer, path: &Path) -> Result<Array3<f32>, JudgeError> {
     let limits = Limits::default();
-    read_file(&example.path, &limits)
+    read_file(path, &limits)
         .and_then(|bytes| scorer.decode(&bytes, &limits))
         .map(|picture| scorer.pixel_values(&picture))
-        .map_err(|e| TrainError::Image { path: example.path.clone(), reason: e.to_string() })
+        .map_err(|e| JudgeError::Image { path: path.to_owned(), reason: e.to_string() })
 }
 
 impl Embedded<'_> {
     /// Scores every image under the tag that `tag_of` gives its own tag; the truth stays that of its own tag.
     ///
     /// # Errors
-    /// [`TrainError::Scorer`].
-    pub fn judge(&self, scorer: &Scorer, tag_of: impl Fn(&str) -> String) -> Result<Vec<Judged>, TrainError> {
+    /// [`JudgeError::Scorer`].
+    pub fn judge(&self, scorer: &Scorer, tag_of: impl Fn(&str) -> String) -> Result<Vec<Judged>, JudgeError> {
         let mut encoded: HashMap<String, EncodedTag> = HashMap::new();
         for example in self.examples {
             if let Entry::Vacant(entry) = encoded.entry(tag_of(&example.tag)) {
@@ -80,7 +91,7 @@ impl Embedded<'_> {
             .examples
             .iter()
             .zip(&self.images)
-            .filter_map(|(example, image)| Some((image, encoded.get(&tag_of(&example.tag))?)))
+            .filter_map(|(example, image)| Some((&**image, encoded.get(&tag_of(&example.tag))?)))
             .collect();
         let scored = scorer.score_pairs(&pairs)?;
         let judged = self.examples.iter().zip(scored).map(|(example, scored)| Judged {
@@ -94,10 +105,10 @@ impl Embedded<'_> {
     /// The scores that all images get under one tag, whatever their own.
     ///
     /// # Errors
-    /// [`TrainError::Scorer`].
-    pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, TrainError> {
+    /// [`JudgeError::Scorer`].
+    pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, JudgeError> {
         let tag = scorer.encode_tag(tag)?;
-        let pairs: Vec<_> = self.images.iter().map(|image| (image, &tag)).collect();
+        let pairs: Vec<_> = self.images.iter().map(|image| (&**image, &tag)).collect();
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
@@ -105,8 +116,8 @@ impl Embedded<'_> {
     /// would give.
     ///
     /// # Errors
-    /// [`TrainError::Scorer`].
-    pub fn retrieval(&self, scorer: &Scorer) -> Result<(f64, f64), TrainError> {
+    /// [`JudgeError::Scorer`].
+    pub fn retrieval(&self, scorer: &Scorer) -> Result<(f64, f64), JudgeError> {
         let tags = distinct_tags(self.examples);
         let encoded = tags.iter().map(|t| scorer.encode_tag(t)).collect::<Result<Vec<_>, _>>()?;
         let mut found = 0usize;

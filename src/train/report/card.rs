@@ -1,15 +1,18 @@
-//! What a bundle says about itself: the model card `README.md` and the files under `report/`.
+//! What a bundle says about itself: the model card `README.md` and the files under `report/`, none of which shows an
+//! image.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::json;
 
-use super::TrainError;
-use super::assemble::{DEFAULT_TAG, Provenance};
-use super::export::Parity;
-use super::message::EpochRecord;
-use super::metrics::Figures;
+use super::{Report, evaluation};
+use crate::train::TrainError;
+use crate::train::assemble::{DEFAULT_TAG, Provenance};
+use crate::train::evaluate::Evaluation;
+use crate::train::export::Parity;
+use crate::train::message::EpochRecord;
+use crate::train::metrics::{Figures, Measure};
 
 /// All figures of a training.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Results {
     pub retrieval: f64,
     /// The share that chance gives.
     pub chance: f64,
+    /// The test images' figures with their intervals.
+    pub evaluation: Evaluation,
     /// The course of the training.
     pub epochs: Vec<EpochRecord>,
     /// Side of the image encoder's input.
@@ -46,6 +51,10 @@ impl Results {
             ("test_default_tag", &self.default_tag),
         ];
         let mut all: BTreeMap<String, f64> = rows.into_iter().flat_map(|(name, f)| f.named(name)).collect();
+        for measure in [Measure::Kl, Measure::Emd, Measure::Wasserstein] {
+            let value = self.evaluation.right_tags[measure.key()].value;
+            all.extend(value.is_finite().then(|| (format!("test.{}", measure.key()), value)));
+        }
         all.insert("test.tag_retrieval".to_owned(), self.retrieval);
         all.insert("test.tag_retrieval_by_chance".to_owned(), self.chance);
         all
@@ -77,14 +86,10 @@ impl Results {
 
 /// One sentence with the main figures.
 pub fn summary(results: &Results, parity: Parity) -> String {
-    let t = &results.test;
     format!(
-        "test: PLCC {:.3}, SRCC {:.3}, within tags {:.3}, pairs right {:.3}; with shuffled tags SRCC {:.3}. Largest difference \
-         between training and export: image {:.1e}, text {:.1e}, score {:.1e}",
-        t.plcc,
-        t.srcc,
-        t.within_tag_srcc,
-        t.pair_accuracy,
+        "test: {}; with shuffled tags SRCC {:.3}. Largest difference between training and export: image {:.1e}, text \
+         {:.1e}, score {:.1e}",
+        evaluation::summary(&results.evaluation),
         results.shuffled.srcc,
         parity.image_embedding,
         parity.text_embedding,
@@ -97,72 +102,24 @@ pub fn summary(results: &Results, parity: Parity) -> String {
 /// # Errors
 /// [`TrainError::Internal`].
 pub fn files(results: &Results, provenance: &Provenance) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+    let report = Report::of_evaluation(&results.evaluation, &[])?;
+    let internal = |e: serde_json::Error| TrainError::Internal(e.to_string());
     let machine = json!({
         "metrics": results.metrics(),
-        "definitions": definitions(provenance),
         "counts": {
             "test_images": results.test.n, "test_tags": results.test.tags, "test_pairs": results.test.pairs,
             "validation_images": results.validation.n,
         },
         "epochs": results.epochs,
+        "test": serde_json::from_str::<serde_json::Value>(&report.json).map_err(internal)?,
     });
-    let machine = serde_json::to_string_pretty(&machine).map_err(|e| TrainError::Internal(e.to_string()))?;
+    let machine = serde_json::to_string_pretty(&machine).map_err(internal)?;
     Ok(vec![
         ("README.md".to_owned(), card(results, provenance).into_bytes()),
-        ("report/metrics.json".to_owned(), (machine + "\n").into_bytes()),
-        ("report/report.md".to_owned(), report(results, provenance).into_bytes()),
+        (format!("report/{}", super::DATA), (machine + "\n").into_bytes()),
+        (format!("report/{}", super::TEXT), report.markdown().into_bytes()),
+        (format!("report/{}", super::PAGE), report.html().into_bytes()),
     ])
-}
-
-/// What each figure means.
-fn definitions(provenance: &Provenance) -> BTreeMap<&'static str, String> {
-    let tie = provenance.options.tie_threshold;
-    BTreeMap::from([
-        ("error", "mean and population standard deviation of |prediction - truth|, in score units".to_owned()),
-        ("plcc", "Pearson's correlation".to_owned()),
-        ("srcc", "Spearman's correlation with average ranks for ties".to_owned()),
-        (
-            "within_tag_srcc",
-            "Spearman's correlation of each tag's images, averaged over the tags with at least three".to_owned(),
-        ),
-        (
-            "pair_accuracy",
-            format!(
-                "share of pairs of one tag, scores more than {tie} apart, in the right order; equal predictions count half"
-            ),
-        ),
-        (
-            "shuffled tags",
-            "every tag replaced by another one of the test's tags, the same for all its images".to_owned(),
-        ),
-        ("tag_retrieval", "share of test images whose own tag is the most similar of all test tags".to_owned()),
-    ])
-}
-
-fn report(results: &Results, provenance: &Provenance) -> String {
-    let mut text = format!(
-        "# Evaluation of `{}`\n\nComputed by the scorer's own code on the exported graphs.\n\n{}\n",
-        provenance.name,
-        results.table()
-    );
-    let (found, chance) = (100.0 * results.retrieval, 100.0 * results.chance);
-    let _ = writeln!(text, "Own tag most similar: {found:.1} % of the test images, {chance:.1} % by chance.\n");
-    text.push_str("## What the figures mean\n\n");
-    for (name, meaning) in definitions(provenance) {
-        let _ = writeln!(text, "- {name}: {meaning}.");
-    }
-    text.push_str("\n## Course of the training\n\n");
-    text.push_str("| epoch | loss | ranking | squared error | validation SRCC | within tags | best |\n");
-    text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
-    for e in &results.epochs {
-        let mark = if e.best { "yes" } else { "" };
-        let _ = writeln!(
-            text,
-            "| {} | {:.3} | {:.3} | {:.3} | {:.3} | {:.3} | {mark} |",
-            e.epoch, e.loss, e.ranking, e.squared_error, e.srcc, e.within_tag_srcc
-        );
-    }
-    text
 }
 
 fn card(results: &Results, provenance: &Provenance) -> String {
