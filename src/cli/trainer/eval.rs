@@ -153,9 +153,7 @@ impl From<JudgeError> for Failure {
     fn from(error: JudgeError) -> Self {
         let code = match &error {
             JudgeError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
-            JudgeError::Data(DataError::Unrecognised { .. } | DataError::Parquet { .. }) | JudgeError::Request(_) => {
-                exit_code::USAGE
-            }
+            JudgeError::Data(DataError::Unrecognised { .. }) | JudgeError::Request(_) => exit_code::USAGE,
             JudgeError::Bundle { .. } | JudgeError::Division { .. } => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,
         };

@@ -16,8 +16,9 @@ const EXAMPLES: &str = "Examples:
   edge-trainer fit --data ratings.csv --out models/mine --epochs 30 --seed 7
   edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
 
-A table (.csv with a header, or .jsonl) has the columns path, tag and score; optional are tag2, tag3 and so on, alignment, split
-(train, validation, test), group and condition. Images of one group, or of one tag where there are no groups, stay in one part.";
+A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and score; optional are tag2, tag3 and so on (or a list
+of tags), alignment, split (train, validation, test), group and condition. Images of one group, or of one tag where there are no
+groups, stay in one part.";
 
 /// The flags of `fit`. A flag wins over the file given by `--config`, which wins over the defaults.
 #[derive(Debug, Args)]

@@ -59,7 +59,7 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         let code = match &error {
             TrainError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
-            TrainError::Data(DataError::Unrecognised { .. } | DataError::Parquet { .. }) => exit_code::USAGE,
+            TrainError::Data(DataError::Unrecognised { .. }) => exit_code::USAGE,
             TrainError::Backbone(BackboneError::Unknown { .. }) => exit_code::NO_INPUT,
             TrainError::Options(_) | TrainError::Backbone(_) => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,

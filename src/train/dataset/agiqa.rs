@@ -32,11 +32,10 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
     let mut reader = csv::Reader::from_reader(open(&path)?);
     let mut examples = Vec::new();
     for (row, line) in reader.deserialize::<Row>().zip(2u64..) {
-        let row = row.map_err(|e| DataError::Row { path: path.clone(), line, reason: e.to_string() })?;
+        let row = row.map_err(|e| DataError::line(&path, line, e))?;
         let tag = normalise_tag(&row.prompt);
         if tag.is_empty() || !row.mos_quality.is_finite() {
-            let reason = "the prompt is empty or mos_quality is not a number".to_owned();
-            return Err(DataError::Row { path, line, reason });
+            return Err(DataError::line(&path, line, "the prompt is empty or mos_quality is not a number"));
         }
         examples.push(Example {
             path: dir.join("images").join(&row.name),

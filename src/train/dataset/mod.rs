@@ -53,7 +53,7 @@ pub struct DataSet {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// Nothing is there.
-    #[error("{}: {reason}. Check the path given to --data", path.display())]
+    #[error("{}: {reason}. Check the path given to --data or --images", path.display())]
     Missing {
         /// What was asked for.
         path: PathBuf,
@@ -63,28 +63,21 @@ pub enum DataError {
     /// The format is not known.
     #[error(
         "{}: not a data set that can be recognised. Write agiqa:DIR for AGIQA-3K (a directory with data.csv) or table:FILE \
-         for a .csv or .jsonl file with the columns path, tag and score", path.display()
+         for a .csv, .jsonl or .parquet file with the columns path, tag and score", path.display()
     )]
     Unrecognised {
         /// What was asked for.
         path: PathBuf,
     },
-    /// Parquet is not read.
-    #[error(
-        "{}: Parquet tables cannot be read: convert it to CSV or JSON lines first, for example with \
-         python3 -c \"import pandas; pandas.read_parquet('IN.parquet').to_csv('OUT.csv', index=False)\"", path.display()
-    )]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-    },
     /// A row cannot be understood.
-    #[error("{}, line {line}: {reason}", path.display())]
+    #[error("{}, {unit} {number}: {reason}", path.display())]
     Row {
         /// The table.
         path: PathBuf,
-        /// The line, counted from 1, the header included.
-        line: u64,
+        /// What is counted: the lines of a text, a header included, or the rows of a file without lines.
+        unit: &'static str,
+        /// Counted from 1.
+        number: u64,
         /// What is wrong with it.
         reason: String,
     },
@@ -131,6 +124,13 @@ pub enum DataError {
     },
 }
 
+impl DataError {
+    /// A line of a text that cannot be understood.
+    fn line(path: &Path, number: u64, reason: impl std::fmt::Display) -> Self {
+        Self::Row { path: path.to_owned(), unit: "line", number, reason: reason.to_string() }
+    }
+}
+
 /// Reads the table behind `spec`: `agiqa:DIR`, `table:FILE`, or a path whose kind shows.
 ///
 /// # Errors
@@ -168,6 +168,6 @@ mod tests {
         let error = read(dir.path().to_str().unwrap()).unwrap_err();
         assert!(error.to_string().contains("agiqa:DIR"), "{error}");
         let error = read("/nowhere/data.csv").unwrap_err();
-        assert!(error.to_string().contains("Check the path given to --data"), "{error}");
+        assert!(error.to_string().contains("Check the path given to --data or --images"), "{error}");
     }
 }

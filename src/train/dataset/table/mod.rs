@@ -1,9 +1,11 @@
-//! Tables of rated images: CSV with a header, or JSON lines.
+//! Tables of rated images: CSV with a header, JSON lines, or Parquet.
 //!
 //! Columns: `path` (relative to the table), `tag`, `score`; optional `alignment` (or `similarity`), `split` (`train`,
-//! `validation`, `test`), `group`, and `score_std`, which is accepted and not used. An image may have several tags: in CSV as
-//! further columns `tag2`, `tag3` and so on, in JSON as an array, in both as several rows. Each tag makes one example. Other
-//! columns are ignored.
+//! `validation`, `test`), `group`, `condition`, and `score_std`, which is accepted and not used. An image may have several tags:
+//! as further columns `tag2`, `tag3` and so on, as an array in JSON lines, as a list in Parquet, everywhere as several rows. Each
+//! tag makes one example. Other columns are ignored.
+
+mod parquet;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -12,6 +14,9 @@ use serde_json::{Map, Value};
 
 use super::{DataError, DataSet, Example, Part, open};
 use crate::text::normalise_tag;
+
+/// The columns with a meaning, beside those of the tags.
+const COLUMNS: [&str; 7] = ["path", "score", "alignment", "similarity", "split", "group", "condition"];
 
 /// Whether the file's name says that it is a table.
 pub fn recognises(path: &Path) -> bool {
@@ -24,14 +29,14 @@ fn extension(path: &Path) -> String {
 
 /// Reads the table.
 pub fn read(path: &Path) -> Result<DataSet, DataError> {
-    let rows = match extension(path).as_str() {
-        "parquet" => return Err(DataError::Parquet { path: path.to_owned() }),
-        "jsonl" | "ndjson" => json_rows(path)?,
-        _ => csv_rows(path)?,
+    let (unit, rows) = match extension(path).as_str() {
+        "parquet" => ("row", parquet::rows(path)?),
+        "jsonl" | "ndjson" => ("line", json_rows(path)?),
+        _ => ("line", csv_rows(path)?),
     };
     let mut examples = Vec::with_capacity(rows.len());
-    for (line, row) in rows {
-        let error = |reason| DataError::Row { path: path.to_owned(), line, reason };
+    for (number, row) in rows {
+        let error = |reason| DataError::Row { path: path.to_owned(), unit, number, reason };
         examples.extend(examples_of(path, &row).map_err(error)?);
     }
     if examples.is_empty() {
@@ -40,7 +45,8 @@ pub fn read(path: &Path) -> Result<DataSet, DataError> {
     let name = path.file_stem().map_or_else(|| "table".to_owned(), |s| s.to_string_lossy().into_owned());
     let unit = format!("score of {name}");
     let about = "The images of a table; what they show, nothing here says.".to_owned();
-    Ok(DataSet { name, licence: "unknown".to_owned(), about, unit, scale: None, examples })
+    let licence = "unknown".to_owned();
+    Ok(DataSet { name, licence, about, unit, scale: None, examples })
 }
 
 /// One row, whatever it was written in: tags and fields by name.
@@ -53,22 +59,18 @@ fn csv_rows(path: &Path) -> Result<Vec<(u64, Row)>, DataError> {
     let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(open(path)?);
     let broken = |e: csv::Error| {
         let line = e.position().map_or(1, csv::Position::line);
-        DataError::Row { path: path.to_owned(), line, reason: e.to_string() }
+        DataError::line(path, line, e)
     };
     let headers = reader.headers().map_err(broken)?.clone();
-    for needed in ["path", "tag", "score"] {
-        if !headers.iter().any(|h| h == needed) {
-            let found: Vec<_> = headers.iter().collect();
-            let reason = format!("the header has no column {needed:?}; it has: {}", found.join(", "));
-            return Err(DataError::Table { path: path.to_owned(), reason });
-        }
-    }
+    // Spreadsheets begin a file with a byte order mark, which is no part of the first column's name.
+    let headers: Vec<&str> = headers.iter().map(|h| h.trim_start_matches('\u{feff}').trim()).collect();
+    require_columns(path, &headers)?;
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(broken)?;
         let line = record.position().map_or(0, csv::Position::line);
         let mut row = Row { tags: Vec::new(), fields: Map::new() };
-        for (header, cell) in headers.iter().zip(&record).filter(|(_, cell)| !cell.trim().is_empty()) {
+        for (&header, cell) in headers.iter().zip(&record).filter(|(_, cell)| !cell.trim().is_empty()) {
             if is_tag_column(header) {
                 row.tags.push(cell.to_owned());
             } else {
@@ -80,6 +82,12 @@ fn csv_rows(path: &Path) -> Result<Vec<(u64, Row)>, DataError> {
     Ok(rows)
 }
 
+fn require_columns(path: &Path, found: &[&str]) -> Result<(), DataError> {
+    let Some(missing) = ["path", "tag", "score"].into_iter().find(|c| !found.contains(c)) else { return Ok(()) };
+    let reason = format!("there is no column {missing:?}; the columns are: {}", found.join(", "));
+    Err(DataError::Table { path: path.to_owned(), reason })
+}
+
 /// `tag`, `tag2`, `tag3` and so on.
 fn is_tag_column(header: &str) -> bool {
     header.strip_prefix("tag").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
@@ -88,12 +96,11 @@ fn is_tag_column(header: &str) -> bool {
 fn json_rows(path: &Path) -> Result<Vec<(u64, Row)>, DataError> {
     let mut rows = Vec::new();
     for (text, line) in BufReader::new(open(path)?).lines().zip(1u64..) {
-        let error = |reason: String| DataError::Row { path: path.to_owned(), line, reason };
-        let text = text.map_err(|e| error(e.to_string()))?;
+        let text = text.map_err(|e| DataError::line(path, line, e))?;
         if text.trim().is_empty() {
             continue;
         }
-        let mut fields: Map<String, Value> = serde_json::from_str(&text).map_err(|e| error(e.to_string()))?;
+        let mut fields: Map<String, Value> = serde_json::from_str(&text).map_err(|e| DataError::line(path, line, e))?;
         let tags = match fields.remove("tag") {
             Some(Value::String(tag)) => vec![tag],
             Some(Value::Array(tags)) => tags.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -157,7 +164,7 @@ mod tests {
     fn csv_takes_several_tags_a_split_and_a_group() {
         let data = table(
             "t.csv",
-            "path,tag,tag2,score,alignment,split,group,note\n\
+            "\u{feff}path,tag,tag2,score,alignment,split,group,note\n\
              a.jpg,birds,sky,3.5,0.9,train,g1,x\nb.jpg,birds,,2,,test,g2,\n",
         )
         .unwrap();
@@ -184,11 +191,11 @@ mod tests {
     #[test]
     fn errors_name_line_and_column() {
         let message = |name, text| table(name, text).unwrap_err().to_string();
-        assert!(message("t.csv", "path,score\na,1\n").contains("no column \"tag\""));
+        assert!(message("t.csv", "path,score\na,1\n").contains("no column \"tag\"; the columns are: path, score"));
         let bad = message("t.csv", "path,tag,score\na,b,1\na,b,high\n");
         assert!(bad.contains("line 3") && bad.contains("score is \"high\""), "{bad}");
         assert!(message("t.jsonl", "{\"path\":1").contains("line 1"));
-        assert!(message("t.parquet", "PAR1").contains("convert it to CSV or JSON lines"));
+        assert!(message("t.parquet", "PAR1").contains("cannot be read as Parquet"));
         assert!(message("t.csv", "path,tag,score,split\na,b,1,dev\n").contains("dev"));
     }
 }
