@@ -1,11 +1,12 @@
 //! Looks at every image before the training: what is missing, unreadable or there twice is counted and named.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{DataError, Example};
+use super::{DataError, Example, parallel};
 use crate::image_input::{self, Limits};
 
 /// What [`check()`] found.
@@ -46,7 +47,8 @@ impl CheckReport {
     }
 }
 
-/// Reads every image once, fills in the content ids and drops what cannot be used. `done` is called after each image.
+/// Reads every image once, on all processors, fills in the content ids and drops what cannot be used. `done` is called after
+/// each image.
 ///
 /// # Errors
 /// [`DataError::TooManyBad`].
@@ -54,51 +56,70 @@ pub fn check(
     examples: Vec<Example>,
     max_bad_fraction: f64,
     limits: &Limits,
-    mut done: impl FnMut(),
+    done: impl FnMut(),
 ) -> Result<(Vec<Example>, CheckReport), DataError> {
-    let mut report = CheckReport::default();
-    let mut ids: HashMap<PathBuf, Option<String>> = HashMap::new();
-    let mut first_path: HashMap<String, PathBuf> = HashMap::new();
+    let mut seen = HashSet::new();
+    let paths: Vec<&Path> = examples.iter().map(|e| e.path.as_path()).filter(|p| seen.insert(*p)).collect();
+    let (ids, mut report) = look_at_all(&paths, limits, done);
     let mut seen_rows: HashSet<(String, String)> = HashSet::new();
     let mut kept = Vec::with_capacity(examples.len());
     for mut example in examples {
-        if !ids.contains_key(&example.path) {
-            let id = look_at(&example.path, limits, &mut report);
-            if let Some(id) = &id {
-                match first_path.get(id) {
-                    Some(first) => report.duplicates.push((example.path.clone(), first.clone())),
-                    None => drop(first_path.insert(id.clone(), example.path.clone())),
-                }
-            }
-            ids.insert(example.path.clone(), id);
-            done();
-        }
-        let Some(Some(id)) = ids.get(&example.path) else { continue };
+        let Some(id) = ids.get(&example.path) else { continue };
         if !seen_rows.insert((id.clone(), example.tag.to_lowercase())) {
             report.repeated_rows += 1;
             continue;
         }
-        example.content_id = id.clone();
+        example.content_id.clone_from(id);
         kept.push(example);
     }
-    report.images = ids.len();
     refuse_too_many(&report, max_bad_fraction)?;
     Ok((kept, report))
 }
 
-fn look_at(path: &Path, limits: &Limits, report: &mut CheckReport) -> Option<String> {
+/// The content ids of the usable images, and what is wrong with the others, in the order of `paths`.
+fn look_at_all(paths: &[&Path], limits: &Limits, mut done: impl FnMut()) -> (HashMap<PathBuf, String>, CheckReport) {
+    let mut looks: Vec<Option<Look>> = vec![None; paths.len()];
+    let keep = |i: usize, look| {
+        looks[i] = Some(look);
+        done();
+        Ok::<(), Infallible>(())
+    };
+    let Ok(()) = parallel::for_each(paths.len(), |i| look_at(paths[i], limits), keep);
+    let mut report = CheckReport { images: paths.len(), ..CheckReport::default() };
+    let mut ids = HashMap::new();
+    let mut first_path: HashMap<String, &Path> = HashMap::new();
+    for (&path, look) in paths.iter().zip(looks.into_iter().flatten()) {
+        match look {
+            Look::Missing => report.missing.push(path.to_owned()),
+            Look::Unreadable(reason) => report.unreadable.push((path.to_owned(), reason)),
+            Look::Usable(id) => {
+                let first = *first_path.entry(id.clone()).or_insert(path);
+                if first != path {
+                    report.duplicates.push((path.to_owned(), first.to_owned()));
+                }
+                ids.insert(path.to_owned(), id);
+            }
+        }
+    }
+    (ids, report)
+}
+
+/// What a look at a file shows; a usable image with its content id.
+#[derive(Debug, Clone)]
+enum Look {
+    Missing,
+    Unreadable(String),
+    Usable(String),
+}
+
+fn look_at(path: &Path, limits: &Limits) -> Look {
     if !path.exists() {
-        report.missing.push(path.to_owned());
-        return None;
+        return Look::Missing;
     }
     let read = image_input::read_file(path, limits);
-    let decoded = read.and_then(|bytes| image_input::decode(&bytes, limits).map(|_| bytes));
-    match decoded {
-        Ok(bytes) => Some(blake3::hash(&bytes).to_hex().to_string()),
-        Err(e) => {
-            report.unreadable.push((path.to_owned(), e.to_string()));
-            None
-        }
+    match read.and_then(|bytes| image_input::decode(&bytes, limits).map(|_| bytes)) {
+        Ok(bytes) => Look::Usable(blake3::hash(&bytes).to_hex().to_string()),
+        Err(e) => Look::Unreadable(e.to_string()),
     }
 }
 

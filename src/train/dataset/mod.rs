@@ -3,6 +3,7 @@
 
 mod agiqa;
 mod check;
+mod parallel;
 mod split;
 mod table;
 
@@ -105,7 +106,10 @@ pub enum DataError {
         example: String,
     },
     /// The parts are not disjoint.
-    #[error("the data leak between parts: {what} is in {first} and in {second}. Put all of a group into one part")]
+    #[error(
+        "the data leak between parts: {what} is in {first} and in {second}. Put all of a group, and all copies of an image, \
+         into one part"
+    )]
     Leak {
         /// The image or the tag.
         what: String,

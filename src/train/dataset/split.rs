@@ -1,6 +1,6 @@
 //! Division into train, validation and test, by group, so that nothing of a tested prompt was seen before.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -64,21 +64,20 @@ impl Parts {
     }
 }
 
-/// Divides checked examples: by their own `split` where every row has one, else by group, shuffled by `seed`. Groups that
+/// Divides checked examples: by their own `split` where rows have one (then rows without one are for training, and the
+/// validation part, where no row names it, is taken from the training part), else by group, shuffled by `seed`. Groups that
 /// share an image stay together.
 ///
 /// # Errors
 /// [`DataError::Leak`] when the rows' own parts share an image or a group, [`DataError::EmptyPart`].
 pub fn divide(examples: Vec<Example>, validation_share: f64, test_share: f64, seed: u64) -> Result<Parts, DataError> {
-    let stated = examples.iter().filter(|e| e.part.is_some()).count();
-    let (assignment, how) = if stated == 0 {
-        by_group(&examples, validation_share, test_share, seed)
+    let stated = examples.iter().any(|e| e.part.is_some());
+    let (assignment, how) = if stated {
+        as_stated(&examples, validation_share, seed)?
     } else {
-        let of = |e: &Example| e.part.unwrap_or(Part::Train);
-        (examples.iter().map(of).collect(), "as the data say".to_owned())
+        by_group(&examples, validation_share, test_share, seed)
     };
     let mut parts = Parts { how, ..Parts::default() };
-    refuse_leaks(&examples, &assignment)?;
     for (example, part) in examples.into_iter().zip(assignment) {
         match part {
             Part::Train => parts.train.push(example),
@@ -88,10 +87,10 @@ pub fn divide(examples: Vec<Example>, validation_share: f64, test_share: f64, se
     }
     for (part, length) in [Part::Train, Part::Validation, Part::Test].into_iter().zip(parts.sizes()) {
         if length == 0 {
-            let advice = if stated == 0 {
-                "there are too few groups: give more tags, a column group, or a column split".to_owned()
-            } else {
+            let advice = if stated {
                 format!("give some rows the split {part}")
+            } else {
+                "there are too few groups: give more tags, a column group, or a column split".to_owned()
             };
             return Err(DataError::EmptyPart { part, advice });
         }
@@ -99,58 +98,91 @@ pub fn divide(examples: Vec<Example>, validation_share: f64, test_share: f64, se
     Ok(parts)
 }
 
-/// A random division by group; every part gets at least one group as long as there are three.
-fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: u64) -> (Vec<Part>, String) {
-    let joined = join_groups(examples);
-    let mut groups: Vec<&str> = joined.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    groups.shuffle(&mut StdRng::seed_from_u64(seed));
-    let count = |share: f64| ((groups.len() as f64 * share).round() as usize).max(1);
-    let (validation, test) = (count(validation_share), count(test_share));
-    let mut part_of = HashMap::new();
-    for (i, group) in groups.iter().enumerate() {
-        let part = if i < test {
-            Part::Test
-        } else if i < test + validation {
-            Part::Validation
-        } else {
-            Part::Train
-        };
-        part_of.insert(*group, part);
+/// The rows' own division.
+fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(Vec<Part>, String), DataError> {
+    let mut assignment: Vec<Part> = examples.iter().map(|e| e.part.unwrap_or(Part::Train)).collect();
+    refuse_leaks(examples, &assignment)?;
+    if assignment.contains(&Part::Validation) {
+        return Ok((assignment, "as the data say".to_owned()));
     }
-    let assignment = examples.iter().map(|e| part_of[joined[e.group.as_str()]]).collect();
-    (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", groups.len()))
+    let sets = joined_groups(examples);
+    let training = sets.iter().zip(&assignment).filter(|(_, part)| **part == Part::Train).map(|(&set, _)| set);
+    let training = shuffled(training, seed);
+    let chosen: HashSet<usize> = training.iter().take(share_of(training.len(), validation_share)).copied().collect();
+    for (set, part) in sets.iter().zip(&mut assignment) {
+        if *part == Part::Train && chosen.contains(set) {
+            *part = Part::Validation;
+        }
+    }
+    let how = format!("as the data say, but for the validation images: {} training groups, seed {seed}", chosen.len());
+    Ok((assignment, how))
 }
 
-/// Each group's representative: groups that share an image have the same one.
-fn join_groups(examples: &[Example]) -> BTreeMap<&str, &str> {
-    let mut parent: BTreeMap<&str, &str> = examples.iter().map(|e| (e.group.as_str(), e.group.as_str())).collect();
-    fn root<'a>(parent: &BTreeMap<&'a str, &'a str>, mut group: &'a str) -> &'a str {
-        while parent[group] != group {
-            group = parent[group];
-        }
-        group
+/// A random division by group; every part gets at least one group as long as there are three.
+fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: u64) -> (Vec<Part>, String) {
+    let sets = joined_groups(examples);
+    let order = shuffled(sets.iter().copied(), seed);
+    let (validation, test) = (share_of(order.len(), validation_share), share_of(order.len(), test_share));
+    let part_at = |place: usize| match place {
+        _ if place < test => Part::Test,
+        _ if place < test + validation => Part::Validation,
+        _ => Part::Train,
+    };
+    let part_of: HashMap<usize, Part> = order.iter().zip(0..).map(|(&set, place)| (set, part_at(place))).collect();
+    let assignment = sets.iter().map(|set| part_of[set]).collect();
+    (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", order.len()))
+}
+
+/// The distinct sets in an order that the seed decides.
+fn shuffled(sets: impl Iterator<Item = usize>, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = sets.collect::<BTreeSet<_>>().into_iter().collect();
+    order.shuffle(&mut StdRng::seed_from_u64(seed));
+    order
+}
+
+fn share_of(count: usize, share: f64) -> usize {
+    ((count as f64 * share).round() as usize).max(1)
+}
+
+/// For every example the number of the set that its group belongs to: groups that share an image are one set. The numbers
+/// follow the alphabet, whatever the order of the rows.
+fn joined_groups(examples: &[Example]) -> Vec<usize> {
+    let names: BTreeSet<&str> = examples.iter().map(|e| e.group.as_str()).collect();
+    let numbers: HashMap<&str, usize> = names.into_iter().zip(0..).collect();
+    let own: Vec<usize> = examples.iter().map(|e| numbers[e.group.as_str()]).collect();
+    let mut parent: Vec<usize> = (0..numbers.len()).collect();
+    let mut first_with: HashMap<&str, usize> = HashMap::new();
+    for (example, &group) in examples.iter().zip(&own) {
+        let other = *first_with.entry(example.content_id.as_str()).or_insert(group);
+        let (a, b) = (root(&mut parent, group), root(&mut parent, other));
+        parent[a.max(b)] = a.min(b);
     }
-    let mut first_with: HashMap<&str, &str> = HashMap::new();
-    for example in examples {
-        let other = *first_with.entry(example.content_id.as_str()).or_insert(&example.group);
-        let (a, b) = (root(&parent, &example.group), root(&parent, other));
-        parent.insert(a.max(b), a.min(b));
+    own.into_iter().map(|group| root(&mut parent, group)).collect()
+}
+
+fn root(parent: &mut [usize], mut group: usize) -> usize {
+    while parent[group] != group {
+        // Halving the way each time keeps the ways short: long chains of shared images would take quadratic time.
+        parent[group] = parent[parent[group]];
+        group = parent[group];
     }
-    parent.keys().map(|&g| (g, root(&parent, g))).collect()
+    group
 }
 
 fn refuse_leaks(examples: &[Example], assignment: &[Part]) -> Result<(), DataError> {
-    let mut seen: HashMap<String, Part> = HashMap::new();
-    for (example, &part) in examples.iter().zip(assignment) {
-        let keys = [
-            (format!("image {}", example.content_id), format!("the image {}", example.path.display())),
-            (format!("group {}", example.group), format!("the group (tag) {:?}", example.group)),
-        ];
-        for (key, what) in keys {
-            let first = *seen.entry(key).or_insert(part);
-            if first != part {
-                return Err(DataError::Leak { what, first, second: part });
-            }
+    let (mut images, mut groups) = (HashMap::new(), HashMap::new());
+    for (example, &second) in examples.iter().zip(assignment) {
+        let (path, first) = *images.entry(example.content_id.as_str()).or_insert((&example.path, second));
+        if first != second {
+            let copy =
+                if *path == example.path { String::new() } else { format!(" (also as {})", example.path.display()) };
+            let what = format!("the image {}{copy}", path.display());
+            return Err(DataError::Leak { what, first, second });
+        }
+        let first = *groups.entry(example.group.as_str()).or_insert(second);
+        if first != second {
+            let what = format!("the group (the tag, unless the data name groups) {:?}", example.group);
+            return Err(DataError::Leak { what, first, second });
         }
     }
     Ok(())
@@ -214,5 +246,26 @@ mod tests {
     fn too_few_groups_are_named() {
         let error = divide(vec![example("a", "x", None)], 0.1, 0.1, 1).unwrap_err().to_string();
         assert!(error.contains("too few groups"), "{error}");
+    }
+
+    #[test]
+    fn without_a_stated_validation_part_it_is_taken_from_the_training_part() {
+        let part = |i: usize| Some(if i.is_multiple_of(4) { Part::Test } else { Part::Train });
+        let examples: Vec<_> =
+            (0..80).map(|i| example(&format!("i{i}"), &format!("tag {}", i % 40), part(i))).collect();
+        let parts = divide(examples, 0.1, 0.5, 7).unwrap();
+        assert_eq!(parts.sizes(), [54, 6, 20]);
+        assert!(parts.how.contains("3 training groups"), "{}", parts.how);
+        assert!(parts.test.iter().all(|e| e.part == Some(Part::Test)));
+    }
+
+    #[test]
+    fn a_long_chain_of_shared_images_is_one_group_and_takes_no_time() {
+        const ROWS: usize = 100_000;
+        let row = |i: usize| example(&format!("image {}", i / 2), &format!("tag {:06}", i.div_ceil(2)), None);
+        let chain: Vec<_> = (0..ROWS).map(row).collect();
+        let began = std::time::Instant::now();
+        assert_eq!(joined_groups(&chain), vec![0; ROWS]);
+        assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
     }
 }
