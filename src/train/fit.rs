@@ -9,7 +9,7 @@ use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::checkpoint::{self, ModelFile, Progress, RunDirectory, StateDirectory};
-use super::dataset::{self, Parts};
+use super::dataset::{self, DataSet, Parts};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
 use super::message::{EpochRecord, Listener, Message, note, warn};
@@ -72,8 +72,8 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
         return Err(TrainError::Options(problem));
     }
     let backbone = Backbone::find(&request.options.backbone)?;
-    let data = dataset::read(&request.data)?;
-    let parts = prepare(data.examples.clone(), &request.options, listener)?;
+    let data = dataset::read(&request.data, &request.options.reading())?;
+    let parts = prepare(&data, &request.options, listener)?;
     let name = model_name(request);
     let provenance = Provenance::new(name, request.command.clone(), (&request.options, &backbone), &data, &parts);
     let resumed = request.resume.then(|| resume(request, &provenance.data.sha256, listener)).transpose()?;
@@ -103,11 +103,9 @@ fn model_name(request: &FitRequest) -> String {
 }
 
 /// Checks and divides the data, and says what was found.
-fn prepare(
-    examples: Vec<dataset::Example>,
-    options: &TrainOptions,
-    listener: &mut dyn Listener,
-) -> Result<Parts, TrainError> {
+fn prepare(data: &DataSet, options: &TrainOptions, listener: &mut dyn Listener) -> Result<Parts, TrainError> {
+    data.notes.iter().for_each(|text| note(listener, text));
+    let examples = data.examples.clone();
     let paths: std::collections::HashSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
     listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
     let checked = dataset::check(examples, options.max_bad_fraction, &Limits::default(), || {
@@ -116,7 +114,8 @@ fn prepare(
     listener.on(Message::End);
     let (examples, found) = checked?;
     found.warnings().into_iter().for_each(|w| warn(listener, w));
-    let parts = dataset::divide(examples, options.validation_share, options.test_share, options.seed)?;
+    let test_share = data.test_share.unwrap_or(options.test_share);
+    let parts = dataset::divide(examples, options.validation_share, test_share, options.seed)?;
     let [train, validation, test] = parts.sizes();
     let how = &parts.how;
     note(listener, format!("{train} examples to train on, {validation} to validate, {test} to test; divided {how}"));

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::dataset::{AvaSplit, ReadOptions};
 use super::model::MIN_SIZE_PX;
 use crate::bundle::manifest::HeadKind;
 
@@ -64,6 +65,10 @@ pub struct TrainOptions {
     pub validation_share: f64,
     /// Share of the groups for the test, where the data do not say.
     pub test_share: f64,
+    /// AVA: tags with fewer images are dropped.
+    pub min_images_per_tag: usize,
+    /// AVA: how it is divided.
+    pub ava_split: AvaSplit,
     /// Largest share of unreadable or missing images.
     pub max_bad_fraction: f64,
     /// Side of the random crops in training, in pixels.
@@ -181,6 +186,8 @@ impl Default for TrainOptions {
             patience: 6,
             validation_share: 0.1,
             test_share: 0.15,
+            min_images_per_tag: 1000,
+            ava_split: AvaSplit::Paper,
             max_bad_fraction: 0.01,
             crop_px: 224,
             resize_short_px: 512,
@@ -198,6 +205,11 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// What the data set's reader depends on.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { min_images_per_tag: self.min_images_per_tag, ava_split: self.ava_split, seed: self.seed }
+    }
+
     /// Says what is wrong with the options, if anything is.
     pub fn problem(&self) -> Option<String> {
         let share = |name: &str, value: f64, highest: f64| {

@@ -9,12 +9,14 @@ use crate::bundle::manifest::HeadKind;
 use crate::cli::{Failure, Outcome, exit_code};
 use crate::daemon;
 use crate::train::checkpoint::CONFIG;
+use crate::train::dataset::AvaSplit;
 use crate::train::{Device, FitRequest, TrainOptions, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer fit --data agiqa:data/agiqa-3k --out models/small
   edge-trainer fit --data ratings.csv --out models/mine --epochs 30 --seed 7
   edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
+  edge-trainer fit --data ava:data/AVA --ava-split official --out models/ava
 
 A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and score; optional are tag2, tag3 and so on (or a list
 of tags), alignment, split (train, validation, test), group and condition. Images of one group, or of one tag where there are no
@@ -24,7 +26,7 @@ groups, stay in one part.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FitArguments {
-    /// The rated images: agiqa:DIR, table:FILE, or a path whose kind shows
+    /// The rated images: ava:DIR, agiqa:DIR, table:FILE, or a path whose kind shows
     #[arg(long, value_name = "SPEC")]
     data: String,
     /// Where the bundle goes; an older one there is replaced when the new one is proved
@@ -103,6 +105,12 @@ pub struct FitArguments {
     /// Largest share of missing or unreadable images
     #[arg(long, value_name = "SHARE")]
     max_bad_fraction: Option<f64>,
+    /// AVA: drop tags with fewer images [default: 1000]
+    #[arg(long, value_name = "N")]
+    min_images_per_tag: Option<usize>,
+    /// AVA: paper draws 135,000 images to train on and 1,350 to test, official takes AVA's list generic_test [default: paper]
+    #[arg(long, value_parser = parse_ava_split, value_name = "paper|official")]
+    ava_split: Option<AvaSplit>,
     /// Where to train
     #[arg(long, value_parser = parse_device, value_name = "auto|cpu")]
     device: Option<Device>,
@@ -148,6 +156,14 @@ fn parse_device(text: &str) -> Result<Device, String> {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),
         _ => Err("this build trains on the processor: use auto or cpu".to_owned()),
+    }
+}
+
+fn parse_ava_split(text: &str) -> Result<AvaSplit, String> {
+    match text {
+        "paper" => Ok(AvaSplit::Paper),
+        "official" => Ok(AvaSplit::Official),
+        _ => Err("use paper or official".to_owned()),
     }
 }
 
@@ -224,6 +240,8 @@ impl FitArguments {
         set(&mut options.input_px, &self.input_px);
         set(&mut options.widths, &self.widths);
         set(&mut options.max_bad_fraction, &self.max_bad_fraction);
+        set(&mut options.min_images_per_tag, &self.min_images_per_tag);
+        set(&mut options.ava_split, &self.ava_split);
         set(&mut options.device, &self.device);
         Ok(options)
     }

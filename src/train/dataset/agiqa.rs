@@ -55,6 +55,8 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
             .to_owned(),
         unit: "mean opinion score of AGIQA-3K (0 to 5)".to_owned(),
         scale: Some((0.0, 5.0)),
+        test_share: None,
+        notes: Vec::new(),
         examples,
     })
 }

@@ -2,6 +2,7 @@
 //! neither networks nor losses.
 
 mod agiqa;
+mod ava;
 mod check;
 mod parallel;
 mod split;
@@ -9,6 +10,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
+pub use ava::AvaSplit;
 pub use check::{CheckReport, check, digest};
 pub use split::{Part, Parts, divide};
 
@@ -46,15 +48,37 @@ pub struct DataSet {
     pub unit: String,
     /// The range of the scores, where the format fixes it.
     pub scale: Option<(f32, f32)>,
+    /// The share of the groups for the test, where the format fixes it.
+    pub test_share: Option<f64>,
+    /// What was left out while reading, one sentence each.
+    pub notes: Vec<String>,
     /// Its rows.
     pub examples: Vec<Example>,
+}
+
+/// What the reading of some formats depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// AVA: tags with fewer images are dropped.
+    pub min_images_per_tag: usize,
+    /// AVA: how it is divided.
+    pub ava_split: AvaSplit,
+    /// AVA: seed of the drawing of images.
+    pub seed: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        // The paper keeps the tags with at least a thousand images.
+        Self { min_images_per_tag: 1000, ava_split: AvaSplit::Paper, seed: 1 }
+    }
 }
 
 /// Why data cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// Nothing is there.
-    #[error("{}: {reason}. Check the path given to --data or --images", path.display())]
+    #[error("{}: {reason}. Check the path given to --data", path.display())]
     Missing {
         /// What was asked for.
         path: PathBuf,
@@ -63,8 +87,9 @@ pub enum DataError {
     },
     /// The format is not known.
     #[error(
-        "{}: not a data set that can be recognised. Write agiqa:DIR for AGIQA-3K (a directory with data.csv) or table:FILE \
-         for a .csv, .jsonl or .parquet file with the columns path, tag and score", path.display()
+        "{}: not a data set that can be recognised. Write ava:DIR for AVA (a directory with AVA.txt, tags.txt and images), \
+         agiqa:DIR for AGIQA-3K (a directory with data.csv) or table:FILE for a .csv, .jsonl or .parquet file with the columns \
+         path, tag and score", path.display()
     )]
     Unrecognised {
         /// What was asked for.
@@ -135,18 +160,24 @@ impl DataError {
     }
 }
 
-/// Reads the table behind `spec`: `agiqa:DIR`, `table:FILE`, or a path whose kind shows.
+/// Reads the table behind `spec`: `ava:DIR`, `agiqa:DIR`, `table:FILE`, or a path whose kind shows.
 ///
 /// # Errors
 /// [`DataError`], naming the file and, where there is one, the line.
-pub fn read(spec: &str) -> Result<DataSet, DataError> {
-    if let Some(dir) = spec.strip_prefix("agiqa:") {
-        return agiqa::read(Path::new(dir));
-    }
-    if let Some(file) = spec.strip_prefix("table:") {
-        return table::read(Path::new(file));
+pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
+    if let Some((format, path)) = spec.split_once(':') {
+        let path = Path::new(path);
+        match format {
+            "ava" => return ava::read(path, options),
+            "agiqa" => return agiqa::read(path),
+            "table" => return table::read(path),
+            _ => {}
+        }
     }
     let path = Path::new(spec);
+    if ava::recognises(path) {
+        return ava::read(path, options);
+    }
     if agiqa::recognises(path) {
         return agiqa::read(path);
     }
@@ -169,9 +200,9 @@ mod tests {
     #[test]
     fn an_unknown_path_says_what_could_be_written() {
         let dir = tempfile::tempdir().unwrap();
-        let error = read(dir.path().to_str().unwrap()).unwrap_err();
+        let error = read(dir.path().to_str().unwrap(), &ReadOptions::default()).unwrap_err();
         assert!(error.to_string().contains("agiqa:DIR"), "{error}");
-        let error = read("/nowhere/data.csv").unwrap_err();
-        assert!(error.to_string().contains("Check the path given to --data or --images"), "{error}");
+        let error = read("/nowhere/data.csv", &ReadOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("Check the path given to --data"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::JudgeError;
 use crate::bundle::{Bundle, Manifest};
 use crate::image_input::Limits;
-use crate::train::dataset::{self, DataSet, Example, Part, Parts};
+use crate::train::dataset::{self, AvaSplit, DataSet, Example, Part, Parts, ReadOptions};
 use crate::train::message::{Listener, Message, warn};
 
 /// Said of data with the bundle's digest.
@@ -31,6 +31,16 @@ pub struct Division {
     pub test_share: f64,
     /// Score difference below which two images count as alike.
     pub tie_threshold: f32,
+    /// How AVA was read.
+    #[serde(default = "usual_min_images")]
+    pub min_images_per_tag: usize,
+    /// How AVA was divided.
+    #[serde(default)]
+    pub ava_split: AvaSplit,
+}
+
+fn usual_min_images() -> usize {
+    ReadOptions::default().min_images_per_tag
 }
 
 impl Division {
@@ -69,16 +79,17 @@ pub struct Chosen {
     pub how: Vec<String>,
 }
 
-/// Reads the data behind `spec` and every image once, and says what was found.
+/// Reads the data behind `spec` as the bundle's training did, and every image once, and says what was found.
 ///
 /// # Errors
-/// [`JudgeError::Data`].
+/// [`JudgeError::Division`], [`JudgeError::Data`].
 pub fn read(
-    spec: &str,
+    (bundle, spec): (&Bundle, &str),
     max_bad_fraction: f64,
     listener: &mut dyn Listener,
 ) -> Result<(DataSet, Vec<Example>), JudgeError> {
-    let data = dataset::read(spec)?;
+    let Division { seed, min_images_per_tag, ava_split, .. } = Division::of(bundle)?;
+    let data = dataset::read(spec, &ReadOptions { min_images_per_tag, ava_split, seed })?;
     let paths: std::collections::HashSet<_> = data.examples.iter().map(|e| e.path.as_path()).collect();
     listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
     let checked = dataset::check(data.examples.clone(), max_bad_fraction, &Limits::default(), || {
@@ -97,20 +108,25 @@ pub fn name(data: &DataSet, examples: &[Example], manifest: &Manifest) -> DataNa
     DataName { name: data.name.clone(), licence: data.licence.clone(), sha256, is_the_bundles }
 }
 
-/// Divides as the bundle's training did.
+/// Divides as the bundle's training did; the share of the test is the data's own where their format fixes it.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
-pub fn divide(bundle: &Bundle, examples: Vec<Example>) -> Result<Parts, JudgeError> {
+pub fn divide(bundle: &Bundle, fixed_test_share: Option<f64>, examples: Vec<Example>) -> Result<Parts, JudgeError> {
     let Division { seed, validation_share, test_share, .. } = Division::of(bundle)?;
-    Ok(dataset::divide(examples, validation_share, test_share, seed)?)
+    Ok(dataset::divide(examples, validation_share, fixed_test_share.unwrap_or(test_share), seed)?)
 }
 
 /// Takes the images to judge.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
-pub fn choose(bundle: &Bundle, data: DataName, examples: Vec<Example>, which: Which) -> Result<Chosen, JudgeError> {
+pub fn choose(
+    bundle: &Bundle,
+    (data, fixed_test_share): (DataName, Option<f64>),
+    examples: Vec<Example>,
+    which: Which,
+) -> Result<Chosen, JudgeError> {
     let (all, manifest) = (examples.len(), bundle.manifest());
     let Which::Only(part) = which else {
         let mut how = vec![format!("{all} of {all} examples, all parts")];
@@ -121,7 +137,7 @@ pub fn choose(bundle: &Bundle, data: DataName, examples: Vec<Example>, which: Wh
         });
         return Ok(Chosen { data, examples, how });
     };
-    let parts = divide(bundle, examples)?;
+    let parts = divide(bundle, fixed_test_share, examples)?;
     let (sizes, division) = (parts.sizes(), parts.how.clone());
     let examples = match part {
         Part::Train => parts.train,

@@ -54,9 +54,9 @@ pub struct Judgement {
 /// [`JudgeError`].
 pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgement, JudgeError> {
     let scorer = open(&request.model, request.device)?;
-    let (data, examples) = choice::read(&request.data, request.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read((scorer.bundle(), &request.data), request.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, scorer.manifest());
-    let chosen = choice::choose(scorer.bundle(), name, examples, request.which)?;
+    let chosen = choice::choose(scorer.bundle(), (name, data.test_share), examples, request.which)?;
     let images: Embedded<'_> = embed(&scorer, &chosen.examples, "embedding", listener)?;
     let settings = Settings {
         rules: rules(scorer.bundle()),

@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<DataSet, DataError> {
     let unit = format!("score of {name}");
     let about = "The images of a table; what they show, nothing here says.".to_owned();
     let licence = "unknown".to_owned();
-    Ok(DataSet { name, licence, about, unit, scale: None, examples })
+    Ok(DataSet { name, licence, about, unit, scale: None, test_share: None, notes: Vec::new(), examples })
 }
 
 /// One row, whatever it was written in: tags and fields by name.

@@ -93,9 +93,9 @@ pub fn compare(request: &CompareRequest, listener: &mut dyn Listener) -> Result<
     let Some((first_name, first)) = models.first() else {
         return Err(JudgeError::Request("there is nothing to compare: give --model NAME=DIR".to_owned()));
     };
-    let (data, examples) = choice::read(&request.data, request.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read((first.bundle(), &request.data), request.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, first.manifest());
-    let parts = choice::divide(first.bundle(), examples.clone())?;
+    let parts = choice::divide(first.bundle(), data.test_share, examples.clone())?;
     let bootstrap = Bootstrap::new(request.replicates, request.seed.unwrap_or(first.manifest().training.seed));
 
     let stride = parts.train.len().div_ceil(PROBE_IMAGES).max(1);
@@ -114,8 +114,13 @@ pub fn compare(request: &CompareRequest, listener: &mut dyn Listener) -> Result<
     rows.push(Row::zero_shot(&ground)?);
 
     let mut comparison = judge(rows, &parts.test, name, rules(first.bundle()), bootstrap)?;
-    comparison.images =
-        choice::choose(first.bundle(), comparison.data.clone(), examples, choice::Which::Only(Part::Test))?.how;
+    comparison.images = choice::choose(
+        first.bundle(),
+        (comparison.data.clone(), data.test_share),
+        examples,
+        choice::Which::Only(Part::Test),
+    )?
+    .how;
     comparison.images.extend(models[1..].iter().filter_map(|(name, scorer)| doubt(name, scorer, first)));
     Ok(comparison)
 }
