@@ -1,8 +1,9 @@
-//! Pictures drawn by the project itself: the goldens of every bundle, the samples of the quick start, the data of tests. A
-//! picture depends on its arguments only. Knows nothing of networks.
+//! Pictures drawn by the project itself (the goldens of every bundle, the samples of the quick start, the data of tests), and
+//! photographic styles rendered from given pictures. A picture depends on its arguments only. Knows nothing of networks.
 
 mod noise;
 mod scenes;
+pub mod style;
 
 use image::imageops::fast_blur;
 use image::{Rgb, RgbImage};

@@ -1,0 +1,97 @@
+//! Pictures as numbers of 0 to 1, and what several styles need.
+
+use image::{ImageBuffer, Rgb, Rgb32FImage, RgbImage};
+
+/// Bytes to 0..1.
+pub fn to_float(image: &RgbImage) -> Rgb32FImage {
+    map_pixels(image, |p| p.map(|v| f32::from(v) / 255.0))
+}
+
+/// 0..1 to bytes; what lies outside is cut off.
+pub fn to_bytes(image: &Rgb32FImage) -> RgbImage {
+    map_pixels(image, |p| p.map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8))
+}
+
+/// Another picture of the same size, each pixel made from the one in its place.
+pub fn map_pixels<A, B>(
+    image: &ImageBuffer<Rgb<A>, Vec<A>>,
+    f: impl Fn([A; 3]) -> [B; 3],
+) -> ImageBuffer<Rgb<B>, Vec<B>>
+where
+    A: Copy,
+    B: Copy,
+    Rgb<A>: image::Pixel<Subpixel = A>,
+    Rgb<B>: image::Pixel<Subpixel = B>,
+{
+    ImageBuffer::from_fn(image.width(), image.height(), |x, y| Rgb(f(image.get_pixel(x, y).0)))
+}
+
+/// Rec. 601 luma.
+pub fn luma([r, g, b]: [f32; 3]) -> f32 {
+    0.299 * r + 0.587 * g + 0.114 * b
+}
+
+/// `a` for t = 0, `b` for t = 1.
+pub fn mix(a: f32, b: f32, t: f32) -> f32 {
+    a + (b - a) * t
+}
+
+/// The shorter side in pixels.
+pub fn short_side(image: &Rgb32FImage) -> f32 {
+    image.width().min(image.height()) as f32
+}
+
+/// Almost Gaussian: three box filters whose variances add up to `sigma` squared, but for the rounding of their radius to whole
+/// pixels. Beyond the border its values repeat.
+pub fn blur(image: &Rgb32FImage, sigma: f32) -> Rgb32FImage {
+    const PASSES: f32 = 3.0;
+    let radius = (((12.0 * sigma * sigma / PASSES + 1.0).sqrt() - 1.0) / 2.0).round().max(1.0) as usize;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let mut out = image.clone();
+    let values: &mut [f32] = &mut out;
+    let mut line = Vec::new();
+    for _ in 0..PASSES as usize {
+        for start in (0..height).flat_map(|y| (0..3).map(move |c| y * width * 3 + c)) {
+            box_filter(values, &mut line, (start, 3, width), radius);
+        }
+        for start in 0..width * 3 {
+            box_filter(values, &mut line, (start, width * 3, height), radius);
+        }
+    }
+    out
+}
+
+/// Means of `2 radius + 1` values along one line, given by its start, the step from value to value and its length.
+fn box_filter(values: &mut [f32], line: &mut Vec<f32>, (start, step, length): (usize, usize, usize), radius: usize) {
+    let first = values[start];
+    line.clear();
+    line.extend(std::iter::repeat_n(first, radius));
+    line.extend(values[start..].iter().step_by(step).take(length));
+    let last = line.last().copied().unwrap_or(first);
+    line.extend(std::iter::repeat_n(last, radius + 1));
+    let scale = 1.0 / (2 * radius + 1) as f32;
+    let mut sum: f32 = line[..2 * radius + 1].iter().sum();
+    for i in 0..length {
+        values[start + i * step] = sum * scale;
+        sum += line[i + 2 * radius + 1] - line[i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blur_keeps_the_light_and_has_the_asked_width() {
+        let dot = Rgb32FImage::from_fn(61, 61, |x, y| Rgb([if (x, y) == (30, 30) { 1.0 } else { 0.0 }; 3]));
+        let out = blur(&dot, 4.47);
+        let (mut sum, mut variance) = (0.0, 0.0);
+        for (x, _, p) in out.enumerate_pixels() {
+            sum += p.0[0];
+            variance += p.0[0] * (x as f32 - 30.0).powi(2);
+        }
+        assert!((sum - 1.0).abs() < 1e-3 && (variance.sqrt() - 4.47).abs() < 0.01, "{sum} {}", variance.sqrt());
+        let flat = Rgb32FImage::from_pixel(7, 3, Rgb([0.25, 0.5, 1.0]));
+        assert!(blur(&flat, 9.0).iter().zip(flat.iter()).all(|(a, b)| (a - b).abs() < 1e-4));
+    }
+}
