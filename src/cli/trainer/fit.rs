@@ -17,6 +17,7 @@ const EXAMPLES: &str = "Examples:
   edge-trainer fit --data ratings.csv --out models/mine --epochs 30 --seed 7
   edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
   edge-trainer fit --data ava:data/AVA --ava-split official --out models/ava
+  edge-trainer fit --data style:data/styles --out models/styles
 
 A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and score; optional are tag2, tag3 and so on (or a list
 of tags), alignment, split (train, validation, test), group and condition. Images of one group, or of one tag where there are no
@@ -26,7 +27,7 @@ groups, stay in one part.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FitArguments {
-    /// The rated images: ava:DIR, agiqa:DIR, table:FILE, or a path whose kind shows
+    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind shows
     #[arg(long, value_name = "SPEC")]
     data: String,
     /// Where the bundle goes; an older one there is replaced when the new one is proved

@@ -1,4 +1,4 @@
-//! `edge-trainer make-data`: pictures drawn by the project itself.
+//! `edge-trainer make-data`: pictures drawn by the project itself, and the style data set.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,16 @@ use clap::{Args, Subcommand};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageError, ImageFormat, RgbImage};
 
+use super::progress::Progress;
 use crate::cli::{Failure, Outcome, exit_code};
+use crate::train::dataset::style::{MadeStyles, StyleRequest, make};
 use crate::train::render::{Scene, Treatment, picture};
 
 const EXAMPLES: &str = "Examples:
-  edge-trainer make-data samples --out samples";
+  edge-trainer make-data samples --out samples
+  edge-trainer make-data style --images agiqa:data/agiqa-3k --out data/styles
+  edge-trainer make-data style --images ~/Pictures --out data/styles --seed 7 --limit 500
+  edge-trainer fit --data style:data/styles --out models/styles";
 
 /// Quality of the JPEG samples.
 const JPEG_QUALITY: u8 = 88;
@@ -32,6 +37,59 @@ enum What {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Images in photographic styles at several strengths, each rated under several tags
+    Style(StyleArguments),
+}
+
+/// The flags of `make-data style`.
+#[derive(Debug, Args)]
+struct StyleArguments {
+    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which then all have one score
+    #[arg(long, value_name = "SPEC")]
+    images: String,
+    /// Where the data set goes: a new or an empty directory
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Renderings per source image, the plain one included
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    renderings: usize,
+    /// Tags that each rendering is listed under: its own styles, the neutral one, and others
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    tags_per_rendering: usize,
+    /// Short side that larger images are reduced to, in pixels
+    #[arg(long, value_name = "PX", default_value_t = 512)]
+    short_px: u32,
+    /// Use so many source images at most, chosen by the seed
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Score of every image of a directory [default: the middle of the scale]
+    #[arg(long, value_name = "SCORE")]
+    source_score: Option<f32>,
+    /// Range of the scores [default: the data set's, 1,10 for a directory]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale)]
+    scale: Option<(f32, f32)>,
+    /// Standard deviation of the raters' noise, as a share of the scale
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    rater_noise: f32,
+    /// Share of the source images for validation
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    validation_share: f64,
+    /// Share of the source images for the test
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    test_share: f64,
+    /// Largest share of missing or unreadable source images
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    max_bad_fraction: f64,
+}
+
+fn parse_scale(text: &str) -> Result<(f32, f32), String> {
+    let numbers =
+        text.split_once(',').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    let finite = numbers.filter(|(low, high): &(f32, f32)| low.is_finite() && high.is_finite() && low < high);
+    finite.ok_or_else(|| "give the lowest and the highest score, such as 1,10".to_owned())
 }
 
 /// Scene, treatment, size, seed and file extension.
@@ -56,7 +114,32 @@ const SAMPLES: [Sample; 12] = [
 pub fn run(arguments: &MakeDataArguments) -> Outcome {
     match &arguments.what {
         What::Samples { out } => samples(out),
+        What::Style(arguments) => style(arguments),
     }
+}
+
+fn style(arguments: &StyleArguments) -> Outcome {
+    let request = StyleRequest {
+        images: arguments.images.clone(),
+        out: arguments.out.clone(),
+        seed: arguments.seed,
+        renderings: arguments.renderings,
+        tags_per_rendering: arguments.tags_per_rendering,
+        short_px: arguments.short_px,
+        limit: arguments.limit,
+        source_score: arguments.source_score,
+        scale: arguments.scale,
+        rater_noise: arguments.rater_noise,
+        validation_share: arguments.validation_share,
+        test_share: arguments.test_share,
+        max_bad_fraction: arguments.max_bad_fraction,
+    };
+    let made = make(&request, &mut Progress::new())?;
+    let MadeStyles { sources, skipped, images, rows } = made;
+    let out = arguments.out.display();
+    eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
+    eprintln!("train on them with --data style:{out}");
+    Ok(())
 }
 
 fn samples(out: &Path) -> Outcome {

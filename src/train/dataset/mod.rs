@@ -6,6 +6,7 @@ mod ava;
 mod check;
 mod parallel;
 mod split;
+pub mod style;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -88,8 +89,8 @@ pub enum DataError {
     /// The format is not known.
     #[error(
         "{}: not a data set that can be recognised. Write ava:DIR for AVA (a directory with AVA.txt, tags.txt and images), \
-         agiqa:DIR for AGIQA-3K (a directory with data.csv) or table:FILE for a .csv, .jsonl or .parquet file with the columns \
-         path, tag and score", path.display()
+         agiqa:DIR for AGIQA-3K (a directory with data.csv), style:DIR for what make-data style has made, or table:FILE for a \
+         .csv, .jsonl or .parquet file with the columns path, tag and score", path.display()
     )]
     Unrecognised {
         /// What was asked for.
@@ -160,7 +161,7 @@ impl DataError {
     }
 }
 
-/// Reads the table behind `spec`: `ava:DIR`, `agiqa:DIR`, `table:FILE`, or a path whose kind shows.
+/// Reads the table behind `spec`: `ava:DIR`, `agiqa:DIR`, `style:DIR`, `table:FILE`, or a path whose kind shows.
 ///
 /// # Errors
 /// [`DataError`], naming the file and, where there is one, the line.
@@ -170,6 +171,7 @@ pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
         match format {
             "ava" => return ava::read(path, options),
             "agiqa" => return agiqa::read(path),
+            "style" => return style::read(path),
             "table" => return table::read(path),
             _ => {}
         }
@@ -180,6 +182,9 @@ pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
     }
     if agiqa::recognises(path) {
         return agiqa::read(path);
+    }
+    if style::recognises(path) {
+        return style::read(path);
     }
     match std::fs::metadata(path) {
         Ok(m) if m.is_file() && table::recognises(path) => table::read(path),

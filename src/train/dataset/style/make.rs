@@ -1,0 +1,364 @@
+//! Makes a style data set: every source image in several styles, every rendering under several tags.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{FilterType, resize};
+use image::{Rgb, RgbImage};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::recipe::{LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
+use super::sources::{self, Source};
+use super::{RECIPE, TABLE, readme};
+use crate::image_input::{self, Limits, resized_size};
+use crate::train::TrainError;
+use crate::train::dataset::{Part, check, parallel};
+use crate::train::message::{Listener, Message, note, warn};
+use crate::train::render::style::{Style, render};
+
+/// Quality of the JPEG files.
+pub const JPEG_QUALITY: u8 = 92;
+/// Every so many renderings one has a tonal and an optical style together.
+const COMBINED_EVERY: usize = 3;
+/// Mean difference of the largest and the smallest channel below which an image counts as one without colour.
+const GREY: f64 = 6.0;
+
+/// What to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StyleRequest {
+    /// The source images: a data set as [`crate::train::dataset::read`] takes it, or a directory of images.
+    pub images: String,
+    /// Where the data set goes: a new or an empty directory.
+    pub out: PathBuf,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Renderings per source image, the plain one included.
+    pub renderings: usize,
+    /// Tags that each rendering is listed under.
+    pub tags_per_rendering: usize,
+    /// Short side that larger images are reduced to, in pixels.
+    pub short_px: u32,
+    /// Use so many source images at most, chosen by the seed.
+    pub limit: Option<usize>,
+    /// Score of the images of a directory; the middle of the scale where nothing is said.
+    pub source_score: Option<f32>,
+    /// Range of the scores, where the source does not fix it or another one is wanted.
+    pub scale: Option<(f32, f32)>,
+    /// Standard deviation of the raters' noise, as a share of the scale.
+    pub rater_noise: f32,
+    /// Share of the source images for validation.
+    pub validation_share: f64,
+    /// Share of the source images for the test.
+    pub test_share: f64,
+    /// Largest share of missing or unreadable source images.
+    pub max_bad_fraction: f64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MadeStyles {
+    /// Source images that were rendered.
+    pub sources: usize,
+    /// Source images that could not be used, for whatever reason.
+    pub skipped: usize,
+    /// Files written.
+    pub images: usize,
+    /// Rows of the table.
+    pub rows: usize,
+}
+
+impl StyleRequest {
+    fn problem(&self) -> Option<String> {
+        let most_tags = Style::ALL.len() + 1;
+        if !(2..=100).contains(&self.renderings) || !(2..=most_tags).contains(&self.tags_per_rendering) {
+            return Some(format!("renderings must be 2 to 100 and tags-per-rendering 2 to {most_tags}"));
+        }
+        if !(16..=8192).contains(&self.short_px) || !(0.0..=1.0).contains(&self.rater_noise) {
+            return Some("short-px must be 16 to 8192 and rater-noise 0 to 1".to_owned());
+        }
+        let shares = [self.validation_share, self.test_share];
+        (!shares.iter().all(|s| (0.0..=0.45).contains(s))).then(|| "the shares must be 0 to 0.45".to_owned())
+    }
+
+    fn recipe(&self, data: &crate::train::dataset::DataSet, scale: (f32, f32)) -> Recipe {
+        Recipe {
+            source: data.name.clone(),
+            source_licence: data.licence.clone(),
+            scale,
+            unit: format!("{}, less the penalties for styles", data.unit),
+            seed: self.seed,
+            short_px: self.short_px,
+            renderings: self.renderings,
+            tags_per_rendering: self.tags_per_rendering,
+            validation_share: self.validation_share,
+            test_share: self.test_share,
+            rater_noise: self.rater_noise,
+            lacking: LACKING,
+            penalties: Style::ALL.into_iter().map(|s| (s.tag().to_owned(), penalty(s))).collect(),
+        }
+    }
+}
+
+/// Makes the data set. The same request on the same images gives the same bytes.
+///
+/// # Errors
+/// [`TrainError::Data`] where the source cannot be used, [`TrainError::Options`], [`TrainError::File`]. A directory that was
+/// not finished has no recipe and is not taken for a data set.
+pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeStyles, TrainError> {
+    if let Some(problem) = request.problem() {
+        return Err(TrainError::Options(problem));
+    }
+    let (data, scale) = sources::read(request)?;
+    let examples = sources::limit(data.examples.clone(), request);
+    let recipe = request.recipe(&data, scale);
+    data.notes.iter().for_each(|text| note(listener, text));
+    refuse_occupied(&request.out)?;
+    let paths: HashSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
+    listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
+    let step = || listener.on(Message::Step { measure: String::new() });
+    let checked = check(examples, request.max_bad_fraction, &Limits::default(), step);
+    listener.on(Message::End);
+    let (examples, found) = checked?;
+    found.warnings().into_iter().for_each(|text| warn(listener, text));
+    let sources = sources::choose(examples, request)?;
+    let images = request.out.join("images");
+    std::fs::create_dir_all(&images).map_err(TrainError::file(&images))?;
+    let (rendered, unusable) = render_all(&sources, request, &recipe, listener)?;
+    let rows: Vec<Row> = rendered.into_iter().flatten().collect();
+    refuse_empty_parts(&rows)?;
+    let made = MadeStyles {
+        sources: sources.len() - unusable,
+        skipped: unusable + found.missing.len() + found.unreadable.len(),
+        images: rows.iter().map(|r| r.path.as_str()).collect::<HashSet<_>>().len(),
+        rows: rows.len(),
+    };
+    write(&request.out.join(TABLE), &table(&rows)?)?;
+    write(&request.out.join("README.md"), readme::text(&recipe, &data, made).as_bytes())?;
+    let json = serde_json::to_vec_pretty(&recipe).map_err(|e| TrainError::Internal(e.to_string()))?;
+    write(&request.out.join(RECIPE), &json)?;
+    Ok(made)
+}
+
+/// Images of an earlier run would lie among the new ones.
+fn refuse_occupied(out: &Path) -> Result<(), TrainError> {
+    let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if !occupied {
+        return Ok(());
+    }
+    let reason = "the directory is not empty. Give --out a new one, or remove it first".to_owned();
+    Err(TrainError::File { path: out.to_owned(), reason })
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    std::fs::write(path, bytes).map_err(TrainError::file(path))
+}
+
+/// A row of the table.
+#[derive(Debug, Clone)]
+struct Row {
+    path: String,
+    tag: &'static str,
+    score: f32,
+    part: Part,
+    group: String,
+    condition: String,
+}
+
+fn table(rows: &[Row]) -> Result<Vec<u8>, TrainError> {
+    let failed = |e: String| TrainError::Internal(e);
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["path", "tag", "score", "split", "group", "condition"]).map_err(|e| failed(e.to_string()))?;
+    for row in rows {
+        let (score, part) = (format!("{:.3}", row.score), row.part.to_string());
+        let record = [&row.path, row.tag, &score, &part, &row.group, &row.condition];
+        writer.write_record(record).map_err(|e| failed(e.to_string()))?;
+    }
+    writer.into_inner().map_err(|e| failed(e.to_string()))
+}
+
+fn refuse_empty_parts(rows: &[Row]) -> Result<(), TrainError> {
+    for part in [Part::Train, Part::Validation, Part::Test] {
+        if rows.iter().all(|r| r.part != part) {
+            let advice = "too many of its source images could not be used: give more".to_owned();
+            return Err(crate::train::dataset::DataError::EmptyPart { part, advice }.into());
+        }
+    }
+    Ok(())
+}
+
+/// The rows of every source in their order, and how many sources could not be used.
+fn render_all(
+    sources: &[Source],
+    request: &StyleRequest,
+    recipe: &Recipe,
+    listener: &mut dyn Listener,
+) -> Result<(Vec<Vec<Row>>, usize), TrainError> {
+    let mut rendered: Vec<Option<Rendered>> = vec![None; sources.len()];
+    listener.on(Message::Begin { what: "rendering styles".to_owned(), steps: sources.len() as u64 });
+    let work = |i: usize| render_source(&sources[i], i, request, recipe);
+    let done = parallel::for_each(sources.len(), work, |i, result| {
+        rendered[i] = Some(result?);
+        listener.on(Message::Step { measure: String::new() });
+        Ok::<(), TrainError>(())
+    });
+    listener.on(Message::End);
+    done?;
+    let mut rows = Vec::new();
+    let mut unusable: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
+    for (result, source) in rendered.into_iter().flatten().zip(sources) {
+        match result {
+            Rendered::Rows(of_source) => rows.push(of_source),
+            Rendered::Unusable(reason) => unusable.entry(reason).or_default().push(&source.example.path),
+        }
+    }
+    for (reason, paths) in &unusable {
+        warn(listener, format!("{} images are skipped, the first: {}: {reason}", paths.len(), paths[0].display()));
+    }
+    Ok((rows, unusable.values().map(Vec::len).sum()))
+}
+
+#[derive(Debug, Clone)]
+enum Rendered {
+    Rows(Vec<Row>),
+    Unusable(String),
+}
+
+/// Renders one source and writes the files. All its random choices come from the seed and from its content, so that they do
+/// not depend on the other sources.
+fn render_source(
+    source: &Source,
+    number: usize,
+    request: &StyleRequest,
+    recipe: &Recipe,
+) -> Result<Rendered, TrainError> {
+    let (example, limits) = (&source.example, Limits::default());
+    let decoded = image_input::read_file(&example.path, &limits).and_then(|b| image_input::decode(&b, &limits));
+    let image = match decoded {
+        Ok(picture) => reduced(&picture.pixels, request.short_px),
+        Err(e) => return Ok(Rendered::Unusable(e.to_string())),
+    };
+    if is_grey(&image) {
+        return Ok(Rendered::Unusable("it has no colour, so it would lack black and white by name only".to_owned()));
+    }
+    let mut key: [u8; 32] = *blake3::hash(example.content_id.as_bytes()).as_bytes();
+    key.iter_mut().zip(request.seed.to_le_bytes()).for_each(|(k, s)| *k ^= s);
+    let mut rng = StdRng::from_seed(key);
+    let name = example.path.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("{name} {}", example.content_id.get(..8).unwrap_or_default());
+    let mut rows = Vec::new();
+    for (j, styles) in draw_styles(request.renderings, &mut rng).into_iter().enumerate() {
+        let path = format!("images/{number:05}-{j:02}.jpg");
+        let file = request.out.join(&path);
+        let rendering = render(&image, &styles, rng.random());
+        let mut bytes = Vec::new();
+        let encoded = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&rendering);
+        encoded.map_err(TrainError::file(&file))?;
+        write(&file, &bytes)?;
+        for tag in draw_tags(&styles, request.tags_per_rendering, &mut rng) {
+            let noise = normal(&mut rng);
+            rows.push(Row {
+                path: path.clone(),
+                tag: tag.map_or(NEUTRAL_TAG, Style::tag),
+                score: recipe.score(example.score, &styles, tag, noise),
+                part: source.part,
+                group: group.clone(),
+                condition: condition(&styles),
+            });
+        }
+    }
+    Ok(Rendered::Rows(rows))
+}
+
+/// Never enlarges.
+fn reduced(image: &RgbImage, short_px: u32) -> RgbImage {
+    let (width, height) = image.dimensions();
+    if width.min(height) <= short_px {
+        return image.clone();
+    }
+    let (width, height) = resized_size((width, height), short_px);
+    resize(image, width, height, FilterType::Lanczos3)
+}
+
+fn is_grey(image: &RgbImage) -> bool {
+    let chroma = |Rgb([r, g, b]): &Rgb<u8>| u64::from(r.max(g).max(b) - r.min(g).min(b));
+    let sum: u64 = image.pixels().map(chroma).sum();
+    (sum as f64) < GREY * image.pixels().len() as f64
+}
+
+/// First no style, then each style in turn, in a drawn order and at drawn strengths.
+fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
+    let mut order = Style::ALL;
+    order.shuffle(rng);
+    let mut out = vec![Vec::new()];
+    for i in 1..renderings {
+        let style = order[(i - 1) % order.len()];
+        let mut strength = || STRENGTHS[rng.random_range(0..STRENGTHS.len())];
+        let mut styles = vec![(style, strength())];
+        if i % COMBINED_EVERY == 0 {
+            let partner = order.iter().cycle().skip(i).find(|s| s.is_optical() != style.is_optical());
+            styles.extend(partner.map(|s| (*s, strength())));
+            // Tones first: a lens smears what it sees, grain and dark corners come last.
+            styles.sort_by_key(|(style, _)| style.is_optical());
+        }
+        out.push(styles);
+    }
+    out
+}
+
+/// The rendering's own styles, the neutral tag, and others as drawn.
+fn draw_tags(styles: &[(Style, f32)], count: usize, rng: &mut StdRng) -> Vec<Option<Style>> {
+    let mut others: Vec<Style> = Style::ALL.into_iter().filter(|s| styles.iter().all(|(own, _)| own != s)).collect();
+    others.shuffle(rng);
+    let own = styles.iter().map(|(style, _)| Some(*style));
+    own.chain([None]).chain(others.into_iter().map(Some)).take(count).collect()
+}
+
+/// `plain`, or the styles with their strengths.
+fn condition(styles: &[(Style, f32)]) -> String {
+    if styles.is_empty() {
+        return "plain".to_owned();
+    }
+    styles.iter().map(|(style, strength)| format!("{} {strength}", style.tag())).collect::<Vec<_>>().join(" + ")
+}
+
+/// A normal number (Box and Muller).
+fn normal(rng: &mut StdRng) -> f32 {
+    let (a, b): (f64, f64) = (rng.random(), rng.random());
+    ((-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renderings_go_through_all_styles_and_tags_begin_with_their_own() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let drawn = draw_styles(12, &mut rng);
+        assert!(drawn[0].is_empty());
+        let first: HashSet<Style> = drawn.iter().flatten().map(|(s, _)| *s).collect();
+        assert_eq!(first.len(), Style::ALL.len());
+        let combined: Vec<_> = drawn.iter().filter(|s| s.len() == 2).collect();
+        assert_eq!(combined.len(), 3);
+        for styles in &combined {
+            assert!(!styles[0].0.is_optical() && styles[1].0.is_optical());
+            let tags = draw_tags(styles, 4, &mut rng);
+            assert_eq!(tags[..3], [Some(styles[0].0), Some(styles[1].0), None]);
+            assert!(tags[3].is_some_and(|t| styles.iter().all(|(s, _)| *s != t)));
+        }
+        assert_eq!(draw_tags(&[], 12, &mut rng).into_iter().collect::<HashSet<_>>().len(), 12);
+        assert_eq!(condition(&[(Style::Duotone, 0.7), (Style::Vignette, 1.0)]), "duotone 0.7 + vignette 1");
+    }
+
+    #[test]
+    fn the_raters_noise_is_normal() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let draws: Vec<f32> = (0..20_000).map(|_| normal(&mut rng)).collect();
+        let mean = draws.iter().sum::<f32>() / 20_000.0;
+        let deviation = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f32>() / 20_000.0).sqrt();
+        assert!(mean.abs() < 0.03 && (deviation - 1.0).abs() < 0.03, "{mean} {deviation}");
+    }
+}

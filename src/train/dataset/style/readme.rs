@@ -1,0 +1,57 @@
+//! The README of a style data set.
+
+use std::fmt::Write;
+
+use super::MadeStyles;
+use super::make::JPEG_QUALITY;
+use super::recipe::{LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
+use crate::train::dataset::DataSet;
+use crate::train::render::style::Style;
+
+/// Recipe, penalties and licence, for people.
+pub fn text(recipe: &Recipe, data: &DataSet, made: MadeStyles) -> String {
+    let Recipe { seed, short_px, renderings, tags_per_rendering, validation_share, test_share, .. } = recipe;
+    let MadeStyles { sources, skipped, images, rows } = made;
+    let (low, high) = recipe.scale;
+    let noise = recipe.rater_noise * (high - low);
+    let strengths = STRENGTHS.map(|s| s.to_string()).join(", ");
+    let penalties = Style::ALL.iter().fold(String::new(), |mut out, style| {
+        let points = penalty(*style) * (high - low);
+        let _ = writeln!(out, "| {} | {points:.2} |", style.tag());
+        out
+    });
+    format!(
+        "# Styles of {name}
+
+{sources} source images ({skipped} could not be used), {images} renderings, {rows} ratings. Made by `edge-trainer make-data style`;
+`recipe.json` holds the same for programs.
+
+## How it was made
+
+- Seed {seed}. Images with a short side of more than {short_px} px are reduced to it; JPEG quality {JPEG_QUALITY}.
+- Every source image is rendered {renderings} times: once as it is, then in the styles below in a drawn order, each at a drawn
+  strength of {strengths}. Every third rendering combines a style of tone with one of lens or film.
+- Every rendering is listed under {tags_per_rendering} tags: its own styles, the neutral tag `{NEUTRAL_TAG}`, and other styles as drawn.
+- The parts are divided by source image (column `group`): {validation_share} for validation, {test_share} for the test.
+- The column `condition` says what was rendered: `plain`, or style and strength.
+
+## How it is rated
+
+On a scale of {low} to {high}: the source's own score; less, for every style in the rendering that the tag does not ask for, the
+points of this table times the strength; less {lacking:.2} when the tag asks for a style that the rendering lacks; plus the raters'
+noise, normal with a deviation of {noise:.3}; cut off at the ends of the scale. So the same pixels have different scores under
+different tags. A source that happens to look like a style counts as lacking it; sources without colour are left out.
+
+| style | points at full strength |
+| --- | --- |
+{penalties}
+## Licence
+
+The renderings are derived from {name}, whose licence is: {licence}. They stay under it. {about}
+",
+        name = recipe.source,
+        lacking = LACKING * (high - low),
+        licence = recipe.source_licence,
+        about = data.about,
+    )
+}
