@@ -89,6 +89,8 @@ impl StyleRequest {
             source_licence: data.licence.clone(),
             scale,
             unit: format!("{}, less the penalties for styles", data.unit),
+            source_notes: data.notes.clone(),
+            limit: self.limit,
             seed: self.seed,
             short_px: self.short_px,
             renderings: self.renderings,

@@ -20,6 +20,8 @@ pub fn text(recipe: &Recipe, data: &DataSet, made: MadeStyles) -> String {
         let _ = writeln!(out, "| {} | {points:.2} |", style.tag());
         out
     });
+    let notes = recipe.source_notes.iter().fold(String::new(), |out, text| format!("{out}- Of the source: {text}.\n"));
+    let limit = recipe.limit.map_or_else(String::new, |n| format!("; {n} source images at most, drawn by it"));
     format!(
         "# Styles of {name}
 
@@ -28,7 +30,7 @@ pub fn text(recipe: &Recipe, data: &DataSet, made: MadeStyles) -> String {
 
 ## How it was made
 
-- Seed {seed}. Images with a short side of more than {short_px} px are reduced to it; JPEG quality {JPEG_QUALITY}.
+{notes}- Seed {seed}{limit}. Images with a short side of more than {short_px} px are reduced to it; JPEG quality {JPEG_QUALITY}.
 - Every source image is rendered {renderings} times: once as it is, then in the styles below in a drawn order, each at a drawn
   strength of {strengths}. Every third rendering combines a style of tone with one of lens or film.
 - Every rendering is listed under {tags_per_rendering} tags: its own styles, the neutral tag `{NEUTRAL_TAG}`, and other styles as drawn.
@@ -47,7 +49,7 @@ different tags. A source that happens to look like a style counts as lacking it;
 {penalties}
 ## Licence
 
-The renderings are derived from {name}, whose licence is: {licence}. They stay under it. {about}
+The renderings are derived from {name}, whose licence is: {licence}. They stay under it. About the source: {about}
 ",
         name = recipe.source,
         lacking = LACKING * (high - low),

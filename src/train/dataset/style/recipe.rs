@@ -37,6 +37,10 @@ pub struct Recipe {
     pub scale: (f32, f32),
     /// What one unit of the scores is, in words.
     pub unit: String,
+    /// What the reading of the source had to say: what was left out, or which score unrated images were given.
+    pub source_notes: Vec<String>,
+    /// Most source images to use, where there is a limit.
+    pub limit: Option<usize>,
     /// Seed of every random choice.
     pub seed: u64,
     /// Short side that larger images are reduced to, in pixels.
@@ -80,6 +84,8 @@ pub(super) fn example() -> Recipe {
         source_licence: "MIT".to_owned(),
         scale: (1.0, 10.0),
         unit: "points".to_owned(),
+        source_notes: Vec::new(),
+        limit: None,
         seed: 1,
         short_px: 512,
         renderings: 6,
