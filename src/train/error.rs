@@ -16,7 +16,7 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The options contradict themselves.
-    #[error("the training options are unusable: {0}")]
+    #[error("the options are unusable: {0}")]
     Options(String),
     /// The backbone cannot be used.
     #[error(transparent)]

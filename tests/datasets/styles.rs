@@ -93,6 +93,9 @@ fn styles_are_trained_on_and_a_bad_source_is_skipped() {
     let out = dir.path().join("styles");
     let refused = make(&images, &out, "");
     assert!(stderr(&refused).contains("1 of 21 images cannot be used"), "{}", stderr(&refused));
+    let off_scale = make(&images, &out, "--source-score -3 --scale -1,1");
+    assert_eq!(off_scale.status.code(), Some(78));
+    assert!(stderr(&off_scale).contains("do not lie on a scale of -1 to 1"), "{}", stderr(&off_scale));
     assert!(!out.exists());
     let made = make(&images, &out, "--max-bad-fraction 0.05 --source-score 8");
     let said = stderr(&made);

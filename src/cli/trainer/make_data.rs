@@ -66,10 +66,10 @@ struct StyleArguments {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Score of every image of a directory [default: the middle of the scale]
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     source_score: Option<f32>,
     /// Range of the scores [default: the data set's, 1,10 for a directory]
-    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale)]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
     scale: Option<(f32, f32)>,
     /// Standard deviation of the raters' noise, as a share of the scale
     #[arg(long, value_name = "SHARE", default_value_t = 0.02)]

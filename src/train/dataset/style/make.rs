@@ -15,7 +15,7 @@ use super::sources::{self, Source};
 use super::{RECIPE, TABLE, readme};
 use crate::image_input::{self, Limits, resized_size};
 use crate::train::TrainError;
-use crate::train::dataset::{Part, check, parallel};
+use crate::train::dataset::{DataError, DataSet, Part, check, parallel};
 use crate::train::message::{Listener, Message, note, warn};
 use crate::train::render::style::{Style, render};
 
@@ -79,11 +79,14 @@ impl StyleRequest {
         if !(16..=8192).contains(&self.short_px) || !(0.0..=1.0).contains(&self.rater_noise) {
             return Some("short-px must be 16 to 8192 and rater-noise 0 to 1".to_owned());
         }
+        if self.source_score.is_some_and(|s| !s.is_finite()) {
+            return Some("source-score must be a number".to_owned());
+        }
         let shares = [self.validation_share, self.test_share];
         (!shares.iter().all(|s| (0.0..=0.45).contains(s))).then(|| "the shares must be 0 to 0.45".to_owned())
     }
 
-    fn recipe(&self, data: &crate::train::dataset::DataSet, scale: (f32, f32)) -> Recipe {
+    fn recipe(&self, data: &DataSet, scale: (f32, f32)) -> Recipe {
         Recipe {
             source: data.name.clone(),
             source_licence: data.licence.clone(),
@@ -185,7 +188,7 @@ fn refuse_empty_parts(rows: &[Row]) -> Result<(), TrainError> {
     for part in [Part::Train, Part::Validation, Part::Test] {
         if rows.iter().all(|r| r.part != part) {
             let advice = "too many of its source images could not be used: give more".to_owned();
-            return Err(crate::train::dataset::DataError::EmptyPart { part, advice }.into());
+            return Err(DataError::EmptyPart { part, advice }.into());
         }
     }
     Ok(())
