@@ -1,8 +1,6 @@
-//! Judges bundles by the way that the daemon goes: the scorer's own code on the exported graphs. burn has no part in
-//! it.
+//! Judges bundles by the way that the daemon goes: the scorer's own code on the exported graphs. burn has no part in it.
 //!
-//! `embedding` brings images and tags to the scorer, `choice` says which images are judged, `evaluation` takes the
-//! figures,
+//! `embedding` brings images and tags to the scorer, `choice` says which images are judged, `evaluation` takes the figures,
 //! `groups` those of the conditions that images were made under. [`eval`] is `edge-trainer eval`, [`compare`]
 //! `edge-trainer compare`. Nothing here writes a file: [`super::report`] does.
 
