@@ -343,3 +343,42 @@ fn wrong_requests_have_their_exit_codes() {
     assert_eq!(twice.status.code(), Some(64));
     assert!(text(&twice.stderr).contains("given twice"), "{}", text(&twice.stderr));
 }
+
+#[test]
+fn compare_trains_the_published_rows_and_takes_them_the_next_time() {
+    let trained = &*TRAINED;
+    let all = std::fs::read_to_string(trained.data()).unwrap();
+    let few = trained.at("few.csv");
+    // A header and six tags of four pictures.
+    std::fs::write(&few, all.lines().take(1 + 6 * 4).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
+    let config = trained.at("tiny.toml");
+    std::fs::write(
+        &config,
+        "epochs = 1\nbatch = 8\ncrop_px = 64\ninput_px = [64]\nresize_short_px = 96\nwidths = [8, 12]\n",
+    )
+    .unwrap();
+    let out = trained.at("rows");
+    let compare = || trainer(&["compare", "--data", &few, "--out", &out, "--config", &config, "--bootstrap", "50"]);
+    let output = compare();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (printed, said) = (text(&output.stdout), text(&output.stderr));
+    for row in ["with tags", "without text", "previous"] {
+        assert!(said.contains(&format!("{row}: training begins")), "{said}");
+        assert!(printed.lines().any(|line| line.starts_with(row)), "{printed}");
+    }
+    let kind = |bundle: &str| {
+        let scorer = Scorer::open(Path::new(&trained.at(&format!("rows/{bundle}"))), DeviceChoice::Cpu).unwrap();
+        let manifest = scorer.manifest();
+        (manifest.architecture.image_encoder.clone(), serde_json::to_value(manifest.head.kind).unwrap())
+    };
+    assert_eq!(kind("with-tags"), ("small-cnn".to_owned(), "pooled_cross_attention".into()));
+    assert_eq!(kind("without-text"), ("small-cnn".to_owned(), "image_only".into()));
+    assert_eq!(kind("previous"), ("efficientnet-b0".to_owned(), "image_only".into()));
+
+    let again = compare();
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout), printed);
+    assert_eq!(text(&again.stderr).matches("is taken as it is").count(), 3, "{}", text(&again.stderr));
+    let page = check_page(&Path::new(&out).join("report.html"));
+    assert!(page.contains("without text"));
+}

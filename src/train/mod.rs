@@ -25,6 +25,7 @@ mod options;
 pub mod pairs;
 pub mod render;
 pub mod report;
+pub mod rows;
 mod tokenizer;
 mod training;
 pub mod weights;

@@ -10,6 +10,7 @@ use crate::cli::{Failure, Outcome, exit_code};
 use crate::daemon;
 use crate::train::checkpoint::CONFIG;
 use crate::train::dataset::AvaSplit;
+use crate::train::rows::beside;
 use crate::train::{Device, FitRequest, TrainOptions, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
@@ -127,7 +128,7 @@ enum Method {
 
 /// `--head`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum HeadName {
+pub(super) enum HeadName {
     /// The tag's tokens look at the image's patches
     Patch,
     /// Tokens cut from the tag's embedding look at tokens cut from the image's
@@ -175,7 +176,7 @@ pub fn run(arguments: &FitArguments) -> Outcome {
     let request = FitRequest {
         data: arguments.data.clone(),
         out: arguments.out.clone(),
-        run: run.cloned().unwrap_or_else(|| run_beside(&arguments.out)),
+        run: run.cloned().unwrap_or_else(|| beside(&arguments.out)),
         resume: arguments.resume.is_some(),
         stop,
         cache: arguments.cache.clone().unwrap_or_else(user_cache),
@@ -187,14 +188,8 @@ pub fn run(arguments: &FitArguments) -> Outcome {
     Ok(())
 }
 
-fn run_beside(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".run");
-    out.with_file_name(name)
-}
-
 /// The user's cache directory, after the XDG base directory specification; the system's temporary one where there is no home.
-fn user_cache() -> PathBuf {
+pub(super) fn user_cache() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     cache.unwrap_or_else(std::env::temp_dir).join("edge-scorer/features")
@@ -248,14 +243,14 @@ impl FitArguments {
     }
 }
 
-fn read_config(path: &Path) -> Result<TrainOptions, Failure> {
+pub(super) fn read_config(path: &Path) -> Result<TrainOptions, Failure> {
     let fail = |code, reason: String| Failure::new(code, format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| fail(exit_code::NO_INPUT, format!("{e}. Check --config")))?;
     toml::from_str(&text).map_err(|e| fail(exit_code::CONFIG, e.to_string()))
 }
 
 /// The command as it was typed, without the program's own directory.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
+pub(super) fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let quote = |a: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
         if !a.is_empty() && a.chars().all(plain) { a } else { format!("'{}'", a.replace('\'', "'\\''")) }
@@ -271,10 +266,5 @@ mod tests {
     fn the_command_can_be_pasted_into_a_shell() {
         let typed = ["/opt/x/edge-trainer", "fit", "--name", "it's small"].map(str::to_owned);
         assert_eq!(command_line(typed.into_iter()), "edge-trainer fit --name 'it'\\''s small'");
-    }
-
-    #[test]
-    fn the_run_lies_beside_the_bundle() {
-        assert_eq!(run_beside(Path::new("models/small")), Path::new("models/small.run"));
     }
 }

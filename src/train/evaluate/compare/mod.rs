@@ -1,7 +1,8 @@
 //! `edge-trainer compare`: several ways to score, judged on the same images, each against a reference.
 //!
-//! A way to score is a [`Row`]: a name and one prediction per test image. Where the predictions come from, a bundle, a
-//! probe or a network trained on the spot, is the row's own business, so that one `rows.push(Row::...)` adds another.
+//! A way to score is a [`Row`]: a name and one prediction per test image. Where the predictions come from, a bundle or a probe, is
+//! the row's own business, so that one `rows.push(Row::...)` adds another. Networks come as bundles: [`crate::train::rows`] trains those
+//! of the published table.
 
 mod linear;
 mod row;

@@ -10,7 +10,7 @@ use safetensors::tensor::SafeTensors;
 
 use super::*;
 use crate::backend::Input;
-use crate::train::model::reference::{Reference, run};
+use crate::train::model::reference::{Reference, run, skip};
 use crate::train::model::values;
 
 fn tiny() -> PathBuf {
@@ -44,7 +44,7 @@ fn it_agrees_with_timm_in_burn_and_in_tract() {
 fn a_b0_of_full_size_agrees_with_its_maker() {
     match std::env::var_os("EDGE_SCORER_EFFICIENTNET_REFERENCE") {
         Some(dir) => compare(Path::new(&dir), &EfficientNetShape::b0(), 1e-4),
-        None => eprintln!("SKIPPED: scripts/check_backbone efficientnet-b0 compares one of full size"),
+        None => skip("efficientnet::a_b0_of_full_size", "scripts/check_backbone efficientnet-b0 makes one"),
     }
 }
 
