@@ -183,3 +183,34 @@ fn a_training_that_was_stopped_goes_on_to_the_very_same_bundle() {
     assert_eq!(epochs("whole.run"), epochs("cut.run"));
     assert_eq!(epochs("cut.run").len(), 3);
 }
+
+#[test]
+fn where_only_the_tag_tells_good_from_bad_the_model_uses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    // Bright and dark pictures, each good under one of two tags and bad under the other: whoever ignores the tag can only guess.
+    let mut csv = "path,tag,score,split,group\n".to_owned();
+    for i in 0..144u64 {
+        let treatment = if i % 2 == 0 { Treatment::Clean } else { Treatment::Underexposed };
+        let name = format!("{i}.png");
+        picture(Scene::ALL[i as usize % Scene::ALL.len()], treatment, 100, 80, i).save(dir.path().join(&name)).unwrap();
+        let part = ["train", "train", "train", "train", "validation", "test"][i as usize / 2 % 6];
+        for (tag, wanted) in [("as it is", 0), ("dark", 1)] {
+            let score = if i % 2 == wanted { 4.0 } else { 1.0 } + 0.01 * (i % 7) as f64;
+            csv += &format!("{name},{tag},{score},{part},{i}\n");
+        }
+    }
+    let data = dir.path().join("ratings.csv");
+    std::fs::write(&data, csv).unwrap();
+    for head in ["pooled", "hyper"] {
+        let out = dir.path().join(head);
+        let paths = [&data, &out].map(|p| p.to_str().unwrap());
+        let mut arguments = vec!["fit", "--data", paths[0], "--out", paths[1], "--head", head, "--epochs", "6"];
+        arguments
+            .extend("--batch 16 --crop-px 64 --input-px 64 --resize-short-px 80 --widths 8,16 --lr 0.002".split(' '));
+        let output = trainer(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let metrics = Scorer::open(&out, DeviceChoice::Cpu).unwrap().manifest().metrics.clone();
+        let (right, shuffled) = (metrics["test.within_tag_srcc"], metrics["test_shuffled_tags.within_tag_srcc"]);
+        assert!(right > 0.6 && shuffled < -0.4, "{head}: {right} with right tags, {shuffled} with shuffled ones");
+    }
+}
