@@ -21,6 +21,8 @@ pub mod daemon;
 pub mod image_input;
 pub mod scorer;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod text;
 #[cfg(feature = "train")]
 pub mod train;

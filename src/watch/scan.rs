@@ -277,8 +277,10 @@ mod tests {
     fn a_forbidden_directory_is_reported_and_the_rest_is_found() {
         use std::os::unix::fs::PermissionsExt;
         if rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: nothing is forbidden to the superuser");
-            return;
+            return crate::testing::skip(
+                "watch::scan::a_forbidden_directory",
+                "nothing is forbidden to the superuser; run the tests as another user",
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a.jpg", "closed/b.jpg"]);

@@ -1,6 +1,5 @@
 //! For tests: what another framework saw, and graphs run by the scorer's own backend.
 
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::SafeTensors;
@@ -43,17 +42,6 @@ impl Reference {
         let difference = self.difference(name, found);
         eprintln!("{name}: off by {difference:.1e} of the largest value");
         assert!(difference <= allowed, "{name} is off by {difference:e}");
-    }
-}
-
-/// Says that a test did not run, past the test runner's capture and in the list that is counted at the end, as
-/// `tests/common` does.
-pub fn skip(test: &str, reason: &str) {
-    let line = format!("SKIPPED {test}: {reason}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    if let Some(log) = std::env::var_os("EDGE_SCORER_SKIP_LOG") {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
-        let _ = file.and_then(|mut f| f.write_all(line.as_bytes()));
     }
 }
 

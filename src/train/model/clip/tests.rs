@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::backend::Input;
-use crate::train::model::reference::{Reference, run, skip};
+use crate::testing::skip;
+use crate::train::model::reference::{Reference, run};
 use crate::train::model::values;
 use crate::train::onnx::GraphBuilder;
 

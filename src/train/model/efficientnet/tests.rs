@@ -10,7 +10,8 @@ use safetensors::tensor::SafeTensors;
 
 use super::*;
 use crate::backend::Input;
-use crate::train::model::reference::{Reference, run, skip};
+use crate::testing::skip;
+use crate::train::model::reference::{Reference, run};
 use crate::train::model::values;
 
 fn tiny() -> PathBuf {
