@@ -263,9 +263,9 @@ impl<'a> Sides<'a> {
         let patches = if reads_patches { self.shape.head_shape().patches } else { [0, 0] };
         let digest = self.backbone.digest()?;
         let cache = FeatureCache::open(&self.request.cache, &digest, rule, self.shape.embedding(), patches)?;
-        let model: TagScorer<Compute> = self.backbone.model(&self.shape, &Default::default())?;
+        let encoder = || Ok(self.backbone.model::<Compute>(&self.shape, &Default::default())?.image);
         let examples = self.parts.train.iter().chain(&self.parts.validation);
-        training::keep_features(&model.image, &cache, examples, (rule, options.loader_threads), listener)?;
+        training::keep_features(encoder, &cache, examples, (rule, options.loader_threads), listener)?;
         Ok(Some(cache))
     }
 

@@ -28,6 +28,15 @@ pub fn ranked_pairs(batch: &[Rated<'_>], tie_threshold: f32) -> Vec<(usize, usiz
     pairs
 }
 
+/// How well the images of a batch fit their tags: what the data say; where they say nothing of any of them, the similarity of
+/// trained encoders, if there is one. Both are never mixed: they have other scales.
+pub fn fits(stated: Vec<Option<f32>>, similarity: Option<impl FnOnce() -> Vec<f32>>) -> Vec<Option<f32>> {
+    match similarity {
+        Some(similarity) if stated.iter().all(Option::is_none) => similarity().into_iter().map(Some).collect(),
+        _ => stated,
+    }
+}
+
 fn first_is_better(a: Rated<'_>, b: Rated<'_>, tie_threshold: f32) -> Option<bool> {
     let difference = a.score - b.score;
     if difference.abs() >= tie_threshold && difference != 0.0 {
@@ -49,6 +58,16 @@ mod tests {
     fn higher_scores_come_first_and_only_within_a_tag() {
         let batch = [rated("a", 1.0, None), rated("b", 2.0, None), rated("a", 3.0, None), rated("b", 1.0, None)];
         assert_eq!(ranked_pairs(&batch, 0.1), [(2, 0), (1, 3)]);
+    }
+
+    #[test]
+    fn the_similarity_stands_in_where_the_data_say_nothing() {
+        let similar = || vec![0.2, 0.9];
+        let near = |fits: Vec<Option<f32>>| ranked_pairs(&[rated("t", 1.05, fits[0]), rated("t", 1.0, fits[1])], 0.1);
+        assert_eq!(near(fits(vec![None, None], Some(similar))), [(1, 0)]);
+        assert_eq!(near(fits(vec![Some(0.9), Some(0.2)], Some(similar))), [(0, 1)]);
+        assert_eq!(near(fits(vec![Some(0.9), None], Some(similar))), []);
+        assert_eq!(near(fits(vec![None, None], None::<fn() -> Vec<f32>>)), []);
     }
 
     #[test]

@@ -16,12 +16,12 @@ use crate::train::model::{ImageBackbone, values};
 /// Images per run of the encoder.
 const BATCH: usize = 4;
 
-/// Keeps the features of every image that lacks them, and says beforehand how many, how much and, from the first of them, how long.
+/// Keeps the features of every image that lacks them; where none does, `encoder` is not asked for. It says beforehand how many, how much and, from the first of them, how long.
 ///
 /// # Errors
 /// [`TrainError::Image`], [`TrainError::File`].
 pub fn keep_features<'a>(
-    encoder: &ImageBackbone<Compute>,
+    encoder: impl FnOnce() -> Result<ImageBackbone<Compute>, TrainError>,
     cache: &FeatureCache,
     examples: impl Iterator<Item = &'a Example>,
     (rule, threads): (&InputRule, usize),
@@ -50,6 +50,7 @@ pub fn keep_features<'a>(
     if jobs.is_empty() {
         return Ok(());
     }
+    let encoder = encoder()?;
     listener.on(Message::Begin { what: "encoding images".to_owned(), steps: chunks.len() as u64 });
     let loader = Loader { rule, is_small: false, features: None, threads };
     let started = Instant::now();

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::standardise::{measure, spread};
+use super::texts::TextMemory;
 use super::{Compute, Learn, Setting};
 use crate::train::batches::epoch_batches;
 use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
@@ -22,13 +23,11 @@ use crate::train::model::head::HeadInput;
 use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, values};
 use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
 use crate::train::options::Trainable;
-use crate::train::pairs::{Rated, ranked_pairs};
+use crate::train::pairs::{Rated, fits, ranked_pairs};
 use crate::train::{TrainError, loss};
 
 /// Softmax temperature of the contrast between tags.
 const TEMPERATURE: f32 = 0.1;
-/// Encoded texts that are remembered where the text encoder is frozen.
-const REMEMBERED: usize = 2048;
 
 pub(super) struct Learner<'a> {
     setting: Setting<'a>,
@@ -41,8 +40,8 @@ pub(super) struct Learner<'a> {
     /// Mean and deviation of the alignments, where there are some.
     alignment: Option<(f32, f32)>,
     rng: StdRng,
-    /// What a frozen text encoder made of the texts so far, each a batch of one.
-    texts: HashMap<String, TextOutput<Compute>>,
+    /// What a frozen text encoder made of the texts so far.
+    texts: TextMemory,
     /// Steps of an epoch.
     per_epoch: usize,
 }
@@ -97,7 +96,7 @@ impl<'a> Learner<'a> {
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(options.seed),
-            texts: HashMap::new(),
+            texts: TextMemory::default(),
             per_epoch,
         })
     }
@@ -259,26 +258,16 @@ impl<'a> Learner<'a> {
         if self.setting.features.is_none() {
             return Ok(self.model.embed_texts(&texts.iter().map(ids).collect::<Result<Vec<_>, _>>()?, &device));
         }
-        if self.texts.len() > REMEMBERED {
-            self.texts.clear();
-        }
-        for text in texts {
-            if !self.texts.contains_key(text) {
-                let encoded = self.model.valid().embed_texts(&[ids(text)?], &Default::default());
-                self.texts.insert(text.clone(), encoded);
-            }
-        }
-        let known = texts.iter().filter_map(|t| self.texts.get(t).cloned()).collect();
-        Ok(TextOutput::cat(known).lift())
+        let model = &self.model;
+        let texts = texts.iter().map(String::as_str);
+        Ok(self.texts.encode(texts, self.setting.tokenizer, || model.valid())?.lift())
     }
 
-    /// How well each image fits its tag, for the order of near ties: what the data say, else, for trained encoders, the similarity.
+    /// See [`fits`]; the similarity is that of this batch's embeddings.
     fn fits(&self, batch: &[&Example], image: &Tensor<Learn, 2>, text: &Tensor<Learn, 2>) -> Vec<Option<f32>> {
-        let stated = batch.iter().map(|e| e.alignment);
-        if !self.setting.backbone.knows_similarity() || batch.iter().any(|e| e.alignment.is_some()) {
-            return stated.collect();
-        }
-        values(loss::cosine(image.clone().inner(), text.clone().inner())).into_iter().map(Some).collect()
+        let similarity = || values(loss::cosine(image.clone().inner(), text.clone().inner()));
+        let similarity = self.setting.backbone.knows_similarity().then_some(similarity);
+        fits(batch.iter().map(|e| e.alignment).collect(), similarity)
     }
 
     fn vary(&mut self, tag: &str) -> String {

@@ -3,6 +3,7 @@
 mod features;
 mod learner;
 mod standardise;
+mod texts;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,6 +13,7 @@ use burn::backend::{Autodiff, Flex};
 
 pub use features::keep_features;
 use learner::Learner;
+use texts::TextMemory;
 
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
@@ -225,16 +227,16 @@ fn judge(
     setting: Setting<'_>,
     listener: &mut dyn Listener,
 ) -> Result<Vec<Judged>, TrainError> {
-    let device = Default::default();
+    let mut texts = TextMemory::default();
     let view = View::centre(setting.rule.size_px);
     let chunks: Vec<&[Example]> = setting.validation.chunks(8).collect();
     let jobs: Vec<Vec<Job>> = chunks.iter().map(|c| c.iter().map(|e| Job::of(e, view)).collect()).collect();
     listener.on(Message::Begin { what: "validation".to_owned(), steps: chunks.len() as u64 });
     let mut judged = Vec::with_capacity(setting.validation.len());
     setting.loader().batches(&jobs, |index, images| {
-        let ids =
-            chunks[index].iter().map(|e| setting.tokenizer.encode(&e.tag, None)).collect::<Result<Vec<_>, _>>()?;
-        let (image, text) = (model.image.forward(images), model.embed_texts(&ids, &device));
+        let tags = chunks[index].iter().map(|e| e.tag.as_str());
+        let text = texts.encode(tags, setting.tokenizer, || model.clone())?;
+        let image = model.image.forward(images);
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
         let scores = values(model.head.forward(input, unit));

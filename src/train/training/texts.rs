@@ -1,0 +1,45 @@
+//! Texts that are encoded again and again by weights that stay the same.
+
+use std::collections::HashMap;
+
+use super::Compute;
+use crate::text::TagTokenizer;
+use crate::train::TrainError;
+use crate::train::model::{TagScorer, TextOutput};
+
+/// Texts that are remembered at most: with its token states each takes up to two hundred kilobytes.
+const REMEMBERED: usize = 2048;
+
+/// What one text encoder made of the texts so far, each a batch of one, so that its neighbours do not change a value.
+#[derive(Debug, Default)]
+pub(super) struct TextMemory(HashMap<String, TextOutput<Compute>>);
+
+impl TextMemory {
+    /// The texts' encodings in their order; `model` is asked for those that are not remembered.
+    ///
+    /// # Errors
+    /// [`TrainError::Text`].
+    pub(super) fn encode<'t>(
+        &mut self,
+        texts: impl Iterator<Item = &'t str>,
+        tokenizer: &TagTokenizer,
+        model: impl Fn() -> TagScorer<Compute>,
+    ) -> Result<TextOutput<Compute>, TrainError> {
+        if self.0.len() > REMEMBERED {
+            self.0.clear();
+        }
+        let mut encodings = Vec::new();
+        for text in texts {
+            let encoding = match self.0.get(text) {
+                Some(known) => known.clone(),
+                None => {
+                    let new = model().embed_texts(&[tokenizer.encode(text, None)?], &Default::default());
+                    self.0.insert(text.to_owned(), new.clone());
+                    new
+                }
+            };
+            encodings.push(encoding);
+        }
+        Ok(TextOutput::cat(encodings))
+    }
+}
