@@ -1,20 +1,59 @@
-//! Which images stand together in a step. Several images of each tag do, so that there are pairs to rank.
+//! Which images stand together in a step. Several images of each tag do, so that there are pairs to rank, and an image brings all
+//! its tags: it is encoded once for them, and what differs between them is the tag alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::RngExt;
 
-/// Divides the examples (given by their tags) into batches of about `batch` indices for one epoch: the images of each tag
-/// are shuffled and cut into runs of `per_tag`, the runs are shuffled and lined up. Every example occurs exactly once. A
-/// tag's last run takes a single left-over image in, so that it has a partner.
-pub fn epoch_batches(tags: &[&str], batch: usize, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+use super::dataset::Example;
+
+/// Divides the examples into batches of about `batch` images for one epoch. Each image stands for one of its tags, drawn anew; the
+/// images that stand for one tag are shuffled and cut into runs of `per_tag`, the runs are shuffled and lined up, and each image
+/// brings its examples under its other tags. Every example occurs exactly once. A tag's last run takes a single left-over image
+/// in, so that it has a partner.
+pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
+    let examples_of = by_image(examples);
     let mut by_tag: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (i, tag) in tags.iter().enumerate() {
-        by_tag.entry(tag).or_default().push(i);
+    for (image, listed) in examples_of.iter().enumerate() {
+        let at = if listed.len() > 1 { rng.random_range(0..listed.len()) } else { 0 };
+        by_tag.entry(&examples[listed[at]].tag).or_default().push(image);
     }
+    let mut batches = Vec::new();
+    let mut current: Vec<usize> = Vec::new();
+    for run in runs(by_tag, per_tag, rng) {
+        if !current.is_empty() && current.len() + run.len() > batch {
+            batches.push(std::mem::take(&mut current));
+        }
+        current.extend(run);
+    }
+    if !current.is_empty() {
+        batches.push(current);
+    }
+    batches.iter().map(|images| images.iter().flat_map(|&image| examples_of[image].clone()).collect()).collect()
+}
+
+/// All examples, the images in the order in which they first occur, `at_once` of them together.
+pub fn in_order(examples: &[Example], at_once: usize) -> Vec<Vec<usize>> {
+    by_image(examples).chunks(at_once.max(1)).map(<[Vec<usize>]>::concat).collect()
+}
+
+/// The examples of each image.
+fn by_image(examples: &[Example]) -> Vec<Vec<usize>> {
+    let all: Vec<usize> = (0..examples.len()).collect();
+    let images = Images::of(examples, &all);
+    let mut examples_of = vec![Vec::new(); images.first.len()];
+    for (image, example) in images.image_of.into_iter().zip(all) {
+        examples_of[image].push(example);
+    }
+    examples_of
+}
+
+/// Runs of images that stand for one tag, in any order.
+fn runs(by_tag: BTreeMap<&str, Vec<usize>>, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
-    for members in by_tag.values_mut() {
+    for (_, mut members) in by_tag {
         members.shuffle(rng);
         let first = runs.len();
         runs.extend(members.chunks(per_tag).map(<[usize]>::to_vec));
@@ -26,18 +65,37 @@ pub fn epoch_batches(tags: &[&str], batch: usize, per_tag: usize, rng: &mut StdR
         }
     }
     runs.shuffle(rng);
-    let mut batches = Vec::new();
-    let mut current: Vec<usize> = Vec::new();
-    for run in runs {
-        if !current.is_empty() && current.len() + run.len() > batch {
-            batches.push(std::mem::take(&mut current));
-        }
-        current.extend(run);
+    runs
+}
+
+/// The images of some examples, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// The first example of each image.
+    pub first: Vec<usize>,
+    /// For each of the examples the index of its image.
+    pub image_of: Vec<usize>,
+}
+
+impl Images {
+    /// The images of `chosen` examples, in the order in which they first occur.
+    pub fn of(examples: &[Example], chosen: &[usize]) -> Self {
+        let mut known = HashMap::new();
+        let mut first = Vec::new();
+        let image_of = chosen.iter().map(|&example| {
+            *known.entry(&examples[example].path).or_insert_with(|| {
+                first.push(example);
+                first.len() - 1
+            })
+        });
+        Self { image_of: image_of.collect(), first }
     }
-    if !current.is_empty() {
-        batches.push(current);
+
+    /// [`Self::image_of`] as the indices of a tensor's rows; none where each row is its own.
+    pub fn rows(&self) -> Option<Vec<i64>> {
+        let is_same = self.first.len() == self.image_of.len();
+        (!is_same).then(|| self.image_of.iter().map(|&image| image as i64).collect())
     }
-    batches
 }
 
 #[cfg(test)]
@@ -46,26 +104,72 @@ mod tests {
 
     use super::*;
 
+    fn examples<'a>(listed: impl IntoIterator<Item = (usize, &'a str)>) -> Vec<Example> {
+        let example = |(image, tag): (usize, &str)| Example {
+            path: format!("{image}.png").into(),
+            tag: tag.to_owned(),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: String::new(),
+            condition: None,
+            content_id: String::new(),
+        };
+        listed.into_iter().map(example).collect()
+    }
+
     #[test]
     fn every_example_occurs_once_and_rarely_alone() {
         let names: Vec<String> = (0..97).map(|i| format!("t{}", i % 9)).collect();
-        let tags: Vec<&str> = names.iter().map(String::as_str).collect();
-        let batches = epoch_batches(&tags, 16, 4, &mut StdRng::seed_from_u64(3));
+        let examples = examples(names.iter().map(String::as_str).enumerate());
+        let batches = epoch_batches(&examples, 16, 4, &mut StdRng::seed_from_u64(3));
         let mut all: Vec<usize> = batches.concat();
         all.sort_unstable();
         assert_eq!(all, (0..97).collect::<Vec<_>>());
         for batch in &batches {
             assert!(batch.len() <= 17);
             for &i in batch {
-                assert!(batch.iter().filter(|&&j| tags[j] == tags[i]).count() >= 2);
+                assert!(batch.iter().filter(|&&j| examples[j].tag == examples[i].tag).count() >= 2);
             }
         }
-        assert_eq!(batches, epoch_batches(&tags, 16, 4, &mut StdRng::seed_from_u64(3)));
+        assert_eq!(batches, epoch_batches(&examples, 16, 4, &mut StdRng::seed_from_u64(3)));
+    }
+
+    #[test]
+    fn an_image_brings_all_its_tags_and_stands_for_each_in_turn() {
+        let tags = ["a", "b", "c", "d"];
+        let examples = examples((0..120).map(|i| (i / 3, tags[(i / 3 + i % 3) % 4])));
+        let mut rng = StdRng::seed_from_u64(3);
+        let mut companies = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            let batches = epoch_batches(&examples, 8, 4, &mut rng);
+            let mut all: Vec<usize> = batches.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..120).collect::<Vec<_>>());
+            for batch in &batches {
+                let images = Images::of(&examples, batch);
+                assert!(images.first.len() <= 9 && batch.len() == 3 * images.first.len(), "{images:?}");
+                let tag_of_first = |image: usize| images.image_of.iter().position(|&i| i == image).map(|at| batch[at]);
+                companies.extend(tag_of_first(0).map(|example| (example / 3, batch.len())));
+            }
+        }
+        assert!(companies.len() > 10, "the same images begin every batch: {companies:?}");
+    }
+
+    #[test]
+    fn images_are_counted_once() {
+        let examples = examples([(0, "a"), (1, "a"), (0, "b"), (2, "a")]);
+        let images = Images::of(&examples, &[2, 1, 0]);
+        assert_eq!(images, Images { first: vec![2, 1], image_of: vec![0, 1, 0] });
+        assert_eq!(images.rows(), Some(vec![0, 1, 0]));
+        assert_eq!(Images::of(&examples, &[3, 1]).rows(), None);
+        assert_eq!(in_order(&examples, 2), [vec![0, 2, 1], vec![3]]);
     }
 
     #[test]
     fn tags_with_a_single_image_are_kept() {
-        let batches = epoch_batches(&["a", "b", "c"], 2, 2, &mut StdRng::seed_from_u64(1));
+        let examples = examples([(0, "a"), (1, "b"), (2, "c")]);
+        let batches = epoch_batches(&examples, 2, 2, &mut StdRng::seed_from_u64(1));
         assert_eq!(batches.concat().len(), 3);
     }
 }

@@ -78,6 +78,14 @@ impl<B: Backend> ImageOutput<B> {
         Self { embedding: Tensor::cat(embeddings, 0), patches: patches.map(|p| Tensor::cat(p, 0)) }
     }
 
+    /// The rows of these indices, some of them several times.
+    pub fn select(self, rows: Tensor<B, 1, Int>) -> Self {
+        Self {
+            embedding: self.embedding.select(0, rows.clone()),
+            patches: self.patches.map(|patches| patches.select(0, rows)),
+        }
+    }
+
     /// The same for a backend that differentiates.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageOutput<A> {
         ImageOutput { embedding: Tensor::from_inner(self.embedding), patches: self.patches.map(Tensor::from_inner) }

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use super::standardise::{measure, spread};
 use super::texts::TextMemory;
 use super::{Compute, Learn, Setting};
-use crate::train::batches::epoch_batches;
+use crate::train::batches::{Images, epoch_batches};
 use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
 use crate::train::dataset::Example;
 use crate::train::loader::{Job, View};
@@ -42,8 +42,6 @@ pub(super) struct Learner<'a> {
     rng: StdRng,
     /// What a frozen text encoder made of the texts so far.
     texts: TextMemory,
-    /// Steps of an epoch.
-    per_epoch: usize,
 }
 
 impl<'a> Learner<'a> {
@@ -83,9 +81,6 @@ impl<'a> Learner<'a> {
         setting.train.iter().try_for_each(|e| setting.tokenizer.encode(&e.tag, None).map(drop))?;
         let (mean, deviation) = spread(setting.train.iter().map(|e| e.score));
         let alignments: Vec<f32> = setting.train.iter().filter_map(|e| e.alignment).collect();
-        let tags: Vec<&str> = setting.train.iter().map(|e| e.tag.as_str()).collect();
-        let per_epoch =
-            epoch_batches(&tags, options.batch, options.images_per_tag, &mut StdRng::seed_from_u64(0)).len();
         let rates = rates(setting, &model);
         Ok(Self {
             setting,
@@ -97,12 +92,11 @@ impl<'a> Learner<'a> {
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(options.seed),
             texts: TextMemory::default(),
-            per_epoch,
         })
     }
 
-    /// Goes through the rest of an epoch, of which the steps in `sums` are done. After each step `go_on` is asked with the sums so
-    /// far; where it says no, the epoch stays unfinished.
+    /// Goes through the rest of an epoch, of which the steps in `sums` are done; answers with the new sums and whether the epoch is
+    /// whole. After each step `go_on` is asked with the sums so far; where it says no, the epoch stays unfinished.
     ///
     /// Every random choice comes from the seed, the epoch and the step alone, so that a resumed epoch is the same one.
     pub(super) fn epoch(
@@ -111,24 +105,24 @@ impl<'a> Learner<'a> {
         mut sums: Sums,
         listener: &mut dyn Listener,
         mut go_on: impl FnMut(&Self, Sums) -> Result<bool, TrainError>,
-    ) -> Result<Sums, TrainError> {
+    ) -> Result<(Sums, bool), TrainError> {
         let (options, train) = (self.setting.options, self.setting.train);
         let mut rng = StdRng::seed_from_u64(self.seed_of(epoch, 0));
-        let tags: Vec<&str> = train.iter().map(|e| e.tag.as_str()).collect();
-        let batches = epoch_batches(&tags, options.batch, options.images_per_tag, &mut rng);
+        let batches = epoch_batches(train, options.batch, options.images_per_tag, &mut rng);
+        let images: Vec<Images> = batches.iter().map(|batch| Images::of(train, batch)).collect();
         let crop_px = self.setting.backbone.crop_px(options);
         let mut job = |i: usize| Job::of(&train[i], View::random(crop_px, &mut rng));
-        let jobs: Vec<Vec<Job>> = batches.iter().map(|batch| batch.iter().map(|&i| job(i)).collect()).collect();
+        let jobs: Vec<Vec<Job>> = images.iter().map(|i| i.first.iter().map(|&i| job(i)).collect()).collect();
         let done = sums.steps.min(jobs.len());
         listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: (jobs.len() - done) as u64 });
         let mut gathered = GradientsAccumulator::new();
-        self.setting.loader().batches(&jobs[done..], |index, images| {
+        self.setting.loader().batches(&jobs[done..], |index, pictures| {
             let at = done + index;
             let examples: Vec<&Example> = batches[at].iter().map(|&i| &train[i]).collect();
             let seed = self.seed_of(epoch, at + 1);
             Learn::seed(&Default::default(), seed);
             self.rng = StdRng::seed_from_u64(seed);
-            let Losses { all, total, ranking, squared_error } = self.losses(&examples, images)?;
+            let Losses { all, total, ranking, squared_error } = self.losses(&examples, pictures, &images[at])?;
             if !total.is_finite() {
                 let images = examples.iter().map(|e| e.path.display().to_string()).collect();
                 return Err(TrainError::Diverged { loss: total, epoch, step: at + 1, images });
@@ -145,21 +139,16 @@ impl<'a> Learner<'a> {
             if !(at + 1).is_multiple_of(options.accumulate) && at + 1 < batches.len() {
                 return Ok(ControlFlow::Continue(()));
             }
-            self.step((epoch - 1) * self.per_epoch + at, gathered.grads());
+            self.step([(epoch - 1) * batches.len() + at, options.epochs * batches.len()], gathered.grads());
             Ok(if go_on(self, sums)? { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         listener.on(Message::End);
-        Ok(sums)
+        Ok((sums, sums.steps >= batches.len()))
     }
 
     /// The weights that are judged and exported.
     pub(super) fn judged(&self) -> TagScorer<Compute> {
         self.average.clone().unwrap_or_else(|| self.model.valid())
-    }
-
-    /// Steps of an epoch.
-    pub(super) fn steps(&self) -> usize {
-        self.per_epoch
     }
 
     /// Keeps the weights and the optimizer's memory; of frozen encoders nothing, for they are where they came from.
@@ -177,11 +166,11 @@ impl<'a> Learner<'a> {
         z ^ (z >> 31)
     }
 
-    /// One step along the gathered gradients; `at` is the number of its last batch in the whole training.
-    fn step(&mut self, at: usize, gradients: GradientsParams) {
+    /// One step along the gathered gradients; `at` is the number of its last batch in a training of `all` batches.
+    fn step(&mut self, [at, all]: [usize; 2], gradients: GradientsParams) {
         let options = self.setting.options;
         let (gradients, _) = clip_together(&self.model, gradients, options.max_gradient_norm);
-        let rate = learning_rate(options.lr, options.warmup_share, at, self.per_epoch * options.epochs);
+        let rate = learning_rate(options.lr, options.warmup_share, at, all);
         for (share, gradients) in self.rates.split(&self.model, gradients) {
             self.model = self.optimizer.step(rate * share, self.model.clone(), gradients);
         }
@@ -191,11 +180,19 @@ impl<'a> Learner<'a> {
     }
 
     /// The losses of a batch.
-    fn losses(&mut self, batch: &[&Example], images: ImageBatch<Compute>) -> Result<Losses, TrainError> {
+    fn losses(
+        &mut self,
+        batch: &[&Example],
+        pictures: ImageBatch<Compute>,
+        images: &Images,
+    ) -> Result<Losses, TrainError> {
         let options = self.setting.options;
         let device = Default::default();
         let (texts, text_of) = self.texts_of(batch);
-        let image = self.model.image.forward(images.lift());
+        let mut image = self.model.image.forward(pictures.lift());
+        if let Some(rows) = images.rows() {
+            image = image.select(Tensor::from_data(rows.as_slice(), &device));
+        }
         let distinct = self.encode(&texts)?;
         let text_of = Tensor::<Learn, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());

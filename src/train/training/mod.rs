@@ -10,12 +10,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::Tensor;
 
 pub use features::keep_features;
 use learner::Learner;
 use texts::TextMemory;
 
 use super::backbone::Backbone;
+use super::batches::{Images, in_order};
 use super::cache::FeatureCache;
 use super::checkpoint::{Progress, StateDirectory, Sums};
 use super::dataset::Example;
@@ -34,6 +36,8 @@ pub type Compute = Flex;
 /// The backend that computes and differentiates.
 pub type Learn = Autodiff<Flex>;
 
+/// Validation images per run of the encoder.
+const VALIDATED: usize = 8;
 /// Time between two states within an epoch.
 const BETWEEN_STATES: Duration = Duration::from_secs(600);
 
@@ -197,7 +201,7 @@ fn one_epoch(
 ) -> Result<(), TrainError> {
     let (epoch, before) = (progress.epoch, progress.sums);
     let mut saved = Instant::now();
-    let sums = learner.epoch(epoch, before, listener, |learner, sums| {
+    let (sums, is_whole) = learner.epoch(epoch, before, listener, |learner, sums| {
         let stopped = keeper.is_stopped();
         if stopped || saved.elapsed() >= BETWEEN_STATES {
             saved = Instant::now();
@@ -206,7 +210,7 @@ fn one_epoch(
         }
         Ok(!stopped)
     })?;
-    if keeper.is_stopped() && sums.steps < learner.steps() {
+    if !is_whole {
         let run = keeper.state().path().parent().unwrap_or(Path::new(".")).to_owned();
         return Err(TrainError::Stopped { epoch, step: sums.steps, run });
     }
@@ -229,18 +233,25 @@ fn judge(
 ) -> Result<Vec<Judged>, TrainError> {
     let mut texts = TextMemory::default();
     let view = View::centre(setting.rule.size_px);
-    let chunks: Vec<&[Example]> = setting.validation.chunks(8).collect();
-    let jobs: Vec<Vec<Job>> = chunks.iter().map(|c| c.iter().map(|e| Job::of(e, view)).collect()).collect();
+    let examples = setting.validation;
+    let chunks = in_order(examples, VALIDATED);
+    let images: Vec<Images> = chunks.iter().map(|chunk| Images::of(examples, chunk)).collect();
+    let job = |i: &usize| Job::of(&examples[*i], view);
+    let jobs: Vec<Vec<Job>> = images.iter().map(|images| images.first.iter().map(job).collect()).collect();
     listener.on(Message::Begin { what: "validation".to_owned(), steps: chunks.len() as u64 });
     let mut judged = Vec::with_capacity(setting.validation.len());
-    setting.loader().batches(&jobs, |index, images| {
-        let tags = chunks[index].iter().map(|e| e.tag.as_str());
+    setting.loader().batches(&jobs, |index, pictures| {
+        let chunk: Vec<&Example> = chunks[index].iter().map(|&i| &examples[i]).collect();
+        let tags = chunk.iter().map(|e| e.tag.as_str());
         let text = texts.encode(tags, setting.tokenizer, || model.clone())?;
-        let image = model.image.forward(images);
+        let mut image = model.image.forward(pictures);
+        if let Some(rows) = images[index].rows() {
+            image = image.select(Tensor::from_data(rows.as_slice(), &Default::default()));
+        }
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
         let scores = values(model.head.forward(input, unit));
-        judged.extend(chunks[index].iter().zip(scores).map(|(e, score)| Judged {
+        judged.extend(chunk.iter().zip(scores).map(|(e, score)| Judged {
             tag: e.tag.clone(),
             truth: f64::from(e.score),
             prediction: f64::from(score),
