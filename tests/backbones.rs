@@ -231,3 +231,29 @@ fn efficientnet_from_scratch_becomes_a_bundle_without_a_text_side() {
     let [a, b] = two_tags(&scorer, &shop.path("0_0.png"));
     assert_eq!(a, b);
 }
+
+#[test]
+fn a_step_is_timed_on_the_head_and_on_everything() {
+    let shop = Workshop::new();
+    let bench = |more: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-trainer"));
+        command.current_dir(shop.place.dir.path()).args(["bench", "--backbone", "clip", "--batch", "8"]);
+        command.args(["--steps", "3", "--warm-up", "1"]).args(more.split_whitespace()).output().unwrap()
+    };
+    for (train, head_only) in [("head", true), ("all", false)] {
+        let out = bench(&format!("--train {train} --device cpu --format json"));
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let times: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(times["head_only"], json!(head_only));
+        assert_eq!((&times["device"], &times["precision"]), (&json!("cpu"), &json!("f32")));
+        assert_eq!((&times["batch"], &times["tags"], &times["image_px"]), (&json!(8), &json!(2), &json!(24)));
+        assert_eq!(times["seconds"].as_array().unwrap().len(), 3);
+    }
+    let out = bench("--device cpu");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("the head alone, on cpu in F32: "), "{out:?}");
+    // No machine has so many: the number is refused where there is a GPU, and the lack of one where there is none.
+    let out = bench("--device cuda:999");
+    assert_eq!(out.status.code(), Some(78));
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert!(message.contains("cuda:999 cannot be used: ") && message.contains("--device cpu"), "{message}");
+}

@@ -73,6 +73,10 @@ fn a_table_becomes_a_bundle_that_the_scorer_opens_and_inspect_explains() {
     for name in ["config.toml", "metrics.jsonl", "best.mpk"] {
         assert!(run.join(name).exists(), "{name}");
     }
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let digest = serde_json::to_value(&manifest.training.data[0].sha256).unwrap();
+    assert_eq!((&record["seed"], &record["data_sha256"]), (&serde_json::json!(3), &digest));
+    assert!(record["engine"].as_str().unwrap().starts_with("burn 0.") && record["device"] != "", "{record}");
     let shown = trainer(&["inspect", run.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.status.success() && text.contains("best epoch"), "{text}");

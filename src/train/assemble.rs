@@ -7,12 +7,13 @@ use std::path::Path;
 use super::TrainError;
 use super::backbone::Backbone;
 use super::dataset::{DataSet, Parts};
+use super::device::Host;
 use super::export::{Graphs, Parity, prove};
 use super::golden::{self, Goldens, TOLERANCE};
 use super::model::head::record;
 use super::model::{ModelShape, TagScorer, parameters};
 use super::options::TrainOptions;
-use super::training::{Compute, Trained};
+use super::training::Trained;
 use crate::backend::DeviceChoice;
 use crate::bundle::BundleWriter;
 use crate::bundle::manifest::{
@@ -135,7 +136,7 @@ impl Content {
         tokenizer: &TagTokenizer,
         tokenizer_json: &str,
     ) -> Result<Self, TrainError> {
-        let model: &TagScorer<Compute> = &trained.model;
+        let model: &TagScorer<Host> = &trained.model;
         Ok(Self {
             graphs: Graphs::of((model, shape), trained.unit, &rule)?,
             goldens: golden::make((model, shape), trained.unit, &rule, tokenizer, &provenance.golden_tags(tokenizer))?,

@@ -125,9 +125,12 @@ impl Backbone {
     pub fn input_rules(&self, options: &TrainOptions) -> Vec<InputRule> {
         match self {
             Self::Small => options.input_px.iter().map(|&size_px| small_rule(options, size_px)).collect(),
-            Self::EfficientNetB0 { .. } => {
+            Self::EfficientNetB0 { weights } => {
                 let (mean, std) = IMAGENET;
-                vec![InputRule { size_px: 224, resize_short_px: 256, filter: ResizeFilter::Bicubic, mean, std }]
+                // Weights that come trained know one size; others learn the one that is asked for, in the same proportion.
+                let size_px = if weights.is_some() { 224 } else { options.crop_px };
+                let resize_short_px = size_px * 256 / 224;
+                vec![InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }]
             }
             Self::Clip { rule, .. } => vec![rule.clone()],
         }
@@ -333,6 +336,18 @@ mod tests {
         assert!(Backbone::find(name).unwrap_err().to_string().contains("config.json: cannot be read"));
         std::fs::write(dir.path().join("config.json"), r#"{"architecture": "efficientnet_b0"}"#).unwrap();
         assert!(Backbone::find(name).unwrap().is_trained());
+    }
+
+    #[test]
+    fn efficientnet_from_scratch_learns_the_size_that_is_asked_for() {
+        let options = |crop_px| TrainOptions { crop_px, ..TrainOptions::default() };
+        let sizes = |weights: Option<PathBuf>, crop_px| {
+            let rule = Backbone::EfficientNetB0 { weights }.input_rules(&options(crop_px)).remove(0);
+            [rule.size_px, rule.resize_short_px]
+        };
+        assert_eq!(sizes(None, 224), [224, 256]);
+        assert_eq!(sizes(None, 112), [112, 128]);
+        assert_eq!(sizes(Some("b0.safetensors".into()), 112), [224, 256]);
     }
 
     #[test]

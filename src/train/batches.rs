@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::RngExt;
 
 use super::dataset::Example;
 

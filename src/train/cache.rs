@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
 use half::f16;
 
 use super::TrainError;
+use super::device::Host;
 use super::model::ImageOutput;
 use crate::bundle::sha256_hex;
 use crate::image_input::InputRule;
@@ -80,7 +80,7 @@ impl FeatureCache {
     ///
     /// # Errors
     /// [`TrainError::File`], also where the file has another length.
-    pub fn get(&self, content_id: &str) -> Result<ImageOutput<Flex>, TrainError> {
+    pub fn get(&self, content_id: &str) -> Result<ImageOutput<Host>, TrainError> {
         let path = self.path(content_id);
         let bytes = std::fs::read(&path).map_err(TrainError::file(&path))?;
         if bytes.len() != self.entry_bytes() {

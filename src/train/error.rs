@@ -18,6 +18,9 @@ pub enum TrainError {
     /// The options contradict themselves.
     #[error("the options are unusable: {0}")]
     Options(String),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] super::device::DeviceError),
     /// The backbone cannot be used.
     #[error(transparent)]
     Backbone(#[from] super::backbone::BackboneError),
@@ -106,6 +109,12 @@ pub enum TrainError {
     /// Something that cannot happen did.
     #[error("internal error: {0}; please report it")]
     Internal(String),
+}
+
+impl From<burn::record::RecorderError> for TrainError {
+    fn from(e: burn::record::RecorderError) -> Self {
+        Self::Internal(format!("weights cannot be brought over: {e}"))
+    }
 }
 
 impl TrainError {

@@ -3,11 +3,11 @@
 use ndarray::Array2;
 
 use super::TrainError;
+use super::device::Host;
 use super::golden::Goldens;
 use super::model::head::record;
 use super::model::{ModelShape, ScoreUnit, TagScorer};
 use super::onnx::GraphBuilder;
-use super::training::Compute;
 use crate::bundle::GoldenTensors;
 use crate::bundle::manifest::{ImageSide, TextSide};
 use crate::image_input::InputRule;
@@ -34,7 +34,7 @@ impl Graphs {
     /// # Errors
     /// [`TrainError::Onnx`].
     pub fn of(
-        (model, shape): (&TagScorer<Compute>, &ModelShape),
+        (model, shape): (&TagScorer<Host>, &ModelShape),
         unit: ScoreUnit,
         rule: &InputRule,
     ) -> Result<Self, TrainError> {

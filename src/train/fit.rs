@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
-use super::checkpoint::{self, ModelFile, Progress, RunDirectory, StateDirectory};
+use super::checkpoint::{self, ModelFile, Progress, RunDirectory, RunRecord, StateDirectory};
 use super::dataset::{self, DataSet, Parts};
+use super::device::{self, Device, Host, Place};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
 use super::message::{EpochRecord, Listener, Message, note, warn};
@@ -18,7 +19,7 @@ use super::model::head::{problem, record};
 use super::model::{ModelShape, ScoreUnit, TagScorer};
 use super::options::Trainable;
 use super::report::{self, Results};
-use super::training::{self, Compute, Keeper, Setting, Trained, merit};
+use super::training::{self, Frozen, Keeper, Setting, Trained, merit};
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
@@ -71,6 +72,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     if let Some(problem) = request.options.problem() {
         return Err(TrainError::Options(problem));
     }
+    let place = find_device(request.options.device, listener)?;
     let backbone = Backbone::find(&request.options.backbone)?;
     let data = dataset::read(&request.data, &request.options.reading())?;
     let parts = prepare(&data, &request.options, listener)?;
@@ -80,6 +82,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     let done = resumed.as_ref().map_or(&[][..], |progress| &progress.epochs);
     let mut run = RunDirectory::create(&request.run, &request.options, done)?;
     run.write_split(&parts)?;
+    run.write_record(&record_of(request, &place, &provenance, backbone.digest()?))?;
 
     let texts: Vec<String> = provenance.tags.iter().cloned().chain([DEFAULT_TAG.to_owned()]).collect();
     let (tokenizer, json, vocabulary) = backbone.tokenizer(&request.options, &texts)?;
@@ -88,10 +91,34 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     if let Some(problem) = problem(shape.head, shape.head_shape()) {
         return Err(TrainError::Options(problem));
     }
-    let sides =
-        Sides { request, backbone, shape, parts: &parts, provenance: &provenance, tokenizer: &tokenizer, json: &json };
+    let (parts, provenance, tokenizer, json) = (&parts, &provenance, &tokenizer, json.as_str());
+    let sides = Sides { request, place, backbone, shape, parts, provenance, tokenizer, json };
     let trained = sides.learn(&mut run, resumed, listener)?;
     sides.bundle(&trained, listener)
+}
+
+/// Finds the device and says which one it is, and why it is no GPU.
+fn find_device(asked: Device, listener: &mut dyn Listener) -> Result<Place, TrainError> {
+    let (place, passed_over) = device::find(asked)?;
+    let because = passed_over.map(|why| format!(": {} cannot be used, {}", why.device, why.reason)).unwrap_or_default();
+    note(listener, format!("training on {place}{because}"));
+    Ok(place)
+}
+
+fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backbone_sha256: String) -> RunRecord {
+    RunRecord {
+        program: concat!("edge-trainer ", env!("CARGO_PKG_VERSION")).to_owned(),
+        engine: RunRecord::ENGINE.to_owned(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        device: place.clone(),
+        precision: request.options.precision.on(place),
+        seed: request.options.seed,
+        data: provenance.data.name.clone(),
+        data_sha256: provenance.data.sha256.clone(),
+        backbone_sha256,
+        command: request.command.clone(),
+    }
 }
 
 fn model_name(request: &FitRequest) -> String {
@@ -151,7 +178,7 @@ impl Keeper for RunKeeper<'_> {
         &mut self,
         record: &EpochRecord,
         unit: ScoreUnit,
-        best: Option<&TagScorer<Compute>>,
+        best: Option<&TagScorer<Host>>,
     ) -> Result<(), TrainError> {
         self.run.write_epoch(record)?;
         let Some(model) = best else { return Ok(()) };
@@ -166,7 +193,7 @@ impl Keeper for RunKeeper<'_> {
         self.run.write_weights(model, &about)
     }
 
-    fn best(&self) -> Result<TagScorer<Compute>, TrainError> {
+    fn best(&self) -> Result<TagScorer<Host>, TrainError> {
         let model = self.backbone.model(self.shape, &Default::default())?;
         checkpoint::load(self.dir, &checkpoint::read_about(self.dir)?, model)
     }
@@ -183,6 +210,7 @@ impl Keeper for RunKeeper<'_> {
 /// Everything that stands beside the weights on the way to the bundle.
 struct Sides<'a> {
     request: &'a FitRequest,
+    place: Place,
     backbone: Backbone,
     shape: ModelShape,
     parts: &'a Parts,
@@ -214,6 +242,7 @@ impl<'a> Sides<'a> {
         let features = self.frozen_features(rule, listener)?;
         let setting = Setting {
             options,
+            place: &self.place,
             backbone: &self.backbone,
             train: &self.parts.train,
             validation: &self.parts.validation,
@@ -263,9 +292,15 @@ impl<'a> Sides<'a> {
         let patches = if reads_patches { self.shape.head_shape().patches } else { [0, 0] };
         let digest = self.backbone.digest()?;
         let cache = FeatureCache::open(&self.request.cache, &digest, rule, self.shape.embedding(), patches)?;
-        let encoder = || Ok(self.backbone.model::<Compute>(&self.shape, &Default::default())?.image);
+        let frozen = Frozen {
+            backbone: &self.backbone,
+            shape: &self.shape,
+            place: &self.place,
+            rule,
+            threads: options.loader_threads,
+        };
         let examples = self.parts.train.iter().chain(&self.parts.validation);
-        training::keep_features(encoder, &cache, examples, (rule, options.loader_threads), listener)?;
+        training::keep_features(frozen, &cache, examples, listener)?;
         Ok(Some(cache))
     }
 

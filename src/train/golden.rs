@@ -8,12 +8,12 @@ use image::ImageFormat;
 use ndarray::Array2;
 
 use super::TrainError;
+use super::device::Host;
 use super::loader::to_tensor;
 use super::loss;
 use super::model::head::HeadInput;
-use super::model::{ImageBackbone, ImageOutput, ModelShape, ScoreUnit, TagScorer, TextOutput, values};
+use super::model::{ImageBatch, ImageOutput, ModelShape, ScoreUnit, TagScorer, TextOutput, values};
 use super::render::{self, Scene, Treatment};
-use super::training::Compute;
 use crate::bundle::GoldenTensors;
 use crate::bundle::manifest::Tolerance;
 use crate::image_input::{InputRule, Limits, decode_reduced, pixel_values};
@@ -48,7 +48,7 @@ pub struct Goldens {
 /// # Errors
 /// [`TrainError::Text`]; [`TrainError::Internal`] when a drawing cannot be encoded.
 pub fn make(
-    (model, shape): (&TagScorer<Compute>, &ModelShape),
+    (model, shape): (&TagScorer<Host>, &ModelShape),
     unit: ScoreUnit,
     rule: &InputRule,
     tokenizer: &TagTokenizer,
@@ -56,7 +56,7 @@ pub fn make(
 ) -> Result<Goldens, TrainError> {
     let device = Default::default();
     let mut images = Vec::new();
-    let mut seen: Vec<ImageOutput<Compute>> = Vec::new();
+    let mut seen: Vec<ImageOutput<Host>> = Vec::new();
     for (i, (scene, treatment, width, height)) in PICTURES.into_iter().enumerate() {
         let picture = render::picture(scene, treatment, width, height, i as u64 + 1);
         let mut png = Cursor::new(Vec::new());
@@ -64,8 +64,9 @@ pub fn make(
         let png = png.into_inner();
         let decoded = decode_reduced(&png, &Limits::default(), rule).map_err(internal)?;
         let pixels = to_tensor(&pixel_values(&decoded, rule));
-        let prepared = ImageBackbone::<Compute>::prepare(shape.backbone.is_small(), pixels, rule);
-        seen.push(model.image.forward(prepared));
+        let image = ImageBatch::Pixels(pixels);
+        let image = if shape.backbone.is_small() { image.measured(rule) } else { image };
+        seen.push(model.image.forward(image));
         images.push((format!("golden_{}.png", i + 1), png));
     }
     let ids = tags.iter().map(|t| tokenizer.encode(t, None)).collect::<Result<Vec<_>, _>>()?;
@@ -85,7 +86,7 @@ pub fn make(
 }
 
 /// One image, its embedding as it is stored, with every tag.
-fn paired(image: ImageOutput<Compute>, text: &TextOutput<Compute>) -> HeadInput<Compute> {
+fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> {
     let [tags, dim] = text.embedding.dims();
     let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
     let stored = Tensor::from_data(TensorData::new(stored, [1, dim]), &Default::default());
@@ -101,11 +102,11 @@ fn internal(e: impl std::fmt::Display) -> TrainError {
     TrainError::Internal(format!("a golden image: {e}"))
 }
 
-fn matrix(x: Tensor<Compute, 2>) -> Result<Array2<f32>, TrainError> {
+fn matrix(x: Tensor<Host, 2>) -> Result<Array2<f32>, TrainError> {
     let [rows, columns] = x.dims();
     Array2::from_shape_vec((rows, columns), values(x)).map_err(internal)
 }
 
-fn fill(target: &mut Array2<f32>, row: usize, from: Tensor<Compute, 1>) {
+fn fill(target: &mut Array2<f32>, row: usize, from: Tensor<Host, 1>) {
     target.row_mut(row).iter_mut().zip(values(from)).for_each(|(to, from)| *to = from);
 }

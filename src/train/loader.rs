@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
 use crossbeam_channel::bounded;
 use image::RgbImage;
@@ -18,7 +17,8 @@ use rand::rngs::StdRng;
 use super::TrainError;
 use super::cache::FeatureCache;
 use super::dataset::Example;
-use super::model::{ImageBackbone, ImageBatch};
+use super::device::Host;
+use super::model::ImageBatch;
 use crate::image_input::{InputRule, Limits, Picture, decode_reduced, normalise, read_file, resize_crop, resized_size};
 
 /// Batches that wait for the network, beside those that are in the making.
@@ -72,8 +72,8 @@ impl Job {
 pub struct Loader<'a> {
     /// How they are resized and normalised.
     pub rule: &'a InputRule,
-    /// Whether the small encoder's fixed part measures them.
-    pub is_small: bool,
+    /// Whether the small encoder's fixed part measures them here.
+    pub measure: bool,
     /// Where their features are kept already: then no image is opened.
     pub features: Option<&'a FeatureCache>,
     /// Threads that load.
@@ -89,7 +89,7 @@ impl Loader<'_> {
     pub fn batches(
         self,
         batches: &[Vec<Job>],
-        mut take: impl FnMut(usize, ImageBatch<Flex>) -> Result<ControlFlow<()>, TrainError>,
+        mut take: impl FnMut(usize, ImageBatch<Host>) -> Result<ControlFlow<()>, TrainError>,
     ) -> Result<(), TrainError> {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -128,13 +128,14 @@ impl Loader<'_> {
         })
     }
 
-    fn load(self, jobs: &[Job]) -> Result<ImageBatch<Flex>, TrainError> {
+    fn load(self, jobs: &[Job]) -> Result<ImageBatch<Host>, TrainError> {
         // One image at a time: its maps stay in the processor's cache.
         let images = jobs.iter().map(|job| match self.features {
             Some(cache) => cache.get(&job.content_id).map(ImageBatch::Features),
             None => {
                 let pixels = to_tensor(&pixels(job, self.rule)?);
-                Ok(ImageBackbone::<Flex>::prepare(self.is_small, pixels, self.rule))
+                let image = ImageBatch::Pixels(pixels);
+                Ok(if self.measure { image.measured(self.rule) } else { image })
             }
         });
         ImageBatch::cat(images.collect::<Result<Vec<_>, TrainError>>()?)
@@ -143,7 +144,7 @@ impl Loader<'_> {
 }
 
 /// `[1, 3, H, W]` of `[3, H, W]`.
-pub fn to_tensor(pixels: &Array3<f32>) -> Tensor<Flex, 4> {
+pub fn to_tensor(pixels: &Array3<f32>) -> Tensor<Host, 4> {
     let (c, h, w) = pixels.dim();
     let values: Vec<f32> = pixels.iter().copied().collect();
     Tensor::from_data(TensorData::new(values, [1, c, h, w]), &Default::default())
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn loader(rule: &InputRule, threads: usize) -> Loader<'_> {
-        Loader { rule, is_small: true, features: None, threads }
+        Loader { rule, measure: true, features: None, threads }
     }
 
     fn picture(seed: u8) -> RgbImage {

@@ -6,9 +6,11 @@
 mod assemble;
 pub mod backbone;
 mod batches;
+pub mod bench;
 mod cache;
 pub mod checkpoint;
 pub mod dataset;
+pub mod device;
 mod error;
 pub mod evaluate;
 mod export;
@@ -33,4 +35,4 @@ pub mod weights;
 pub use error::TrainError;
 pub use export::{PARITY, Parity};
 pub use fit::{FitOutcome, FitRequest, fit};
-pub use options::{Device, TrainOptions, Trainable};
+pub use options::{Precision, TrainOptions, Trainable};

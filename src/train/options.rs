@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{AvaSplit, ReadOptions};
+use super::device::{Device, Place};
 use super::model::MIN_SIZE_PX;
 use crate::bundle::manifest::HeadKind;
 
@@ -93,6 +94,8 @@ pub struct TrainOptions {
     pub loader_threads: usize,
     /// Where the networks are trained.
     pub device: Device,
+    /// In how many bits matrix products are done; the weights have 32 in any case.
+    pub precision: Precision,
 }
 
 /// Which weights are fitted; written `auto`, `head`, `last:2` or `all`.
@@ -146,15 +149,29 @@ impl From<Trainable> for String {
     }
 }
 
-/// Where the networks are trained.
+/// In how many bits the encoders' matrix products and convolutions are done in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// The best one that this build can use.
+pub enum Precision {
+    /// bfloat16 on a GPU, 32 bits on the processor.
     #[default]
     Auto,
-    /// The processor.
-    Cpu,
+    /// 32 bits.
+    F32,
+    /// bfloat16, which keeps the range of 32 bits.
+    Bf16,
+}
+
+impl Precision {
+    /// What it comes to on this device.
+    #[must_use]
+    pub fn on(self, place: &Place) -> Self {
+        match self {
+            Self::Auto if place.prefers_bf16() => Self::Bf16,
+            Self::Auto => Self::F32,
+            given => given,
+        }
+    }
 }
 
 impl Default for TrainOptions {
@@ -200,6 +217,7 @@ impl Default for TrainOptions {
             dropout: 0.2,
             loader_threads: 2,
             device: Device::Auto,
+            precision: Precision::Auto,
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::cli::{Failure, Outcome, exit_code};
 use crate::daemon;
 use crate::train::checkpoint::CONFIG;
 use crate::train::dataset::AvaSplit;
+use crate::train::device::Device;
 use crate::train::rows::beside;
-use crate::train::{Device, FitRequest, TrainOptions, Trainable, fit};
+use crate::train::{FitRequest, Precision, TrainOptions, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer fit --data agiqa:data/agiqa-3k --out models/small
@@ -113,9 +114,12 @@ pub struct FitArguments {
     /// AVA: paper draws 135,000 images to train on and 1,350 to test, official takes AVA's list generic_test [default: paper]
     #[arg(long, value_parser = parse_ava_split, value_name = "paper|official")]
     ava_split: Option<AvaSplit>,
-    /// Where to train
-    #[arg(long, value_parser = parse_device, value_name = "auto|cpu")]
+    /// Where to train: auto takes the first GPU that has all it needs, else the processor
+    #[arg(long, value_name = "auto|cpu|cuda:N")]
     device: Option<Device>,
+    /// Matrix products in training in 32 or 16 bits [default: bf16 on a GPU, f32 on the processor]
+    #[arg(long, value_enum)]
+    precision: Option<PrecisionName>,
 }
 
 /// `--method`.
@@ -141,6 +145,22 @@ pub(super) enum HeadName {
     ImageOnly,
 }
 
+/// `--precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionName {
+    F32,
+    Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 impl From<HeadName> for HeadKind {
     fn from(name: HeadName) -> Self {
         match name {
@@ -150,14 +170,6 @@ impl From<HeadName> for HeadKind {
             HeadName::Hyper => Self::HyperNetwork,
             HeadName::ImageOnly => Self::ImageOnly,
         }
-    }
-}
-
-fn parse_device(text: &str) -> Result<Device, String> {
-    match text {
-        "auto" => Ok(Device::Auto),
-        "cpu" => Ok(Device::Cpu),
-        _ => Err("this build trains on the processor: use auto or cpu".to_owned()),
     }
 }
 
@@ -239,6 +251,7 @@ impl FitArguments {
         set(&mut options.min_images_per_tag, &self.min_images_per_tag);
         set(&mut options.ava_split, &self.ava_split);
         set(&mut options.device, &self.device);
+        set(&mut options.precision, &self.precision.map(Into::into));
         Ok(options)
     }
 }

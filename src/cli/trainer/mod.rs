@@ -1,5 +1,6 @@
 //! `edge-trainer`: arguments in, messages and exit codes out. Everything it does is done by `crate::train`.
 
+mod bench;
 mod compare;
 mod eval;
 mod fit;
@@ -34,6 +35,8 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Say what is in a bundle or in a run directory; a bundle's files are checked against their digests.
     Inspect(inspect::InspectArguments),
+    /// Time a training step on made-up images.
+    Bench(bench::BenchArguments),
     /// Make images and data sets.
     MakeData(make_data::MakeDataArguments),
 }
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::MakeData(arguments) => make_data::run(&arguments),
     };
     conclude("edge-trainer", outcome)
@@ -61,7 +65,7 @@ impl From<TrainError> for Failure {
             TrainError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
             TrainError::Data(DataError::Unrecognised { .. }) => exit_code::USAGE,
             TrainError::Backbone(BackboneError::Unknown { .. }) => exit_code::NO_INPUT,
-            TrainError::Options(_) | TrainError::Backbone(_) => exit_code::CONFIG,
+            TrainError::Options(_) | TrainError::Backbone(_) | TrainError::Device(_) => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,
         };
         Self::new(code, error)

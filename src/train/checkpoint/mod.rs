@@ -1,4 +1,4 @@
-//! The run directory: the options, every epoch's figures, the tokenizer and the best weights in full precision.
+//! The run directory: the options, what the run was done on, every epoch's figures, the tokenizer and the best weights in full precision.
 
 mod state;
 
@@ -14,15 +14,17 @@ use serde::{Deserialize, Serialize};
 pub use state::{Progress, StateDirectory, Sums, Weights};
 
 use super::dataset::{Part, Parts};
+use super::device::{Host, Place};
 use super::message::EpochRecord;
 use super::model::{ModelShape, ScoreUnit, TagScorer};
-use super::training::Compute;
-use super::{TrainError, TrainOptions};
+use super::{Precision, TrainError, TrainOptions};
 
 /// The options of the run; `edge-trainer fit --config` takes it.
 pub const CONFIG: &str = "config.toml";
 /// One JSON object per epoch.
 pub const METRICS: &str = "metrics.jsonl";
+/// What the run was done with and on.
+pub const RECORD: &str = "run.json";
 /// Which example went into which part: path, tag, score, split.
 pub const SPLIT: &str = "split.csv";
 /// What the weights need to be loaded.
@@ -49,6 +51,39 @@ pub struct ModelFile {
     /// Whether only the head's weights are kept, because the encoders stayed as they came.
     #[serde(default)]
     pub head_only: bool,
+}
+
+/// What a run was done with and on, so that another one can be compared with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// The program and its version.
+    pub program: String,
+    /// The engine of the training and its version.
+    pub engine: String,
+    /// Operating system and processor.
+    pub system: String,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// The device of the training.
+    pub device: Place,
+    /// Bits of the matrix products.
+    pub precision: Precision,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Name of the data set.
+    pub data: String,
+    /// Digest of the data.
+    pub data_sha256: String,
+    /// SHA-256 of the weights that the training began with; empty for random ones.
+    pub backbone_sha256: String,
+    /// The command line.
+    pub command: String,
+}
+
+impl RunRecord {
+    /// The engine that this build trains with.
+    pub const ENGINE: &str = "burn 0.21.0";
 }
 
 /// A run directory that is being written.
@@ -98,6 +133,16 @@ impl RunDirectory {
         out.flush().map_err(TrainError::file(&path))
     }
 
+    /// Writes what the run is done with and on.
+    ///
+    /// # Errors
+    /// [`TrainError::File`].
+    pub fn write_record(&self, record: &RunRecord) -> Result<(), TrainError> {
+        let path = self.dir.join(RECORD);
+        let json = serde_json::to_vec_pretty(record).map_err(|e| TrainError::Internal(e.to_string()))?;
+        std::fs::write(&path, json).map_err(TrainError::file(&path))
+    }
+
     /// Writes the tokenizer.
     ///
     /// # Errors
@@ -121,7 +166,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// [`TrainError::File`].
-    pub fn write_weights(&self, model: &TagScorer<Compute>, about: &ModelFile) -> Result<(), TrainError> {
+    pub fn write_weights(&self, model: &TagScorer<Host>, about: &ModelFile) -> Result<(), TrainError> {
         let path = self.dir.join(WEIGHTS);
         let partial = self.dir.join("best.partial.mpk");
         save_weights(model, about.head_only, &partial)?;
@@ -146,7 +191,7 @@ pub fn read_about(dir: &Path) -> Result<ModelFile, TrainError> {
 ///
 /// # Errors
 /// [`TrainError::File`].
-pub fn load(dir: &Path, about: &ModelFile, model: TagScorer<Compute>) -> Result<TagScorer<Compute>, TrainError> {
+pub fn load(dir: &Path, about: &ModelFile, model: TagScorer<Host>) -> Result<TagScorer<Host>, TrainError> {
     load_weights(model, about.head_only, &dir.join(WEIGHTS))
 }
 
@@ -183,6 +228,14 @@ mod tests {
     use crate::train::model::{BackboneShape, SmallShape, values};
 
     #[test]
+    fn the_recorded_engine_is_the_one_that_is_locked() {
+        let lock: toml::Table = include_str!("../../../Cargo.lock").parse().unwrap();
+        let packages = lock["package"].as_array().unwrap();
+        let burn = packages.iter().find(|p| p["name"].as_str() == Some("burn")).unwrap();
+        assert_eq!(RunRecord::ENGINE, format!("burn {}", burn["version"].as_str().unwrap()));
+    }
+
+    #[test]
     fn weights_survive_exactly() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(&dir.path().join("run"), &TrainOptions::default(), &[]).unwrap();
@@ -194,12 +247,12 @@ mod tests {
             dropout: 0.1,
         };
         let device = Default::default();
-        let fresh = || TagScorer::<Compute>::fresh(&shape, &device).unwrap();
+        let fresh = || TagScorer::<Host>::fresh(&shape, &device).unwrap();
         let model = fresh();
         let ids = vec![vec![1, 5, 2, 0, 0, 0, 0, 0]];
-        let image = Tensor::<Compute, 2>::ones([1, 512], &device);
+        let image = Tensor::<Host, 2>::ones([1, 512], &device);
         // The text's embedding, and the score of a plain image under it.
-        let answer = |m: &TagScorer<Compute>| {
+        let answer = |m: &TagScorer<Host>| {
             let text = m.embed_texts(&ids, &device).embedding;
             let input = HeadInput { image: image.clone(), patches: None, text: text.clone(), tokens: None };
             (values(text), values(m.head.forward(input, ScoreUnit { mean: 0.0, deviation: 1.0 })))

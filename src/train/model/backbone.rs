@@ -11,6 +11,7 @@ use super::efficientnet::EfficientNet;
 use super::image_encoder::{ImageEncoder, PreparedImages};
 use super::text_encoder::TextEncoder;
 use crate::image_input::InputRule;
+use crate::train::device::carry;
 use crate::train::onnx::{Dim, GraphBuilder};
 
 /// N images on their way into the model.
@@ -58,6 +59,27 @@ impl<B: Backend> ImageBatch<B> {
             (true, false, true) => Some(Self::Pixels(Tensor::cat(pixels, 0))),
             (true, true, false) => Some(Self::Features(ImageOutput::cat(features))),
             _ => None,
+        }
+    }
+
+    /// The same images on another backend.
+    pub fn carry<T: Backend>(self, device: &T::Device) -> ImageBatch<T> {
+        match self {
+            Self::Prepared(images) => ImageBatch::Prepared(images.carry(device)),
+            Self::Pixels(pixels) => ImageBatch::Pixels(carry(pixels, device)),
+            Self::Features(features) => ImageBatch::Features(ImageOutput {
+                embedding: carry(features.embedding, device),
+                patches: features.patches.map(|patches| carry(patches, device)),
+            }),
+        }
+    }
+
+    /// Pixels that are normalised by this rule are measured, as the small encoder wants them.
+    #[must_use]
+    pub fn measured(self, rule: &InputRule) -> Self {
+        match self {
+            Self::Pixels(pixels) => Self::Prepared(PreparedImages::new(&pixels, rule)),
+            other => other,
         }
     }
 
@@ -133,11 +155,6 @@ pub enum ImageBackbone<B: Backend> {
 }
 
 impl<B: Backend> ImageBackbone<B> {
-    /// Makes the batch of one image, `pixels [1, 3, S, S]`, normalised by `rule`.
-    pub fn prepare<P: Backend>(is_small: bool, pixels: Tensor<P, 4>, rule: &InputRule) -> ImageBatch<P> {
-        if is_small { ImageBatch::Prepared(PreparedImages::new(&pixels, rule)) } else { ImageBatch::Pixels(pixels) }
-    }
-
     /// Encodes the images; what is encoded already passes through.
     ///
     /// # Panics

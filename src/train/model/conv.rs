@@ -4,11 +4,11 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, Tensor};
 
 use super::layers::{values, weights};
+use super::mixed::conv2d;
 use crate::train::onnx::{ConvShape, GraphBuilder, Value};
 
 /// Makes up for what a rectifier takes of the variance (Brock, De, Smith, "Characterizing signal propagation to close the

@@ -13,6 +13,7 @@ use super::maps::{Compute, mean_of_maps};
 use super::statistics::{CONV_CHANNELS, Prepared, STATISTICS, prepare};
 use super::{EMBEDDING, TOKEN_LENGTH};
 use crate::image_input::InputRule;
+use crate::train::device::carry;
 use crate::train::onnx::{Dim, GraphBuilder, Value};
 
 /// The image embedding's tokens that come from the fixed statistics; the others come from the convolutions.
@@ -51,6 +52,11 @@ impl<B: Backend> PreparedImages<B> {
     pub fn cat(parts: Vec<Self>) -> Self {
         let (conv_inputs, statistics) = parts.into_iter().map(|p| (p.conv_input, p.statistics)).unzip();
         Self { conv_input: Tensor::cat(conv_inputs, 0), statistics: Tensor::cat(statistics, 0) }
+    }
+
+    /// The same images on another backend.
+    pub fn carry<T: Backend>(self, device: &T::Device) -> PreparedImages<T> {
+        PreparedImages { conv_input: carry(self.conv_input, device), statistics: carry(self.statistics, device) }
     }
 
     /// The same images for a backend that differentiates.

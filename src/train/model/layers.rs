@@ -6,6 +6,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
+use super::mixed::{linear, matmul};
 use crate::train::onnx::{GraphBuilder, Value};
 
 /// What burn's `LayerNormConfig` gives every layer that asks for nothing else; the layer does not show it.
@@ -67,8 +68,8 @@ impl<B: Backend> Attention<B> {
     /// Tokens of one length look at tokens of another; both are brought to `width`, a multiple of `heads`, which is also the
     /// length of what is found.
     pub fn between([query, key]: [usize; 2], width: usize, heads: usize, device: &B::Device) -> Self {
-        let linear = |inputs| LinearConfig::new(inputs, width).init(device);
-        Self { query: linear(query), key: linear(key), value: linear(key), output: linear(width), heads }
+        let fresh = |inputs| LinearConfig::new(inputs, width).init(device);
+        Self { query: fresh(query), key: fresh(key), value: fresh(key), output: fresh(width), heads }
     }
 
     /// Attention with weights that are at hand: query, key, value, output.
@@ -81,14 +82,13 @@ impl<B: Backend> Attention<B> {
         let ([n, q, query_length], [_, k, key_length]) = (queries.dims(), keys.dims());
         let width = self.query.weight.dims()[1];
         let head = width / self.heads;
-        // Linear is much faster on two dimensions than on three.
         let queries = queries.reshape([n * q, query_length]);
         let keys = keys.reshape([n * k, key_length]);
         let split = |x: Tensor<B, 2>, length| x.reshape([n, length, self.heads, head]).swap_dims(1, 2);
-        let query = split(self.query.forward(queries), q);
-        let key = split(self.key.forward(keys.clone()), k);
-        let value = split(self.value.forward(keys), k);
-        let logits = query.matmul(key.swap_dims(2, 3)) * scale(head);
+        let query = split(linear(&self.query, queries), q);
+        let key = split(linear(&self.key, keys.clone()), k);
+        let value = split(linear(&self.value, keys), k);
+        let logits = matmul(query, key.swap_dims(2, 3)) * scale(head);
         let logits = match mask {
             Mask::Nothing => logits,
             Mask::Keys(blocked) => logits + (blocked * BLOCKED).reshape([n, 1, 1, k]),
@@ -97,9 +97,9 @@ impl<B: Backend> Attention<B> {
                 logits.clone() + Tensor::from_data(later, &logits.device())
             }
         };
-        let mixed = softmax(logits, 3).matmul(value).swap_dims(1, 2).reshape([n * q, width]);
+        let mixed = matmul(softmax(logits, 3), value).swap_dims(1, 2).reshape([n * q, width]);
         let outputs = self.output.weight.dims()[1];
-        self.output.forward(mixed).reshape([n, q, outputs])
+        linear(&self.output, mixed).reshape([n, q, outputs])
     }
 
     /// Writes [`Attention::forward`]; `lengths` are Q and K.

@@ -10,6 +10,7 @@ mod image_encoder;
 mod layers;
 mod load;
 mod maps;
+mod mixed;
 #[cfg(test)]
 mod reference;
 mod scorer;
@@ -19,6 +20,7 @@ mod text_encoder;
 pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
 pub use image_encoder::{ImageEncoder, PreparedImages, Standardisation};
 pub use layers::values;
+pub use mixed::in_bf16;
 pub use scorer::{AlignmentScale, BackboneShape, ModelShape, ScoreUnit, SmallShape, TagScorer, parameters};
 pub use statistics::{MIN_SIZE_PX, STATISTICS};
 pub use text_encoder::TextEncoder;

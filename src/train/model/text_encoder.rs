@@ -9,6 +9,7 @@ use burn::tensor::{Distribution, Int, Tensor};
 
 use super::EMBEDDING;
 use super::layers::{Attention, LAYER_NORM_EPSILON, Mask, export_layer_norm, export_linear, weights};
+use super::mixed::linear;
 use crate::train::onnx::{Dim, GraphBuilder, Value};
 
 /// One layer: attention and a two-layer perceptron, each normalised before and added to what came in.
@@ -85,8 +86,8 @@ impl<B: Backend> TextEncoder<B> {
             let seen = layer.attention_norm.forward(x.clone());
             x = x + layer.attention.forward(seen.clone(), seen, Mask::Keys(blocked.clone()));
             let hidden = layer.hidden_norm.forward(x.clone()).reshape([n * t, width]);
-            let hidden = self.dropout.forward(relu(layer.hidden.forward(hidden)));
-            x = x + layer.output.forward(hidden).reshape([n, t, width]);
+            let hidden = self.dropout.forward(relu(linear(&layer.hidden, hidden)));
+            x = x + linear(&layer.output, hidden).reshape([n, t, width]);
         }
         let x = self.norm.forward(x);
         let kept = blocked.neg() + 1.0;

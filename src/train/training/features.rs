@@ -4,27 +4,45 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::Compute;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
 use crate::image_input::InputRule;
 use crate::train::TrainError;
+use crate::train::backbone::Backbone;
 use crate::train::cache::FeatureCache;
 use crate::train::dataset::Example;
+use crate::train::device::{Place, Work};
 use crate::train::loader::{Job, Loader, View};
 use crate::train::message::{Listener, Message, note};
-use crate::train::model::{ImageBackbone, values};
+use crate::train::model::{ModelShape, values};
 
 /// Images per run of the encoder.
 const BATCH: usize = 4;
 
-/// Keeps the features of every image that lacks them; where none does, `encoder` is not asked for. It says beforehand how many, how much and, from the first of them, how long.
+/// Frozen encoders and how they are given images.
+#[derive(Debug, Clone, Copy)]
+pub struct Frozen<'a> {
+    /// The encoders.
+    pub backbone: &'a Backbone,
+    /// Shapes of the weights.
+    pub shape: &'a ModelShape,
+    /// Where they compute.
+    pub place: &'a Place,
+    /// How images are normalised.
+    pub rule: &'a InputRule,
+    /// Threads that load.
+    pub threads: usize,
+}
+
+/// Keeps the features of every image that lacks them; where none does, the encoders are not loaded. It says beforehand how many,
+/// how much and, from the first of them, how long.
 ///
 /// # Errors
-/// [`TrainError::Image`], [`TrainError::File`].
+/// [`TrainError::Image`], [`TrainError::File`], [`TrainError::Backbone`].
 pub fn keep_features<'a>(
-    encoder: impl FnOnce() -> Result<ImageBackbone<Compute>, TrainError>,
+    frozen: Frozen<'_>,
     cache: &FeatureCache,
     examples: impl Iterator<Item = &'a Example>,
-    (rule, threads): (&InputRule, usize),
     listener: &mut dyn Listener,
 ) -> Result<(), TrainError> {
     let mut distinct: BTreeMap<&str, &Example> = BTreeMap::new();
@@ -44,18 +62,36 @@ pub fn keep_features<'a>(
             cache.dir().display()
         ),
     );
+    if lacking.is_empty() { Ok(()) } else { frozen.place.run(Encoding { frozen, cache, lacking, listener })? }
+}
+
+/// The encoding of images, for the device that it is to be done on.
+struct Encoding<'a> {
+    frozen: Frozen<'a>,
+    cache: &'a FeatureCache,
+    lacking: Vec<&'a Example>,
+    listener: &'a mut dyn Listener,
+}
+
+impl Work for Encoding<'_> {
+    type Output = Result<(), TrainError>;
+
+    fn on<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
+        encode::<L::InnerBackend>(self, device)
+    }
+}
+
+fn encode<B: Backend>(encoding: Encoding<'_>, device: &B::Device) -> Result<(), TrainError> {
+    let Encoding { frozen: Frozen { backbone, shape, rule, threads, .. }, cache, lacking, listener } = encoding;
     let view = View::centre(rule.size_px);
     let chunks: Vec<&[&Example]> = lacking.chunks(BATCH).collect();
     let jobs: Vec<Vec<Job>> = chunks.iter().map(|c| c.iter().map(|e| Job::of(e, view)).collect()).collect();
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let encoder = encoder()?;
+    let encoder = backbone.model::<B>(shape, device)?.image;
     listener.on(Message::Begin { what: "encoding images".to_owned(), steps: chunks.len() as u64 });
-    let loader = Loader { rule, is_small: false, features: None, threads };
+    let loader = Loader { rule, measure: false, features: None, threads };
     let started = Instant::now();
     loader.batches(&jobs, |index, images| {
-        let output = encoder.forward(images);
+        let output = encoder.forward(images.carry(device));
         let embeddings = values(output.embedding);
         let patches = output.patches.map(values).filter(|_| cache.keeps_patches()).unwrap_or_default();
         let count = chunks[index].len();

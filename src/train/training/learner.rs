@@ -6,21 +6,22 @@ use std::ops::ControlFlow;
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
-use burn::tensor::backend::Backend;
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::Setting;
 use super::standardise::{measure, spread};
 use super::texts::TextMemory;
-use super::{Compute, Learn, Setting};
 use crate::train::batches::{Images, epoch_batches};
 use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
 use crate::train::dataset::Example;
+use crate::train::device::Host;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
 use crate::train::model::head::HeadInput;
-use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, values};
+use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
 use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, fits, ranked_pairs};
@@ -29,32 +30,33 @@ use crate::train::{TrainError, loss};
 /// Softmax temperature of the contrast between tags.
 const TEMPERATURE: f32 = 0.1;
 
-pub(super) struct Learner<'a> {
+pub(super) struct Learner<'a, L: AutodiffBackend> {
     setting: Setting<'a>,
-    pub(super) model: TagScorer<Learn>,
+    device: L::Device,
+    pub(super) model: TagScorer<L>,
     /// The moving average of the weights, where one is asked for.
-    average: Option<TagScorer<Compute>>,
-    optimizer: OptimizerAdaptor<AdamW, TagScorer<Learn>, Learn>,
+    average: Option<TagScorer<L::InnerBackend>>,
+    optimizer: OptimizerAdaptor<AdamW, TagScorer<L>, L>,
     rates: RateShares,
     pub(super) unit: ScoreUnit,
     /// Mean and deviation of the alignments, where there are some.
     alignment: Option<(f32, f32)>,
     rng: StdRng,
     /// What a frozen text encoder made of the texts so far.
-    texts: TextMemory,
+    texts: TextMemory<L::InnerBackend>,
 }
 
-impl<'a> Learner<'a> {
+impl<'a, L: AutodiffBackend> Learner<'a, L> {
     /// A fresh learner, or one that goes on from a kept state.
     pub(super) fn new(
         setting: Setting<'a>,
+        device: &L::Device,
         kept: Option<&StateDirectory>,
         listener: &mut dyn Listener,
     ) -> Result<Self, TrainError> {
         let options = setting.options;
-        let device = Default::default();
-        Learn::seed(&device, options.seed);
-        let mut model: TagScorer<Learn> = setting.backbone.model(setting.shape, &device)?;
+        L::seed(device, options.seed);
+        let mut model: TagScorer<L> = setting.backbone.model(setting.shape, device)?;
         // The weights of a kept state know the statistics already.
         if let (ImageBackbone::Small(small), None) = (&mut model.image, kept) {
             small.standardise(&measure(setting, &mut StdRng::seed_from_u64(options.seed), listener)?);
@@ -71,7 +73,7 @@ impl<'a> Learner<'a> {
             if options.ema > 0.0 {
                 average = Some(state.load_model(Weights::Averaged, model.valid(), head_only)?);
             }
-            optimizer = optimizer.load_record(state.load_optimizer::<Learn, _>(&device)?);
+            optimizer = optimizer.load_record(state.load_optimizer::<L, _>(device)?);
         }
         draw(&model);
         if options.ema > 0.0 && average.is_none() {
@@ -84,6 +86,7 @@ impl<'a> Learner<'a> {
         let rates = rates(setting, &model);
         Ok(Self {
             setting,
+            device: device.clone(),
             model,
             average,
             optimizer,
@@ -93,6 +96,29 @@ impl<'a> Learner<'a> {
             rng: StdRng::seed_from_u64(options.seed),
             texts: TextMemory::default(),
         })
+    }
+
+    /// A fresh learner that is not asked to measure images, for there are none.
+    pub(super) fn on_made_up(
+        setting: Setting<'a>,
+        device: &L::Device,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, TrainError> {
+        Self::new(Setting { train: &[], ..setting }, device, None, listener).map(|learner| Self { setting, ..learner })
+    }
+
+    /// One step on one batch.
+    pub(super) fn only_step(
+        &mut self,
+        place: [usize; 2],
+        batch: &[&Example],
+        pictures: ImageBatch<Host>,
+        images: &Images,
+    ) -> Result<(), TrainError> {
+        let losses = self.losses(batch, pictures, images)?;
+        let gradients = GradientsParams::from_grads(losses.all.backward(), &self.model);
+        self.step(place, gradients);
+        Ok(())
     }
 
     /// Goes through the rest of an epoch, of which the steps in `sums` are done; answers with the new sums and whether the epoch is
@@ -120,7 +146,7 @@ impl<'a> Learner<'a> {
             let at = done + index;
             let examples: Vec<&Example> = batches[at].iter().map(|&i| &train[i]).collect();
             let seed = self.seed_of(epoch, at + 1);
-            Learn::seed(&Default::default(), seed);
+            L::seed(&self.device, seed);
             self.rng = StdRng::seed_from_u64(seed);
             let Losses { all, total, ranking, squared_error } = self.losses(&examples, pictures, &images[at])?;
             if !total.is_finite() {
@@ -147,7 +173,7 @@ impl<'a> Learner<'a> {
     }
 
     /// The weights that are judged and exported.
-    pub(super) fn judged(&self) -> TagScorer<Compute> {
+    pub(super) fn judged(&self) -> TagScorer<L::InnerBackend> {
         self.average.clone().unwrap_or_else(|| self.model.valid())
     }
 
@@ -183,23 +209,25 @@ impl<'a> Learner<'a> {
     fn losses(
         &mut self,
         batch: &[&Example],
-        pictures: ImageBatch<Compute>,
+        pictures: ImageBatch<Host>,
         images: &Images,
-    ) -> Result<Losses, TrainError> {
+    ) -> Result<Losses<L>, TrainError> {
         let options = self.setting.options;
-        let device = Default::default();
+        let device = self.device.clone();
         let (texts, text_of) = self.texts_of(batch);
-        let mut image = self.model.image.forward(pictures.lift());
+        let pictures = self.setting.onto::<L::InnerBackend>(pictures, &device);
+        let bf16 = self.setting.bf16();
+        let mut image = in_bf16(bf16, || self.model.image.forward(pictures.lift()));
         if let Some(rows) = images.rows() {
             image = image.select(Tensor::from_data(rows.as_slice(), &device));
         }
-        let distinct = self.encode(&texts)?;
-        let text_of = Tensor::<Learn, 1, Int>::from_data(text_of.as_slice(), &device);
+        let distinct = in_bf16(bf16, || self.encode(&texts))?;
+        let text_of = Tensor::<L, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());
         let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
-        let scores = self.model.head.forward(input, self.unit);
+        let scores = in_bf16(bf16, || self.model.head.forward(input, self.unit));
 
         let truth: Vec<f32> = batch.iter().map(|e| e.score).collect();
         let error = loss::squared_error(scores.clone(), Tensor::from_data(truth.as_slice(), &device));
@@ -249,19 +277,18 @@ impl<'a> Learner<'a> {
     }
 
     /// Encodes texts; a frozen encoder sees each of them once.
-    fn encode(&mut self, texts: &[String]) -> Result<TextOutput<Learn>, TrainError> {
-        let device = Default::default();
+    fn encode(&mut self, texts: &[String]) -> Result<TextOutput<L>, TrainError> {
         let ids = |text: &String| self.setting.tokenizer.encode(text, None);
         if self.setting.features.is_none() {
-            return Ok(self.model.embed_texts(&texts.iter().map(ids).collect::<Result<Vec<_>, _>>()?, &device));
+            return Ok(self.model.embed_texts(&texts.iter().map(ids).collect::<Result<Vec<_>, _>>()?, &self.device));
         }
         let model = &self.model;
         let texts = texts.iter().map(String::as_str);
-        Ok(self.texts.encode(texts, self.setting.tokenizer, || model.valid())?.lift())
+        Ok(self.texts.encode(texts, self.setting.tokenizer, &self.device, || model.valid())?.lift())
     }
 
     /// See [`fits`]; the similarity is that of this batch's embeddings.
-    fn fits(&self, batch: &[&Example], image: &Tensor<Learn, 2>, text: &Tensor<Learn, 2>) -> Vec<Option<f32>> {
+    fn fits(&self, batch: &[&Example], image: &Tensor<L, 2>, text: &Tensor<L, 2>) -> Vec<Option<f32>> {
         let similarity = || values(loss::cosine(image.clone().inner(), text.clone().inner()));
         let similarity = self.setting.backbone.knows_similarity().then_some(similarity);
         fits(batch.iter().map(|e| e.alignment).collect(), similarity)
@@ -281,12 +308,7 @@ impl<'a> Learner<'a> {
     }
 
     /// Squared error of the alignment that the similarity suggests, over the examples that have one.
-    fn alignment_loss(
-        &self,
-        batch: &[&Example],
-        image: Tensor<Learn, 2>,
-        text: Tensor<Learn, 2>,
-    ) -> Option<Tensor<Learn, 1>> {
+    fn alignment_loss(&self, batch: &[&Example], image: Tensor<L, 2>, text: Tensor<L, 2>) -> Option<Tensor<L, 1>> {
         let (mean, deviation) = self.alignment?;
         let known: Vec<(i64, f32)> =
             (0i64..).zip(batch).filter_map(|(i, e)| e.alignment.map(|a| (i, (a - mean) / deviation))).collect();
@@ -295,7 +317,7 @@ impl<'a> Learner<'a> {
         }
         let device = image.device();
         let (rows, truth): (Vec<i64>, Vec<f32>) = known.into_iter().unzip();
-        let rows = Tensor::<Learn, 1, Int>::from_data(rows.as_slice(), &device);
+        let rows = Tensor::<L, 1, Int>::from_data(rows.as_slice(), &device);
         let similarity = loss::cosine(image.select(0, rows.clone()), text.select(0, rows));
         let expected = self.model.alignment.forward(similarity);
         Some(loss::squared_error(expected, Tensor::from_data(truth.as_slice(), &device)))
@@ -303,9 +325,9 @@ impl<'a> Learner<'a> {
 }
 
 /// The losses of a batch.
-struct Losses {
+struct Losses<L: AutodiffBackend> {
     /// What is minimised.
-    all: Tensor<Learn, 1>,
+    all: Tensor<L, 1>,
     /// Its value.
     total: f64,
     ranking: f64,
@@ -313,7 +335,7 @@ struct Losses {
 }
 
 /// Encoders that come trained are fitted gently, the layers near the input most of all; `last:N` leaves the others alone.
-fn rates(setting: Setting<'_>, model: &TagScorer<Learn>) -> RateShares {
+fn rates<L: AutodiffBackend>(setting: Setting<'_>, model: &TagScorer<L>) -> RateShares {
     let mut rates = RateShares::default();
     let options = setting.options;
     let trained = match options.trainable {
@@ -328,6 +350,6 @@ fn rates(setting: Setting<'_>, model: &TagScorer<Learn>) -> RateShares {
     rates
 }
 
-fn scalar(x: &Tensor<Learn, 1>) -> f64 {
+fn scalar<L: AutodiffBackend>(x: &Tensor<L, 1>) -> f64 {
     x.clone().into_data().iter::<f64>().next().unwrap_or(f64::NAN)
 }

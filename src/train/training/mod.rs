@@ -3,17 +3,19 @@
 mod features;
 mod learner;
 mod standardise;
+mod step_time;
 mod texts;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use burn::backend::{Autodiff, Flex};
 use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 
-pub use features::keep_features;
+pub use features::{Frozen, keep_features};
 use learner::Learner;
+pub use step_time::{made_up_examples, time_steps};
 use texts::TextMemory;
 
 use super::backbone::Backbone;
@@ -21,20 +23,17 @@ use super::batches::{Images, in_order};
 use super::cache::FeatureCache;
 use super::checkpoint::{Progress, StateDirectory, Sums};
 use super::dataset::Example;
+use super::device::{Host, Place, Work, to_host};
 use super::loader::{Job, Loader, View};
 use super::message::{EpochRecord, Listener, Message, note};
 use super::metrics::{Figures, Judged};
 use super::model::head::{HeadInput, record};
-use super::model::{ModelShape, ScoreUnit, TagScorer, values};
+use super::model::{ImageBatch, ModelShape, ScoreUnit, TagScorer, values};
+use super::options::Precision;
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::TextSide;
 use crate::image_input::InputRule;
 use crate::text::TagTokenizer;
-
-/// The backend that computes.
-pub type Compute = Flex;
-/// The backend that computes and differentiates.
-pub type Learn = Autodiff<Flex>;
 
 /// Validation images per run of the encoder.
 const VALIDATED: usize = 8;
@@ -46,6 +45,8 @@ const BETWEEN_STATES: Duration = Duration::from_secs(600);
 pub struct Setting<'a> {
     /// The options.
     pub options: &'a TrainOptions,
+    /// Where to train.
+    pub place: &'a Place,
     /// The encoders.
     pub backbone: &'a Backbone,
     /// What the weights are fitted to.
@@ -72,10 +73,21 @@ impl<'a> Setting<'a> {
         self.backbone.has_text() && record(self.shape.head).text_side != TextSide::Nothing
     }
 
+    /// Takes a batch from the host to the device, and measures it there where nobody has.
+    fn onto<B: Backend>(self, images: ImageBatch<Host>, device: &B::Device) -> ImageBatch<B> {
+        let images = images.carry(device);
+        if self.shape.backbone.is_small() { images.measured(self.rule) } else { images }
+    }
+
+    /// Whether matrix products are done in 16 bits.
+    fn bf16(self) -> bool {
+        self.options.precision.on(self.place) == Precision::Bf16
+    }
+
     fn loader(self) -> Loader<'a> {
         Loader {
             rule: self.rule,
-            is_small: self.shape.backbone.is_small(),
+            measure: self.shape.backbone.is_small() && self.place.measures_ahead(),
             features: self.features,
             threads: self.options.loader_threads,
         }
@@ -86,7 +98,7 @@ impl<'a> Setting<'a> {
 #[derive(Debug, Clone)]
 pub struct Trained {
     /// The weights of the best epoch.
-    pub model: TagScorer<Compute>,
+    pub model: TagScorer<Host>,
     /// The unit of the scores.
     pub unit: ScoreUnit,
     /// Every epoch in figures.
@@ -103,14 +115,14 @@ pub trait Keeper {
         &mut self,
         record: &EpochRecord,
         unit: ScoreUnit,
-        best: Option<&TagScorer<Compute>>,
+        best: Option<&TagScorer<Host>>,
     ) -> Result<(), TrainError>;
 
     /// The best weights that an earlier part of this training has kept.
     ///
     /// # Errors
     /// [`TrainError::File`].
-    fn best(&self) -> Result<TagScorer<Compute>, TrainError>;
+    fn best(&self) -> Result<TagScorer<Host>, TrainError>;
 
     /// Where the state between two steps is kept.
     fn state(&self) -> &StateDirectory;
@@ -129,8 +141,29 @@ pub fn train(
     keeper: &mut dyn Keeper,
     listener: &mut dyn Listener,
 ) -> Result<Trained, TrainError> {
+    setting.place.run(Fitting { setting, resumed, keeper, listener })?
+}
+
+/// A training, for the device that it is to be done on.
+struct Fitting<'a> {
+    setting: Setting<'a>,
+    resumed: Option<Progress>,
+    keeper: &'a mut dyn Keeper,
+    listener: &'a mut dyn Listener,
+}
+
+impl Work for Fitting<'_> {
+    type Output = Result<Trained, TrainError>;
+
+    fn on<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
+        train_on::<L>(self, device)
+    }
+}
+
+fn train_on<L: AutodiffBackend>(fitting: Fitting<'_>, device: &L::Device) -> Result<Trained, TrainError> {
+    let Fitting { setting, resumed, keeper, listener } = fitting;
     let kept = resumed.is_some().then(|| keeper.state().clone());
-    let mut learner = Learner::new(setting, kept.as_ref(), listener)?;
+    let mut learner = Learner::<L>::new(setting, device, kept.as_ref(), listener)?;
     let mut progress = resumed.unwrap_or_else(|| Progress {
         epoch: 1,
         sums: Sums::default(),
@@ -145,7 +178,7 @@ pub fn train(
     while progress.epoch <= setting.options.epochs && progress.since_best <= setting.options.patience {
         one_epoch(&mut learner, &mut progress, clock, keeper, listener)?;
         let model = learner.judged();
-        let judged = judge(&model, learner.unit, setting, listener)?;
+        let judged = judge(&model, device, learner.unit, setting, listener)?;
         let figures = Figures::of(&judged, f64::from(setting.options.tie_threshold));
         let merit = merit(&figures);
         let is_best = progress.best.is_none_or(|highest| merit > highest);
@@ -160,12 +193,13 @@ pub fn train(
             best: is_best,
             seconds: clock.seconds(),
         };
-        keeper.epoch(&record, learner.unit, is_best.then_some(&model))?;
+        let model = is_best.then(|| on_host(model, setting)).transpose()?;
+        keeper.epoch(&record, learner.unit, model.as_ref())?;
         listener.on(Message::Epoch(record.clone()));
         progress.epochs.push(record);
         progress.since_best = if is_best { 0 } else { progress.since_best + 1 };
         if is_best {
-            (progress.best, best) = (Some(merit), Some(model));
+            (progress.best, best) = (Some(merit), model);
         }
         (progress.epoch, progress.sums) = (progress.epoch + 1, Sums::default());
         progress.seconds = clock.seconds();
@@ -176,6 +210,11 @@ pub fn train(
     }
     let model = best.ok_or_else(|| TrainError::Internal("no epoch was trained".to_owned()))?;
     Ok(Trained { model, unit: learner.unit, epochs: progress.epochs })
+}
+
+/// The weights, to be kept and exported.
+fn on_host<B: Backend>(model: TagScorer<B>, setting: Setting<'_>) -> Result<TagScorer<Host>, TrainError> {
+    to_host(model, || setting.backbone.model::<Host>(setting.shape, &Default::default()))
 }
 
 /// Time spent, over all parts of a training.
@@ -192,8 +231,8 @@ impl Clock {
 }
 
 /// The steps of an epoch that are not done yet; the state is kept now and then, and when the training is to stop.
-fn one_epoch(
-    learner: &mut Learner<'_>,
+fn one_epoch<L: AutodiffBackend>(
+    learner: &mut Learner<'_, L>,
     progress: &mut Progress,
     clock: Clock,
     keeper: &mut dyn Keeper,
@@ -225,8 +264,9 @@ pub fn merit(figures: &Figures) -> f64 {
 }
 
 /// Scores the validation images under their own tags, as the scorer will see them.
-fn judge(
-    model: &TagScorer<Compute>,
+fn judge<B: Backend>(
+    model: &TagScorer<B>,
+    device: &B::Device,
     unit: ScoreUnit,
     setting: Setting<'_>,
     listener: &mut dyn Listener,
@@ -243,10 +283,10 @@ fn judge(
     setting.loader().batches(&jobs, |index, pictures| {
         let chunk: Vec<&Example> = chunks[index].iter().map(|&i| &examples[i]).collect();
         let tags = chunk.iter().map(|e| e.tag.as_str());
-        let text = texts.encode(tags, setting.tokenizer, || model.clone())?;
-        let mut image = model.image.forward(pictures);
+        let text = texts.encode(tags, setting.tokenizer, device, || model.clone())?;
+        let mut image = model.image.forward(setting.onto::<B>(pictures, device));
         if let Some(rows) = images[index].rows() {
-            image = image.select(Tensor::from_data(rows.as_slice(), &Default::default()));
+            image = image.select(Tensor::from_data(rows.as_slice(), device));
         }
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };

@@ -8,7 +8,7 @@ use super::Setting;
 use crate::train::TrainError;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
-use crate::train::model::{ImageBatch, Standardisation, values};
+use crate::train::model::{ImageBatch, STATISTICS, Standardisation, values};
 
 /// Images that the statistics' mean and deviation are taken over, at most.
 const IMAGES: usize = 600;
@@ -22,7 +22,7 @@ pub(super) fn spread(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
     (mean as f32, if deviation > 1e-6 { deviation as f32 } else { 1.0 })
 }
 
-/// Mean and deviation of the small encoder's fixed statistics over random crops of training images.
+/// Mean and deviation of the small encoder's fixed statistics over random crops of training images; 0 and 1 without images.
 pub(super) fn measure(
     setting: Setting<'_>,
     rng: &mut StdRng,
@@ -42,7 +42,6 @@ pub(super) fn measure(
         Ok(ControlFlow::Continue(()))
     })?;
     listener.on(Message::End);
-    let columns = rows.first().map_or(0, Vec::len);
-    let (mean, deviation) = (0..columns).map(|c| spread(rows.iter().map(move |row| row[c]))).unzip();
+    let (mean, deviation) = (0..STATISTICS).map(|c| spread(rows.iter().map(move |row| row[c]))).unzip();
     Ok(Standardisation { mean, deviation })
 }

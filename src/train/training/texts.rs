@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Compute;
+use burn::tensor::backend::Backend;
+
 use crate::text::TagTokenizer;
 use crate::train::TrainError;
 use crate::train::model::{TagScorer, TextOutput};
@@ -11,10 +12,16 @@ use crate::train::model::{TagScorer, TextOutput};
 const REMEMBERED: usize = 2048;
 
 /// What one text encoder made of the texts so far, each a batch of one, so that its neighbours do not change a value.
-#[derive(Debug, Default)]
-pub(super) struct TextMemory(HashMap<String, TextOutput<Compute>>);
+#[derive(Debug)]
+pub(super) struct TextMemory<B: Backend>(HashMap<String, TextOutput<B>>);
 
-impl TextMemory {
+impl<B: Backend> Default for TextMemory<B> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<B: Backend> TextMemory<B> {
     /// The texts' encodings in their order; `model` is asked for those that are not remembered.
     ///
     /// # Errors
@@ -23,8 +30,9 @@ impl TextMemory {
         &mut self,
         texts: impl Iterator<Item = &'t str>,
         tokenizer: &TagTokenizer,
-        model: impl Fn() -> TagScorer<Compute>,
-    ) -> Result<TextOutput<Compute>, TrainError> {
+        device: &B::Device,
+        model: impl Fn() -> TagScorer<B>,
+    ) -> Result<TextOutput<B>, TrainError> {
         if self.0.len() > REMEMBERED {
             self.0.clear();
         }
@@ -33,7 +41,7 @@ impl TextMemory {
             let encoding = match self.0.get(text) {
                 Some(known) => known.clone(),
                 None => {
-                    let new = model().embed_texts(&[tokenizer.encode(text, None)?], &Default::default());
+                    let new = model().embed_texts(&[tokenizer.encode(text, None)?], device);
                     self.0.insert(text.to_owned(), new.clone());
                     new
                 }

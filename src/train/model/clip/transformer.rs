@@ -10,6 +10,7 @@ use burn::tensor::backend::Backend;
 use super::config::{Activation, TransformerConfig};
 use crate::train::model::layers::{Attention, Mask, export_layer_norm, export_linear};
 use crate::train::model::load;
+use crate::train::model::mixed::linear;
 use crate::train::onnx::{GraphBuilder, Value};
 use crate::train::weights::{WeightError, Weights};
 
@@ -63,8 +64,8 @@ impl<B: Backend> Transformer<B> {
             let mask = if self.causal { Mask::Later } else { Mask::Nothing };
             x = x + layer.attention.forward(seen.clone(), seen, mask);
             let hidden = layer.hidden_norm.forward(x.clone()).reshape([n * t, width]);
-            let hidden = self.activate(layer.hidden.forward(hidden));
-            x = x + layer.output.forward(hidden).reshape([n, t, width]);
+            let hidden = self.activate(linear(&layer.hidden, hidden));
+            x = x + linear(&layer.output, hidden).reshape([n, t, width]);
         }
         x
     }

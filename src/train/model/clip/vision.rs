@@ -5,13 +5,13 @@ use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 
 use super::config::{ClipConfig, VisionConfig};
 use super::transformer::Transformer;
 use crate::train::model::layers::{export_layer_norm, export_linear, weights};
 use crate::train::model::load;
+use crate::train::model::mixed::conv2d;
 use crate::train::onnx::{ConvShape, Dim, GraphBuilder, Value};
 use crate::train::weights::{WeightError, Weights};
 

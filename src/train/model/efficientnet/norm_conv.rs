@@ -5,12 +5,12 @@ use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, Tensor, TensorData};
 
 use crate::train::model::layers::{values, weights};
 use crate::train::model::load;
+use crate::train::model::mixed::conv2d;
 use crate::train::onnx::{ConvShape, GraphBuilder, Value};
 use crate::train::weights::{WeightError, Weights};
 
