@@ -52,6 +52,15 @@ impl RateShares {
         }
     }
 
+    /// The model with the parameters that have no share of the rate marked: no gradients are computed for them, nor kept of what
+    /// leads to them alone.
+    pub fn freeze<B: AutodiffBackend, M: Module<B>>(&self, model: M) -> M {
+        if self.0.values().all(|&share| share > 0.0) {
+            return model;
+        }
+        model.map(&mut Freeze { shares: &self.0 })
+    }
+
     /// The gradients by their share of the rate, those without any left out.
     pub fn split<B: AutodiffBackend, M: AutodiffModule<B>>(
         &self,
@@ -65,6 +74,16 @@ impl RateShares {
             Split::<B> { shares: &self.0, left: gradients, groups: Vec::new(), backend: std::marker::PhantomData };
         model.visit(&mut split);
         split.groups
+    }
+}
+
+struct Freeze<'a> {
+    shares: &'a HashMap<ParamId, f64>,
+}
+
+impl<B: AutodiffBackend> ModuleMapper<B> for Freeze<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if self.shares.get(&param.id) == Some(&0.0) { param.set_require_grad(false) } else { param }
     }
 }
 
@@ -198,6 +217,24 @@ mod tests {
             groups.iter().find(|(_, g)| g.get::<Flex, 2>(layers[layer].weight.id).is_some()).map(|(share, _)| *share)
         };
         assert_eq!([share_of(0), share_of(1), share_of(2), share_of(3)], [None, Some(0.25), Some(0.5), Some(1.0)]);
+    }
+
+    #[test]
+    fn frozen_layers_have_no_gradients() {
+        type B = Autodiff<Flex>;
+        let device = Default::default();
+        let layers: Vec<_> = (0..3).map(|_| LinearConfig::new(2, 2).with_bias(false).init::<B>(&device)).collect();
+        let ids: Vec<Vec<ParamId>> = layers.iter().map(|l| vec![l.weight.id]).collect();
+        let mut shares = RateShares::default();
+        shares.add(&ids, 1.0, 1.0, 1);
+        let before: Vec<_> = layers.iter().map(|l| l.weight.val().into_data()).collect();
+        let layers = shares.freeze(layers);
+        let x = layers.iter().fold(Tensor::<B, 2>::ones([1, 2], &device), |x, layer| layer.forward(x));
+        let gradients = GradientsParams::from_grads(x.sum().backward(), &layers);
+        let has = |layer: usize| gradients.get::<Flex, 2>(layers[layer].weight.id).is_some();
+        assert_eq!([has(0), has(1), has(2)], [false, false, true]);
+        let after: Vec<_> = layers.iter().map(|l| l.weight.val().into_data()).collect();
+        assert_eq!(before, after);
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let (mean, deviation) = spread(setting.train.iter().map(|e| e.score));
         let alignments: Vec<f32> = setting.train.iter().filter_map(|e| e.alignment).collect();
         let rates = rates(setting, &model);
+        model = rates.freeze(model);
         Ok(Self {
             setting,
             device: device.clone(),
