@@ -41,10 +41,9 @@ pub fn in_order(examples: &[Example], at_once: usize) -> Vec<Vec<usize>> {
 
 /// The examples of each image.
 fn by_image(examples: &[Example]) -> Vec<Vec<usize>> {
-    let all: Vec<usize> = (0..examples.len()).collect();
-    let images = Images::of(examples, &all);
+    let images = Images::of_all(examples);
     let mut examples_of = vec![Vec::new(); images.first.len()];
-    for (image, example) in images.image_of.into_iter().zip(all) {
+    for (example, image) in images.image_of.into_iter().enumerate() {
         examples_of[image].push(example);
     }
     examples_of
@@ -89,6 +88,11 @@ impl Images {
             })
         });
         Self { image_of: image_of.collect(), first }
+    }
+
+    /// The images of all examples.
+    pub fn of_all(examples: &[Example]) -> Self {
+        Self::of(examples, &(0..examples.len()).collect::<Vec<_>>())
     }
 
     /// [`Self::image_of`] as the indices of a tensor's rows; none where each row is its own.

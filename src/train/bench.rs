@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
+use super::assemble::DEFAULT_TAG;
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::device::{self, Place};
 use super::message::Listener;
+use super::metrics::quantile;
 use super::model::head::problem;
 use super::options::{Precision, Trainable};
 use super::training::{Setting, made_up_examples, time_steps};
 use super::{TrainError, TrainOptions};
-use crate::train::assemble::DEFAULT_TAG;
 
 /// What to time.
 #[derive(Debug, Clone)]
@@ -51,12 +52,7 @@ impl StepTimes {
     pub fn median(&self) -> f64 {
         let mut sorted = self.seconds.clone();
         sorted.sort_by(f64::total_cmp);
-        let half = sorted.len() / 2;
-        match sorted.len() {
-            0 => f64::NAN,
-            n if n % 2 == 1 => sorted[half],
-            _ => (sorted[half - 1] + sorted[half]) / 2.0,
-        }
+        quantile(&sorted, 0.5)
     }
 }
 

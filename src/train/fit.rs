@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
-use super::checkpoint::{self, ModelFile, Progress, RunDirectory, RunRecord, StateDirectory};
+use super::checkpoint::{Progress, RunDirectory, RunRecord, StateDirectory};
 use super::dataset::{self, DataSet, Parts};
-use super::device::{self, Device, Host, Place};
+use super::device::{self, Device, Place};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
-use super::message::{EpochRecord, Listener, Message, note, warn};
+use super::keeper::RunKeeper;
+use super::message::{Listener, Message, note, warn};
 use super::metrics::{Figures, quantiles};
+use super::model::ModelShape;
 use super::model::head::{problem, record};
-use super::model::{ModelShape, ScoreUnit, TagScorer};
 use super::options::Trainable;
 use super::report::{self, Results};
-use super::training::{self, Frozen, Keeper, Setting, Trained, merit};
+use super::training::{self, Frozen, Setting, Trained, merit};
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
@@ -82,7 +83,8 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     let done = resumed.as_ref().map_or(&[][..], |progress| &progress.epochs);
     let mut run = RunDirectory::create(&request.run, &request.options, done)?;
     run.write_split(&parts)?;
-    run.write_record(&record_of(request, &place, &provenance, backbone.digest()?))?;
+    let backbone_sha256 = backbone.digest()?;
+    run.write_record(&record_of(request, &place, &provenance, &backbone_sha256))?;
 
     let texts: Vec<String> = provenance.tags.iter().cloned().chain([DEFAULT_TAG.to_owned()]).collect();
     let (tokenizer, json, vocabulary) = backbone.tokenizer(&request.options, &texts)?;
@@ -92,7 +94,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
         return Err(TrainError::Options(problem));
     }
     let (parts, provenance, tokenizer, json) = (&parts, &provenance, &tokenizer, json.as_str());
-    let sides = Sides { request, place, backbone, shape, parts, provenance, tokenizer, json };
+    let sides = Sides { request, place, backbone, backbone_sha256, shape, parts, provenance, tokenizer, json };
     let trained = sides.learn(&mut run, resumed, listener)?;
     sides.bundle(&trained, listener)
 }
@@ -105,7 +107,7 @@ fn find_device(asked: Device, listener: &mut dyn Listener) -> Result<Place, Trai
     Ok(place)
 }
 
-fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backbone_sha256: String) -> RunRecord {
+fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backbone_sha256: &str) -> RunRecord {
     RunRecord {
         program: concat!("edge-trainer ", env!("CARGO_PKG_VERSION")).to_owned(),
         engine: RunRecord::ENGINE.to_owned(),
@@ -116,7 +118,7 @@ fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backb
         seed: request.options.seed,
         data: provenance.data.name.clone(),
         data_sha256: provenance.data.sha256.clone(),
-        backbone_sha256,
+        backbone_sha256: backbone_sha256.to_owned(),
         command: request.command.clone(),
     }
 }
@@ -161,57 +163,12 @@ fn resume(request: &FitRequest, data_sha256: &str, listener: &mut dyn Listener) 
     Ok(progress)
 }
 
-/// Keeps a training in its run directory.
-struct RunKeeper<'a> {
-    run: &'a mut RunDirectory,
-    dir: &'a Path,
-    state: StateDirectory,
-    backbone: &'a Backbone,
-    shape: &'a ModelShape,
-    /// Whether the encoders stay as they came, so that only the head is kept.
-    head_only: bool,
-    stop: &'a AtomicBool,
-}
-
-impl Keeper for RunKeeper<'_> {
-    fn epoch(
-        &mut self,
-        record: &EpochRecord,
-        unit: ScoreUnit,
-        best: Option<&TagScorer<Host>>,
-    ) -> Result<(), TrainError> {
-        self.run.write_epoch(record)?;
-        let Some(model) = best else { return Ok(()) };
-        let about = ModelFile {
-            shape: self.shape.clone(),
-            unit,
-            epoch: record.epoch,
-            srcc: record.srcc,
-            within_tag_srcc: record.within_tag_srcc,
-            head_only: self.head_only,
-        };
-        self.run.write_weights(model, &about)
-    }
-
-    fn best(&self) -> Result<TagScorer<Host>, TrainError> {
-        let model = self.backbone.model(self.shape, &Default::default())?;
-        checkpoint::load(self.dir, &checkpoint::read_about(self.dir)?, model)
-    }
-
-    fn state(&self) -> &StateDirectory {
-        &self.state
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
-
 /// Everything that stands beside the weights on the way to the bundle.
 struct Sides<'a> {
     request: &'a FitRequest,
     place: Place,
     backbone: Backbone,
+    backbone_sha256: String,
     shape: ModelShape,
     parts: &'a Parts,
     provenance: &'a Provenance,
@@ -290,8 +247,8 @@ impl<'a> Sides<'a> {
         }
         let reads_patches = record(self.shape.head).image_side == ImageSide::PatchTokens;
         let patches = if reads_patches { self.shape.head_shape().patches } else { [0, 0] };
-        let digest = self.backbone.digest()?;
-        let cache = FeatureCache::open(&self.request.cache, &digest, rule, self.shape.embedding(), patches)?;
+        let digest = &self.backbone_sha256;
+        let cache = FeatureCache::open(&self.request.cache, digest, rule, self.shape.embedding(), patches)?;
         let frozen = Frozen {
             backbone: &self.backbone,
             shape: &self.shape,

@@ -16,6 +16,7 @@ pub mod evaluate;
 mod export;
 mod fit;
 mod golden;
+mod keeper;
 mod loader;
 pub mod loss;
 pub mod message;

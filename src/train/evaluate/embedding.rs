@@ -10,6 +10,7 @@ use ndarray::Array3;
 use super::JudgeError;
 use crate::image_input::{Limits, read_file};
 use crate::scorer::{EncodedTag, ImageFeatures, Scorer};
+use crate::train::batches::Images;
 use crate::train::dataset::Example;
 use crate::train::message::{Listener, Message};
 use crate::train::metrics::Judged;
@@ -35,14 +36,8 @@ pub fn embed<'a>(
 ) -> Result<Embedded<'a>, JudgeError> {
     let policy = scorer.policy();
     let at_once = (policy.image_batch * policy.streams).max(1);
-    let mut place: HashMap<&Path, usize> = HashMap::new();
-    let mut distinct: Vec<&Path> = Vec::new();
-    for example in examples {
-        place.entry(&example.path).or_insert_with(|| {
-            distinct.push(&example.path);
-            distinct.len() - 1
-        });
-    }
+    let rows = Images::of_all(examples);
+    let distinct: Vec<&Path> = rows.first.iter().map(|&i| examples[i].path.as_path()).collect();
     listener.on(Message::Begin { what: what.to_owned(), steps: distinct.len() as u64 });
     let mut images = Vec::with_capacity(distinct.len());
     for chunk in distinct.chunks(at_once) {
@@ -53,7 +48,7 @@ pub fn embed<'a>(
         }
     }
     listener.on(Message::End);
-    let of_example = examples.iter().map(|e| Arc::clone(&images[place[e.path.as_path()]])).collect();
+    let of_example = rows.image_of.iter().map(|&image| Arc::clone(&images[image])).collect();
     Ok(Embedded { examples, images: of_example })
 }
 

@@ -55,7 +55,7 @@ impl Work for Timing<'_> {
     fn on<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
         let Timing { setting, warm_up, steps, listener } = self;
         let mut learner = Learner::<L>::on_made_up(setting, device, listener)?;
-        let images = Images::of(setting.train, &(0..setting.train.len()).collect::<Vec<_>>());
+        let images = Images::of_all(setting.train);
         let examples: Vec<&Example> = setting.train.iter().collect();
         let pictures = made_up_images(setting, examples.len());
         let all = warm_up + steps;
