@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 
+use super::batch_norm::times_maps;
 use super::layout::Layout;
 use super::norm_conv::{NormConv, NormConvShape, export_silu, silu};
 use crate::train::model::layers::export_linear;
@@ -104,9 +105,8 @@ impl<B: Backend> Block<B> {
             None => input.clone(),
         };
         let x = silu(self.depthwise.forward(x));
-        let [n, c, ..] = x.dims();
         let gate = sigmoid(self.excite.forward(silu(self.squeeze.forward(mean_of_maps(x.clone())))));
-        let x = self.project.forward(x * gate.reshape([n, c, 1, 1]));
+        let x = self.project.forward(times_maps(x, gate));
         if self.residual { x + input } else { x }
     }
 

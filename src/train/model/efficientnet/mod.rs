@@ -1,6 +1,7 @@
 //! EfficientNet (Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019): the image-only
 //! predecessor that tagged models are measured against. Weights come in the layout of timm or of torchvision.
 
+mod batch_norm;
 mod block;
 mod layout;
 mod norm_conv;

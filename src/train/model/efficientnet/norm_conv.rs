@@ -8,6 +8,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, Tensor, TensorData};
 
+use super::batch_norm::batch_norm;
 use crate::train::model::layers::{values, weights};
 use crate::train::model::load;
 use crate::train::model::mixed::conv2d;
@@ -104,7 +105,7 @@ impl<B: Backend> NormConv<B> {
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let shape = self.shape();
         let options = ConvOptions::new([shape.stride; 2], [shape.padding; 2], [1, 1], shape.groups);
-        self.norm.forward(conv2d(x, self.weight.val(), None, options))
+        batch_norm(&self.norm, conv2d(x, self.weight.val(), None, options))
     }
 
     /// Writes one convolution that does both with the running statistics.
