@@ -1,5 +1,5 @@
-//! Tokens cut from the text embedding look at tokens cut from the image embedding; what they find is added to the image
-//! embedding, and a perceptron reads the score. Stored embeddings suffice.
+//! Tokens cut from the text embedding look at tokens cut from the image embedding; what they find is added to both embeddings,
+//! and a perceptron reads the score. Stored embeddings suffice.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
@@ -13,8 +13,9 @@ use crate::train::onnx::{GraphBuilder, Value};
 
 /// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
 ///
-/// Both sequences have more than one token, so the attention's shares depend on the text; the residual path keeps the image
-/// in the answer whatever they are.
+/// Both sequences have more than one token, so the attention's shares depend on the text. The residual path holds the image, as
+/// that no share can close, and the text, which would otherwise reach the score through the shares alone: small models learn
+/// those slowly (the styles of `make-data style` in BENCHMARKS.md).
 #[derive(Module, Debug)]
 pub struct PooledCrossAttention<B: Backend> {
     attention: Attention<B>,
@@ -36,8 +37,8 @@ impl<B: Backend> PooledCrossAttention<B> {
     pub fn forward(&self, input: HeadInput<B>) -> Tensor<B, 1> {
         let [n, length] = input.image.dims();
         let tokens = |x: Tensor<B, 2>| x.reshape([n, TOKENS, length / TOKENS]);
-        let found = self.attention.forward(tokens(input.text), tokens(input.image.clone()), Mask::Nothing);
-        self.perceptron.forward(self.norm.forward(input.image + found.reshape([n, length])))
+        let found = self.attention.forward(tokens(input.text.clone()), tokens(input.image.clone()), Mask::Nothing);
+        self.perceptron.forward(self.norm.forward(input.image + input.text + found.reshape([n, length])))
     }
 
     /// Writes the head up to its `[N, 1]`.
@@ -48,7 +49,8 @@ impl<B: Backend> PooledCrossAttention<B> {
         let text_tokens = g.reshape(&text, &cut);
         let found = self.attention.export(g, &text_tokens, &image_tokens, Mask::Nothing, [TOKENS, TOKENS]);
         let found = g.reshape(&found, &[-1, shape.embedding as i64]);
-        let fused = g.add(&image, &found);
+        let embeddings = g.add(&image, &text);
+        let fused = g.add(&embeddings, &found);
         let fused = export_layer_norm(&self.norm, g, &fused, LAYER_NORM_EPSILON);
         self.perceptron.export(g, &fused)
     }
