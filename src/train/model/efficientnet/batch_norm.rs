@@ -10,21 +10,19 @@ use burn::tensor::backend::Backend;
 pub fn batch_norm<B: Backend>(state: &BatchNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, c, h, w] = x.dims();
     let x = x.reshape([n * c, h * w]);
-    let (mean, variance) = if B::ad_enabled(&x.device()) {
-        let mean = over_images(x.clone(), n);
-        let variance = over_images((x.clone() - each_row(mean.clone(), n)).square(), n);
+    let training = B::ad_enabled(&x.device());
+    let mean = if training { over_images(x.clone(), n) } else { state.running_mean.value() };
+    let centred = x - each_row(mean.clone(), n);
+    let variance = if training { over_images(centred.clone().square(), n) } else { state.running_var.value() };
+    if training {
         let followed = |old: Tensor<B, 1>, new: &Tensor<B, 1>| {
             (old * (1.0 - state.momentum) + new.clone().detach() * state.momentum).detach()
         };
         state.running_mean.update(followed(state.running_mean.value_sync(), &mean));
         state.running_var.update(followed(state.running_var.value_sync(), &variance));
-        (mean, variance)
-    } else {
-        (state.running_mean.value(), state.running_var.value())
-    };
+    }
     let scale = state.gamma.val() / (variance + state.epsilon).sqrt();
-    let shift = state.beta.val() - mean * scale.clone();
-    (x * each_row(scale, n) + each_row(shift, n)).reshape([n, c, h, w])
+    (centred * each_row(scale, n) + each_row(state.beta.val(), n)).reshape([n, c, h, w])
 }
 
 /// `x [N, C, H, W]`, every map times its `factors [N, C]`.
