@@ -55,24 +55,3 @@ impl<B: Backend> PooledCrossAttention<B> {
         self.perceptron.export(g, &fused)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use burn::backend::Flex;
-    use burn::tensor::Distribution;
-
-    use super::*;
-    use crate::train::model::values;
-
-    /// Of an image whose tokens are all alike every share finds the same.
-    #[test]
-    fn the_text_reaches_the_score_where_attention_cannot_tell_the_tokens_apart() {
-        let device = Default::default();
-        let shape = HeadShape { embedding: 64, patches: [0, 0], tokens: [0, 0] };
-        let head = PooledCrossAttention::<Flex>::new(shape, 0.0, &device);
-        let text = Tensor::random([2, 64], Distribution::Normal(0.0, 1.0), &device);
-        let input = HeadInput { image: Tensor::zeros([2, 64], &device), patches: None, text, tokens: None };
-        let scores = values(head.forward(input));
-        assert!((scores[0] - scores[1]).abs() > 1e-3, "{scores:?}");
-    }
-}

@@ -128,3 +128,12 @@ fn heads_that_do_not_fit_a_backbone_say_so() {
     assert!(problem(HeadKind::GatedCrossAttention, odd).unwrap().contains("here 100"));
     assert_eq!(problem(HeadKind::ImageOnly, odd), None);
 }
+
+/// Of images whose tokens are all alike every share finds the same: what differs came past the attention.
+#[test]
+fn the_text_reaches_the_pooled_score_where_attention_cannot_tell_the_tokens_apart() {
+    let image = Tensor::zeros([N, SHAPE.embedding], &Default::default());
+    let input = HeadInput { image, ..input() };
+    let scores = values(head(HeadKind::PooledCrossAttention).forward(input, UNIT));
+    assert!((scores[0] - scores[1]).abs() > 1e-3, "{scores:?}");
+}
