@@ -20,7 +20,7 @@ pub struct CheckReport {
     pub unreadable: Vec<(PathBuf, String)>,
     /// Images that are byte for byte the same as an earlier one: (this one, the earlier one).
     pub duplicates: Vec<(PathBuf, PathBuf)>,
-    /// Rows dropped because the same image has the same tag already.
+    /// Rows dropped because the same image has the same tag already, in the same part.
     pub repeated_rows: usize,
 }
 
@@ -61,11 +61,12 @@ pub fn check(
     let mut seen = HashSet::new();
     let paths: Vec<&Path> = examples.iter().map(|e| e.path.as_path()).filter(|p| seen.insert(*p)).collect();
     let (ids, mut report) = look_at_all(&paths, limits, done);
-    let mut seen_rows: HashSet<(String, String)> = HashSet::new();
+    let mut seen_rows = HashSet::new();
     let mut kept = Vec::with_capacity(examples.len());
     for mut example in examples {
         let Some(id) = ids.get(&example.path) else { continue };
-        if !seen_rows.insert((id.clone(), example.tag.to_lowercase())) {
+        // A copy that the data put into another part stays: it is a leak, and the division names it.
+        if !seen_rows.insert((id.clone(), example.tag.to_lowercase(), example.part)) {
             report.repeated_rows += 1;
             continue;
         }
