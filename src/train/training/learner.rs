@@ -63,6 +63,9 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         }
         if setting.features.is_some() {
             (model.image, model.text) = (model.image.no_grad(), model.text.no_grad());
+        } else if !setting.teaches_text() {
+            // No loss reads the texts. burn keeps what it notes of them until a loss does: for ever, and looks through it at each step.
+            model.text = model.text.no_grad();
         }
         let mut optimizer = AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init();
         let mut average = None;
