@@ -5,7 +5,7 @@
 
 Needs numpy, onnx and onnxruntime. FILE is a safetensors file with `pixel_values` f32 [G,3,S,S] and `input_ids` i64 [T,L], the
 inputs that belong to the bundle's goldens; tests/onnx_runtime.rs writes it with the library's own code. Without it, Pillow and
-the package tokenizers prepare the inputs; its pixels may be 1/255 off, so 1e-3 is allowed for embeddings and all else.
+the package tokenizers prepare the inputs; its pixels may be 1/255 off, so 5e-3 is allowed for embeddings and all else.
 
 Prints the largest differences to the goldens at batch 1 and 3 and exits 1 when one is above 1e-4: of embeddings as a share of
 the largest magnitude, of scores and similarities absolute.
@@ -21,7 +21,7 @@ import onnx
 import onnxruntime
 
 ALLOWED = 1e-4
-ALLOWED_WITH_PILLOW = 1e-3
+ALLOWED_WITH_PILLOW = 5e-3
 BATCHES = (1, 3)
 DTYPES = {"F32": np.float32, "I64": np.int64}
 
@@ -84,12 +84,13 @@ def session(bundle, name):
 
 
 def run(graph, inputs, batch):
-    """Runs in batches; the last one is shorter where the number does not divide."""
+    """All outputs by name, from those of the inputs that the graph takes, in batches; the last one may be shorter."""
+    inputs = {i.name: inputs[i.name] for i in graph.get_inputs()}
+    names = [o.name for o in graph.get_outputs()]
     count = len(next(iter(inputs.values())))
-    parts = []
-    for start in range(0, count, batch):
-        parts.append(graph.run(None, {k: v[start : start + batch] for k, v in inputs.items()})[0])
-    return np.concatenate(parts)
+    starts = range(0, count, batch)
+    parts = [graph.run(names, {k: v[start : start + batch] for k, v in inputs.items()}) for start in starts]
+    return {name: np.concatenate(values) for name, values in zip(names, zip(*parts))}
 
 
 def cosine(a, b):
@@ -118,15 +119,18 @@ def main():
     images, texts = len(goldens["images"]), len(goldens["tags"])
     # The daemon keeps image embeddings as f16, and so do the golden scores.
     stored = expected["image_embedding"].astype(np.float16).astype(np.float32)
-    image_rows = np.repeat(stored, texts, axis=0)
-    text_rows = np.tile(expected["text_embedding"], (images, 1))
-    similarity = cosine(image_rows, text_rows).reshape(images, texts)
+    similarity = cosine(np.repeat(stored, texts, axis=0), np.tile(expected["text_embedding"], (images, 1)))
+    similarity = similarity.reshape(images, texts)
 
     worst = 0.0
     for batch in BATCHES:
-        image = run(image_encoder, {"pixel_values": inputs["pixel_values"]}, batch)
-        text = run(text_encoder, {"input_ids": inputs["input_ids"]}, batch)
-        head = run(quality_head, {"image_embedding": image_rows, "text_embedding": text_rows}, batch)
+        image_side, text_side = run(image_encoder, inputs, batch), run(text_encoder, inputs, batch)
+        image, text = image_side["image_embedding"], text_side["text_embedding"]
+        # The head alone is judged from the golden embeddings; patches and tokens, which no bundle keeps, come from the encoders.
+        image_side["image_embedding"], text_side["text_embedding"] = stored, expected["text_embedding"]
+        pairs = {k: np.repeat(v, texts, axis=0) for k, v in image_side.items()}
+        pairs.update({k: np.concatenate([v] * images) for k, v in text_side.items()})
+        head = run(quality_head, pairs, batch)["score"]
         figures = {
             "image_embedding": np.abs(image - expected["image_embedding"]).max() / np.abs(expected["image_embedding"]).max(),
             "text_embedding": np.abs(text - expected["text_embedding"]).max() / np.abs(expected["text_embedding"]).max(),
@@ -140,7 +144,7 @@ def main():
     if worst > allowed:
         print(f"FAILED: {worst:.2e} is above {allowed:.0e}")
         return 1
-    print(f"ONNX Runtime {onnxruntime.__version__} agrees within {allowed:.0e}")
+    print(f"ONNX Runtime {onnxruntime.__version__} agrees within {allowed:.0e}: {worst:.1e}")
     return 0
 
 

@@ -8,7 +8,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Place, copy_dir, repository};
+use common::{Place, copy_dir, onnx_runtime, repository};
 use edge_scorer::backend::DeviceChoice;
 use edge_scorer::bundle::manifest::{HeadKind, ImageSide};
 use edge_scorer::scorer::Scorer;
@@ -111,6 +111,7 @@ fn two_tags(scorer: &Scorer, image: &Path) -> [f32; 2] {
 
 #[test]
 fn every_head_on_frozen_clip_becomes_a_bundle_whose_score_depends_on_the_tag() {
+    let judged = onnx_runtime::is_there("every_head_on_frozen_clip: the graphs in ONNX Runtime");
     let shop = Workshop::new();
     let kinds = [
         ("patch", HeadKind::PatchCrossAttention),
@@ -126,6 +127,9 @@ fn every_head_on_frozen_clip_becomes_a_bundle_whose_score_depends_on_the_tag() {
         assert_eq!(scorer.manifest().text_input.template, "a photo of {tag}");
         let [a, b] = two_tags(&scorer, &shop.path("0_0.png"));
         assert_eq!(a != b, kind != HeadKind::ImageOnly, "{name}: {a} {b}");
+        if judged {
+            onnx_runtime::assert_agrees(&shop.path(name));
+        }
         // With and without patches the features are others; afterwards they are there.
         let encoded = if number < 2 { "0 of 32" } else { "32 of 32" };
         assert!(said.contains(&format!("features: {encoded} images are encoded already")), "{name}: {said}");
@@ -230,6 +234,9 @@ fn efficientnet_from_scratch_becomes_a_bundle_without_a_text_side() {
     assert_eq!((manifest.head.kind, manifest.architecture.embedding_dim), (HeadKind::ImageOnly, 1280));
     let [a, b] = two_tags(&scorer, &shop.path("0_0.png"));
     assert_eq!(a, b);
+    if onnx_runtime::is_there("efficientnet_from_scratch: the graphs in ONNX Runtime") {
+        onnx_runtime::assert_agrees(&shop.path("previous"));
+    }
 }
 
 #[test]

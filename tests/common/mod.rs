@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod daemon;
+pub mod onnx_runtime;
 
 use std::ffi::OsStr;
 use std::io::{Cursor, Write};

@@ -258,7 +258,8 @@ impl FitArguments {
 
 pub(super) fn read_config(path: &Path) -> Result<TrainOptions, Failure> {
     let fail = |code, reason: String| Failure::new(code, format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|e| fail(exit_code::NO_INPUT, format!("{e}. Check --config or --resume")))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| fail(exit_code::NO_INPUT, format!("{e}. Check --config or --resume")))?;
     toml::from_str(&text).map_err(|e| fail(exit_code::CONFIG, e.to_string()))
 }
 
