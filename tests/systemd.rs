@@ -27,6 +27,48 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
+fn the_unit_is_hardened() {
+    let test = "the_unit_is_hardened";
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--offline=true", "--threshold=25", "--no-pager"]);
+    let Ok(output) = command.arg(repository("systemd/edge-scorer.service")).output() else {
+        return skip(test, "systemd-analyze is not installed");
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if said.contains("unrecognized option") {
+        return skip(test, "systemd before 250 cannot judge a unit that is not installed");
+    }
+    println!("{}", said.lines().last().unwrap_or_default());
+    assert!(output.status.success() && said.contains("Overall exposure level"), "above 2.5:\n{said}");
+}
+
+#[test]
+fn the_user_and_the_directories_can_be_made() {
+    let test = "the_user_and_the_directories_can_be_made";
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("etc")).unwrap();
+    // A name would be looked for below the root.
+    let run = |program: &str, arguments: &[&str], file: &str| {
+        let file = std::fs::File::open(repository(file)).unwrap();
+        Command::new(program).arg("--root").arg(root.path()).args(arguments).arg("-").stdin(file).output()
+    };
+    let Ok(users) = run("systemd-sysusers", &[], "systemd/edge-scorer.sysusers.conf") else {
+        return skip(test, "systemd-sysusers is not installed");
+    };
+    assert!(users.status.success(), "{}", String::from_utf8_lossy(&users.stderr));
+    let passwd = std::fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    assert!(passwd.contains("edge-scorer:x:"), "{passwd}");
+    if !rustix::process::geteuid().is_root() {
+        return skip(test, "only root can give directories away");
+    }
+    let Ok(made) = run("systemd-tmpfiles", &["--create"], "systemd/edge-scorer.tmpfiles.conf") else {
+        return skip(test, "systemd-tmpfiles is not installed");
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(root.path().join("var/lib/edge-scorer").is_dir());
+}
+
+#[test]
 fn the_unit_starts_the_daemon_with_a_command_line_that_exists() {
     let unit = std::fs::read_to_string(repository("systemd/edge-scorer.service")).unwrap();
     let start = unit.lines().find_map(|l| l.strip_prefix("ExecStart=")).unwrap();

@@ -25,6 +25,8 @@ pub struct WatchSettings {
     pub dirs: Vec<PathBuf>,
     /// Whether subdirectories belong to them.
     pub recursive: bool,
+    /// Whether files that arrive go before those that a scan has found; else all go in the order in which they are found.
+    pub new_first: bool,
     /// How changes are noticed.
     pub source: SourceChoice,
     /// A file counts as written completely when size and time have not changed for so long.
@@ -76,6 +78,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// What one image may cost.
     pub limits: Limits,
+    /// Time that reading and decoding of one file may take.
+    pub decode_timeout: Duration,
     /// Threads that decode.
     pub decode_threads: usize,
 }
@@ -141,6 +145,7 @@ impl Settings {
             watch: WatchSettings {
                 dirs,
                 recursive: raw.watch.recursive.unwrap_or(true),
+                new_first: raw.watch.new_first.unwrap_or(true),
                 source: source(raw.watch.source.as_deref())?,
                 settle: Duration::from_millis(ranged("watch.settle_ms", raw.watch.settle_ms, 500, 0, 3_600_000)?),
                 poll_interval: seconds("watch.poll_interval_s", raw.watch.poll_interval_s, 5)?,
@@ -176,6 +181,7 @@ impl Settings {
                 },
             },
             limits: limits(&raw.limits)?,
+            decode_timeout: seconds("limits.decode_timeout_s", raw.limits.decode_timeout_s, 60)?,
             decode_threads: ranged("threads.decode", raw.threads.decode, default_threads(), 1, 256)? as usize,
         })
     }

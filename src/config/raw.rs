@@ -105,6 +105,8 @@ table! {
         recursive: bool,
         /// `auto`, `inotify` or `poll`.
         source: String,
+        /// Whether files that arrive go before those that a scan has found.
+        new_first: bool,
         /// Milliseconds without change after which a file counts as complete.
         settle_ms: u64,
         /// Seconds between scans when polling.
@@ -157,6 +159,8 @@ table! {
         max_pixels: u64,
         /// Most memory of a decoded picture in bytes.
         max_decode_bytes: u64,
+        /// Seconds that reading and decoding of one file may take.
+        decode_timeout_s: u64,
     }
 }
 table! {

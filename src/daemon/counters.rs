@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Shared counters; each only grows.
+/// Shared counters; each but the last three only grows.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Image files that a scan came across.
@@ -23,6 +23,12 @@ pub struct Counters {
     pub(super) dropped: AtomicU64,
     /// Scores computed from stored embeddings.
     pub(super) backfilled: AtomicU64,
+    /// Files that are waited for until they are written completely.
+    pub(super) settling: AtomicU64,
+    /// Images that the scan at work has seen, while its finds wait for the decoders.
+    pub(super) scan_seen: AtomicU64,
+    /// Images below the directory that it scans; 0 where it has found nothing to do.
+    pub(super) scan_total: AtomicU64,
 }
 
 /// A copy of the counters at one moment.
@@ -38,11 +44,18 @@ pub struct Snapshot {
     pub failed: u64,
     pub dropped: u64,
     pub backfilled: u64,
+    pub settling: u64,
+    pub scan_seen: u64,
+    pub scan_total: u64,
 }
 
 impl Counters {
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn set(counter: &AtomicU64, value: u64) {
+        counter.store(value, Relaxed);
     }
 
     /// The counters now.
@@ -57,6 +70,9 @@ impl Counters {
             failed: self.failed.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
             backfilled: self.backfilled.load(Relaxed),
+            settling: self.settling.load(Relaxed),
+            scan_seen: self.scan_seen.load(Relaxed),
+            scan_total: self.scan_total.load(Relaxed),
         }
     }
 }

@@ -78,7 +78,7 @@ impl InferWorker {
     #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
     fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), WriterGone> {
         // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
-        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.pixel_values)).collect();
+        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.pixel_values)).collect();
         let scorer = Arc::clone(&self.scorer);
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),
@@ -96,7 +96,8 @@ impl InferWorker {
     }
 
     fn score_picture(&mut self, picture: Box<NewPicture>, image: ImageFeatures) -> Result<(), WriterGone> {
-        let mut chosen = self.tagger.choose(&picture.candidate.path, &picture.metadata.keywords, &image.embedding);
+        let mut chosen =
+            self.tagger.choose(&picture.candidate.path, &picture.picture.metadata.keywords, &image.embedding);
         if self.scorer.needs_images() {
             self.add_tags_of_known(&picture, &mut chosen);
         }

@@ -1,21 +1,25 @@
 //! The intake thread of the daemon: events and scans in, files that have settled out.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::WatchSettings;
 use crate::store::{FileState, StoreError};
 use crate::watch::{
-    self, FileStamp, Hint, Observed, RescanReason, RootState, ScanError, Settler, Sighting, Source, SourceOptions,
+    self, FileStamp, Found, Hint, Observed, RescanReason, RootState, ScanError, Settler, Sighting, Source,
+    SourceOptions, StatusHandle,
 };
 
 use super::DaemonError;
-use super::pipeline::Inlet;
+use super::backlog::{Backlog, Job, Offer, Step};
+use super::counters::Counters;
+use super::pipeline::{Inlet, Lane};
 use super::survey::{SurveyError, Surveyor, is_gone};
-use super::work::Outcome;
+use super::work::{Candidate, Outcome, StoredWork};
 
 /// Hints that wait; more become a scan.
 const HINTS: usize = 4096;
@@ -23,6 +27,8 @@ const HINTS: usize = 4096;
 const SETTLING: usize = 20_000;
 /// Settled files that are handed on before the events are looked at again.
 const SETTLED_AT_ONCE: usize = 64;
+/// Files that a scan looks at before the events are looked at again.
+const SCANNED_AT_ONCE: usize = 64;
 /// Wait after a database that could not be read for the moment.
 const AFTER_TROUBLE: Duration = Duration::from_secs(15);
 
@@ -30,11 +36,16 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(15);
 pub(super) struct Intake {
     settings: WatchSettings,
     surveyor: Surveyor,
+    backlog: Backlog,
     sources: Vec<Source>,
     hints: Receiver<Hint>,
     settler: Settler,
     clock: SystemClock,
     next_rescan: Duration,
+    /// No scan goes on before this time.
+    resume_at: Duration,
+    /// Whether the database was compared with the tags and the model since the start.
+    scores_checked: bool,
 }
 
 impl Intake {
@@ -59,13 +70,21 @@ impl Intake {
         }
         Ok(Self {
             settings: settings.clone(),
+            backlog: Backlog::new(settings.recursive, &inlet.counters),
             surveyor: Surveyor::new(inlet),
             sources,
             hints,
             settler: Settler::new(settings.settle, SETTLING),
             clock: SystemClock::new(),
             next_rescan: Duration::ZERO,
+            resume_at: Duration::ZERO,
+            scores_checked: false,
         })
+    }
+
+    /// How the sources are.
+    pub(super) fn sources(&self) -> Vec<(PathBuf, StatusHandle)> {
+        self.settings.dirs.iter().cloned().zip(self.sources.iter().map(Source::status_handle)).collect()
     }
 
     /// Works until the stop. Gives the inlet back so that the pipeline can be ended behind it.
@@ -76,15 +95,16 @@ impl Intake {
     }
 
     fn watch(&mut self) -> Result<(), DaemonError> {
-        let mut first = true;
         loop {
-            let step = if self.clock.now().monotonic >= self.next_rescan {
-                self.next_rescan = self.clock.now().monotonic + self.settings.rescan_interval;
-                // A first scan that failed leaves its questions to the next one.
-                self.scan_all(first).inspect(|()| first = false)
-            } else {
-                self.wait()
-            };
+            let now = self.clock.now().monotonic;
+            if now >= self.next_rescan {
+                self.next_rescan = now + self.settings.rescan_interval;
+                let check_scores = !std::mem::replace(&mut self.scores_checked, true);
+                for dir in self.settings.dirs.clone() {
+                    self.backlog.scan(Job::of_root(&dir, check_scores));
+                }
+            }
+            let step = self.go_on_scanning(now).and_then(|()| self.wait());
             match step {
                 Ok(()) => {}
                 Err(SurveyError::Ended) => return Ok(()),
@@ -100,15 +120,26 @@ impl Intake {
             return Err(error.into());
         }
         log::warn!("scanning again in {AFTER_TROUBLE:?}: {error}");
+        self.backlog.start_over();
         self.next_rescan = self.clock.now().monotonic + AFTER_TROUBLE;
+        self.resume_at = self.next_rescan;
         Ok(())
     }
 
     fn wait(&mut self) -> Result<(), SurveyError> {
-        let now = self.clock.now().monotonic;
-        let next = self.settler.next_deadline().map_or(self.next_rescan, |d| d.min(self.next_rescan));
+        let timeout = self.time_to_wait();
         let (hints, stop) = (self.hints.clone(), self.surveyor.inlet.stop.clone());
         let again = self.surveyor.inlet.in_flight.nudged().clone();
+        // What the front of the backlog is for; the other channel takes nothing.
+        let (closed_files, _files) = bounded(0);
+        let (closed_stored, _stored) = bounded(0);
+        let inlet = &self.surveyor.inlet;
+        let (files, stored): (Sender<Candidate>, Sender<StoredWork>) = match self.backlog.offers.front() {
+            Some(Offer::File(_)) => (inlet.lane(Lane::Backlog).clone(), closed_stored),
+            Some(Offer::Stored(_)) => (closed_files, inlet.stored().clone()),
+            None => (closed_files, closed_stored),
+        };
+        let offers = &mut self.backlog.offers;
         select! {
             recv(stop.channel()) -> _ => return Err(SurveyError::Ended),
             recv(hints) -> hint => if let Ok(hint) = hint { self.follow(hint)? },
@@ -117,9 +148,20 @@ impl Intake {
                     if is_gone(&path) { self.note_removed(&path)? } else { self.look_at(&path)? }
                 }
             }
-            default(next.saturating_sub(now)) => {}
+            send(files, take_file(offers)) -> sent => sent.map_err(|_| SurveyError::Ended)?,
+            send(stored, take_stored(offers)) -> sent => sent.map_err(|_| SurveyError::Ended)?,
+            default(timeout) => {}
         }
         self.pass_on_settled()
+    }
+
+    fn time_to_wait(&self) -> Duration {
+        let now = self.clock.now().monotonic;
+        if self.backlog.can_step() && now >= self.resume_at {
+            return Duration::ZERO;
+        }
+        let next = self.settler.next_deadline().map_or(self.next_rescan, |d| d.min(self.next_rescan));
+        next.saturating_sub(now)
     }
 
     fn follow(&mut self, hint: Hint) -> Result<(), SurveyError> {
@@ -130,7 +172,10 @@ impl Intake {
                 if reason != RescanReason::Periodic {
                     log::info!("scanning {}: {reason}", dir.display());
                 }
-                self.scan_dir(&dir, false)
+                if let Some(root) = self.root_of(&dir) {
+                    self.backlog.scan(Job { root, dir, check_scores: false });
+                }
+                Ok(())
             }
         }
     }
@@ -166,57 +211,88 @@ impl Intake {
 
     fn pass_on_settled(&mut self) -> Result<(), SurveyError> {
         let stat = |path: &Path| FileStamp::read(path).ok().flatten();
+        let lane = if self.settings.new_first { Lane::Fresh } else { Lane::Backlog };
         for settled in self.settler.due(self.clock.now(), SETTLED_AT_ONCE, stat) {
             if self.surveyor.must_read(&settled.path, settled.stamp, true)? {
-                self.surveyor.submit(settled.path, settled.stamp)?;
+                self.surveyor.submit(settled.path, settled.stamp, lane)?;
             }
         }
-        self.surveyor.flush()?;
         if self.settler.take_refused() {
             self.next_rescan = Duration::ZERO;
         }
+        Counters::set(&self.surveyor.inlet.counters.settling, self.settler.len() as u64);
+        self.collect_stored();
         Ok(())
     }
 
-    fn scan_all(&mut self, check_scores: bool) -> Result<(), SurveyError> {
-        for dir in self.settings.dirs.clone() {
-            match self.scan_dir(&dir, check_scores) {
-                // One directory that is away or unreadable does not keep the others waiting.
-                Err(SurveyError::Scan(error)) => log::warn!("{error}"),
-                other => other?,
+    /// A few steps of the scan at work, while its finds are taken.
+    fn go_on_scanning(&mut self, now: Duration) -> Result<(), SurveyError> {
+        if now < self.resume_at {
+            return Ok(());
+        }
+        for _ in 0..SCANNED_AT_ONCE {
+            if !self.backlog.can_step() {
+                break;
+            }
+            match self.backlog.step() {
+                Step::Idle => break,
+                Step::Found(job, Ok(found)) => self.look_at_found(&job, found)?,
+                Step::Found(_, Err(error)) => log::warn!("{error}"),
+                Step::Finished(job, result) => self.end_scan(&job, result)?,
             }
         }
         Ok(())
     }
 
-    fn scan_dir(&mut self, dir: &Path, check_scores: bool) -> Result<(), SurveyError> {
-        let Some(root) = self.root_of(dir) else { return Ok(()) };
-        let found = match watch::scan(&root, dir, self.settings.recursive) {
-            Err(ScanError::Offline { .. }) => return self.surveyor.note_missing(&root),
-            other => other?,
-        };
-        for item in found {
-            match item {
-                Ok(file) => {
-                    if self.surveyor.must_read(&file.path, file.stamp, check_scores)?
-                        && self.settler.observe(&file.path, file.stamp, Sighting::Scan, self.clock.now())
-                            == Observed::Ready
-                    {
-                        self.surveyor.submit(file.path, file.stamp)?;
-                    }
-                }
-                Err(error) => log::warn!("{error}"),
-            }
-            if self.surveyor.inlet.stop.is_stopped() {
-                return Err(SurveyError::Ended);
-            }
+    fn look_at_found(&mut self, job: &Job, found: Found) -> Result<(), SurveyError> {
+        let Found { path, stamp } = found;
+        if self.surveyor.must_read(&path, stamp, job.check_scores)?
+            && self.settler.observe(&path, stamp, Sighting::Scan, self.clock.now()) == Observed::Ready
+            && let Some(candidate) = self.surveyor.inlet.take_in(path, stamp)
+        {
+            self.backlog.offer(Offer::File(candidate));
         }
-        self.surveyor.flush()?;
-        if dir == root { self.surveyor.note_missing(&root) } else { self.surveyor.note_missing_below(dir) }
+        self.take_full_stored();
+        Ok(())
+    }
+
+    fn end_scan(&mut self, job: &Job, result: Result<(), ScanError>) -> Result<(), SurveyError> {
+        self.collect_stored();
+        match result {
+            Err(ScanError::Offline { .. }) => self.surveyor.note_missing(&job.root),
+            // One directory that is unreadable does not keep the others waiting.
+            Err(error) => Err(error.into()),
+            Ok(()) if job.dir == job.root => self.surveyor.note_missing(&job.root),
+            Ok(()) => self.surveyor.note_missing_below(&job.dir),
+        }
+    }
+
+    fn take_full_stored(&mut self) {
+        self.surveyor.take_stored().into_iter().for_each(|work| self.backlog.offer(Offer::Stored(work)));
+    }
+
+    /// What was collected so far is work now, however little it is.
+    fn collect_stored(&mut self) {
+        self.surveyor.collect_stored();
+        self.take_full_stored();
     }
 
     /// The watched directory that a path lies in; the deepest one where they are nested.
     fn root_of(&self, path: &Path) -> Option<PathBuf> {
         self.settings.dirs.iter().filter(|dir| path.starts_with(dir)).max_by_key(|dir| dir.as_os_str().len()).cloned()
+    }
+}
+
+fn take_file(offers: &mut VecDeque<Offer>) -> Candidate {
+    match offers.pop_front() {
+        Some(Offer::File(candidate)) => candidate,
+        _ => unreachable!("the channel for files is open only when a file is at the front"),
+    }
+}
+
+fn take_stored(offers: &mut VecDeque<Offer>) -> StoredWork {
+    match offers.pop_front() {
+        Some(Offer::Stored(work)) => work,
+        _ => unreachable!("the channel for embeddings is open only when some are at the front"),
     }
 }

@@ -10,11 +10,15 @@
 //! process ended is found again by the next scan. Threads are joined from left to right.
 
 mod backfill;
+mod backlog;
+mod bundle_watch;
 mod counters;
 mod decode;
+mod decoder;
 mod in_flight;
 mod infer;
 mod intake;
+mod live;
 mod pipeline;
 mod scan;
 mod shutdown;
@@ -27,6 +31,8 @@ mod work;
 mod writer;
 
 pub use counters::{Counters, Snapshot};
+pub use decoder::{Decoders, serve as serve_decoder};
+pub use live::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus, ask as ask_status};
 pub use scan::{ScanReport, scan};
 pub use signals::{Control, install as install_signals, stop_flag};
 pub use supervisor::run;

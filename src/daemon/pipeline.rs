@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use crate::config::Settings;
 use crate::scorer::Scorer;
 use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
+use crate::watch::FileStamp;
 
 use super::DaemonError;
 use super::counters::Counters;
 use super::decode::DecodeWorker;
+use super::decoder::Decoders;
 use super::in_flight::InFlight;
 use super::infer::InferWorker;
+use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::tagging::Tagger;
 use super::work::{Candidate, Outcome, StoredWork};
@@ -29,15 +32,26 @@ const CANDIDATES: usize = 256;
 /// Outcomes that wait for the writer.
 const OUTCOMES: usize = 256;
 
+/// The two ways to the decoders. They take from the second only when the first is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What arrives now.
+    Fresh,
+    /// What a scan has found, such as a whole card or pictures that a new model must see.
+    Backlog,
+}
+
 /// The left end of the pipeline: what feeds it.
 pub(super) struct Inlet {
-    candidates: Sender<Candidate>,
+    fresh: Sender<Candidate>,
+    backlog: Sender<Candidate>,
     stored: Sender<StoredWork>,
     outcomes: Sender<Outcome>,
     /// A connection of its own for look-ups.
     pub(super) reader: Store,
     pub(super) counters: Arc<Counters>,
     pub(super) in_flight: InFlight,
+    pub(super) last_image: LastImage,
     pub(super) stop: StopToken,
     pub(super) model_id: ModelId,
     pub(super) encoder_digest: String,
@@ -50,16 +64,35 @@ pub(super) struct Inlet {
 pub(super) struct Ended;
 
 impl Inlet {
-    /// Hands a file to the decoders; waits while they are busy. A file that is on its way already is left alone.
-    pub(super) fn submit(&self, candidate: Candidate) -> Result<(), Ended> {
-        if !self.in_flight.insert(&candidate) {
-            return Ok(());
+    /// Makes a file a candidate that must be sent; none where it is on its way already.
+    pub(super) fn take_in(&self, path: PathBuf, stamp: FileStamp) -> Option<Candidate> {
+        let candidate = Candidate { path, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns };
+        let is_new = self.in_flight.insert(&candidate);
+        if is_new {
+            Counters::add(&self.counters.queued, 1);
         }
-        Counters::add(&self.counters.queued, 1);
+        is_new.then_some(candidate)
+    }
+
+    /// Hands a candidate to the decoders; waits while they are busy.
+    pub(super) fn submit(&self, candidate: Candidate, lane: Lane) -> Result<(), Ended> {
         select! {
-            send(self.candidates, candidate) -> sent => sent.map_err(|_| Ended),
+            send(self.lane(lane), candidate) -> sent => sent.map_err(|_| Ended),
             recv(self.stop.channel()) -> _ => Err(Ended),
         }
+    }
+
+    /// The way to the decoders.
+    pub(super) fn lane(&self, lane: Lane) -> &Sender<Candidate> {
+        match lane {
+            Lane::Fresh => &self.fresh,
+            Lane::Backlog => &self.backlog,
+        }
+    }
+
+    /// The way of stored embeddings to the model.
+    pub(super) fn stored(&self) -> &Sender<StoredWork> {
+        &self.stored
     }
 
     /// Hands stored embeddings to the model.
@@ -89,6 +122,7 @@ impl Pipeline {
     /// Opens the database, makes the scorer's model current and starts the stages.
     pub(super) fn start(
         settings: &Settings,
+        decoders: Decoders,
         scorer: &Arc<Scorer>,
         counters: &Arc<Counters>,
         stop: &StopToken,
@@ -100,27 +134,30 @@ impl Pipeline {
         let tagger = Tagger::new(&settings.tags, scorer);
         let always = tag_ids(&mut store, tagger.always())?;
         let in_flight = InFlight::new();
+        let last_image = LastImage::default();
         let (alarm, ended) = bounded(1);
 
-        let (candidates_in, candidates_out) = bounded(CANDIDATES);
+        let (fresh_in, fresh_out) = bounded(CANDIDATES);
+        let (backlog_in, backlog_out) = bounded(CANDIDATES);
         // Decoded pictures are large: no more wait than the device takes at once, and one for each decoder on top.
         let policy = scorer.policy();
         let (decoded_in, decoded_out) = bounded(policy.image_batch * policy.streams + settings.decode_threads);
         let (stored_in, stored_out) = bounded(2);
         let (outcomes_in, outcomes_out) = bounded(OUTCOMES);
 
-        let mut decoders = Vec::with_capacity(settings.decode_threads);
+        let mut workers = Vec::with_capacity(settings.decode_threads);
         for number in 0..settings.decode_threads {
             let worker = DecodeWorker {
                 scorer: Arc::clone(scorer),
-                limits: settings.limits,
+                decoder: decoders.start(&scorer.manifest().image_input, &settings.limits, settings.decode_timeout),
                 reader: Store::open_read_only(path)?,
                 stop: stop.clone(),
-                candidates: candidates_out.clone(),
+                fresh: fresh_out.clone(),
+                backlog: backlog_out.clone(),
                 decoded: decoded_in.clone(),
                 outcomes: outcomes_in.clone(),
             };
-            decoders.push(spawn(&format!("decode-{number}"), &alarm, move || worker.run())?);
+            workers.push(spawn(&format!("decode-{number}"), &alarm, move || worker.run())?);
         }
         let infer = InferWorker {
             scorer: Arc::clone(scorer),
@@ -132,12 +169,14 @@ impl Pipeline {
             tag_cache: HashMap::new(),
         };
         let inlet = Inlet {
-            candidates: candidates_in,
+            fresh: fresh_in,
+            backlog: backlog_in,
             stored: stored_in,
             outcomes: outcomes_in,
             reader: Store::open_read_only(path)?,
             counters: Arc::clone(counters),
             in_flight: in_flight.clone(),
+            last_image: Arc::clone(&last_image),
             stop: stop.clone(),
             model_id,
             encoder_digest: scorer.encoder_digest().to_owned(),
@@ -152,11 +191,12 @@ impl Pipeline {
             outcomes: outcomes_out,
             in_flight,
             counters: Arc::clone(counters),
+            last_image,
             stop: stop.clone(),
         };
         let infer = spawn("infer", &alarm, move || infer.run())?;
         let writer = spawn("store", &alarm, move || writer.run())?;
-        Ok((Self { decoders, infer, writer, ended, _lock: lock }, inlet))
+        Ok((Self { decoders: workers, infer, writer, ended, _lock: lock }, inlet))
     }
 
     /// Receives something when a stage has ended, which before [`Pipeline::finish`] only a failure makes it do.

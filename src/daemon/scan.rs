@@ -12,7 +12,8 @@ use crate::scorer::Scorer;
 use crate::watch::{self, FileStamp, Observed, Settler, Sighting};
 
 use super::counters::{Counters, Snapshot};
-use super::pipeline::Pipeline;
+use super::decoder::Decoders;
+use super::pipeline::{Lane, Pipeline};
 use super::shutdown::{StopToken, stop_pair};
 use super::survey::{SurveyError, Surveyor};
 use super::tagging::check_always;
@@ -50,6 +51,7 @@ impl ScanReport {
 /// [`DaemonError`]: a directory that is not there, a database that cannot be written, a device that fails.
 pub fn scan(
     settings: &Settings,
+    decoders: Decoders,
     scorer: Scorer,
     counters: &Arc<Counters>,
     control: &Receiver<Control>,
@@ -69,7 +71,7 @@ pub fn scan(
         drop(handle);
         signalled
     });
-    let (pipeline, inlet) = Pipeline::start(settings, &Arc::new(scorer), counters, &stop)?;
+    let (pipeline, inlet) = Pipeline::start(settings, decoders, &Arc::new(scorer), counters, &stop)?;
     let mut pass = Pass {
         surveyor: Surveyor::new(inlet),
         clock: SystemClock::new(),
@@ -113,7 +115,8 @@ impl Pass {
                 }
                 other => other?,
             }
-            self.surveyor.flush()?;
+            self.surveyor.collect_stored();
+            self.surveyor.submit_stored()?;
             self.wait_for_writers()?;
             self.surveyor.note_missing(dir)?;
         }
@@ -134,11 +137,13 @@ impl Pass {
                 }
             };
             Counters::add(&self.surveyor.inlet.counters.found, 1);
-            if !self.surveyor.must_read(&found.path, found.stamp, true)? {
+            let must_read = self.surveyor.must_read(&found.path, found.stamp, true)?;
+            self.surveyor.submit_stored()?;
+            if !must_read {
                 continue;
             }
             match self.settler.observe(&found.path, found.stamp, Sighting::Scan, self.clock.now()) {
-                Observed::Ready => self.surveyor.submit(found.path, found.stamp)?,
+                Observed::Ready => self.surveyor.submit(found.path, found.stamp, Lane::Backlog)?,
                 Observed::Waiting => {}
                 Observed::Refused => self.still_written.push(found.path),
             }
@@ -153,7 +158,7 @@ impl Pass {
             let now = self.clock.now();
             let stat = |path: &Path| FileStamp::read(path).ok().flatten();
             for settled in self.settler.due(now, usize::MAX, stat) {
-                self.surveyor.submit(settled.path, settled.stamp)?;
+                self.surveyor.submit(settled.path, settled.stamp, Lane::Backlog)?;
             }
             if now.monotonic >= give_up {
                 self.still_written.extend(self.settler.waiting().map(Path::to_owned));

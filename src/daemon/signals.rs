@@ -51,3 +51,13 @@ pub fn install() -> std::io::Result<Receiver<Control>> {
     })?;
     Ok(receiver)
 }
+
+/// Leaves SIGTERM, SIGINT and SIGHUP to the process that has started this one: service managers and terminals send them to
+/// both.
+///
+/// # Errors
+/// The operating system refused a handler.
+pub(super) fn ignore_stops() -> std::io::Result<()> {
+    let nobody_looks = Arc::new(AtomicBool::new(false));
+    [SIGTERM, SIGINT, SIGHUP].into_iter().try_for_each(|s| flag::register(s, Arc::clone(&nobody_looks)).map(drop))
+}

@@ -1,5 +1,6 @@
 //! `edge-scorer run`: starts the pipeline, waits for signals, reloads, stops in order.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use crate::config::{ConfigError, Settings};
 use crate::scorer::{Scorer, ScorerError};
 
 use super::DaemonError;
+use super::bundle_watch::BundleWatch;
 use super::counters::Counters;
-use super::in_flight::InFlight;
+use super::decoder::Decoders;
 use super::intake::Intake;
+use super::live::{Observer, StatusSocket};
 use super::pipeline::{Inlet, Pipeline};
 use super::shutdown::{StopHandle, stop_pair};
 use super::signals::Control;
@@ -25,10 +28,14 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`DaemonError`]; a configuration or bundle that is refused at a reload is no error: the old one keeps running.
-pub fn run(load: &dyn Fn() -> Result<Settings, ConfigError>, control: &Receiver<Control>) -> Result<(), DaemonError> {
+pub fn run(
+    load: &dyn Fn() -> Result<Settings, ConfigError>,
+    decoders: Decoders,
+    control: &Receiver<Control>,
+) -> Result<(), DaemonError> {
     let mut manager = ServiceManager::new();
     let mut current = open(load()?)?;
-    let mut session = Session::start(&current)?;
+    let mut session = Session::start(&current, decoders)?;
     loop {
         manager.ready();
         log::info!("ready");
@@ -37,7 +44,7 @@ pub fn run(load: &dyn Fn() -> Result<Settings, ConfigError>, control: &Receiver<
             return session.finish();
         };
         session.finish()?;
-        session = match Session::start(&replacement) {
+        session = match Session::start(&replacement, decoders) {
             Ok(session) => {
                 current = replacement;
                 session
@@ -45,7 +52,7 @@ pub fn run(load: &dyn Fn() -> Result<Settings, ConfigError>, control: &Receiver<
             Err(error) => {
                 // What only shows at the start: a database that cannot be written, inotify that does not work.
                 log::error!("{REFUSED}: {error}");
-                Session::start(&current)?
+                Session::start(&current, decoders)?
             }
         };
     }
@@ -82,16 +89,18 @@ struct Session {
     pipeline: Pipeline,
     intake: std::thread::JoinHandle<(Inlet, Result<(), DaemonError>)>,
     intake_ended: Receiver<()>,
-    counters: Arc<Counters>,
-    in_flight: InFlight,
+    observer: Arc<Observer>,
+    /// Gone where the file system holds no sockets.
+    socket: Option<StatusSocket>,
+    bundle: BundleWatch,
 }
 
 impl Session {
-    fn start((settings, scorer): &Loaded) -> Result<Self, DaemonError> {
+    fn start((settings, scorer): &Loaded, decoders: Decoders) -> Result<Self, DaemonError> {
         let (stop, token) = stop_pair();
         let counters = Arc::new(Counters::default());
-        let (pipeline, inlet) = Pipeline::start(settings, scorer, &counters, &token)?;
-        let in_flight = inlet.in_flight.clone();
+        let (pipeline, inlet) = Pipeline::start(settings, decoders, scorer, &counters, &token)?;
+        let (in_flight, last_image) = (inlet.in_flight.clone(), Arc::clone(&inlet.last_image));
         let intake = match Intake::start(&settings.watch, inlet) {
             Ok(intake) => intake,
             Err(failure) => {
@@ -101,6 +110,8 @@ impl Session {
                 return Err(error);
             }
         };
+        let sources = intake.sources();
+        let observer = Arc::new(Observer::new(Arc::clone(scorer), counters, in_flight, last_image, sources));
         let (alive, intake_ended) = bounded(0);
         let failed = |source| DaemonError::Io { action: "the intake thread cannot be started".to_owned(), source };
         let intake = std::thread::Builder::new()
@@ -110,12 +121,14 @@ impl Session {
                 intake.run()
             })
             .map_err(failed)?;
-        Ok(Self { stop, pipeline, intake, intake_ended, counters, in_flight })
+        let socket = status_socket(&settings.store.path, &observer);
+        let bundle = BundleWatch::new(&settings.model_dir);
+        Ok(Self { stop, pipeline, intake, intake_ended, observer, socket, bundle })
     }
 
     /// Until a stop (`None`), a reload that was accepted, or a failure of a stage (`None`; the failure comes with `finish`).
     fn wait(
-        &self,
+        &mut self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
         control: &Receiver<Control>,
         manager: &mut ServiceManager,
@@ -124,16 +137,8 @@ impl Session {
             select! {
                 recv(control) -> signal => match signal {
                     Ok(Control::Reload) => {
-                        manager.reloading();
-                        match load().map_err(DaemonError::from).and_then(open) {
-                            Ok(loaded) => {
-                                log::info!("reloading");
-                                return Some(loaded);
-                            }
-                            Err(error) => {
-                                log::error!("{REFUSED}: {error}");
-                                manager.ready();
-                            }
+                        if let Some(loaded) = reload(load, manager) {
+                            return Some(loaded);
                         }
                     }
                     Ok(Control::Stop) | Err(_) => {
@@ -143,9 +148,33 @@ impl Session {
                 },
                 recv(self.intake_ended) -> _ => return None,
                 recv(self.pipeline.ended()) -> _ => return None,
-                default(TICK) => manager.tick(self.counters.snapshot(), self.in_flight.len()),
+                default(TICK) => {
+                    self.observer.tick();
+                    manager.tick(&self.observer);
+                    if self.bundle.was_replaced()
+                        && let Some(loaded) = self.try_replacement(load, manager)
+                    {
+                        return Some(loaded);
+                    }
+                }
             }
         }
+    }
+
+    /// Loads the bundle that was put in the place of the one in use; none where it is that one, or is refused.
+    fn try_replacement(
+        &self,
+        load: &dyn Fn() -> Result<Settings, ConfigError>,
+        manager: &mut ServiceManager,
+    ) -> Option<Loaded> {
+        log::info!("the bundle was replaced");
+        let loaded = reload(load, manager)?;
+        if loaded.1.digest() == self.observer.scorer.digest() {
+            log::info!("it is the model in use");
+            manager.ready();
+            return None;
+        }
+        Some(loaded)
     }
 
     /// Stops the intake, lets the stages finish and commit what they hold, and returns the first failure.
@@ -153,10 +182,35 @@ impl Session {
         drop(self.stop);
         let (inlet, intake) = self.intake.join().map_err(|_| DaemonError::Panicked("intake"))?;
         self.pipeline.finish(inlet)?;
-        let counters = self.counters.snapshot();
+        drop(self.socket);
+        let counters = self.observer.counters.snapshot();
         log::info!("{} scored, {} linked, {} failed", counters.scored, counters.linked, counters.failed);
         intake
     }
+}
+
+/// Reads configuration and bundle; none, with the reason in the log, where they are refused.
+fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut ServiceManager) -> Option<Loaded> {
+    manager.reloading();
+    match load().map_err(DaemonError::from).and_then(open) {
+        Ok(loaded) => {
+            log::info!("reloading");
+            Some(loaded)
+        }
+        Err(error) => {
+            log::error!("{REFUSED}: {error}");
+            manager.ready();
+            None
+        }
+    }
+}
+
+fn status_socket(database: &Path, observer: &Arc<Observer>) -> Option<StatusSocket> {
+    let observer = Arc::clone(observer);
+    let started = StatusSocket::start(database, move || observer.status());
+    started
+        .inspect_err(|e| log::warn!("`status` will not see this daemon at work: no socket beside the database: {e}"))
+        .ok()
 }
 
 impl DaemonError {

@@ -9,8 +9,8 @@ use crate::watch::{self, FileStamp, RootState, ScanError};
 
 use super::backfill::{Backfill, Needs};
 use super::counters::Counters;
-use super::pipeline::{Ended, Inlet};
-use super::work::{Candidate, Outcome};
+use super::pipeline::{Ended, Inlet, Lane};
+use super::work::{Outcome, StoredWork};
 
 /// Rows of known files that are looked at together.
 const PAGE: usize = 512;
@@ -48,12 +48,14 @@ impl From<ScanError> for SurveyError {
 pub(super) struct Surveyor {
     pub(super) inlet: Inlet,
     backfill: Backfill,
+    /// Missing scores that are to be handed to the model.
+    stored: Vec<StoredWork>,
 }
 
 impl Surveyor {
     pub(super) fn new(inlet: Inlet) -> Self {
         let backfill = Backfill::new(inlet.model_id, &inlet.encoder_digest, inlet.always.clone(), inlet.needs_images);
-        Self { inlet, backfill }
+        Self { inlet, backfill, stored: Vec::new() }
     }
 
     /// Whether a file must be read. A known file is noted as present, and its missing scores are asked for when
@@ -69,14 +71,12 @@ impl Surveyor {
                 if state != FileState::Present {
                     inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Present })?;
                 }
-                let mut full = Vec::new();
                 let check_scores = check_scores || state != FileState::Present;
-                if check_scores && self.backfill.check(&inlet.reader, image_id, |work| full.push(work))? == Needs::File
+                let stored = &mut self.stored;
+                if check_scores
+                    && self.backfill.check(&inlet.reader, image_id, |work| stored.push(work))? == Needs::File
                 {
                     return is_due(inlet, path, stamp);
-                }
-                for work in full {
-                    inlet.submit_stored(work)?;
                 }
                 Counters::add(&inlet.counters.unchanged, 1);
                 Ok(false)
@@ -85,18 +85,27 @@ impl Surveyor {
         }
     }
 
-    /// Hands a file to the pipeline.
-    pub(super) fn submit(&self, path: PathBuf, stamp: FileStamp) -> Result<(), SurveyError> {
-        self.inlet.submit(Candidate { path, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns })?;
+    /// Hands a file to the pipeline, unless it is on its way already.
+    pub(super) fn submit(&self, path: PathBuf, stamp: FileStamp, lane: Lane) -> Result<(), SurveyError> {
+        if let Some(candidate) = self.inlet.take_in(path, stamp) {
+            self.inlet.submit(candidate, lane)?;
+        }
         Ok(())
     }
 
-    /// Asks for the missing scores that were collected and not sent yet.
-    pub(super) fn flush(&mut self) -> Result<(), SurveyError> {
-        for work in self.backfill.finish() {
-            self.inlet.submit_stored(work)?;
-        }
-        Ok(())
+    /// Makes work of the missing scores that were collected so far, however few.
+    pub(super) fn collect_stored(&mut self) {
+        self.stored.extend(self.backfill.finish());
+    }
+
+    /// The work that there is for the model without any file.
+    pub(super) fn take_stored(&mut self) -> Vec<StoredWork> {
+        std::mem::take(&mut self.stored)
+    }
+
+    /// Hands that work to the model; waits while it is busy.
+    pub(super) fn submit_stored(&mut self) -> Result<(), SurveyError> {
+        self.take_stored().into_iter().try_for_each(|work| Ok(self.inlet.submit_stored(work)?))
     }
 
     /// Notes known files below `root` that are gone as missing. Where the root itself is gone, or is as empty as the mount

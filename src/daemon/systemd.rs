@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-use super::counters::Snapshot;
+use super::live::Observer;
 
 /// Work that stands still for so long is stuck: the watchdog is not told that all is well any more.
 const STUCK: Duration = Duration::from_secs(600);
@@ -48,13 +48,9 @@ impl ServiceManager {
     }
 
     /// Called about once a second: the status line when it has changed, and the watchdog ping while work progresses.
-    pub(super) fn tick(&mut self, counters: Snapshot, in_flight: usize) {
-        let status = format!(
-            "{} scored, {} known, {} failed, {in_flight} in work",
-            counters.scored,
-            counters.linked + counters.unchanged,
-            counters.failed
-        );
+    pub(super) fn tick(&mut self, observer: &Observer) {
+        let (counters, in_flight) = (observer.counters.snapshot(), observer.in_flight.len());
+        let status = observer.status().to_string();
         if status != self.status {
             tell(&[NotifyState::Status(&status)]);
             self.status = status;

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use half::f16;
-use ndarray::Array3;
 
-use crate::image_input::{ImageError, Measures, Metadata};
+use crate::image_input::{ImageError, Prepared};
 use crate::scorer::Scored;
 use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
 
@@ -29,13 +28,8 @@ pub(super) enum Decoded {
 pub(super) struct NewPicture {
     pub(super) candidate: Candidate,
     pub(super) content_id: blake3::Hash,
-    pub(super) format: &'static str,
-    pub(super) width_px: u32,
-    pub(super) height_px: u32,
-    pub(super) metadata: Metadata,
-    pub(super) measures: Measures,
-    /// The image encoder's input; empty once it has been embedded.
-    pub(super) pixel_values: Array3<f32>,
+    /// Its pixel values are empty once it has been embedded.
+    pub(super) picture: Prepared,
 }
 
 /// Stored embeddings that lack the score of a tag.

@@ -1,6 +1,7 @@
 //! The writer thread: the one that changes the database. Commits are batched by count and by time.
 
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -9,16 +10,22 @@ use jiff::Timestamp;
 use crate::config::StoreSettings;
 use crate::scorer::Scored;
 use crate::store::{
-    Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, Store, StoreError, TagReason,
+    Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, RetryPolicy, Store, StoreError,
+    TagReason,
 };
 
 use super::counters::Counters;
+use super::decoder;
 use super::in_flight::InFlight;
+use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::work::{Candidate, NewPicture, Outcome, TagResult};
 
 /// Longest wait between two tries of a commit that may succeed later (full disk, locked database).
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// After so many attempts a file that kills its decoder, or holds it up, is quarantined.
+const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// What the writer thread holds.
 pub(super) struct Writer {
@@ -29,6 +36,7 @@ pub(super) struct Writer {
     pub(super) outcomes: Receiver<Outcome>,
     pub(super) in_flight: InFlight,
     pub(super) counters: Arc<Counters>,
+    pub(super) last_image: LastImage,
     pub(super) stop: StopToken,
 }
 
@@ -79,6 +87,10 @@ impl Writer {
             // Said when it is recorded, once, however often the commit was tried.
             if let Outcome::Failed { candidate, failure } = &outcome {
                 log::warn!("{}: {}", candidate.path.display(), failure.error);
+            }
+            if let Outcome::Scored { picture, .. } = &outcome {
+                let last = (picture.candidate.path.clone(), Timestamp::now());
+                *self.last_image.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
             }
             if let Some(candidate) = outcome.candidate() {
                 self.in_flight.finish(&candidate.path, matches!(outcome, Outcome::Dropped { again: true, .. }));
@@ -153,7 +165,7 @@ impl Recorder<'_> {
                     size_bytes: candidate.size_bytes,
                     mtime_ns: candidate.mtime_ns,
                 };
-                self.batch.record_failure(&ledger, &self.settings.retry, self.now)?;
+                self.batch.record_failure(&ledger, &self.retry_policy(failure.stage), self.now)?;
                 done.failed += 1;
             }
             Outcome::Dropped { .. } => done.dropped += 1,
@@ -180,19 +192,26 @@ impl Recorder<'_> {
         Ok(())
     }
 
+    /// What has killed or held up a decoder twice would do so for ever.
+    fn retry_policy(&self, stage: &str) -> RetryPolicy {
+        let retry = self.settings.retry;
+        let most = if [decoder::CRASH, decoder::TIME].contains(&stage) { TWICE } else { retry.max_attempts };
+        RetryPolicy { max_attempts: most.min(retry.max_attempts), ..retry }
+    }
+
     fn record_image(&self, picture: &NewPicture, embedding: &[half::f16]) -> Result<ImageId, StoreError> {
-        let captured_at = picture.metadata.captured_at.as_deref().and_then(|t| t.parse().ok());
+        let captured_at = picture.picture.metadata.captured_at.as_deref().and_then(|t| t.parse().ok());
         let image = NewImage {
             content_id: picture.content_id,
             size_bytes: picture.candidate.size_bytes,
-            format: picture.format,
-            width_px: picture.width_px,
-            height_px: picture.height_px,
+            format: picture.picture.format,
+            width_px: picture.picture.width_px,
+            height_px: picture.picture.height_px,
             captured_at,
             embedding: Some(NewEmbedding { values: embedding, encoder_digest: self.encoder }),
-            brightness: Some(picture.measures.brightness),
-            contrast: Some(picture.measures.contrast),
-            sharpness: Some(picture.measures.sharpness),
+            brightness: Some(picture.picture.measures.brightness),
+            contrast: Some(picture.picture.measures.contrast),
+            sharpness: Some(picture.picture.measures.sharpness),
         };
         self.batch.record_image(&image, self.now)
     }

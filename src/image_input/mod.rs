@@ -11,6 +11,7 @@ mod jpeg;
 mod measures;
 mod metadata;
 mod pixels;
+mod prepare;
 mod rule;
 
 pub use decode::{Picture, decode, decode_reduced, keywords_of};
@@ -18,14 +19,17 @@ pub use error::{ImageError, ImageErrorKind};
 pub use measures::Measures;
 pub use metadata::Metadata;
 pub use pixels::{normalise, pixel_values, resize_crop, resized_size};
+pub use prepare::{Prepared, prepare};
 pub use rule::{InputRule, ResizeFilter};
 
 use std::fs::{File, Metadata as FileMetadata};
 use std::io::Read;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 /// What a single image may cost. All are checked before the pixels are decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Largest file.
     pub max_file_bytes: u64,
@@ -60,6 +64,11 @@ impl Format {
             Self::Png => "png",
             Self::WebP => "webp",
         }
+    }
+
+    /// The format of a name that [`Format::name`] gave.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Jpeg, Self::Png, Self::WebP].into_iter().find(|format| format.name() == name)
     }
 
     /// Recognises a file by its first bytes, whatever its name says.

@@ -11,7 +11,9 @@ mod source;
 mod stamp;
 
 pub use names::is_candidate;
-pub use scan::{Found, RootState, Scan, ScanError, root_state, scan};
+pub use scan::{Found, RootState, Scan, ScanError, count, root_state, scan};
 pub use settle::{Observed, Settled, Settler, Sighting};
-pub use source::{Hint, RescanReason, Source, SourceChoice, SourceKind, SourceOptions, SourceStatus, WatchError};
+pub use source::{
+    Hint, RescanReason, Source, SourceChoice, SourceKind, SourceOptions, SourceStatus, StatusHandle, WatchError,
+};
 pub use stamp::FileStamp;

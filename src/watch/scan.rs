@@ -92,6 +92,14 @@ pub fn scan(root: &Path, dir: &Path, recursive: bool) -> Result<Scan, ScanError>
     Ok(Scan { walk, canonical_root })
 }
 
+/// How many files with an image's name there are in `dir`. It reads names alone, so it is quick, and it may be off by links.
+pub fn count(dir: &Path, recursive: bool) -> u64 {
+    let depth = if recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(dir).follow_links(false).min_depth(1).max_depth(depth).into_iter();
+    let visible = walk.filter_entry(|entry| !is_hidden(entry.file_name())).flatten();
+    visible.filter(|e| !e.file_type().is_dir() && has_image_extension(Path::new(e.file_name()))).count() as u64
+}
+
 /// A scan in progress: the images, and what could not be read, in no particular order.
 #[derive(Debug)]
 pub struct Scan {

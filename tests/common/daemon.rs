@@ -34,6 +34,13 @@ impl Place {
         Daemon::spawn(command, log)
     }
 
+    /// A number of the running daemon's status.
+    #[track_caller]
+    pub fn live(&self, name: &str) -> u64 {
+        let status = self.scorer("status", &["--format", "json"]).expect(0).json();
+        status["daemon"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {status}"))
+    }
+
     /// Waits for an answer of the database.
     #[track_caller]
     pub fn wait_for_rows(&self, sql: &str, expected: &[&str]) {
@@ -73,6 +80,19 @@ impl Daemon {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The daemon's decoder processes that are alive.
+    pub fn decoders(&self) -> Vec<Pid> {
+        let parent = self.child.id().to_string();
+        let is_child = |stat: &str| {
+            let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
+            fields.first() != Some(&"Z") && fields.get(1) == Some(&parent.as_str())
+        };
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let stat = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        numbers.filter(|pid| stat(pid).is_ok_and(|stat| is_child(&stat))).filter_map(Pid::from_raw).collect()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::{Outcome, conclude, parse};
+use crate::daemon::{Decoders, serve_decoder};
 use options::Common;
 
 /// Scores photographs under text tags and keeps the scores in SQLite.
@@ -53,6 +54,9 @@ enum Command {
     Config(config_check::Arguments),
     /// Bring the database to this version's schema
     Migrate(Common),
+    /// Decode for a daemon that has started this process
+    #[command(name = Decoders::ARGUMENT, hide = true)]
+    Decoder,
 }
 
 /// Runs the program.
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Failures(arguments) => failures::run(&arguments),
         Command::Config(arguments) => config_check::run(&arguments),
         Command::Migrate(common) => migrate(&common),
+        Command::Decoder => serve_decoder().map_err(Into::into),
     };
     conclude("edge-scorer", outcome)
 }

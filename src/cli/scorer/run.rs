@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 use super::options::{Common, Targets};
 use crate::cli::{Failure, Outcome, exit_code, logging};
-use crate::daemon;
+use crate::daemon::{self, Decoders};
 
 const EXAMPLES: &str = "Examples:
   edge-scorer run /var/lib/camera
@@ -27,5 +27,5 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     logging::start(LevelFilter::Info);
     let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
     let load = || arguments.common.settings(&arguments.targets.tags, &arguments.targets.dirs);
-    Ok(daemon::run(&load, &control)?)
+    Ok(daemon::run(&load, Decoders::Processes, &control)?)
 }

@@ -12,7 +12,7 @@ use super::options::{Common, Targets};
 use crate::cli::output::printable;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, Outcome, exit_code, logging};
-use crate::daemon::{self, Counters, ScanReport};
+use crate::daemon::{self, Counters, Decoders, ScanReport};
 use crate::scorer::Scorer;
 
 const EXAMPLES: &str = "Examples:
@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
     let counters = Arc::new(Counters::default());
     let started = Instant::now();
-    let report = with_progress(&counters, || daemon::scan(&settings, scorer, &counters, &control))?;
+    let report =
+        with_progress(&counters, || daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control))?;
     // A report that nobody reads changes nothing about the scan.
     let _ = print_report(&report, started.elapsed());
     if report.is_complete() { Ok(()) } else { Err(Failure::reported()) }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::options::{Common, ListFormat};
 use crate::cli::Outcome;
 use crate::cli::output::printable;
+use crate::daemon::{LiveStatus, ask_status};
 use crate::store::{Counts, Model, Store};
 
 #[derive(Debug, Args)]
@@ -23,13 +24,30 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let path = arguments.common.database()?;
     let store = Store::open_read_only(&path)?;
     let (counts, model) = (store.counts()?, store.current_model()?);
+    let live = ask_status(&path);
     let mut out = stdout().lock();
     match arguments.format {
         ListFormat::Table => {
             writeln!(out, "database      {}", printable(&path.display().to_string()))?;
+            print_live(&mut out, live.as_ref())?;
             print_table(&mut out, &counts, model.as_ref())?;
         }
-        ListFormat::Json => writeln!(out, "{}", to_json(&path.display().to_string(), &counts, model.as_ref()))?,
+        ListFormat::Json => {
+            writeln!(out, "{}", to_json(&path.display().to_string(), live.as_ref(), &counts, model.as_ref()))?
+        }
+    }
+    Ok(())
+}
+
+fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()> {
+    let Some(live) = live else { return writeln!(out, "daemon        none writes into this database now") };
+    writeln!(out, "daemon        process {}, version {}, at work since {}", live.pid, live.version, live.started_at)?;
+    writeln!(out, "since then    {live}")?;
+    if let Some(last) = &live.last_image {
+        writeln!(out, "last image    {} ({})", printable(&last.path), last.at)?;
+    }
+    for source in &live.sources {
+        writeln!(out, "watching      {} by {} ({})", printable(&source.dir), source.kind, printable(&source.reason))?;
     }
     Ok(())
 }
@@ -57,9 +75,10 @@ fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> 
     )
 }
 
-fn to_json(path: &str, counts: &Counts, model: Option<&Model>) -> serde_json::Value {
+fn to_json(path: &str, live: Option<&LiveStatus>, counts: &Counts, model: Option<&Model>) -> serde_json::Value {
     json!({
         "database": path,
+        "daemon": live,
         "model": model.map(|m| json!({ "name": m.name, "digest": m.digest, "device": m.device, "device_reason": m.device_reason })),
         "images": counts.images,
         "files": { "present": counts.files_present, "missing": counts.files_missing, "offline": counts.files_offline },

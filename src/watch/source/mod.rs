@@ -113,6 +113,17 @@ pub struct SourceStatus {
     pub reason: String,
 }
 
+/// Shows a source's status also to those who do not hold the source.
+#[derive(Debug, Clone)]
+pub struct StatusHandle(Arc<Mutex<SourceStatus>>);
+
+impl StatusHandle {
+    /// The status now.
+    pub fn get(&self) -> SourceStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// How to watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceOptions {
@@ -163,7 +174,12 @@ impl Source {
 
     /// What the source does at the moment, and why.
     pub fn status(&self) -> SourceStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status_handle().get()
+    }
+
+    /// The status for others.
+    pub fn status_handle(&self) -> StatusHandle {
+        StatusHandle(self.status.clone())
     }
 }
 

@@ -1,0 +1,178 @@
+//! The directories to be scanned, and what the scans have found and no stage has taken yet. A scan goes on in small steps between
+//! the events, and stands still while its finds wait: a hundred thousand old pictures hold no new one up.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::watch::{self, Found, Scan, ScanError};
+
+use super::counters::Counters;
+use super::work::{Candidate, StoredWork};
+
+/// A directory to be scanned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) root: PathBuf,
+    pub(super) dir: PathBuf,
+    /// Whether known images are asked whether they lack scores.
+    pub(super) check_scores: bool,
+}
+
+/// Something for the next stage.
+pub(super) enum Offer {
+    File(Candidate),
+    Stored(StoredWork),
+}
+
+/// What the next step of a scan shows.
+pub(super) enum Step {
+    /// An image, or what cannot be looked at.
+    Found(Job, Result<Found, ScanError>),
+    /// The whole directory was seen, or could not be opened.
+    Finished(Job, Result<(), ScanError>),
+    /// Nothing is to be scanned.
+    Idle,
+}
+
+/// Scans that wait, the one at work, and its finds.
+pub(super) struct Backlog {
+    recursive: bool,
+    counters: Arc<Counters>,
+    jobs: VecDeque<Job>,
+    current: Option<(Job, Scan, Progress)>,
+    pub(super) offers: VecDeque<Offer>,
+}
+
+#[derive(Default)]
+struct Progress {
+    seen: u64,
+    /// Counted when the first find waits: a scan that finds nothing new is over before it is counted.
+    total: u64,
+}
+
+impl Backlog {
+    pub(super) fn new(recursive: bool, counters: &Arc<Counters>) -> Self {
+        let counters = Arc::clone(counters);
+        Self { recursive, counters, jobs: VecDeque::new(), current: None, offers: VecDeque::new() }
+    }
+
+    /// Asks for a scan. One that waits already, of this directory or of its root, serves for both.
+    pub(super) fn scan(&mut self, job: Job) {
+        let serves = |waiting: &&mut Job| waiting.dir == job.dir || waiting.dir == job.root;
+        match self.jobs.iter_mut().find(serves) {
+            Some(waiting) => waiting.check_scores |= job.check_scores,
+            None => self.jobs.push_back(job),
+        }
+    }
+
+    /// Begins the scan at work anew, at its next turn.
+    pub(super) fn start_over(&mut self) {
+        if let Some((job, ..)) = self.current.take() {
+            self.scan(job);
+        }
+        self.show();
+    }
+
+    /// Whether there is something to scan and room for what is found.
+    pub(super) fn can_step(&self) -> bool {
+        self.offers.is_empty() && (self.current.is_some() || !self.jobs.is_empty())
+    }
+
+    /// Looks at one more file.
+    pub(super) fn step(&mut self) -> Step {
+        let Some((job, mut walk, mut progress)) = self.current.take() else { return self.begin() };
+        let Some(found) = walk.next() else {
+            self.show();
+            return Step::Finished(job, Ok(()));
+        };
+        progress.seen += 1;
+        self.current = Some((job.clone(), walk, progress));
+        Step::Found(job, found)
+    }
+
+    fn begin(&mut self) -> Step {
+        let Some(job) = self.jobs.pop_front() else { return Step::Idle };
+        match watch::scan(&job.root, &job.dir, self.recursive) {
+            Ok(walk) => {
+                self.current = Some((job, walk, Progress::default()));
+                self.step()
+            }
+            Err(error) => Step::Finished(job, Err(error)),
+        }
+    }
+
+    /// Puts a find where the next stage takes it from.
+    pub(super) fn offer(&mut self, offer: Offer) {
+        self.offers.push_back(offer);
+        if let Some((job, _, progress)) = &mut self.current
+            && progress.total == 0
+        {
+            progress.total = watch::count(&job.dir, self.recursive).max(progress.seen);
+        }
+        self.show();
+    }
+
+    /// Writes down how far the scan is.
+    fn show(&self) {
+        let (seen, total) = self.current.as_ref().map_or((0, 0), |(_, _, p)| (p.seen, p.total));
+        Counters::set(&self.counters.scan_seen, seen);
+        Counters::set(&self.counters.scan_total, total);
+    }
+}
+
+impl Job {
+    /// A scan of a watched directory itself.
+    pub(super) fn of_root(root: &Path, check_scores: bool) -> Self {
+        Self { root: root.to_owned(), dir: root.to_owned(), check_scores }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(dir: &Path, name: &str) -> Job {
+        Job { root: dir.to_owned(), dir: dir.join(name), check_scores: false }
+    }
+
+    #[test]
+    fn a_scan_of_the_root_serves_for_what_lies_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let mut backlog = Backlog::new(true, &Arc::default());
+        assert!(!backlog.can_step() && matches!(backlog.step(), Step::Idle));
+        backlog.scan(Job::of_root(dir.path(), false));
+        backlog.scan(job(dir.path(), "a"));
+        backlog.scan(Job::of_root(dir.path(), true));
+        assert!(matches!(backlog.step(), Step::Finished(job, Ok(())) if job == Job::of_root(dir.path(), true)));
+        assert!(matches!(backlog.step(), Step::Idle));
+        backlog.scan(job(dir.path(), "a"));
+        backlog.scan(job(dir.path(), "gone"));
+        assert!(matches!(backlog.step(), Step::Finished(_, Ok(()))));
+        assert!(matches!(backlog.step(), Step::Finished(_, Err(ScanError::Offline { .. }))));
+    }
+
+    #[test]
+    fn a_scan_stands_still_while_its_finds_wait_and_says_how_far_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["1.jpg", "2.jpg", "3.txt", "4.jpg"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let counters = Arc::new(Counters::default());
+        let mut backlog = Backlog::new(true, &counters);
+        backlog.scan(Job::of_root(dir.path(), false));
+        let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
+        let candidate = Candidate { path: found.path, size_bytes: 1, mtime_ns: 0 };
+        backlog.offer(Offer::File(candidate));
+        assert!(!backlog.can_step());
+        let shown = || (counters.snapshot().scan_seen, counters.snapshot().scan_total);
+        assert_eq!(shown(), (1, 3));
+        backlog.offers.clear();
+        assert!(backlog.can_step());
+        // In the middle of it the database went away.
+        backlog.start_over();
+        let images = std::iter::from_fn(|| matches!(backlog.step(), Step::Found(..)).then_some(())).count();
+        assert_eq!((images, shown()), (3, (0, 0)));
+    }
+}

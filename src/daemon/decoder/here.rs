@@ -1,0 +1,51 @@
+//! The work itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::image_input::{self, InputRule, Limits, Prepared};
+use crate::watch::FileStamp;
+
+use super::{DecodeError, Opened};
+use crate::daemon::work::FileFailure;
+
+/// Decodes in this process, on the calling thread.
+#[derive(Debug)]
+pub(in crate::daemon) struct Here {
+    pub(super) rule: InputRule,
+    pub(super) limits: Limits,
+    bytes: Vec<u8>,
+}
+
+impl Here {
+    pub(super) fn new(rule: InputRule, limits: Limits) -> Self {
+        Self { rule, limits, bytes: Vec::new() }
+    }
+
+    pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
+        self.bytes = Vec::new();
+        let (bytes, metadata) = image_input::read_file_and_metadata(path, &self.limits)?;
+        let stamp = FileStamp::of(&metadata);
+        let content_id = blake3::hash(&bytes);
+        self.bytes = bytes;
+        Ok(Opened { content_id, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns })
+    }
+
+    pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        guarded(|| Ok(image_input::keywords_of(&bytes)))
+    }
+
+    pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        guarded(|| Ok(image_input::prepare(&bytes, &self.limits, &self.rule)?))
+    }
+}
+
+/// A decoder that panics on a hostile file must not take its thread along.
+fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let error = "the decoder has panicked on this file".to_owned();
+        Err(DecodeError::Failed(FileFailure { stage: "decode", error }))
+    })
+}

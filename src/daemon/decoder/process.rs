@@ -1,0 +1,237 @@
+//! A decoder in a process of its own, as its thread in the daemon sees it.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use ndarray::Array3;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::here::Here;
+use super::protocol::{Reply, Request, receive, receive_values, send};
+use super::{CRASH, DecodeError, Decoders, Opened, TIME};
+use crate::daemon::work::FileFailure;
+use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared};
+
+/// Time that a new process may take to answer at all.
+const START: Duration = Duration::from_secs(30);
+/// The program itself, its stack and what the decoders hold besides pixels.
+const BASE_MEMORY_BYTES: u64 = 512 << 20;
+/// A picture's values go through the pipe in fewer, larger pieces.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Starts the process when there is work, and again after it has died.
+pub(in crate::daemon) struct DecoderProcess {
+    /// Where no process can be started, the work is done here: rather less safe than not at all.
+    here: Here,
+    timeout: Duration,
+    running: Option<Running>,
+    /// The file that was opened last is decoded here.
+    fallen_back: bool,
+    complained: bool,
+}
+
+struct Running {
+    child: Child,
+    to: ChildStdin,
+    from: TimedPipe,
+}
+
+impl DecoderProcess {
+    pub(super) fn new(here: Here, timeout: Duration) -> Self {
+        Self { here, timeout, running: None, fallen_back: false, complained: false }
+    }
+
+    pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
+        // Whoever ended an idle process, it was not the file that comes now.
+        if self.running.as_mut().is_some_and(|r| !matches!(r.child.try_wait(), Ok(None))) {
+            self.running = None;
+        }
+        if self.running.is_none() {
+            match self.start() {
+                Ok(running) => self.running = Some(running),
+                Err(error) if !self.complained => {
+                    log::warn!("no decoder process can be started, decoding without one: {error}");
+                    self.complained = true;
+                }
+                Err(_) => {}
+            }
+        }
+        self.fallen_back = self.running.is_none();
+        if let Some(running) = &mut self.running {
+            running.from.deadline = Instant::now() + self.timeout;
+        } else {
+            return self.here.open(path);
+        }
+        match self.ask(&Request::Open { path: path.as_os_str().as_bytes().to_vec() })? {
+            Reply::Opened { content_id, size_bytes, mtime_ns } => {
+                Ok(Opened { content_id: blake3::Hash::from_bytes(content_id), size_bytes, mtime_ns })
+            }
+            other => Err(self.refused(other)),
+        }
+    }
+
+    pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
+        if self.fallen_back {
+            return self.here.keywords();
+        }
+        match self.ask(&Request::Keywords)? {
+            Reply::Keywords(keywords) => Ok(keywords),
+            other => Err(self.refused(other)),
+        }
+    }
+
+    pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
+        if self.fallen_back {
+            return self.here.picture();
+        }
+        match self.ask(&Request::Picture)? {
+            Reply::Picture { format, width_px, height_px, measures, captured_at, keywords, side } => {
+                let format = Format::named(&format).ok_or(ErrorKind::InvalidData.into());
+                let values = format.and_then(|format| {
+                    let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+                    let values = receive_values(&mut running.from, side.saturating_mul(side).saturating_mul(3))?;
+                    let values = Array3::from_shape_vec((3, side, side), values).map_err(io::Error::other)?;
+                    Ok((format, values))
+                });
+                let (format, pixel_values) = values.map_err(|error| self.died(&error))?;
+                let [brightness, contrast, sharpness] = measures;
+                Ok(Prepared {
+                    format: format.name(),
+                    width_px,
+                    height_px,
+                    measures: Measures { brightness, contrast, sharpness },
+                    metadata: Metadata { captured_at, keywords },
+                    pixel_values,
+                })
+            }
+            other => Err(self.refused(other)),
+        }
+    }
+
+    fn start(&self) -> io::Result<Running> {
+        // The very program that runs, also after an upgrade has replaced its file.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(Decoders::ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A Ctrl-C is for the daemon, which lets its decoders finish.
+        let mut child = command.process_group(0).spawn()?;
+        let (to, from) = (child.stdin.take(), child.stdout.take());
+        let (Some(to), Some(from)) = (to, from) else { return Err(ErrorKind::BrokenPipe.into()) };
+        // Smaller pipes are slower, nothing else.
+        let _ = rustix::pipe::fcntl_setpipe_size(&from, PIPE_BYTES);
+        let from = TimedPipe { pipe: from, deadline: Instant::now() + START };
+        let mut running = Running { child, to, from };
+        let limits = self.here.limits;
+        // Besides the decoder's buffers and the RGB copy, which the limit counts, an upright copy and the luma live for a while.
+        let memory_bytes = limits.max_decode_bytes.saturating_mul(3).saturating_add(limits.max_file_bytes);
+        let memory_bytes = memory_bytes.saturating_add(BASE_MEMORY_BYTES);
+        send(&mut running.to, &Request::Begin { rule: self.here.rule.clone(), limits, memory_bytes })?;
+        match receive(&mut running.from)? {
+            Some(Reply::Ready) => Ok(running),
+            _ => Err(io::Error::other("it does not answer")),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, DecodeError> {
+        let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe.into());
+        let reply = running.and_then(|running| {
+            send(&mut running.to, request)?;
+            receive(&mut running.from)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        });
+        reply.map_err(|error| self.died(&error))
+    }
+
+    fn refused(&mut self, reply: Reply) -> DecodeError {
+        match reply {
+            Reply::Gone => DecodeError::Gone,
+            Reply::Failed { stage, error } => {
+                let known = [ImageErrorKind::Unreadable, ImageErrorKind::Undecodable, ImageErrorKind::TooLarge];
+                let stage = known.map(ImageErrorKind::stage).into_iter().find(|known| *known == stage);
+                DecodeError::Failed(FileFailure { stage: stage.unwrap_or("decode"), error })
+            }
+            _ => self.died(&io::Error::new(ErrorKind::InvalidData, "an answer to another question")),
+        }
+    }
+
+    /// Ends the process and says what that means for the file.
+    fn died(&mut self, error: &io::Error) -> DecodeError {
+        let status = self.running.take().and_then(Running::end);
+        let failure = if error.kind() == ErrorKind::TimedOut {
+            let limit = self.timeout.as_secs_f64();
+            let error = format!("takes more than {limit} s to read and decode (limits.decode_timeout_s)");
+            FileFailure { stage: TIME, error }
+        } else {
+            FileFailure { stage: CRASH, error: format!("the decoder died of this file: {}", how(status, error)) }
+        };
+        DecodeError::Failed(failure)
+    }
+}
+
+impl Running {
+    /// The status with which it has ended, by itself or now.
+    fn end(mut self) -> Option<ExitStatus> {
+        // A process that has closed its pipe is about to end; one that hangs never does.
+        let patience = Instant::now() + Duration::from_secs(1);
+        let closed = self.from.is_closed();
+        while closed && Instant::now() < patience {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().ok()?;
+        self.child.wait().ok()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The status does not matter any more; without the wait it would stay as a zombie.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn how(status: Option<ExitStatus>, error: &io::Error) -> String {
+    match status.map(|s| (s.signal(), s.code())) {
+        Some((Some(signal), _)) => {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
+            let memory = if [6, 9].contains(&signal) { "; it may have run out of memory" } else { "" };
+            format!("signal {signal} ({name}){memory}")
+        }
+        Some((_, Some(code))) => format!("it ended with status {code}"),
+        _ => error.to_string(),
+    }
+}
+
+/// Reads until a deadline.
+struct TimedPipe {
+    pipe: ChildStdout,
+    deadline: Instant,
+}
+
+impl TimedPipe {
+    fn is_closed(&self) -> bool {
+        let mut events = [PollFd::new(&self.pipe, PollFlags::IN)];
+        poll(&mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+            && events[0].revents().contains(PollFlags::HUP)
+    }
+}
+
+impl Read for TimedPipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            let wait = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&wait)) {
+                Ok(0) => return Err(ErrorKind::TimedOut.into()),
+                Ok(_) => return self.pipe.read(buffer),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

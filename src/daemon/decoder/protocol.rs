@@ -1,0 +1,120 @@
+//! Messages between the daemon and its decoder processes: a length (u32, little-endian) and so many bytes of JSON. The values of
+//! a picture follow their message as f32, little-endian, in the order of `[3, S, S]`.
+
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::image_input::{InputRule, Limits};
+
+/// Longer messages are none: a path and its escapes, or 64 keywords, stay far below.
+const LONGEST_BYTES: u32 = 1 << 20;
+
+/// What the daemon asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// First of all: how to work, and the memory that the process may take.
+    Begin { rule: InputRule, limits: Limits, memory_bytes: u64 },
+    /// Read the file of this name, as raw bytes.
+    Open { path: Vec<u8> },
+    /// The keywords in what was read.
+    Keywords,
+    /// The picture in what was read.
+    Picture,
+}
+
+/// What the process answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// To `Begin`.
+    Ready,
+    /// To `Open`.
+    Opened { content_id: [u8; 32], size_bytes: u64, mtime_ns: i64 },
+    /// To `Keywords`.
+    Keywords(Vec<String>),
+    /// To `Picture`; the values follow.
+    Picture {
+        format: String,
+        width_px: u32,
+        height_px: u32,
+        /// Brightness, contrast, sharpness.
+        measures: [f32; 3],
+        captured_at: Option<String>,
+        keywords: Vec<String>,
+        side: usize,
+    },
+    /// To any of them: there is no such file.
+    Gone,
+    /// To any of them.
+    Failed { stage: String, error: String },
+}
+
+pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    let length = u32::try_from(text.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    to.write_all(&length.to_le_bytes())?;
+    to.write_all(&text)?;
+    to.flush()
+}
+
+/// The next message; none where the other side has ended between two messages.
+pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    loop {
+        match from.read(&mut length[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            // A signal that is left to the daemon wakes its decoders too.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    from.read_exact(&mut length[1..])?;
+    let length = u32::from_le_bytes(length);
+    if length > LONGEST_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
+    }
+    let mut text = vec![0; length as usize];
+    from.read_exact(&mut text)?;
+    Ok(Some(serde_json::from_slice(&text)?))
+}
+
+pub(super) fn send_values<'a>(to: &mut impl Write, values: impl Iterator<Item = &'a f32>) -> io::Result<()> {
+    let bytes: Vec<u8> = values.flat_map(|v| v.to_le_bytes()).collect();
+    to.write_all(&bytes)?;
+    to.flush()
+}
+
+pub(super) fn receive_values(from: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
+    let mut bytes = vec![0; count * 4];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_values_arrive_as_they_were_sent() {
+        let mut pipe = Vec::new();
+        let path = b"/\xff\n\"".to_vec();
+        send(&mut pipe, &Request::Open { path: path.clone() }).unwrap();
+        send_values(&mut pipe, [0.1, f32::MIN_POSITIVE, -7.5].iter()).unwrap();
+        let mut from = pipe.as_slice();
+        assert!(matches!(receive(&mut from).unwrap(), Some(Request::Open { path: arrived }) if arrived == path));
+        assert_eq!(receive_values(&mut from, 3).unwrap(), [0.1, f32::MIN_POSITIVE, -7.5]);
+        assert!(receive::<Request>(&mut from).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_message_is_an_error() {
+        let mut whole = Vec::new();
+        send(&mut whole, &Request::Keywords).unwrap();
+        for end in 1..whole.len() {
+            assert!(receive::<Request>(&mut &whole[..end]).is_err(), "{end} bytes");
+        }
+        assert!(receive::<Request>(&mut [0xff; 64].as_slice()).is_err());
+    }
+}

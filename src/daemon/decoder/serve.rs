@@ -1,0 +1,81 @@
+//! The decoder process: answers requests on stdin until it ends.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+
+use super::here::Here;
+use super::protocol::{Reply, Request, receive, send, send_values};
+use super::{DecodeError, Opened};
+use crate::daemon::signals;
+use crate::image_input::Prepared;
+
+/// Works as a decoder for the daemon that has started this process, until that closes the pipe or dies.
+///
+/// # Errors
+/// The pipe broke, or what came through it is not understood.
+pub fn serve() -> io::Result<()> {
+    signals::ignore_stops()?;
+    // A daemon that dies takes its decoders along, whatever they are at.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Where memory runs out, the kernel is to end the decoder and not the daemon. A refusal changes nothing else.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    answer(&mut io::stdin().lock(), &mut io::stdout().lock())
+}
+
+fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let Some(Request::Begin { rule, limits, memory_bytes }) = receive(from)? else { return Ok(()) };
+    let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    setrlimit(Resource::As, limit(memory_bytes))?;
+    // A core as large as a picture would fill an SD card.
+    setrlimit(Resource::Core, limit(0))?;
+    let mut here = Here::new(rule, limits);
+    send(to, &Reply::Ready)?;
+    while let Some(request) = receive(from)? {
+        match request {
+            Request::Begin { .. } => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second beginning")),
+            Request::Open { path } => {
+                let opened = here.open(&PathBuf::from(OsString::from_vec(path)));
+                send(
+                    to,
+                    &opened.map_or_else(refusal, |Opened { content_id, size_bytes, mtime_ns }| Reply::Opened {
+                        content_id: *content_id.as_bytes(),
+                        size_bytes,
+                        mtime_ns,
+                    }),
+                )?;
+            }
+            Request::Keywords => send(to, &here.keywords().map_or_else(refusal, Reply::Keywords))?,
+            Request::Picture => match here.picture() {
+                Ok(prepared) => send_picture(to, prepared)?,
+                Err(error) => send(to, &refusal(error))?,
+            },
+        }
+    }
+    Ok(())
+}
+
+fn send_picture(to: &mut impl Write, prepared: Prepared) -> io::Result<()> {
+    let Prepared { format, width_px, height_px, measures, metadata, pixel_values } = prepared;
+    let header = Reply::Picture {
+        format: format.to_owned(),
+        width_px,
+        height_px,
+        measures: [measures.brightness, measures.contrast, measures.sharpness],
+        captured_at: metadata.captured_at,
+        keywords: metadata.keywords,
+        side: pixel_values.shape()[1],
+    };
+    send(to, &header)?;
+    send_values(to, pixel_values.iter())
+}
+
+fn refusal(error: DecodeError) -> Reply {
+    match error {
+        DecodeError::Gone => Reply::Gone,
+        DecodeError::Failed(failure) => Reply::Failed { stage: failure.stage.to_owned(), error: failure.error },
+    }
+}

@@ -1,0 +1,102 @@
+//! The processes that decode for the daemon: what happens when one of them is killed, hangs, or is sent the daemon's signals.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::daemon::Daemon;
+use common::{Place, jpeg, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+const IMAGES: &str = "SELECT count(*) FROM image";
+const FAILURES: &str = "SELECT stage, attempts, quarantined FROM failure";
+
+impl Place {
+    /// A daemon with one decoder, which has worked already and is there.
+    fn one_decoder(&self, more: &str) -> (Daemon, Pid) {
+        let text = format!(
+            "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"
+        );
+        let config = self.config(&text);
+        let daemon = self.daemon(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()]);
+        self.write("first.jpg", &jpeg(1));
+        self.wait_for_rows(IMAGES, &["1"]);
+        let decoder = the_one(&daemon);
+        (daemon, decoder)
+    }
+}
+
+fn the_one(daemon: &Daemon) -> Pid {
+    let decoders = daemon.decoders();
+    assert_eq!(decoders.len(), 1, "{decoders:?}");
+    decoders[0]
+}
+
+#[test]
+fn a_file_that_kills_its_decoder_costs_itself_and_is_quarantined_after_the_second_time() {
+    let place = Place::new();
+    let (daemon, decoder) = place.one_decoder("[retry]\nfirst_delay_s = 3\n");
+    // Stopped, it holds the file that it is given; then it dies of it, as of a defect in its code.
+    let dies_of_what_comes = |decoder| {
+        until("the file in work", || (place.live("in_work") == 1).then_some(()));
+        kill_process(decoder, Signal::ABORT).unwrap();
+        kill_process(decoder, Signal::CONT).unwrap();
+    };
+    kill_process(decoder, Signal::STOP).unwrap();
+    place.write("bad.jpg", &jpeg(2));
+    dies_of_what_comes(decoder);
+    place.wait_for_rows(FAILURES, &["crash|1|0"]);
+    let error = place.value("SELECT error FROM failure");
+    assert_eq!(error, "the decoder died of this file: signal 6 (SIGABRT); it may have run out of memory");
+    // Another one is there for the next file, and for the bad one when its time has come again.
+    place.write("good.jpg", &jpeg(3));
+    place.wait_for_rows(IMAGES, &["2"]);
+    let decoder = the_one(&daemon);
+    kill_process(decoder, Signal::STOP).unwrap();
+    dies_of_what_comes(decoder);
+    place.wait_for_rows(FAILURES, &["crash|2|1"]);
+    place.write("last.jpg", &jpeg(4));
+    place.wait_for_rows(IMAGES, &["3"]);
+    // When the file is another one, it is tried again.
+    place.write("bad.jpg", &jpeg(5));
+    place.wait_for_rows(FAILURES, &[]);
+    place.wait_for_rows(IMAGES, &["4"]);
+    daemon.stop();
+    place.assert_sound();
+}
+
+#[test]
+fn a_decoder_that_hangs_is_ended_and_the_others_go_on() {
+    let place = Place::new();
+    let (daemon, decoder) = place.one_decoder("[limits]\ndecode_timeout_s = 1\n");
+    kill_process(decoder, Signal::STOP).unwrap();
+    place.write("endless.jpg", &jpeg(2));
+    place.wait_for_rows(FAILURES, &["time|1|0"]);
+    let error = place.value("SELECT error FROM failure");
+    assert_eq!(error, "takes more than 1 s to read and decode (limits.decode_timeout_s)");
+    place.write("next.jpg", &jpeg(3));
+    place.wait_for_rows(IMAGES, &["2"]);
+    assert_ne!(the_one(&daemon), decoder);
+    daemon.stop();
+}
+
+#[test]
+fn an_idle_decoder_may_die_and_signals_for_the_daemon_do_not_end_one_at_work() {
+    let place = Place::new();
+    let (daemon, decoder) = place.one_decoder("");
+    kill_process(decoder, Signal::KILL).unwrap();
+    until("no decoder", || daemon.decoders().iter().all(|&d| d != decoder).then_some(()));
+    place.write("second.jpg", &jpeg(2));
+    place.wait_for_rows(IMAGES, &["2"]);
+    // A service manager that ends a unit sends its signal to every process of it.
+    let decoder = the_one(&daemon);
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        kill_process(decoder, signal).unwrap();
+    }
+    place.write("third.jpg", &jpeg(3));
+    place.wait_for_rows(IMAGES, &["3"]);
+    assert_eq!(the_one(&daemon), decoder);
+    assert_eq!(place.rows("SELECT * FROM failure"), [] as [&str; 0]);
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.end().0.code(), None);
+    until("the end of the decoder with its daemon", || kill_process(decoder, Signal::HUP).is_err().then_some(()));
+}

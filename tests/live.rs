@@ -1,0 +1,121 @@
+//! The running daemon as its users see it: what it says of itself, what goes first, and another model in the place of the old one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs::{rename, write};
+use std::os::unix::fs::FileTypeExt;
+
+use common::{Place, copy_of_model, jpeg, make_old, until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const FILES: &str = "SELECT count(*) FROM file";
+
+impl Place {
+    fn status(&self) -> Value {
+        self.scorer("status", &["--format", "json"]).expect(0).json()
+    }
+
+    fn run_on_photos(&self, config: &str) -> common::daemon::Daemon {
+        let config = self.config(config);
+        self.start(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()], |_| {})
+    }
+}
+
+#[test]
+fn the_status_is_that_of_the_running_daemon() {
+    let place = Place::new();
+    place.write("a.jpg", &jpeg(1));
+    place.write("broken.jpg", b"no image");
+    let daemon = place.run_on_photos("");
+    place.wait_for_rows(FILES, &["1"]);
+    place.wait_for_rows("SELECT count(*) FROM failure", &["1"]);
+    let status = place.status();
+    let live = &status["daemon"];
+    assert_eq!((&live["scored"], &live["failed"], &live["in_work"]), (&json!(1), &json!(1), &json!(0)), "{live}");
+    assert_eq!(live["model"]["digest"], status["model"]["digest"]);
+    assert!(live["model"]["device_reason"].as_str().unwrap().contains("CUDA"), "{live}");
+    assert!(live["last_image"]["path"].as_str().unwrap().ends_with("/photos/a.jpg"), "{live}");
+    let source = &live["sources"][0];
+    assert_eq!((&source["kind"], &source["reason"]), (&json!("inotify"), &json!("a local file system")));
+    assert!(live["memory_bytes"].as_u64().unwrap() > 1 << 20);
+    assert!(status["database_bytes"].as_u64().unwrap() > 4096);
+    let text = place.scorer("status", &[]).expect(0).stdout;
+    for line in ["since then    1 scored, 0 copies, 1 failed, 0 in work", "by inotify (a local file system)"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let socket = place.path("scores.db.status");
+    assert!(std::fs::metadata(&socket).unwrap().file_type().is_socket());
+    daemon.stop();
+    assert!(!socket.exists());
+    assert_eq!(place.status()["daemon"], Value::Null);
+    assert!(place.scorer("status", &[]).expect(0).stdout.contains("none writes into this database now"));
+}
+
+#[test]
+fn what_arrives_goes_before_what_was_there_and_the_way_through_that_is_shown() {
+    let place = Place::new();
+    let count = 300;
+    for seed in 0..count {
+        make_old(&place.write(format!("{seed}.jpg"), &jpeg(seed)));
+    }
+    let daemon = place.run_on_photos("[watch]\nsettle_ms = 20\n[threads]\ndecode = 1\n[store]\ncommit_images = 1\n");
+    daemon.wait_for("ready");
+    // Some hundred wait for the decoder now, and the scan stands still.
+    let live = until("a scan on its way", || {
+        Some(place.status()["daemon"].clone()).filter(|d| d["scan"]["seen"].as_u64() > Some(0))
+    });
+    assert_eq!(live["scan"]["total"], json!(count));
+    place.write("new.jpg", &jpeg(count + 1));
+    let new = "SELECT count(*) FROM file WHERE path LIKE '%/new.jpg'";
+    place.wait_for_rows(new, &["1"]);
+    let known: u32 = place.value(FILES).parse().unwrap();
+    assert!(known < count, "{known} of {count} were done when the new one was");
+    let left = until("a time that is left", || place.status()["daemon"]["left_s"].as_u64());
+    assert!(left < 3600, "{left}");
+    daemon.stop();
+    place.assert_sound();
+}
+
+#[test]
+fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not() {
+    let place = Place::new();
+    let bundle = copy_of_model(place.dir.path());
+    let config = format!("[model]\ndir = {:?}\n[tags]\nalways = [\"birds\"]\n", bundle.to_str().unwrap());
+    let config = place.config(&config);
+    place.write("a.jpg", &jpeg(1));
+    let (config, photos, db) = (config, place.photos(), place.db());
+    let mut command = place.command();
+    command.args(["run", "--config", config.to_str().unwrap(), "--db", db.to_str().unwrap(), photos.to_str().unwrap()]);
+    let log = place.path("log");
+    command.stderr(std::fs::File::create_new(&log).unwrap()).stdout(std::process::Stdio::null());
+    let daemon = common::daemon::Daemon::spawn(command, log);
+    place.wait_for_rows("SELECT count(*) FROM score", &["1"]);
+
+    // A copy of the bundle under another name, first with a damaged graph.
+    let fresh = place.path("fresh");
+    std::fs::create_dir(&fresh).unwrap();
+    let next = copy_of_model(&fresh);
+    write(next.join("quality_head.onnx"), b"damaged").unwrap();
+    rename(&bundle, place.path("old")).unwrap();
+    rename(&next, &bundle).unwrap();
+    daemon.wait_for("reload refused, the old configuration and model keep running");
+    place.write("b.jpg", &jpeg(2));
+    place.wait_for_rows("SELECT count(*), count(DISTINCT model_id) FROM score", &["2|1"]);
+
+    let next = copy_of_model(&fresh);
+    let manifest = std::fs::read_to_string(next.join("manifest.json")).unwrap();
+    write(next.join("manifest.json"), manifest.replacen("\"small\"", "\"smaller\"", 1)).unwrap();
+    rename(&bundle, place.path("damaged")).unwrap();
+    rename(&next, &bundle).unwrap();
+    // The old scores stay; the new ones come from the stored embeddings, without a file.
+    place.wait_for_rows(
+        "SELECT model.name, count(*) FROM score JOIN model ON model.id = model_id GROUP BY 1",
+        &["small|2", "smaller|2"],
+    );
+    assert_eq!(place.rows("SELECT DISTINCT model FROM top_images"), ["smaller"]);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.end().0.code(), Some(0));
+    place.assert_sound();
+}
