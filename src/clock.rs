@@ -14,6 +14,11 @@ pub struct Now {
     pub wall: Timestamp,
 }
 
+/// A time as it is written everywhere: UTC, ISO 8601 with milliseconds and `Z`, so that texts sort as times follow.
+pub fn iso(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
     /// The present moment.

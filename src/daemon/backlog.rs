@@ -35,6 +35,9 @@ pub(super) enum Step {
     Idle,
 }
 
+/// Finds from which on it is worth a second walk to know how many images there are: one picture in a polled tree is not.
+const COUNTED_FROM: u64 = 32;
+
 /// Scans that wait, the one at work, and its finds.
 pub(super) struct Backlog {
     recursive: bool,
@@ -47,7 +50,8 @@ pub(super) struct Backlog {
 #[derive(Default)]
 struct Progress {
     seen: u64,
-    /// Counted when the first find waits: a scan that finds nothing new is over before it is counted.
+    finds: u64,
+    /// Counted when there is a backlog, see [`COUNTED_FROM`].
     total: u64,
 }
 
@@ -105,10 +109,11 @@ impl Backlog {
     /// Puts a find where the next stage takes it from.
     pub(super) fn offer(&mut self, offer: Offer) {
         self.offers.push_back(offer);
-        if let Some((job, _, progress)) = &mut self.current
-            && progress.total == 0
-        {
-            progress.total = watch::count(&job.dir, self.recursive).max(progress.seen);
+        if let Some((job, _, progress)) = &mut self.current {
+            progress.finds += 1;
+            if progress.finds == COUNTED_FROM {
+                progress.total = watch::count(&job.dir, self.recursive);
+            }
         }
         self.show();
     }
@@ -156,23 +161,27 @@ mod tests {
     #[test]
     fn a_scan_stands_still_while_its_finds_wait_and_says_how_far_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["1.jpg", "2.jpg", "3.txt", "4.jpg"] {
-            std::fs::write(dir.path().join(name), "x").unwrap();
+        for number in 0..40 {
+            std::fs::write(dir.path().join(format!("{number}.jpg")), "x").unwrap();
         }
+        std::fs::write(dir.path().join("no image.txt"), "x").unwrap();
         let counters = Arc::new(Counters::default());
         let mut backlog = Backlog::new(true, &counters);
         backlog.scan(Job::of_root(dir.path(), false));
-        let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
-        let candidate = Candidate { path: found.path, size_bytes: 1, mtime_ns: 0 };
-        backlog.offer(Offer::File(candidate));
-        assert!(!backlog.can_step());
         let shown = || (counters.snapshot().scan_seen, counters.snapshot().scan_total);
-        assert_eq!(shown(), (1, 3));
-        backlog.offers.clear();
-        assert!(backlog.can_step());
+        for number in 1..=COUNTED_FROM {
+            assert!(backlog.can_step());
+            assert_eq!(shown().1, 0, "not counted before there are many");
+            let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
+            backlog.offer(Offer::File(Candidate { path: found.path, size_bytes: 1, mtime_ns: 0 }));
+            assert!(!backlog.can_step());
+            assert_eq!(shown().0, number);
+            backlog.offers.clear();
+        }
+        assert_eq!(shown(), (COUNTED_FROM, 40));
         // In the middle of it the database went away.
         backlog.start_over();
         let images = std::iter::from_fn(|| matches!(backlog.step(), Step::Found(..)).then_some(())).count();
-        assert_eq!((images, shown()), (3, (0, 0)));
+        assert_eq!((images, shown()), (40, (0, 0)));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::watch::FileStamp;
 
 /// Looks at the files of a bundle's directory, by name and state, never at their contents.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct BundleWatch {
     dir: PathBuf,
     /// As it was when the bundle was loaded, or refused.
@@ -19,6 +19,7 @@ pub(super) struct BundleWatch {
 const STILL: u32 = 3;
 
 impl BundleWatch {
+    /// To be made before the bundle is read: what is replaced meanwhile is then noticed.
     pub(super) fn new(dir: &Path) -> Self {
         let settled = look(dir);
         Self { dir: dir.to_owned(), last: settled.clone(), settled, still_since: 0 }

@@ -46,7 +46,11 @@ pub(super) struct Intake {
     resume_at: Duration,
     /// Whether the database was compared with the tags and the model since the start.
     scores_checked: bool,
+    /// Channels that nobody takes anything from.
+    nobody: (Channel<Candidate>, Channel<StoredWork>),
 }
+
+type Channel<T> = (Sender<T>, Receiver<T>);
 
 impl Intake {
     /// Starts to watch; events are collected from here on, so the first scan misses nothing.
@@ -79,6 +83,7 @@ impl Intake {
             next_rescan: Duration::ZERO,
             resume_at: Duration::ZERO,
             scores_checked: false,
+            nobody: (bounded(0), bounded(0)),
         })
     }
 
@@ -131,13 +136,12 @@ impl Intake {
         let (hints, stop) = (self.hints.clone(), self.surveyor.inlet.stop.clone());
         let again = self.surveyor.inlet.in_flight.nudged().clone();
         // What the front of the backlog is for; the other channel takes nothing.
-        let (closed_files, _files) = bounded(0);
-        let (closed_stored, _stored) = bounded(0);
         let inlet = &self.surveyor.inlet;
-        let (files, stored): (Sender<Candidate>, Sender<StoredWork>) = match self.backlog.offers.front() {
-            Some(Offer::File(_)) => (inlet.lane(Lane::Backlog).clone(), closed_stored),
-            Some(Offer::Stored(_)) => (closed_files, inlet.stored().clone()),
-            None => (closed_files, closed_stored),
+        let (no_files, no_stored) = (&self.nobody.0.0, &self.nobody.1.0);
+        let (files, stored) = match self.backlog.offers.front() {
+            Some(Offer::File(_)) => (inlet.lane(Lane::Backlog).clone(), no_stored.clone()),
+            Some(Offer::Stored(_)) => (no_files.clone(), inlet.stored().clone()),
+            None => (no_files.clone(), no_stored.clone()),
         };
         let offers = &mut self.backlog.offers;
         select! {

@@ -60,7 +60,12 @@ pub fn run(
 
 const REFUSED: &str = "reload refused, the old configuration and model keep running";
 
-type Loaded = (Settings, Arc<Scorer>);
+/// A configuration and its model, ready to work.
+struct Loaded {
+    settings: Settings,
+    scorer: Arc<Scorer>,
+    bundle: BundleWatch,
+}
 
 fn open(settings: Settings) -> Result<Loaded, DaemonError> {
     if settings.watch.dirs.is_empty() {
@@ -71,6 +76,7 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
             log::warn!("{}: the directory is not there yet; it is watched as soon as it appears", dir.display());
         }
     }
+    let bundle = BundleWatch::new(&settings.model_dir);
     let scorer = Scorer::open(&settings.model_dir, settings.device)?;
     log::info!(
         "model {} ({}) on {} ({})",
@@ -80,7 +86,7 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
         scorer.device_reason()
     );
     check_always(&settings.tags, &scorer)?;
-    Ok((settings, Arc::new(scorer)))
+    Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
 }
 
 /// One configuration at work.
@@ -96,7 +102,7 @@ struct Session {
 }
 
 impl Session {
-    fn start((settings, scorer): &Loaded, decoders: Decoders) -> Result<Self, DaemonError> {
+    fn start(Loaded { settings, scorer, bundle }: &Loaded, decoders: Decoders) -> Result<Self, DaemonError> {
         let (stop, token) = stop_pair();
         let counters = Arc::new(Counters::default());
         let (pipeline, inlet) = Pipeline::start(settings, decoders, scorer, &counters, &token)?;
@@ -122,8 +128,7 @@ impl Session {
             })
             .map_err(failed)?;
         let socket = status_socket(&settings.store.path, &observer);
-        let bundle = BundleWatch::new(&settings.model_dir);
-        Ok(Self { stop, pipeline, intake, intake_ended, observer, socket, bundle })
+        Ok(Self { stop, pipeline, intake, intake_ended, observer, socket, bundle: bundle.clone() })
     }
 
     /// Until a stop (`None`), a reload that was accepted, or a failure of a stage (`None`; the failure comes with `finish`).
@@ -169,7 +174,7 @@ impl Session {
     ) -> Option<Loaded> {
         log::info!("the bundle was replaced");
         let loaded = reload(load, manager)?;
-        if loaded.1.digest() == self.observer.scorer.digest() {
+        if loaded.scorer.digest() == self.observer.scorer.digest() {
             log::info!("it is the model in use");
             manager.ready();
             return None;

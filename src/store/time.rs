@@ -9,7 +9,7 @@ pub(super) struct SqlTime(pub Timestamp);
 
 impl ToSql for SqlTime {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::from(self.0.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()))
+        Ok(ToSqlOutput::from(crate::clock::iso(self.0)))
     }
 }
 

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::options::{Common, ListFormat};
-use super::status::iso;
 use crate::cli::output::Table;
 use crate::cli::{Failure, Outcome, exit_code};
+use crate::clock::iso;
 use crate::store::Store;
 
 /// Failures that are read at a time.

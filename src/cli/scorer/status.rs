@@ -8,6 +8,7 @@ use serde_json::json;
 use super::options::{Common, ListFormat};
 use crate::cli::Outcome;
 use crate::cli::output::printable;
+use crate::clock::iso;
 use crate::daemon::{LiveStatus, ask_status};
 use crate::store::{Counts, Model, Store};
 
@@ -91,9 +92,4 @@ fn to_json(path: &str, live: Option<&LiveStatus>, counts: &Counts, model: Option
         "database_bytes": counts.database_bytes,
         "wal_bytes": counts.wal_bytes,
     })
-}
-
-/// A time as everywhere in the database.
-pub(super) fn iso(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

@@ -12,9 +12,9 @@ use log::LevelFilter;
 use serde::Serialize;
 
 use super::options::Common;
-use super::status::iso;
 use crate::cli::output::{Table, csv_error, number};
 use crate::cli::{Failure, Outcome, exit_code, logging};
+use crate::clock::iso;
 use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store};
 use crate::text::normalise_tag;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::rate::Rate;
 use super::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus};
+use crate::clock::iso;
 use crate::daemon::counters::Counters;
 use crate::daemon::in_flight::InFlight;
 use crate::scorer::Scorer;
@@ -85,10 +86,6 @@ impl Observer {
 fn source((dir, status): &(PathBuf, StatusHandle)) -> LiveSource {
     let status = status.get();
     LiveSource { dir: dir.to_string_lossy().into(), kind: status.kind.to_string(), reason: status.reason }
-}
-
-fn iso(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 /// Resident memory of this process.
