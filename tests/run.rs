@@ -255,8 +255,10 @@ fn a_stop_finishes_what_is_in_work_and_a_second_one_ends_at_once() {
 #[test]
 fn what_changes_while_it_is_in_work_is_seen_to_afterwards() {
     let place = Place::new();
-    // No rescan helps within the time of this test.
-    let config = place.config("[watch]\nsettle_ms = 50\nrescan_interval_s = 3600\n");
+    // No rescan helps within the time of this test, and three results make a commit.
+    let config = place.config(
+        "[watch]\nsettle_ms = 50\nrescan_interval_s = 3600\n[store]\ncommit_images = 3\ncommit_interval_ms = 10000\n",
+    );
     let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
     place.write("stays.jpg", &jpeg(9));
     place.wait_for_rows(FILES, &["stays.jpg|present"]);

@@ -57,7 +57,8 @@ pub struct StoreSettings {
     pub path: PathBuf,
     /// A commit holds at most so many images.
     pub commit_images: usize,
-    /// No result waits longer than this for its commit.
+    /// Commits are at least so far apart, unless they are full: no result waits longer for its commit, and one that comes after a
+    /// pause does not wait at all.
     pub commit_interval: Duration,
     /// When a failed file is tried again.
     pub retry: RetryPolicy,
@@ -80,6 +81,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Time that reading and decoding of one file may take.
     pub decode_timeout: Duration,
+    /// Work without any result for so long is stuck: systemd's watchdog is not told any more that all is well.
+    pub stuck_timeout: Duration,
     /// Threads that decode.
     pub decode_threads: usize,
 }
@@ -159,11 +162,11 @@ impl Settings {
             },
             store: StoreSettings {
                 path,
-                commit_images: ranged("store.commit_images", raw.store.commit_images, 128, 1, 10_000)? as usize,
+                commit_images: ranged("store.commit_images", raw.store.commit_images, 1000, 1, 10_000)? as usize,
                 commit_interval: Duration::from_millis(ranged(
                     "store.commit_interval_ms",
                     raw.store.commit_interval_ms,
-                    1000,
+                    5000,
                     10,
                     600_000,
                 )?),
@@ -182,6 +185,7 @@ impl Settings {
             },
             limits: limits(&raw.limits)?,
             decode_timeout: seconds("limits.decode_timeout_s", raw.limits.decode_timeout_s, 60)?,
+            stuck_timeout: seconds("limits.stuck_timeout_s", raw.limits.stuck_timeout_s, 600)?,
             decode_threads: ranged("threads.decode", raw.threads.decode, default_threads(), 1, 256)? as usize,
         })
     }

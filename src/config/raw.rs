@@ -135,7 +135,7 @@ table! {
         path: PathBuf,
         /// Images per commit at most.
         commit_images: u64,
-        /// Milliseconds until a commit at most.
+        /// Milliseconds between commits.
         commit_interval_ms: u64,
     }
 }
@@ -161,6 +161,8 @@ table! {
         max_decode_bytes: u64,
         /// Seconds that reading and decoding of one file may take.
         decode_timeout_s: u64,
+        /// Seconds without a result after which work counts as stuck.
+        stuck_timeout_s: u64,
     }
 }
 table! {

@@ -23,6 +23,8 @@ pub struct Counters {
     pub(super) dropped: AtomicU64,
     /// Scores computed from stored embeddings.
     pub(super) backfilled: AtomicU64,
+    /// Commits that were tried.
+    pub(super) commits: AtomicU64,
     /// Files that are waited for until they are written completely.
     pub(super) settling: AtomicU64,
     /// Images that the scan at work has seen, while its finds wait for the decoders.
@@ -44,6 +46,7 @@ pub struct Snapshot {
     pub failed: u64,
     pub dropped: u64,
     pub backfilled: u64,
+    pub commits: u64,
     pub settling: u64,
     pub scan_seen: u64,
     pub scan_total: u64,
@@ -70,6 +73,7 @@ impl Counters {
             failed: self.failed.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
             backfilled: self.backfilled.load(Relaxed),
+            commits: self.commits.load(Relaxed),
             settling: self.settling.load(Relaxed),
             scan_seen: self.scan_seen.load(Relaxed),
             scan_total: self.scan_total.load(Relaxed),

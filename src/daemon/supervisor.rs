@@ -96,6 +96,7 @@ struct Session {
     intake: std::thread::JoinHandle<(Inlet, Result<(), DaemonError>)>,
     intake_ended: Receiver<()>,
     observer: Arc<Observer>,
+    stuck_timeout: Duration,
     /// Gone where the file system holds no sockets.
     socket: Option<StatusSocket>,
     bundle: BundleWatch,
@@ -128,7 +129,8 @@ impl Session {
             })
             .map_err(failed)?;
         let socket = status_socket(&settings.store.path, &observer);
-        Ok(Self { stop, pipeline, intake, intake_ended, observer, socket, bundle: bundle.clone() })
+        let stuck_timeout = settings.stuck_timeout;
+        Ok(Self { stop, pipeline, intake, intake_ended, observer, stuck_timeout, socket, bundle: bundle.clone() })
     }
 
     /// Until a stop (`None`), a reload that was accepted, or a failure of a stage (`None`; the failure comes with `finish`).
@@ -155,7 +157,7 @@ impl Session {
                 recv(self.pipeline.ended()) -> _ => return None,
                 default(TICK) => {
                     self.observer.tick();
-                    manager.tick(&self.observer);
+                    manager.tick(&self.observer, self.stuck_timeout);
                     if self.bundle.was_replaced()
                         && let Some(loaded) = self.try_replacement(load, manager)
                     {

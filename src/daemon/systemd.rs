@@ -6,15 +6,12 @@ use sd_notify::NotifyState;
 
 use super::live::Observer;
 
-/// Work that stands still for so long is stuck: the watchdog is not told that all is well any more.
-const STUCK: Duration = Duration::from_secs(600);
-
 /// The daemon's line to its service manager.
 pub(super) struct ServiceManager {
     watchdog: Option<Duration>,
     last_ping: Option<Instant>,
     last_progress: Instant,
-    finished: u64,
+    progress: u64,
     status: String,
 }
 
@@ -24,7 +21,7 @@ impl ServiceManager {
             watchdog: sd_notify::watchdog_enabled(),
             last_ping: None,
             last_progress: Instant::now(),
-            finished: 0,
+            progress: 0,
             status: String::new(),
         }
     }
@@ -47,21 +44,23 @@ impl ServiceManager {
         tell(&[NotifyState::Stopping]);
     }
 
-    /// Called about once a second: the status line when it has changed, and the watchdog ping while work progresses.
-    pub(super) fn tick(&mut self, observer: &Observer) {
+    /// Called about once a second: the status line when it has changed, and the watchdog ping unless work has stood still for
+    /// as long as `stuck`.
+    pub(super) fn tick(&mut self, observer: &Observer, stuck: Duration) {
         let (counters, in_flight) = (observer.counters.snapshot(), observer.in_flight.len());
         let status = observer.status().to_string();
         if status != self.status {
             tell(&[NotifyState::Status(&status)]);
             self.status = status;
         }
-        let finished = counters.finished() + counters.backfilled;
-        if in_flight == 0 || finished != self.finished {
-            self.finished = finished;
+        // A commit that waits for a disk to have room is tried again and again: another start would not help it.
+        let progress = counters.finished() + counters.backfilled + counters.commits;
+        if in_flight == 0 || progress != self.progress {
+            self.progress = progress;
             self.last_progress = Instant::now();
         }
         let due = |interval: Duration| self.last_ping.is_none_or(|at| at.elapsed() >= interval / 3);
-        if self.watchdog.is_some_and(due) && self.last_progress.elapsed() < STUCK {
+        if self.watchdog.is_some_and(due) && self.last_progress.elapsed() < stuck {
             tell(&[NotifyState::Watchdog]);
             self.last_ping = Some(Instant::now());
         }

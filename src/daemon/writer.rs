@@ -1,4 +1,5 @@
-//! The writer thread: the one that changes the database. Commits are batched by count and by time.
+//! The writer thread: the one that changes the database. Commits are batched by count and by time, because each of them writes
+//! whole pages to flash memory: a single image is committed at once, a stream of them once in an interval.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
@@ -44,6 +45,7 @@ impl Writer {
     /// Works until the outcomes end and everything is committed.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         let mut buffer: Vec<Outcome> = Vec::new();
+        // Counted from the last commit: what comes after a while without any does not wait.
         let mut due = Instant::now();
         loop {
             let next = if buffer.is_empty() {
@@ -52,21 +54,17 @@ impl Writer {
                 self.outcomes.recv_deadline(due)
             };
             match next {
-                Ok(outcome) => {
-                    if buffer.is_empty() {
-                        due = Instant::now() + self.settings.commit_interval;
-                    }
-                    buffer.push(outcome);
-                    if buffer.len() >= self.settings.commit_images {
-                        self.commit(&mut buffer)?;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.commit(&mut buffer)?,
+                Ok(outcome) => buffer.push(outcome),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.commit(&mut buffer)?;
                     self.store.checkpoint()?;
                     return Ok(());
                 }
+            }
+            if buffer.len() >= self.settings.commit_images || Instant::now() >= due {
+                self.commit(&mut buffer)?;
+                due = Instant::now() + self.settings.commit_interval;
             }
         }
     }
@@ -100,6 +98,7 @@ impl Writer {
     }
 
     fn try_commit(&mut self, buffer: &[Outcome]) -> Result<(), StoreError> {
+        Counters::add(&self.counters.commits, 1);
         let now = Timestamp::now();
         let mut done = Done::default();
         let batch = self.store.begin()?;

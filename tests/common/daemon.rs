@@ -29,6 +29,9 @@ impl Place {
         let log = (0..).map(|n| self.path(format!("daemon-{n}.log"))).find(|path| !path.exists()).unwrap();
         let mut command = self.command();
         command.args(["run".as_ref(), "--model".as_ref(), model().as_os_str(), "--db".as_ref(), self.db().as_os_str()]);
+        if !arguments.contains(&"--config") {
+            command.arg("--config").arg(self.config(""));
+        }
         command.args(arguments.iter().map(OsStr::new)).stdout(Stdio::null()).stderr(File::create_new(&log).unwrap());
         change(&mut command);
         Daemon::spawn(command, log)
@@ -78,13 +81,17 @@ impl Daemon {
         });
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// The daemon's decoder processes that are alive.
     pub fn decoders(&self) -> Vec<Pid> {
-        let parent = self.child.id().to_string();
+        let parent = self.pid().to_string();
         let is_child = |stat: &str| {
             let fields: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
             fields.first() != Some(&"Z") && fields.get(1) == Some(&parent.as_str())

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test file compiles this module and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod chance;
 pub mod daemon;
 pub mod onnx_runtime;
 
@@ -144,7 +145,7 @@ pub fn png_with_huge_header() -> Vec<u8> {
     out
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { c >> 1 ^ 0xEDB8_8320 } else { c >> 1 })
     })
@@ -216,10 +217,11 @@ impl Place {
         path
     }
 
-    /// Writes a configuration file.
+    /// Writes a configuration file. Commits are quick where it does not say how often they are to be.
     pub fn config(&self, text: &str) -> PathBuf {
         let path = self.path("edge-scorer.toml");
-        std::fs::write(&path, text).unwrap();
+        let quick = if text.contains("[store]") { "" } else { "\n[store]\ncommit_interval_ms = 50\n" };
+        std::fs::write(&path, format!("{text}{quick}")).unwrap();
         path
     }
 

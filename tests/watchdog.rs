@@ -1,0 +1,120 @@
+//! A backend that is stuck: the thread that owns it is stopped by the debugger's interface of the kernel, all others run on.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use common::daemon::Daemon;
+use common::{PATIENCE, Place, jpeg, skip, until};
+use rustix::process::Signal;
+
+const IMAGES: &str = "SELECT count(*) FROM image";
+const FILES: &str = "SELECT count(*) FROM file";
+
+/// A thread of another process that is stopped until this is dropped.
+struct Stopped(i32);
+
+impl Stopped {
+    /// Stops a thread; an error where the kernel does not allow it.
+    fn thread(tid: i32) -> std::io::Result<Self> {
+        let mut status = 0;
+        // SAFETY: ptrace and waitpid are given numbers and the address of a local that outlives the call.
+        let results = unsafe {
+            [
+                libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0),
+                libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0),
+                libc::waitpid(tid, &raw mut status, libc::__WALL).into(),
+            ]
+        };
+        if results.contains(&-1) { Err(std::io::Error::last_os_error()) } else { Ok(Self(tid)) }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let mut status = 0;
+        // SAFETY: numbers are passed, and the address of a local that outlives the call.
+        unsafe {
+            // A thread that was killed stays as a zombie, and its process with it, until its tracer has heard of it.
+            if libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) == -1 {
+                libc::waitpid(self.0, &raw mut status, libc::__WALL);
+            }
+        }
+    }
+}
+
+/// The number of the daemon's thread of that name.
+fn thread(daemon: &Daemon, name: &str) -> i32 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
+    let is_named = |dir: &std::fs::DirEntry| std::fs::read_to_string(dir.path().join("comm")).unwrap().trim() == name;
+    let task = tasks.into_iter().find(is_named).unwrap_or_else(|| panic!("no thread {name}"));
+    task.file_name().to_str().unwrap().parse().unwrap()
+}
+
+/// Whether a ping comes within that time; messages that wait already are passed over.
+fn pings(socket: &UnixDatagram, patience: Duration) -> bool {
+    let mut buffer = [0; 4096];
+    socket.set_nonblocking(true).unwrap();
+    while socket.recv(&mut buffer).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+    let give_up = Instant::now() + patience;
+    while let Some(left) = give_up.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        socket.set_read_timeout(Some(left)).unwrap();
+        if let Ok(length) = socket.recv(&mut buffer)
+            && String::from_utf8_lossy(&buffer[..length]).contains("WATCHDOG=1")
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
+    let place = Place::new();
+    let socket = UnixDatagram::bind(place.path("notify")).unwrap();
+    let config = place.config("[watch]\nsettle_ms = 20\n[limits]\nstuck_timeout_s = 2\n");
+    let photos = place.photos();
+    let arguments = ["--config", config.to_str().unwrap(), photos.to_str().unwrap()];
+    let daemon = place.start(&arguments, |command| {
+        command.env("NOTIFY_SOCKET", place.path("notify")).env("WATCHDOG_USEC", "1000000");
+    });
+    daemon.wait_for("ready");
+    place.write("first.jpg", &jpeg(1));
+    place.wait_for_rows(IMAGES, &["1"]);
+    assert!(pings(&socket, PATIENCE), "no ping at rest");
+
+    let stopped = match Stopped::thread(thread(&daemon, "infer")) {
+        Ok(stopped) => stopped,
+        Err(error) => return skip("a_backend_that_is_stuck_ends_the_pings…", &format!("no ptrace here: {error}")),
+    };
+    // At rest nobody misses it.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(pings(&socket, PATIENCE), "no ping although there is nothing to do");
+    place.write("second.jpg", &jpeg(2));
+    until("the file in work", || (place.live("in_work") == 1).then_some(()));
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!pings(&socket, Duration::from_secs(4)), "a ping although nothing moves");
+    assert_eq!(place.value(FILES), "1");
+    // It was only slow: then all is well again.
+    drop(stopped);
+    place.wait_for_rows(IMAGES, &["2"]);
+    assert!(pings(&socket, PATIENCE), "no ping after it has moved again");
+
+    let stopped = Stopped::thread(thread(&daemon, "infer")).unwrap();
+    place.write("third.jpg", &jpeg(3));
+    until("the file in work", || (place.live("in_work") == 1).then_some(()));
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(!pings(&socket, Duration::from_secs(4)), "a ping although nothing moves");
+    // What a service manager does then: it kills the daemon and starts it again.
+    daemon.signal(Signal::KILL);
+    drop(stopped);
+    assert_eq!(daemon.end().0.code(), None);
+    let daemon = place.daemon(&arguments);
+    place.wait_for_rows(FILES, &["3"]);
+    daemon.stop();
+    assert_eq!(place.value(IMAGES), "3");
+    place.assert_sound();
+}
