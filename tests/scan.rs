@@ -113,14 +113,17 @@ fn ledger(place: &Place) {
 
     let empty = place.photo("empty.jpg");
     let only = place.scorer("failures", &["--retry", "--path", empty.to_str().unwrap()]).expect(0);
-    assert_eq!(only.stdout, "1 failed files will be tried again by the next scan\n");
+    assert_eq!(
+        only.stdout,
+        "1 failed files are due: a running daemon tries them in some seconds, else the next scan does\n"
+    );
     let said = place.scan(&[]).expect(1);
     assert!(said.stdout.contains("0 scored, 0 copies of known images, 8 unchanged, 1 failed"), "{}", said.stdout);
     // A mended file is tried without being asked for: it has changed.
     std::fs::write(&empty, jpeg(20)).unwrap();
     assert_eq!(
         place.scorer("failures", &["--retry"]).expect(0).stdout,
-        "4 failed files will be tried again by the next scan\n"
+        "4 failed files are due: a running daemon tries them in some seconds, else the next scan does\n"
     );
     let said = place.scan(&["--tag", "a good photo"]).expect(1);
     assert!(said.stdout.contains("1 scored, 0 copies of known images, 8 unchanged, 3 failed"), "{}", said.stdout);
@@ -313,9 +316,9 @@ fn results_are_listed_in_every_format() {
     );
     let paths: Vec<String> = reader.records().map(|r| r.unwrap()[5].to_owned()).collect();
     let from_json: Vec<&str> = json.as_array().unwrap().iter().map(|r| r["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, from_json);
-    let raw = place.scorer("top", &["--tag", "birds", "--format", "paths"]).expect(0).stdout;
-    assert_eq!(raw, from_json.iter().map(|p| format!("{p}\n")).collect::<String>());
+    assert_eq!(paths, from_json.iter().map(|p| p.replace('\n', "\\n")).collect::<Vec<_>>());
+    let raw = place.scorer("top", &["--tag", "birds", "--format", "paths0"]).expect(0).stdout;
+    assert_eq!(raw, from_json.iter().map(|p| format!("{p}\0")).collect::<String>());
     let table = place.scorer("top", &["--tag", "birds", "-n", "2"]).expect(0).stdout;
     assert_eq!(table.lines().count(), 3, "{table}");
     let in_view = place.rows("SELECT path FROM top_images WHERE tag = 'birds' ORDER BY rank");

@@ -29,6 +29,10 @@ const SETTLING: usize = 20_000;
 const SETTLED_AT_ONCE: usize = 64;
 /// Files that a scan looks at before the events are looked at again.
 const SCANNED_AT_ONCE: usize = 64;
+/// Longest time until the ledger is asked again for files whose next attempt is due: `failures --retry` makes some so at any time.
+const LEDGER_INTERVAL: Duration = Duration::from_secs(5);
+/// Due files that are taken from the ledger at once; what is left comes with the next look or scan.
+const RETRIED_AT_ONCE: usize = 256;
 /// Wait after a database that could not be read for the moment.
 const AFTER_TROUBLE: Duration = Duration::from_secs(15);
 
@@ -42,6 +46,8 @@ pub(super) struct Intake {
     settler: Settler,
     clock: SystemClock,
     next_rescan: Duration,
+    /// When the ledger of failures is asked again.
+    next_retry: Duration,
     /// No scan goes on before this time.
     resume_at: Duration,
     /// Whether the database was compared with the tags and the model since the start.
@@ -81,6 +87,7 @@ impl Intake {
             settler: Settler::new(settings.settle, SETTLING),
             clock: SystemClock::new(),
             next_rescan: Duration::ZERO,
+            next_retry: LEDGER_INTERVAL,
             resume_at: Duration::ZERO,
             scores_checked: false,
             nobody: (bounded(0), bounded(0)),
@@ -109,7 +116,7 @@ impl Intake {
                     self.backlog.scan(Job::of_root(&dir, check_scores));
                 }
             }
-            let step = self.go_on_scanning(now).and_then(|()| self.wait());
+            let step = self.retry_due(now).and_then(|()| self.go_on_scanning(now)).and_then(|()| self.wait());
             match step {
                 Ok(()) => {}
                 Err(SurveyError::Ended) => return Ok(()),
@@ -164,7 +171,8 @@ impl Intake {
         if self.backlog.can_step() && now >= self.resume_at {
             return Duration::ZERO;
         }
-        let next = self.settler.next_deadline().map_or(self.next_rescan, |d| d.min(self.next_rescan));
+        let next = self.next_rescan.min(self.next_retry.max(self.resume_at));
+        let next = self.settler.next_deadline().map_or(next, |deadline| deadline.min(next));
         next.saturating_sub(now)
     }
 
@@ -249,14 +257,39 @@ impl Intake {
     }
 
     fn look_at_found(&mut self, job: &Job, found: Found) -> Result<(), SurveyError> {
-        let Found { path, stamp } = found;
-        if self.surveyor.must_read(&path, stamp, job.check_scores)?
+        self.offer(found.path, found.stamp, job.check_scores)?;
+        self.take_full_stored();
+        Ok(())
+    }
+
+    /// Takes the files up whose next attempt is due.
+    fn retry_due(&mut self, now: Duration) -> Result<(), SurveyError> {
+        if now < self.next_retry || now < self.resume_at {
+            return Ok(());
+        }
+        let reader = &self.surveyor.inlet.reader;
+        let wall = self.clock.now().wall;
+        let (due, next) = (reader.failures_due(wall, RETRIED_AT_ONCE)?, reader.next_failure_due()?);
+        for path in due {
+            let Some(root) = self.root_of(&path) else { continue };
+            // A scan notes what is gone; what cannot be looked at now may be readable later.
+            if let Ok(Some(stamp)) = FileStamp::read_inside(&root, &path) {
+                self.offer(path, stamp, false)?;
+            }
+        }
+        let wait =
+            next.map_or(LEDGER_INTERVAL, |next| Duration::try_from(next.duration_since(wall)).unwrap_or_default());
+        self.next_retry = now + wait.clamp(Duration::from_secs(1), LEDGER_INTERVAL);
+        Ok(())
+    }
+
+    fn offer(&mut self, path: PathBuf, stamp: FileStamp, check_scores: bool) -> Result<(), SurveyError> {
+        if self.surveyor.must_read(&path, stamp, check_scores)?
             && self.settler.observe(&path, stamp, Sighting::Scan, self.clock.now()) == Observed::Ready
             && let Some(candidate) = self.surveyor.inlet.take_in(path, stamp)
         {
             self.backlog.offer(Offer::File(candidate));
         }
-        self.take_full_stored();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -277,8 +278,9 @@ impl WriteLock {
         name.push(".lock");
         let failed =
             |source| DaemonError::Io { action: format!("{}: cannot be locked", Path::new(&name).display()), source };
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(failed)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&name).map_err(failed)?;
         if let Err(error) = file.try_lock() {
             if let std::fs::TryLockError::Error(source) = error {
                 return Err(failed(source));

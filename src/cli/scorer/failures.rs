@@ -20,7 +20,8 @@ const PAGE: usize = 1000;
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Have all failed files, the quarantined ones too, tried again by the next scan
+    /// Have all failed files, the quarantined ones too, tried again: by a running daemon in some seconds, else by
+    /// the next scan
     #[arg(long)]
     retry: bool,
     /// With --retry: only this file, or everything below this directory
@@ -80,6 +81,9 @@ fn retry(database: &std::path::Path, path: Option<&std::path::Path>) -> Outcome 
         .transpose()
         .map_err(|e| Failure::new(exit_code::USAGE, format!("the path cannot be used: {e}")))?;
     let count = Store::open(database)?.retry_failures(only.as_deref(), Timestamp::now())?;
-    writeln!(stdout(), "{count} failed files will be tried again by the next scan")?;
+    writeln!(
+        stdout(),
+        "{count} failed files are due: a running daemon tries them in some seconds, else the next scan does"
+    )?;
     Ok(())
 }

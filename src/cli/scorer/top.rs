@@ -12,7 +12,7 @@ use log::LevelFilter;
 use serde::Serialize;
 
 use super::options::Common;
-use crate::cli::output::{Table, csv_error, number};
+use crate::cli::output::{Table, csv_error, number, printable};
 use crate::cli::{Failure, Outcome, exit_code, logging};
 use crate::clock::iso;
 use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
@@ -25,7 +25,7 @@ const PAGE: usize = 1024;
 const EXAMPLES: &str = "Examples:
   edge-scorer top --tag birds -n 5
   edge-scorer top --tag \"a red car\" --since 7d --format json
-  edge-scorer top --tag portrait -n 100 --format paths | xargs -d '\\n' cp -t best/
+  edge-scorer top --tag portrait -n 100 --format paths0 | xargs -0 cp -t best/
 Any text is a tag: one under which nothing was scored yet is scored now, from the stored embeddings.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,8 +36,10 @@ enum Format {
     Json,
     /// Comma-separated values with a header
     Csv,
-    /// Paths alone, byte for byte, one per line
+    /// Paths alone, byte for byte, one per line; those with a line break in them are left out
     Paths,
+    /// All paths, byte for byte, each ended by a zero byte, as xargs -0 reads them
+    Paths0,
 }
 
 #[derive(Debug, Args)]
@@ -59,7 +61,7 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct Row {
     rank: usize,
     tag: String,
@@ -226,12 +228,26 @@ fn write(rows: &[Row], format: Format) -> std::io::Result<()> {
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            rows.iter().try_for_each(|row| csv.serialize(row)).map_err(csv_error)?;
+            // Readers go by lines, or show it on a terminal; JSON has escapes of its own.
+            for row in rows {
+                let path = PathBuf::from(printable(&row.path.to_string_lossy()).as_ref());
+                csv.serialize(Row { path, tag: printable(&row.tag).into(), ..row.clone() }).map_err(csv_error)?;
+            }
             csv.flush()
         }
         Format::Paths => rows.iter().try_for_each(|row| {
-            out.write_all(row.path.as_os_str().as_bytes())?;
+            let path = row.path.as_os_str().as_bytes();
+            // It would be taken for two names, the second of which a stranger chose.
+            if path.contains(&b'\n') {
+                log::warn!("{}: left out, its name has a line break; use --format paths0", row.path.display());
+                return Ok(());
+            }
+            out.write_all(path)?;
             out.write_all(b"\n")
+        }),
+        Format::Paths0 => rows.iter().try_for_each(|row| {
+            out.write_all(row.path.as_os_str().as_bytes())?;
+            out.write_all(b"\0")
         }),
     }
 }
