@@ -1,6 +1,5 @@
 //! File names that strangers choose: line breaks, escape sequences, bytes that are no text, what a shell or a spreadsheet would
 //! run. Wherever they are written they stay one name, and nothing obeys them.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Files that failed and are tried again: when their time has come, when someone asks, and never by reading them all the time.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

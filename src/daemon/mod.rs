@@ -28,6 +28,7 @@ mod survey;
 mod systemd;
 mod tagging;
 mod work;
+mod write_lock;
 mod writer;
 
 pub use counters::{Counters, Snapshot};

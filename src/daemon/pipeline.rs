@@ -1,10 +1,7 @@
 //! The stages behind the intake: started together, ended from left to right.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -26,6 +23,7 @@ use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::tagging::Tagger;
 use super::work::{Candidate, Outcome, StoredWork};
+use super::write_lock::WriteLock;
 use super::writer::Writer;
 
 /// Candidates that wait for a decoder. Each is a path, so this may be generous.
@@ -264,33 +262,4 @@ fn spawn<T: Send + 'static>(
         work()
     };
     Builder::new().name(name.to_owned()).spawn(work).map_err(failed)
-}
-
-/// Keeps a second writing process out of a database. The lock is the kernel's, on a file beside the database, and goes with
-/// the process however it ends.
-struct WriteLock {
-    _file: File,
-}
-
-impl WriteLock {
-    fn acquire(database: &Path) -> Result<Self, DaemonError> {
-        let mut name = database.as_os_str().to_owned();
-        name.push(".lock");
-        let failed =
-            |source| DaemonError::Io { action: format!("{}: cannot be locked", Path::new(&name).display()), source };
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(&name).map_err(failed)?;
-        if let Err(error) = file.try_lock() {
-            if let std::fs::TryLockError::Error(source) = error {
-                return Err(failed(source));
-            }
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            return Err(DaemonError::Locked { path: database.to_owned(), pid: pid.trim().to_owned() });
-        }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
-    }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
+use jiff::Timestamp;
 
 use crate::config::{ConfigError, Settings};
 use crate::scorer::{Scorer, ScorerError};
+use crate::store;
 
 use super::DaemonError;
 use super::bundle_watch::BundleWatch;
@@ -20,6 +22,7 @@ use super::shutdown::{StopHandle, stop_pair};
 use super::signals::Control;
 use super::systemd::ServiceManager;
 use super::tagging::check_always;
+use super::write_lock::WriteLock;
 
 /// How often the service manager hears of progress.
 const TICK: Duration = Duration::from_secs(1);
@@ -35,13 +38,22 @@ pub fn run(
 ) -> Result<(), DaemonError> {
     let mut manager = ServiceManager::new();
     let mut current = open(load()?)?;
-    let mut session = Session::start(&current, decoders)?;
+    let mut session = start(&current, decoders)?;
     loop {
         manager.ready();
         log::info!("ready");
-        let Some(replacement) = session.wait(load, control, &mut manager) else {
-            manager.stopping();
-            return session.finish();
+        let replacement = match session.wait(load, control, &mut manager) {
+            End::Reload(replacement) => *replacement,
+            End::Stop => {
+                manager.stopping();
+                return session.finish();
+            }
+            End::Failure => {
+                let Err(failure) = session.finish() else { return Ok(()) };
+                make_room(&current, failure)?;
+                session = Session::start(&current, decoders)?;
+                continue;
+            }
         };
         session.finish()?;
         session = match Session::start(&replacement, decoders) {
@@ -56,6 +68,31 @@ pub fn run(
             }
         };
     }
+}
+
+/// Starts to work; a database that turns out to be damaged makes room for a new one.
+fn start(loaded: &Loaded, decoders: Decoders) -> Result<Session, DaemonError> {
+    Session::start(loaded, decoders).or_else(|failure| {
+        make_room(loaded, failure)?;
+        Session::start(loaded, decoders)
+    })
+}
+
+/// Sets the database aside if it is damaged and that is the failure; else returns the failure.
+fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError) -> Result<(), DaemonError> {
+    let DaemonError::Store(error) = failure else { return Err(failure) };
+    if !error.is_damage() {
+        return Err(error.into());
+    }
+    let path = &settings.store.path;
+    let _lock = WriteLock::acquire(path)?;
+    let Some(aside) = store::set_aside_if_damaged(path, Timestamp::now())? else { return Err(error.into()) };
+    log::error!("{error}");
+    log::error!(
+        "the damaged database is kept as {}; a new one is begun, and every picture that is there is scored again",
+        aside.display()
+    );
+    Ok(())
 }
 
 const REFUSED: &str = "reload refused, the old configuration and model keep running";
@@ -87,6 +124,15 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
     );
     check_always(&settings.tags, &scorer)?;
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
+}
+
+/// Why a session ends.
+enum End {
+    Stop,
+    /// A configuration or a model that was accepted.
+    Reload(Box<Loaded>),
+    /// A stage has failed; [`Session::finish`] says how.
+    Failure,
 }
 
 /// One configuration at work.
@@ -133,35 +179,35 @@ impl Session {
         Ok(Self { stop, pipeline, intake, intake_ended, observer, stuck_timeout, socket, bundle: bundle.clone() })
     }
 
-    /// Until a stop (`None`), a reload that was accepted, or a failure of a stage (`None`; the failure comes with `finish`).
+    /// Until there is a reason to end.
     fn wait(
         &mut self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
         control: &Receiver<Control>,
         manager: &mut ServiceManager,
-    ) -> Option<Loaded> {
+    ) -> End {
         loop {
             select! {
                 recv(control) -> signal => match signal {
                     Ok(Control::Reload) => {
                         if let Some(loaded) = reload(load, manager) {
-                            return Some(loaded);
+                            return End::Reload(Box::new(loaded));
                         }
                     }
                     Ok(Control::Stop) | Err(_) => {
                         log::info!("stopping");
-                        return None;
+                        return End::Stop;
                     }
                 },
-                recv(self.intake_ended) -> _ => return None,
-                recv(self.pipeline.ended()) -> _ => return None,
+                recv(self.intake_ended) -> _ => return End::Failure,
+                recv(self.pipeline.ended()) -> _ => return End::Failure,
                 default(TICK) => {
                     self.observer.tick();
                     manager.tick(&self.observer, self.stuck_timeout);
                     if self.bundle.was_replaced()
                         && let Some(loaded) = self.try_replacement(load, manager)
                     {
-                        return Some(loaded);
+                        return End::Reload(Box::new(loaded));
                     }
                 }
             }

@@ -163,6 +163,11 @@ impl StoreError {
         matches!(self, Self::Busy { .. } | Self::Full { .. } | Self::Disk { .. } | Self::Undone { .. })
     }
 
+    /// True where the content of the file is damaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
     /// The typed form of an SQLite error met while `doing` something with the database at `path`.
     pub(super) fn from_sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();

@@ -8,6 +8,7 @@
 //! and described in `schema.sql`.
 
 mod batch;
+mod damage;
 mod error;
 mod failures;
 mod files;
@@ -36,6 +37,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, Params, Row};
 
 pub use batch::Batch;
+pub use damage::set_aside_if_damaged;
 pub use error::{Result, StoreError};
 pub use failures::{Failure, NewFailure, RetryPolicy};
 pub use files::{FileLookup, FileRow, FileState};

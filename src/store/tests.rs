@@ -145,7 +145,16 @@ fn a_damaged_database_is_reported_as_such() {
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert!(!error.is_transient());
         assert_eq!(fs::read(&copy).unwrap()[intact..], bytes[intact..], "left as it is");
+
+        let before = fs::read(&copy).unwrap();
+        let aside = set_aside_if_damaged(&copy, NOW).unwrap().unwrap();
+        assert!(!copy.exists());
+        assert_eq!(fs::read(&aside).unwrap(), before);
+        assert!(aside.to_str().unwrap().contains(".damaged-20"), "{}", aside.display());
+        fs::remove_file(aside).unwrap();
     }
+    assert_eq!(set_aside_if_damaged(&path, NOW).unwrap(), None, "nothing is wrong with it");
+    assert!(path.exists());
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub enum What {
     Sync,
 }
 
-/// Reads a record as record.c writes it.
+/// Reads a record as disk.c writes it.
 pub fn read(mut record: &[u8]) -> Vec<Event> {
     let mut take = |length: usize| {
         let (head, rest) = record.split_at_checked(length)?;

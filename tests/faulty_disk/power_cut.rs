@@ -1,29 +1,20 @@
 //! Power cuts: the built program works on a database while every write to it is written down, and the test then opens what a
 //! disk would hold that had lost, at any moment, any part of what it had not been asked to flush.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "../common/mod.rs"]
-mod common;
-mod disk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use common::chance::Chance;
-use common::{Place, jpeg, make_old, model, repository};
-use disk::{Event, What};
+use crate::common::chance::Chance;
+use crate::common::{Place, jpeg, make_old, model};
+use crate::library;
+use crate::played::{self, Event, What, after_cut};
 
 /// Pictures that are there at first, and as many that come for the second scan.
 const PICTURES: u32 = 24;
 
 /// Everything that two scans do to a database, the second with more pictures and another tag.
 fn record(place: &Place) -> Vec<Event> {
-    let library = place.path("record.so");
-    let source = repository("tests/power_cut/record.c");
-    let mut compile = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
-    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
-    assert!(compile.status().expect("the C compiler that also builds SQLite").success());
+    let library = library(place);
     let log = place.path("record");
     for (first, tag) in [(0, "birds"), (PICTURES, "trees")] {
         for seed in first..first + PICTURES {
@@ -33,11 +24,11 @@ fn record(place: &Place) -> Vec<Event> {
         let mut command = place.command();
         command.arg("scan").arg("--config").arg(config).arg("--model").arg(model()).arg("--db").arg(place.db());
         command.args(["--tag", tag]).arg(place.photos());
-        command.env("LD_PRELOAD", &library).env("POWER_CUT_DB", place.db()).env("POWER_CUT_LOG", &log);
+        command.env("LD_PRELOAD", &library).env("DISK_DB", place.db()).env("DISK_LOG", &log);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    disk::read(&std::fs::read(log).unwrap())
+    played::read(&std::fs::read(log).unwrap())
 }
 
 /// A database as a power cut leaves it.
@@ -92,7 +83,7 @@ fn a_power_cut_at_any_moment_leaves_a_sound_database_from_which_everything_is_fo
     for cut in 0..cuts {
         let end = chance.below(events.len() + 1);
         let kept = [0, 50, 90, 100][cut % 4];
-        let left = Left::new(&disk::after_cut(&events[..end], kept, false, &mut chance));
+        let left = Left::new(&after_cut(&events[..end], kept, false, &mut chance));
         assert!(
             left.is_sound(),
             "cut behind event {end} of {}, {kept} % of what was not flushed is kept",
@@ -107,7 +98,7 @@ fn a_power_cut_at_any_moment_leaves_a_sound_database_from_which_everything_is_fo
     // The proof that this can fail: a disk that does not flush when it says so does damage sooner or later.
     let damaged = (0..100).filter(|_| {
         let end = chance.below(events.len() + 1);
-        !Left::new(&disk::after_cut(&events[..end], 50, true, &mut chance)).is_sound()
+        !Left::new(&after_cut(&events[..end], 50, true, &mut chance)).is_sound()
     });
     let damaged = damaged.count();
     println!("100 cuts on a disk that lies: {damaged} databases damaged");

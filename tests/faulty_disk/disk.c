@@ -1,7 +1,8 @@
-/* Loaded into a program before the C library, this writes down every change that the program makes to one SQLite database, and
- * every time that it asks for them to be on the disk. The test plays the record back to the disk that a power cut would leave.
+/* Loaded into a program before the C library, this stands between it and the disk that holds one SQLite database, DISK_DB.
  *
- * POWER_CUT_DB names the database, POWER_CUT_LOG the record. A record is: kind (1 byte), length of the name behind the
+ * Where there is a file DISK_FULL, the disk has no room. Into DISK_LOG, if it is set, every change of the database is written down,
+ * and every time that the program asks for them to be on the disk; the test plays the record back to what a power cut would leave.
+ * A record is: kind (1 byte), length of the name behind the
  * database's path (1), that name, offset (8), length of the data (4), the data; numbers in the machine's order.
  */
 #define _GNU_SOURCE
@@ -32,9 +33,10 @@ static void put(const void *data, size_t length) {
 }
 
 static void record(char kind, const char *name, uint64_t offset, const void *data, uint32_t length) {
+    if (!getenv("DISK_LOG")) return;
     uint8_t name_length = (uint8_t)strlen(name);
     if (log_fd < 0) {
-        log_fd = (int)syscall(SYS_openat, AT_FDCWD, getenv("POWER_CUT_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        log_fd = (int)syscall(SYS_openat, AT_FDCWD, getenv("DISK_LOG"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (log_fd < 0) abort();
     }
     put(&kind, 1);
@@ -47,7 +49,7 @@ static void record(char kind, const char *name, uint64_t offset, const void *dat
 
 /* What comes behind the database's path in the name of one of its files: "", "-wal" or "-journal"; none for other files. */
 static const char *name_of_path(const char *path) {
-    const char *database = getenv("POWER_CUT_DB");
+    const char *database = getenv("DISK_DB");
     if (!database || strncmp(path, database, strlen(database)) != 0) return NULL;
     const char *rest = path + strlen(database);
     return strcmp(rest, "") == 0 || strcmp(rest, "-wal") == 0 || strcmp(rest, "-journal") == 0 ? rest : NULL;
@@ -68,10 +70,19 @@ static void recorded(char kind, const char *name, off_t offset, const void *data
     errno = error;
 }
 
+/* Without room nothing can be written; what is overwritten could be on a real disk, but SQLite must do without that too. */
+static int is_full(void) {
+    const char *sign = getenv("DISK_FULL");
+    if (!sign || syscall(SYS_faccessat, AT_FDCWD, sign, F_OK) != 0) return 0;
+    errno = ENOSPC;
+    return 1;
+}
+
 ssize_t write(int fd, const void *data, size_t length) {
     char buffer[PATH_MAX];
     const char *name = name_of(fd, buffer);
     if (!name) return syscall(SYS_write, fd, data, length);
+    if (is_full()) return -1;
     pthread_mutex_lock(&turn);
     off_t offset = lseek(fd, 0, SEEK_CUR);
     ssize_t done = syscall(SYS_write, fd, data, length);
@@ -84,6 +95,7 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off_t offset) {
     char buffer[PATH_MAX];
     const char *name = name_of(fd, buffer);
     if (!name) return syscall(SYS_pwrite64, fd, data, length, offset);
+    if (is_full()) return -1;
     pthread_mutex_lock(&turn);
     ssize_t done = syscall(SYS_pwrite64, fd, data, length, offset);
     if (done > 0) recorded(WRITE, name, offset, data, done);

@@ -1,0 +1,75 @@
+//! A full disk.
+
+use rustix::process::Signal;
+
+use crate::common::daemon::Daemon;
+use crate::common::{Place, jpeg, until};
+use crate::library;
+
+const FILES: &str = "SELECT count(*) FROM file";
+const WAITING: &str = "wait for their commit";
+
+fn start(place: &Place) -> Daemon {
+    let library = library(place);
+    let config = place.config("[watch]\nsettle_ms = 20\n[limits]\nstuck_timeout_s = 2\n");
+    let arguments = ["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()].map(str::to_owned);
+    let daemon = place.start(&arguments.each_ref().map(String::as_str), |command| {
+        command.env("LD_PRELOAD", library).env("DISK_DB", place.db()).env("DISK_FULL", place.path("full"));
+    });
+    daemon.wait_for("ready");
+    daemon
+}
+
+#[test]
+fn what_arrives_while_the_disk_is_full_is_recorded_when_there_is_room_again() {
+    let place = Place::new();
+    let daemon = start(&place);
+    place.write("before.jpg", &jpeg(1));
+    place.wait_for_rows(FILES, &["1"]);
+    std::fs::write(place.path("full"), b"").unwrap();
+    for seed in 2..8 {
+        place.write(format!("{seed}.jpg"), &jpeg(seed));
+    }
+    place.write("broken.jpg", b"no image");
+    until("all of them in work", || (place.live("in_work") == 7).then_some(()));
+    daemon.wait_for_times(WAITING, 3);
+    assert!(daemon.log().contains("no space is left on the disk. Free some"), "{}", daemon.log());
+    assert_eq!(place.value(FILES), "1");
+    place.assert_sound();
+    std::fs::remove_file(place.path("full")).unwrap();
+    place.wait_for_rows(FILES, &["7"]);
+    place.wait_for_rows("SELECT stage, attempts FROM failure", &["decode|1"]);
+    let log = daemon.stop();
+    assert!(log.contains("7 scored, 0 linked, 1 failed"), "{log}");
+    place.assert_sound();
+}
+
+#[test]
+fn a_stop_while_the_disk_is_full_loses_nothing_that_the_next_start_cannot_find() {
+    let place = Place::new();
+    let daemon = start(&place);
+    place.write("before.jpg", &jpeg(1));
+    place.wait_for_rows(FILES, &["1"]);
+    std::fs::write(place.path("full"), b"").unwrap();
+    place.write("a.jpg", &jpeg(2));
+    daemon.wait_for(WAITING);
+    daemon.signal(Signal::TERM);
+    let (status, log) = daemon.end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.lines().last().unwrap().contains("no space is left on the disk"), "{log}");
+    // A start on a full disk has its reason too.
+    let failed = place.start(&[place.photos().to_str().unwrap()], |command| {
+        command
+            .env("LD_PRELOAD", place.path("disk.so"))
+            .env("DISK_DB", place.db())
+            .env("DISK_FULL", place.path("full"));
+    });
+    let (status, log) = failed.end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.lines().last().unwrap().contains("no space is left on the disk"), "{log}");
+    std::fs::remove_file(place.path("full")).unwrap();
+    let daemon = place.daemon(&[place.photos().to_str().unwrap()]);
+    place.wait_for_rows(FILES, &["2"]);
+    daemon.stop();
+    place.assert_sound();
+}

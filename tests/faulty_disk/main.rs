@@ -1,0 +1,25 @@
+//! The disk under the database: it loses power, has no room, gives back what was not written. The built program runs with a
+//! library between it and the disk, so that all of this happens to the very code that runs on a device.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damaged;
+mod full;
+mod played;
+mod power_cut;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::{Place, repository};
+
+/// Compiles the library that goes between.
+fn library(place: &Place) -> PathBuf {
+    let library = place.path("disk.so");
+    let mut compile = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
+    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library);
+    compile.arg(repository("tests/faulty_disk/disk.c"));
+    assert!(compile.status().expect("the C compiler that also builds SQLite").success());
+    library
+}
