@@ -63,8 +63,12 @@ impl Writer {
                 }
             }
             if buffer.len() >= self.settings.commit_images || Instant::now() >= due {
+                // A directory that is away is noted at every scan, mostly without a change: nothing has to wait for that.
+                let writes = buffer.iter().any(|outcome| !matches!(outcome, Outcome::Offline { .. }));
                 self.commit(&mut buffer)?;
-                due = Instant::now() + self.settings.commit_interval;
+                if writes {
+                    due = Instant::now() + self.settings.commit_interval;
+                }
             }
         }
     }
