@@ -1,13 +1,10 @@
 //! A backend that is stuck: the thread that owns it is stopped by the debugger's interface of the kernel, all others run on.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use common::daemon::Daemon;
-use common::{PATIENCE, Place, jpeg, skip, until};
+use crate::common::daemon::Daemon;
+use crate::common::{PATIENCE, Place, jpeg, skip, until};
 use rustix::process::Signal;
 
 const IMAGES: &str = "SELECT count(*) FROM image";

@@ -1,10 +1,7 @@
 //! The processes that decode for the daemon: what happens when one of them is killed, hangs, or is sent the daemon's signals.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::daemon::Daemon;
-use common::{Place, jpeg, until};
+use crate::common::daemon::Daemon;
+use crate::common::{Place, jpeg, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 const IMAGES: &str = "SELECT count(*) FROM image";

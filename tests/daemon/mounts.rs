@@ -1,12 +1,9 @@
 //! A camera's card in a reader: mounted, pulled out, put back. In a mount namespace of the test's own, so that it needs no root.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-use common::{Place, jpeg, make_old, model, skip, until};
+use crate::common::{Place, jpeg, make_old, model, skip, until};
 
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1";
 

@@ -1,16 +1,12 @@
 //! `edge-scorer run` as a process: what happens to files while it watches, to signals, to a bad reload, to a crash.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::fs::{File, OpenOptions, rename};
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{PATIENCE, Place, jpeg, model, png, until};
+use crate::common::{PATIENCE, Place, jpeg, make_old, model, png, until};
 use rustix::process::Signal;
 
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1, 2";
@@ -22,7 +18,7 @@ fn quoted(path: &Path) -> String {
 }
 
 impl Place {
-    fn watch(&self) -> common::daemon::Daemon {
+    fn watch(&self) -> crate::common::daemon::Daemon {
         self.daemon(&[self.photos().to_str().unwrap()])
     }
 }
@@ -46,6 +42,10 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
     place.write("late.jpg.part", &jpeg(6));
     rename(place.photo("late.jpg.part"), place.photo("late.jpg")).unwrap();
     place.write("made/while/running/c.jpg", &jpeg(7));
+    // A second name for a file elsewhere, and a copy that keeps its old time, as `cp -l` and `cp -p` make them.
+    std::fs::write(place.path("elsewhere.jpg"), jpeg(10)).unwrap();
+    std::fs::hard_link(place.path("elsewhere.jpg"), place.photo("linked.jpg")).unwrap();
+    make_old(&place.write("old.jpg", &jpeg(11)));
     place.write("copy of before.jpg", &jpeg(1));
     place.write("broken.jpg", &jpeg(8)[..700]);
     let present = [
@@ -56,10 +56,12 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
         "copied.png|present",
         "copy of before.jpg|present",
         "late.jpg|present",
+        "linked.jpg|present",
         "moved.jpg|present",
+        "old.jpg|present",
     ];
     place.wait_for_rows(FILES, &present);
-    place.wait_for_rows(IMAGES, &["7"]);
+    place.wait_for_rows(IMAGES, &["9"]);
     place.wait_for_rows("SELECT stage, attempts FROM failure", &["decode|1"]);
 
     // Renamed, deleted, mended, replaced by another image, moved out with their directory.
@@ -77,11 +79,13 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
         "copied.png|missing",
         "copy of before.jpg|present",
         "late.jpg|present",
+        "linked.jpg|present",
         "moved.jpg|missing",
+        "old.jpg|present",
         "renamed.png|present",
     ];
     place.wait_for_rows(FILES, &after);
-    place.wait_for_rows(IMAGES, &["9"]);
+    place.wait_for_rows(IMAGES, &["11"]);
     place.wait_for_rows("SELECT count(*) FROM failure", &["0"]);
     let changed =
         "SELECT count(DISTINCT image_id) FROM file WHERE path LIKE '%/before.jpg' OR path LIKE '%/copy of before.jpg'";
@@ -141,7 +145,7 @@ fn a_start_finds_what_came_and_went_meanwhile() {
 #[test]
 fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     let place = Place::new();
-    let bundle = common::copy_of_model(place.dir.path());
+    let bundle = crate::common::copy_of_model(place.dir.path());
     let config = |tags: &str| {
         let (dirs, dir, db) = (quoted(&place.photos()), quoted(&bundle), quoted(&place.db()));
         place.config(&format!(
@@ -153,7 +157,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     let log = place.path("reload.log");
     let mut command = place.command();
     command.args(["run".as_ref(), "--config".as_ref(), path.as_os_str()]).stderr(File::create(&log).unwrap());
-    let mut daemon = common::daemon::Daemon::spawn(command, log);
+    let mut daemon = crate::common::daemon::Daemon::spawn(command, log);
     let scores = "SELECT tag.text, count(*) FROM score JOIN tag ON tag.id = tag_id GROUP BY 1 ORDER BY 1";
     place.wait_for_rows(scores, &["birds|1"]);
 

@@ -1,12 +1,9 @@
 //! The running daemon as its users see it: what it says of itself, what goes first, and another model in the place of the old one.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
 
 use std::fs::{rename, write};
 use std::os::unix::fs::FileTypeExt;
 
-use common::{Place, copy_of_model, jpeg, make_old, until};
+use crate::common::{Place, copy_of_model, jpeg, make_old, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -17,7 +14,7 @@ impl Place {
         self.scorer("status", &["--format", "json"]).expect(0).json()
     }
 
-    fn run_on_photos(&self, config: &str) -> common::daemon::Daemon {
+    fn run_on_photos(&self, config: &str) -> crate::common::daemon::Daemon {
         let config = self.config(config);
         self.start(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()], |_| {})
     }
@@ -93,7 +90,7 @@ fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not
     command.args(["run", "--config", config.to_str().unwrap(), "--db", db.to_str().unwrap(), photos.to_str().unwrap()]);
     let log = place.path("log");
     command.stderr(std::fs::File::create_new(&log).unwrap()).stdout(std::process::Stdio::null());
-    let daemon = common::daemon::Daemon::spawn(command, log);
+    let daemon = crate::common::daemon::Daemon::spawn(command, log);
     place.wait_for_rows("SELECT count(*) FROM score", &["1"]);
 
     // A copy of the bundle under another name, first with a damaged graph.

@@ -1,15 +1,13 @@
 //! File names that strangers choose: line breaks, escape sequences, bytes that are no text, what a shell or a spreadsheet would
 //! run. Wherever they are written they stay one name, and nothing obeys them.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use common::{Place, jpeg, model};
+use crate::common::{Place, jpeg, model};
 
 const NAMES: [&[u8]; 8] = [
     b"plain.jpg",
@@ -105,7 +103,7 @@ fn nobody_else_can_read_what_the_daemon_keeps() {
     let mut command = place.command();
     command.args(["run", "--model"]).arg(model()).arg("--db").arg(&db).arg(place.photos());
     command.stderr(std::fs::File::create_new(place.path("log")).unwrap());
-    let daemon = common::daemon::Daemon::spawn(command, place.path("log"));
+    let daemon = crate::common::daemon::Daemon::spawn(command, place.path("log"));
     daemon.wait_for("ready");
     let mut seen = BTreeSet::new();
     for entry in std::fs::read_dir(db.parent().unwrap()).unwrap().flatten() {
