@@ -58,7 +58,7 @@ pub struct StoreSettings {
     /// A commit holds at most so many images.
     pub commit_images: usize,
     /// Commits are at least so far apart, unless they are full: no result waits longer for its commit, and one that comes after a
-    /// pause does not wait at all.
+    /// pause does not wait at all. While many files are in work they are up to four times as far apart.
     pub commit_interval: Duration,
     /// When a failed file is tried again.
     pub retry: RetryPolicy,

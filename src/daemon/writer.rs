@@ -25,6 +25,11 @@ use super::work::{Candidate, NewPicture, Outcome, TagResult};
 /// Longest wait between two tries of a commit that may succeed later (full disk, locked database).
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// While so many files are in work nobody waits for a single one of them,
+const CROWD: usize = 64;
+/// and commits may be up to so many intervals apart.
+const CROWD_INTERVALS: u32 = 4;
+
 /// After so many attempts a file that kills its decoder, or holds it up, is quarantined.
 const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
@@ -46,8 +51,13 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         let mut buffer: Vec<Outcome> = Vec::new();
         // Counted from the last commit: what comes after a while without any does not wait.
-        let mut due = Instant::now();
+        let mut last: Option<Instant> = None;
+        // Grows while a crowd is in work, so that a daemon that is killed again and again still gets on.
+        let mut intervals = 1;
         loop {
+            let is_crowd = self.in_flight.len() >= CROWD + buffer.len();
+            let wait = self.settings.commit_interval * if is_crowd { intervals } else { 1 };
+            let due = last.map_or_else(Instant::now, |last| last + wait);
             let next = if buffer.is_empty() {
                 self.outcomes.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
@@ -67,7 +77,8 @@ impl Writer {
                 let writes = buffer.iter().any(|outcome| !matches!(outcome, Outcome::Offline { .. }));
                 self.commit(&mut buffer)?;
                 if writes {
-                    due = Instant::now() + self.settings.commit_interval;
+                    last = Some(Instant::now());
+                    intervals = if is_crowd { (intervals * 2).min(CROWD_INTERVALS) } else { 1 };
                 }
             }
         }
