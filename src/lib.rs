@@ -7,8 +7,9 @@
 //! 3. [`scorer`] joins those four: images and tags in, quality scores out. It knows neither database nor directory.
 //! 4. [`store`] is the database of images, tags, scores and failures. [`watch`] says which files there are to score.
 //! 5. [`config`] says what to do; [`daemon`] does it, from a file that appeared to a committed score.
-//! 6. `train` (feature `train`) makes bundles out of rated images. It uses 1 to 3 only.
-//! 7. [`cli`] is the two programs' command lines.
+//! 6. [`doctor`] says what keeps it from doing so on this machine.
+//! 7. `train` (feature `train`) makes bundles out of rated images. It uses 1 to 3 only.
+//! 8. [`cli`] is the two programs' command lines.
 //!
 //! [`clock`] lies below them all, so that waiting is tested without waiting.
 
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod image_input;
 pub mod scorer;
 pub mod store;

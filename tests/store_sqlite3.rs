@@ -30,7 +30,15 @@ fn sqlite3(database: &Path, sql: &str) -> Option<Vec<String>> {
 }
 
 fn model<'a>(digest: &'a str, name: &'a str) -> NewModel<'a> {
-    NewModel { digest, name, manifest: "{}", encoder_digest: ENCODER, device: "cpu", device_reason: "no GPU is there" }
+    NewModel {
+        digest,
+        name,
+        manifest: "{}",
+        encoder_digest: ENCODER,
+        device: "cpu",
+        precision: "f32",
+        device_reason: "no GPU is there",
+    }
 }
 
 /// A file's bytes, its score, and the names under which it lies.

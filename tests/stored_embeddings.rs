@@ -95,7 +95,7 @@ fn pairs_are_scored_each_by_itself_where_one_of_them_fails() {
     let (good, bad, other) = (image(f16::ONE), image(f16::INFINITY), image(f16::from_f32(-9.0)));
     let pairs = [(&good, &tag), (&bad, &tag), (&other, &tag)];
     assert!(matches!(scorer.score_pairs(&pairs), Err(ScorerError::NotFinite(_))));
-    let each = scorer.score_each(&pairs);
+    let each = scorer.score_each(&pairs).unwrap();
     assert!(matches!(each[1], Err(ScorerError::NotFinite(_))));
     for (index, image) in [(0, &good), (2, &other)] {
         assert_eq!(each[index].as_ref().unwrap(), &scorer.score(image, std::slice::from_ref(&tag)).unwrap()[0]);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Backend, BackendError, cpu, cuda};
+use super::{Backend, BackendError, Precision, cpu, cuda};
 
 /// The device that the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,25 +55,29 @@ impl fmt::Debug for Chosen {
 }
 
 /// The first backend of `choice`, in the order of preference, that `accept` takes. `accept` is given the backend and answers
-/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve.
+/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve. `precision` is for devices that
+/// offer a choice; the CPU computes in f32.
 ///
 /// # Errors
 /// The refusal of the last backend that was tried.
 pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
     choice: DeviceChoice,
+    precision: Precision,
     mut accept: impl FnMut(Chosen) -> Result<T, E>,
 ) -> Result<T, E> {
-    let chosen = |backend: Box<dyn Backend>, reason: String| Chosen { backend, reason };
-    let cuda = || -> Result<Box<dyn Backend>, BackendError> { Ok(Box::new(cuda::backend()?)) };
+    let asked_for = || "asked for".to_owned();
+    let cuda = |reason| Ok::<_, BackendError>(Chosen { backend: cuda::backend(precision)?, reason });
     match choice {
-        DeviceChoice::Cpu => accept(chosen(Box::new(cpu::backend()), "asked for".to_owned())),
-        DeviceChoice::Cuda => accept(chosen(cuda()?, "asked for".to_owned())),
+        DeviceChoice::Cpu => accept(on_cpu(asked_for())),
+        DeviceChoice::Cuda => accept(cuda(asked_for())?),
         DeviceChoice::Auto => {
-            let tried = cuda().map_err(E::from).and_then(|b| accept(chosen(b, "CUDA is available".to_owned())));
-            tried.or_else(|refusal| {
-                let reason = format!("fallback: {refusal}");
-                accept(chosen(Box::new(cpu::backend()), reason))
-            })
+            let tried = cuda("CUDA is available".to_owned()).map_err(E::from).and_then(&mut accept);
+            tried.or_else(|refusal| accept(on_cpu(format!("fallback: {refusal}"))))
         }
     }
+}
+
+/// The CPU, for that reason.
+pub fn on_cpu(reason: String) -> Chosen {
+    Chosen { backend: Box::new(cpu::backend()), reason }
 }

@@ -6,9 +6,12 @@
 pub mod choice;
 mod cpu;
 mod cuda;
+mod precision;
 mod tract;
 
 pub use choice::{Chosen, DeviceChoice};
+pub use cuda::Fact;
+pub use precision::Precision;
 
 use ndarray::ArrayD;
 
@@ -37,17 +40,27 @@ pub struct Policy {
     pub image_batch: usize,
     /// Runs of the image encoder that may go on at the same time, each on a thread of its own.
     pub streams: usize,
+    /// Whether the device may answer wrongly without a word of it, so that an input whose answer is known goes with every run.
+    pub needs_known_answers: bool,
 }
 
 /// Why a device cannot be used or a graph cannot be run.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BackendError {
-    /// The device is not there or not usable.
+    /// The device is not there or not usable now; it may be later.
     #[error("{device} cannot be used: {reason}")]
     Unavailable {
         /// The device.
         device: String,
         /// What is missing and how to get it.
+        reason: String,
+    },
+    /// This program was built without the device's engine.
+    #[error("{device} cannot be used: {reason}")]
+    NotBuilt {
+        /// The device.
+        device: String,
+        /// How to get one that was.
         reason: String,
     },
     /// The graph cannot be prepared.
@@ -72,10 +85,25 @@ pub enum BackendError {
     },
 }
 
+impl BackendError {
+    /// Whether a later try may succeed: the device is at fault, or may be, not the program or the graph.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotBuilt { .. } => false,
+            Self::Unavailable { .. } | Self::Run { .. } => true,
+            // The CPU is always there: what it cannot prepare it never will.
+            Self::Load { device, .. } => device != cpu::DEVICE,
+        }
+    }
+}
+
 /// A device with its engine.
 pub trait Backend: Send + Sync {
     /// Name of the device, such as `cpu` or `cuda`.
     fn device(&self) -> &'static str;
+
+    /// What it computes in; not what was asked for where the device has that not.
+    fn precision(&self) -> Precision;
 
     /// How the device likes its work.
     fn policy(&self) -> Policy;
@@ -94,4 +122,10 @@ pub trait Graph: Send + Sync {
     /// # Errors
     /// [`BackendError::Run`].
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError>;
+}
+
+/// What driver, libraries and first device of a GPU say of themselves; nothing in a program without CUDA. May take long, and may
+/// end the process where the driver is broken.
+pub fn cuda_facts() -> Vec<Fact> {
+    cuda::facts()
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use places::{default_database, shipped_model};
 pub use raw::{ConfigError, RawConfig};
 
-use crate::backend::DeviceChoice;
+use crate::backend::{DeviceChoice, Precision};
 use crate::image_input::Limits;
 use crate::store::RetryPolicy;
 use crate::text::normalise_tag;
@@ -71,6 +71,8 @@ pub struct Settings {
     pub model_dir: PathBuf,
     /// The device.
     pub device: DeviceChoice,
+    /// What a GPU computes in.
+    pub precision: Precision,
     /// The directories.
     pub watch: WatchSettings,
     /// The tags.
@@ -94,6 +96,8 @@ pub struct Overrides {
     pub model: Option<PathBuf>,
     /// `--device`.
     pub device: Option<DeviceChoice>,
+    /// `--precision`.
+    pub precision: Option<Precision>,
     /// `--db`.
     pub db: Option<PathBuf>,
     /// `--tag`, in addition to `[tags] always`.
@@ -130,6 +134,11 @@ impl Settings {
             (None, Some(text)) => text.parse().map_err(|e| Invalid::Value(format!("model.device: {e}")))?,
             (None, None) => DeviceChoice::Auto,
         };
+        let precision = match (overrides.precision, raw.model.precision) {
+            (Some(precision), _) => precision,
+            (None, Some(text)) => text.parse().map_err(|e| Invalid::Value(format!("model.precision: {e}")))?,
+            (None, None) => Precision::F32,
+        };
         let path = match (&overrides.db, raw.store.path) {
             (Some(path), _) => absolute(path)?,
             (None, Some(path)) => in_file(path)?,
@@ -145,6 +154,7 @@ impl Settings {
         Ok(Self {
             model_dir,
             device,
+            precision,
             watch: WatchSettings {
                 dirs,
                 recursive: raw.watch.recursive.unwrap_or(true),

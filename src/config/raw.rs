@@ -94,6 +94,8 @@ table! {
         dir: PathBuf,
         /// `auto`, `cpu` or `cuda`.
         device: String,
+        /// `f32` or `f16`.
+        precision: String,
     }
 }
 table! {

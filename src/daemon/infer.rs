@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, never, select};
 use ndarray::Array3;
 
-use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
+use crate::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
 
 use super::tagging::{ChosenTag, Tagger};
@@ -18,6 +18,8 @@ const TAG_CACHE: usize = 4096;
 /// What the inference thread holds.
 pub(super) struct InferWorker {
     pub(super) scorer: Arc<Scorer>,
+    /// The device that the database knows of.
+    pub(super) device: Device,
     pub(super) tagger: Tagger,
     pub(super) reader: Store,
     pub(super) decoded: Receiver<Decoded>,
@@ -28,13 +30,16 @@ pub(super) struct InferWorker {
 
 impl InferWorker {
     /// Works until both channels have ended, or the writer has. What the model cannot do for one image is that image's
-    /// failure and ends nothing.
-    pub(super) fn run(mut self) {
-        // The writer's own error says why it ended.
-        let _: Result<(), WriterGone> = self.work();
+    /// failure and ends nothing; a device that has failed for good ends everything.
+    pub(super) fn run(mut self) -> Result<(), ScorerError> {
+        match self.work() {
+            // The writer's own error says why it ended.
+            Ok(()) | Err(End::WriterGone) => Ok(()),
+            Err(End::DeviceFailed(error)) => Err(error),
+        }
     }
 
-    fn work(&mut self) -> Result<(), WriterGone> {
+    fn work(&mut self) -> Result<(), End> {
         let (mut decoded_open, mut stored_open) = (true, true);
         let closed = never();
         let closed_stored = never();
@@ -61,7 +66,7 @@ impl InferWorker {
     }
 
     /// Takes what is waiting along, up to what the device works on at once.
-    fn take_decoded(&mut self, first: Decoded) -> Result<(), WriterGone> {
+    fn take_decoded(&mut self, first: Decoded) -> Result<(), End> {
         let policy = self.scorer.policy();
         let most = policy.image_batch * policy.streams;
         let mut pictures = Vec::with_capacity(most);
@@ -76,12 +81,13 @@ impl InferWorker {
     }
 
     #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
-    fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), WriterGone> {
+    fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), End> {
         // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
         let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.pixel_values)).collect();
         let scorer = Arc::clone(&self.scorer);
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),
+            Err(error @ ScorerError::DeviceFailed { .. }) => return Err(End::DeviceFailed(error)),
             // One image must not fail the others of its batch.
             Err(_) if inputs.len() > 1 => inputs.iter().map(|input| embed_one(&scorer, input)).collect(),
             Err(error) => vec![Err(error)],
@@ -89,13 +95,13 @@ impl InferWorker {
         for (picture, image) in pictures.into_iter().zip(images) {
             match image {
                 Ok(image) => self.score_picture(picture, image)?,
-                Err(error) => self.fail(picture.candidate, &error)?,
+                Err(error) => self.fail(picture.candidate, error)?,
             }
         }
         Ok(())
     }
 
-    fn score_picture(&mut self, picture: Box<NewPicture>, image: ImageFeatures) -> Result<(), WriterGone> {
+    fn score_picture(&mut self, picture: Box<NewPicture>, image: ImageFeatures) -> Result<(), End> {
         let mut chosen =
             self.tagger.choose(&picture.candidate.path, &picture.picture.metadata.keywords, &image.embedding);
         if self.scorer.needs_images() {
@@ -103,7 +109,7 @@ impl InferWorker {
         }
         match self.score_tags(&image, chosen) {
             Ok(tags) => self.send(Outcome::Scored { picture, embedding: image.embedding.0, tags }),
-            Err(error) => self.fail(picture.candidate, &error),
+            Err(error) => self.fail(picture.candidate, error),
         }
     }
 
@@ -125,7 +131,7 @@ impl InferWorker {
         }
     }
 
-    fn link(&mut self, candidate: Candidate, image: ImageId, keywords: &[String]) -> Result<(), WriterGone> {
+    fn link(&mut self, candidate: Candidate, image: ImageId, keywords: &[String]) -> Result<(), End> {
         let embedding = self.reader.embedding(image, self.scorer.encoder_digest());
         let Some(values) = embedding.unwrap_or_else(|error| {
             log::warn!("{}: cannot read the stored embedding: {error}", candidate.path.display());
@@ -138,7 +144,7 @@ impl InferWorker {
         let chosen = self.tagger.choose(&candidate.path, keywords, &stored.embedding);
         match self.score_tags(&stored, chosen) {
             Ok(tags) => self.send(Outcome::Linked { candidate, image_id: image, tags }),
-            Err(error) => self.fail(candidate, &error),
+            Err(error) => self.fail(candidate, error),
         }
     }
 
@@ -190,10 +196,11 @@ impl InferWorker {
     }
 
     /// What cannot be scored now still lacks its score, so the next start asks again.
-    fn score_stored(&mut self, work: StoredWork) -> Result<(), WriterGone> {
+    fn score_stored(&mut self, work: StoredWork) -> Result<(), End> {
         let tag = match self.encoded(&work.tag) {
             Ok(Some(tag)) => tag,
             Ok(None) => return Ok(()),
+            Err(error @ ScorerError::DeviceFailed { .. }) => return Err(End::DeviceFailed(error)),
             Err(error) => {
                 log::warn!("{} stored images are not scored under {:?}: {error}", work.images.len(), work.tag);
                 return Ok(());
@@ -202,7 +209,7 @@ impl InferWorker {
         let stored = |image: StoredEmbedding| (image.image_id, ImageFeatures::from(ImageEmbedding(image.values)));
         let (ids, images): (Vec<_>, Vec<_>) = work.images.into_iter().map(stored).unzip();
         let pairs: Vec<_> = images.iter().map(|image| (image, &tag)).collect();
-        let scored = ids.into_iter().zip(self.scorer.score_each(&pairs));
+        let scored = ids.into_iter().zip(self.scorer.score_each(&pairs).map_err(End::DeviceFailed)?);
         let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
             let warn = |error: &_| log::warn!("a stored image is not scored under {:?}: {error}", work.tag);
             Some((id, scored.inspect_err(warn).ok()?))
@@ -211,18 +218,32 @@ impl InferWorker {
         self.send(Outcome::Backfilled { tag_id: work.tag_id, reason: work.reason, scores })
     }
 
-    fn fail(&self, candidate: Candidate, error: &ScorerError) -> Result<(), WriterGone> {
+    /// The image's failure, unless it is none of its own: then it is found again by the next start.
+    fn fail(&mut self, candidate: Candidate, error: ScorerError) -> Result<(), End> {
+        if let ScorerError::DeviceFailed { .. } = error {
+            return Err(End::DeviceFailed(error));
+        }
         let failure = FileFailure { stage: "infer", error: error.to_string() };
         self.send(Outcome::Failed { candidate, failure })
     }
 
-    fn send(&self, outcome: Outcome) -> Result<(), WriterGone> {
-        self.outcomes.send(outcome).map_err(|_| WriterGone)
+    fn send(&mut self, outcome: Outcome) -> Result<(), End> {
+        let device = self.scorer.device();
+        if device != self.device {
+            self.device = device.clone();
+            self.outcomes.send(Outcome::Device(device)).map_err(|_| End::WriterGone)?;
+        }
+        self.outcomes.send(outcome).map_err(|_| End::WriterGone)
     }
 }
 
-/// The writer has ended, after a failure of its own: there is nothing to work for.
-struct WriterGone;
+/// Why there is nothing more to do.
+enum End {
+    /// The writer has ended, after a failure of its own.
+    WriterGone,
+    /// No device is left to work on.
+    DeviceFailed(ScorerError),
+}
 
 fn embed_one(scorer: &Scorer, input: &Array3<f32>) -> Result<ImageFeatures, ScorerError> {
     let mut images = scorer.embed(std::slice::from_ref(input))?;

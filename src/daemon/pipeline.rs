@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use jiff::Timestamp;
 
 use crate::config::Settings;
-use crate::scorer::Scorer;
+use crate::scorer::{Device, Scorer, ScorerError};
 use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
 use crate::watch::FileStamp;
 
@@ -111,7 +111,7 @@ impl Inlet {
 /// The running stages.
 pub(super) struct Pipeline {
     decoders: Vec<JoinHandle<()>>,
-    infer: JoinHandle<()>,
+    infer: JoinHandle<Result<(), ScorerError>>,
     writer: JoinHandle<Result<(), StoreError>>,
     ended: Receiver<()>,
     _lock: WriteLock,
@@ -129,7 +129,8 @@ impl Pipeline {
         let path = &settings.store.path;
         let mut store = Store::open(path)?;
         let lock = WriteLock::acquire(path)?;
-        let model_id = register(&mut store, scorer)?;
+        let device = scorer.device();
+        let model_id = register(&mut store, scorer, &device)?;
         let tagger = Tagger::new(&settings.tags, scorer);
         let always = tag_ids(&mut store, tagger.always())?;
         let in_flight = InFlight::new();
@@ -160,6 +161,7 @@ impl Pipeline {
         }
         let infer = InferWorker {
             scorer: Arc::clone(scorer),
+            device,
             tagger,
             reader: Store::open_read_only(path)?,
             decoded: decoded_out,
@@ -216,19 +218,20 @@ impl Pipeline {
         let infer = self.infer.join();
         let writer = self.writer.join();
         writer.map_err(|_| DaemonError::Panicked("store"))??;
-        infer.map_err(|_| DaemonError::Panicked("infer"))?;
+        infer.map_err(|_| DaemonError::Panicked("infer"))??;
         panicked.map_or(Ok(()), |name| Err(DaemonError::Panicked(name)))
     }
 }
 
-fn register(store: &mut Store, scorer: &Scorer) -> Result<ModelId, StoreError> {
+fn register(store: &mut Store, scorer: &Scorer, device: &Device) -> Result<ModelId, StoreError> {
     let model = NewModel {
         digest: scorer.digest(),
         name: &scorer.manifest().name,
         manifest: scorer.bundle().manifest_json(),
         encoder_digest: scorer.encoder_digest(),
-        device: scorer.device(),
-        device_reason: scorer.device_reason(),
+        device: device.name,
+        precision: &device.precision.to_string(),
+        device_reason: &device.reason,
     };
     store.register_model(&model, Timestamp::now())
 }

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded, select};
 use jiff::Timestamp;
 
 use crate::config::{ConfigError, Settings};
-use crate::scorer::{Scorer, ScorerError};
+use crate::scorer::Scorer;
 use crate::store;
 
 use super::DaemonError;
@@ -114,14 +114,8 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
         }
     }
     let bundle = BundleWatch::new(&settings.model_dir);
-    let scorer = Scorer::open(&settings.model_dir, settings.device)?;
-    log::info!(
-        "model {} ({}) on {} ({})",
-        scorer.manifest().name,
-        &scorer.digest()[..12],
-        scorer.device(),
-        scorer.device_reason()
-    );
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
+    log::info!("model {} ({}) on {}", scorer.manifest().name, &scorer.digest()[..12], scorer.device());
     check_always(&settings.tags, &scorer)?;
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
 }
@@ -264,14 +258,4 @@ fn status_socket(database: &Path, observer: &Arc<Observer>) -> Option<StatusSock
     started
         .inspect_err(|e| log::warn!("`status` will not see this daemon at work: no socket beside the database: {e}"))
         .ok()
-}
-
-impl DaemonError {
-    /// Whether the configuration or the bundle is at fault, so that waiting and trying again cannot help.
-    pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_) | Self::NothingToWatch | Self::Scorer(ScorerError::Bundle(_) | ScorerError::Backend(_))
-        )
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use half::f16;
 
 use crate::image_input::{ImageError, Prepared};
-use crate::scorer::Scored;
+use crate::scorer::{Device, Scored};
 use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
 
 /// A file as it was when it was decided to work on it.
@@ -66,6 +66,8 @@ pub(super) enum Outcome {
     Presence { paths: Vec<PathBuf>, state: FileState },
     /// Everything below a directory that is not there.
     Offline { root: PathBuf },
+    /// The model works on another device from here on.
+    Device(Device),
 }
 
 /// Why a file cannot be used, as it goes into the ledger.

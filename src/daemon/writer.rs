@@ -202,6 +202,9 @@ impl Recorder<'_> {
             Outcome::Offline { root } => {
                 self.batch.set_offline_under(root, self.now)?;
             }
+            Outcome::Device(device) => {
+                self.batch.set_device(self.model, device.name, &device.precision.to_string(), &device.reason)?;
+            }
         }
         Ok(())
     }
@@ -258,7 +261,7 @@ impl Outcome {
             Self::Linked { candidate, .. } | Self::Failed { candidate, .. } | Self::Dropped { candidate, .. } => {
                 Some(candidate)
             }
-            Self::Backfilled { .. } | Self::Presence { .. } | Self::Offline { .. } => None,
+            Self::Backfilled { .. } | Self::Presence { .. } | Self::Offline { .. } | Self::Device(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use ndarray::{Array, Array1, ArrayD, ArrayView, Dimension, RemoveAxis, stack};
 use ndarray::{Array2, Axis};
 
+use super::engine::Engine;
 use super::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError, finite};
 use crate::backend::Input;
 use crate::bundle::manifest::{ImageSide, TextSide, file};
@@ -32,12 +33,32 @@ impl Scorer {
     /// Scores (image, tag) pairs, in their order. Stored embeddings are enough unless [`Scorer::needs_images`].
     ///
     /// # Errors
-    /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`].
+    /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`],
+    /// [`ScorerError::DeviceFailed`].
     pub fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
+        self.failover.attempt(|engine| engine.score_pairs(pairs))
+    }
+
+    /// Like [`Scorer::score_pairs`], but a pair that fails does not fail the others.
+    ///
+    /// # Errors
+    /// [`ScorerError::DeviceFailed`], which is no pair's fault.
+    pub fn score_each(&self, pairs: &[Pair<'_>]) -> Result<Vec<Result<Scored, ScorerError>>, ScorerError> {
+        match self.score_pairs(pairs) {
+            Ok(scored) => Ok(scored.into_iter().map(Ok).collect()),
+            Err(error @ ScorerError::DeviceFailed { .. }) => Err(error),
+            Err(_) => Ok(pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect()),
+        }
+    }
+}
+
+impl Engine {
+    /// See [`Scorer::score_pairs`].
+    pub(super) fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
         let mut scored = Vec::with_capacity(pairs.len());
-        for chunk in pairs.chunks(if self.needs_images() { PAIRS_WITH_PATCHES } else { PAIRS }) {
-            let scores = self.run_head(self.head_inputs(chunk)?, chunk.len())?;
-            for (score, (image, tag)) in scores.into_iter().zip(chunk) {
+        let needs_images = self.manifest().head.image_side == ImageSide::PatchTokens;
+        for chunk in pairs.chunks(if needs_images { PAIRS_WITH_PATCHES } else { PAIRS }) {
+            for (score, (image, tag)) in self.run_head(chunk)?.into_iter().zip(chunk) {
                 let similarity = image.embedding.similarity(tag);
                 finite([similarity].iter(), "the similarity")?;
                 let percentile = self.manifest().percentile(&tag.tag, score);
@@ -45,14 +66,6 @@ impl Scorer {
             }
         }
         Ok(scored)
-    }
-
-    /// Like [`Scorer::score_pairs`], but a pair that fails does not fail the others.
-    pub fn score_each(&self, pairs: &[Pair<'_>]) -> Vec<Result<Scored, ScorerError>> {
-        match self.score_pairs(pairs) {
-            Ok(scored) => scored.into_iter().map(Ok).collect(),
-            Err(_) => pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect(),
-        }
     }
 
     /// The graph's inputs: the image side's tensors, then the text side's.
@@ -86,13 +99,20 @@ impl Scorer {
         Ok(inputs.into_iter().map(Input::F32).collect())
     }
 
-    fn run_head(&self, inputs: Vec<Input>, count: usize) -> Result<Vec<f32>, ScorerError> {
-        let output = super::first(self.quality_head.run(inputs)?);
-        if output.shape() != [count] {
-            return Err(unfit(output.shape().to_vec(), vec![count]));
+    /// One run: the known pair, where one is needed, then these.
+    fn run_head(&self, pairs: &[Pair<'_>]) -> Result<Vec<f32>, ScorerError> {
+        let known = self.known.as_ref().map(|known| (&known.features, &known.tag));
+        let rows: Vec<_> = known.into_iter().chain(pairs.iter().copied()).collect();
+        let output = self.quality_head.run(self.head_inputs(&rows)?)?.into_iter().next().unwrap_or_default();
+        if output.shape() != [rows.len()] {
+            return Err(unfit(output.shape().to_vec(), vec![rows.len()]));
         }
-        finite(output.iter(), "the score")?;
-        Ok(output.into_iter().collect())
+        let mut scores: Vec<f32> = output.into_iter().collect();
+        if let Some(known) = &self.known {
+            known.check_score(self, scores.remove(0))?;
+        }
+        finite(scores.iter(), "the score")?;
+        Ok(scores)
     }
 }
 

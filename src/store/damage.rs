@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::OpenFlags;
 
 use super::error::{Result, StoreError};
-use super::{absolute, connect};
+use super::{Store, absolute, connect};
 
 /// Moves a database away, with what SQLite keeps beside it, if it is damaged indeed; nothing else may have it open. Returns its new
 /// path: the old one with `.damaged-` and the time added. None, and nothing is moved, where SQLite finds it in order.
@@ -35,6 +35,13 @@ pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBu
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
     }
     Ok(Some(aside))
+}
+
+impl Store {
+    /// What SQLite says when it looks through every page: `ok`, or the first damage.
+    pub fn quick_check(&self) -> Result<String> {
+        self.row("PRAGMA quick_check(1)", [], "check it", |row| row.get(0))
+    }
 }
 
 fn is_sound(path: &Path) -> bool {

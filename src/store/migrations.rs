@@ -15,7 +15,8 @@ const APPLICATION_ID: i32 = 0x4553_6372;
 const SCHEMA: &str = include_str!("schema.sql");
 
 /// The steps from the empty database on; step `n` makes schema version `n + 1`. Only ever appended to.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_precision.sql")];
 
 /// The schema version that this program reads and writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -5,10 +5,10 @@ use rusqlite::params;
 
 use super::error::Result;
 use super::time::SqlTime;
-use super::{ModelId, Store};
+use super::{Batch, ModelId, Store};
 
 pub(super) const CURRENT: &str = "
-    SELECT id, digest, name, encoder_digest, device, device_reason, first_used_at FROM model WHERE current = 1";
+    SELECT id, digest, name, encoder_digest, device, precision, device_reason, first_used_at FROM model WHERE current = 1";
 
 /// A model that is about to score.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,8 @@ pub struct NewModel<'a> {
     pub encoder_digest: &'a str,
     /// Where it runs: `cpu`, `cuda`.
     pub device: &'a str,
+    /// What it computes in there: `f32`, `f16`.
+    pub precision: &'a str,
     /// Why it runs there.
     pub device_reason: &'a str,
 }
@@ -40,6 +42,8 @@ pub struct Model {
     pub encoder_digest: String,
     /// Where it runs: `cpu`, `cuda`.
     pub device: String,
+    /// What it computes in there: `f32`, `f16`.
+    pub precision: String,
     /// Why it runs there.
     pub device_reason: String,
     /// When it was first used here.
@@ -53,10 +57,11 @@ impl Store {
         let batch = self.begin()?;
         batch.execute("UPDATE model SET current = 0 WHERE current = 1 AND digest <> ?1", [model.digest], doing)?;
         batch.execute(
-            "INSERT INTO model (digest, name, manifest, encoder_digest, device, device_reason, first_used_at, current)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
+            "INSERT INTO model (digest, name, manifest, encoder_digest, device, precision, device_reason, first_used_at,
+                 current)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)
              ON CONFLICT (digest) DO UPDATE SET name = excluded.name, manifest = excluded.manifest,
-                 encoder_digest = excluded.encoder_digest, device = excluded.device,
+                 encoder_digest = excluded.encoder_digest, device = excluded.device, precision = excluded.precision,
                  device_reason = excluded.device_reason, current = 1",
             params![
                 model.digest,
@@ -64,6 +69,7 @@ impl Store {
                 model.manifest,
                 model.encoder_digest,
                 model.device,
+                model.precision,
                 model.device_reason,
                 SqlTime(now)
             ],
@@ -83,10 +89,19 @@ impl Store {
                 name: row.get(2)?,
                 encoder_digest: row.get(3)?,
                 device: row.get(4)?,
-                device_reason: row.get(5)?,
-                first_used_at: row.get::<_, SqlTime>(6)?.0,
+                precision: row.get(5)?,
+                device_reason: row.get(6)?,
+                first_used_at: row.get::<_, SqlTime>(7)?.0,
             })
         })
+    }
+}
+
+impl Batch<'_> {
+    /// Records that a model works on another device from now on, and why.
+    pub fn set_device(&self, model: ModelId, device: &str, precision: &str, reason: &str) -> Result<()> {
+        let sql = "UPDATE model SET device = ?2, precision = ?3, device_reason = ?4 WHERE id = ?1";
+        self.execute(sql, params![model, device, precision, reason], "record the device").map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
--- The database of edge-scorer, schema version 1. Fresh databases are made from this file; older ones are brought to the same
+-- The database of edge-scorer, schema version 2. Fresh databases are made from this file; older ones are brought to the same
 -- state by the files in migrations/. Comments stand inside the statements, so that `sqlite3 FILE .schema` shows them.
 -- All times are UTC, ISO 8601 with milliseconds and Z. Tables are not STRICT and nothing newer than SQLite 3.25 is used, so that
 -- the sqlite3 programs of older Jetson images can read the file.
@@ -60,6 +60,7 @@ CREATE TABLE model (
     manifest       TEXT NOT NULL,     -- the manifest itself, JSON
     encoder_digest TEXT NOT NULL,     -- names its image encoder and input rule (sha256)
     device         TEXT NOT NULL,     -- where it ran last: cpu, cuda
+    precision      TEXT NOT NULL,     -- what it computed in there: f32, f16
     device_reason  TEXT NOT NULL,     -- why there
     first_used_at  TEXT NOT NULL,
     current        INTEGER NOT NULL CHECK (current IN (0, 1)) -- 1: the model in use

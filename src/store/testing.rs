@@ -69,6 +69,7 @@ impl TempStore {
             manifest: "{}",
             encoder_digest: ENCODER,
             device: "cpu",
+            precision: "f32",
             device_reason: "no GPU",
         };
         self.register_model(&model, NOW).unwrap()

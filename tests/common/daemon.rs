@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,16 @@ impl Place {
         daemon
     }
 
-    /// `run` with these arguments, not waited for.
+    /// `run` with these arguments on the shipped bundle, not waited for.
     pub fn start(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
+        self.start_on(&model(), arguments, change)
+    }
+
+    /// The same on another bundle.
+    pub fn start_on(&self, model: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
         let log = (0..).map(|n| self.path(format!("daemon-{n}.log"))).find(|path| !path.exists()).unwrap();
         let mut command = self.command();
-        command.args(["run".as_ref(), "--model".as_ref(), model().as_os_str(), "--db".as_ref(), self.db().as_os_str()]);
+        command.args(["run".as_ref(), "--model".as_ref(), model.as_os_str(), "--db".as_ref(), self.db().as_os_str()]);
         if !arguments.contains(&"--config") {
             command.arg("--config").arg(self.config(""));
         }

@@ -160,7 +160,7 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
@@ -236,7 +236,7 @@ impl Place {
         for name in ["XDG_STATE_HOME", "XDG_DATA_HOME", "STATE_DIRECTORY", "EDGE_SCORER_LOG", "NOTIFY_SOCKET"] {
             command.env_remove(name);
         }
-        for name in ["WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"] {
+        for name in ["WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "XDG_CACHE_HOME", "CACHE_DIRECTORY"] {
             command.env_remove(name);
         }
         command.stdin(Stdio::null());

@@ -1,13 +1,18 @@
 //! The twin for builds without the `cuda` feature.
 
-use crate::backend::BackendError;
-use crate::backend::tract::TractBackend;
+use super::Fact;
+use crate::backend::{Backend, BackendError, Precision};
 
 /// Always refuses.
-pub(in crate::backend) fn backend() -> Result<TractBackend, BackendError> {
-    Err(BackendError::Unavailable {
+pub(in crate::backend) fn backend(_: Precision) -> Result<Box<dyn Backend>, BackendError> {
+    Err(BackendError::NotBuilt {
         device: "cuda".to_owned(),
         reason: "this edge-scorer was built without CUDA. Build it with `cargo build --release --features cuda`"
             .to_owned(),
     })
+}
+
+/// Nothing.
+pub(in crate::backend) fn facts() -> Vec<Fact> {
+    Vec::new()
 }

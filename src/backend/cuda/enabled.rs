@@ -1,19 +1,80 @@
 //! The CUDA runtime of tract. Driver and libraries are opened at run time: the binary starts without them.
 
-use tract_onnx::prelude::{Runtime, runtime_for_name};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::backend::tract::TractBackend;
-use crate::backend::{BackendError, Policy};
+use tract_onnx::prelude::{Runnable, Runtime, runtime_for_name};
+
+use super::owner::Owner;
+use crate::backend::tract::{prepare, run};
+use crate::backend::{ArrayD, Backend, BackendError, Batch, Graph, Input, Policy, Precision};
 
 // Named so that the linker keeps the crate, which registers its runtime by itself.
 use tract_cuda as _;
 
+const DEVICE: &str = "cuda";
+pub(super) static OWNER: Owner = Owner::new(DEVICE);
+
+/// The first start on a device compiles a few hundred kernels, which takes minutes on small boards.
+const LONGEST_LOAD: Duration = Duration::from_secs(900);
+/// A run takes milliseconds, of the largest models on the smallest boards a few seconds.
+const LONGEST_RUN: Duration = Duration::from_secs(30);
+
+/// Enough images to fill a small GPU's cores, few enough for its memory.
+const IMAGE_BATCH: usize = 32;
+
 /// The first CUDA device, when driver and libraries are there.
-pub(in crate::backend) fn backend() -> Result<TractBackend, BackendError> {
-    let unavailable = |reason: String| BackendError::Unavailable { device: "cuda".to_owned(), reason };
-    let runtime: &'static dyn Runtime = runtime_for_name("cuda")
-        .map_err(|e| unavailable(format!("{e:#}")))?
-        .ok_or_else(|| unavailable("tract has not registered its CUDA runtime".to_owned()))?;
-    runtime.check().map_err(|e| unavailable(format!("{e:#}")))?;
-    Ok(TractBackend { device: "cuda", policy: Policy { image_batch: 8, streams: 1 }, runtime })
+pub(in crate::backend) fn backend(precision: Precision) -> Result<Box<dyn Backend>, BackendError> {
+    let unavailable = |reason| BackendError::Unavailable { device: DEVICE.to_owned(), reason };
+    let check = || runtime()?.check().map_err(|e| format!("{e:#}"));
+    OWNER.call(LONGEST_LOAD, check).map_err(unavailable)?;
+    Ok(Box::new(Cuda(precision)))
+}
+
+fn runtime() -> Result<&'static dyn Runtime, String> {
+    let found = runtime_for_name("cuda").map_err(|e| format!("{e:#}"))?;
+    found.ok_or_else(|| "tract has not registered its CUDA runtime".to_owned())
+}
+
+struct Cuda(Precision);
+
+impl Backend for Cuda {
+    fn device(&self) -> &'static str {
+        DEVICE
+    }
+
+    fn precision(&self) -> Precision {
+        self.0
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { image_batch: IMAGE_BATCH, streams: 1, needs_known_answers: true }
+    }
+
+    fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+        let (onnx, precision) = (onnx.to_vec(), self.0);
+        let runnable = OWNER.call(LONGEST_LOAD, move || prepare(runtime()?, &onnx, batch, precision));
+        let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: name.to_owned(), reason };
+        Ok(Box::new(CudaGraph { name: name.to_owned(), runnable: Some(runnable.map_err(fail)?.into()) }))
+    }
+}
+
+struct CudaGraph {
+    name: String,
+    /// Gone only while this is dropped.
+    runnable: Option<Arc<dyn Runnable>>,
+}
+
+impl Graph for CudaGraph {
+    fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
+        let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
+        let runnable = self.runnable.clone().ok_or_else(|| fail("it is being closed".to_owned()))?;
+        OWNER.call(LONGEST_RUN, move || run(&*runnable, inputs)).map_err(fail)
+    }
+}
+
+impl Drop for CudaGraph {
+    fn drop(&mut self) {
+        OWNER.dispose(self.runnable.take());
+    }
 }

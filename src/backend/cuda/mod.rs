@@ -1,11 +1,26 @@
-//! NVIDIA GPUs by tract's CUDA runtime, with the `cuda` feature; without it a twin that says so.
+//! NVIDIA GPUs by tract's CUDA runtime, with the `cuda` or the `cuda-13` feature; without it a twin that says so.
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(feature = "cuda-any"))]
 mod disabled;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cuda-any")]
 mod enabled;
+#[cfg(feature = "cuda-any")]
+mod facts;
+#[cfg(feature = "cuda-any")]
+mod owner;
 
-#[cfg(not(feature = "cuda"))]
-pub(super) use disabled::backend;
-#[cfg(feature = "cuda")]
+#[cfg(not(feature = "cuda-any"))]
+pub(super) use disabled::{backend, facts};
+#[cfg(feature = "cuda-any")]
 pub(super) use enabled::backend;
+#[cfg(feature = "cuda-any")]
+pub(super) use facts::facts;
+
+/// What a GPU, or a library that works on it, says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Fact {
+    /// What was asked.
+    pub name: String,
+    /// Its version or description, or why it cannot be used.
+    pub found: Result<String, String>,
+}

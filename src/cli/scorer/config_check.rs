@@ -24,12 +24,12 @@ enum Command {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let Command::Check(common) = &arguments.command;
     let settings = common.settings(&[], &[])?;
-    let scorer = Scorer::open(&settings.model_dir, settings.device)?;
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
     let mut out = stdout().lock();
     let shown = |path: &std::path::Path| printable(&path.display().to_string()).into_owned();
     writeln!(out, "model      {} in {}", printable(&scorer.manifest().name), shown(&settings.model_dir))?;
     writeln!(out, "digest     {}", scorer.digest())?;
-    writeln!(out, "device     {} ({}), goldens replayed", scorer.device(), printable(scorer.device_reason()))?;
+    writeln!(out, "device     {}, goldens replayed", printable(&scorer.device().to_string()))?;
     writeln!(out, "database   {}", shown(&settings.store.path))?;
     writeln!(out, "tags       {}", printable(&settings.tags.always.join(", ")))?;
     let mut missing = 0;

@@ -1,6 +1,8 @@
 //! `edge-scorer`: one file per subcommand.
 
+mod bench;
 mod config_check;
+mod doctor;
 mod failures;
 mod options;
 mod run;
@@ -17,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use super::{Outcome, conclude, parse};
 use crate::daemon::{Decoders, serve_decoder};
+use crate::doctor::Prover;
 use options::Common;
 
 /// Scores photographs under text tags and keeps the scores in SQLite.
@@ -52,11 +55,18 @@ enum Command {
     Failures(failures::Arguments),
     /// Work with the configuration
     Config(config_check::Arguments),
+    /// Look at this machine, its GPU, the directories, the database and the model, and say what is wrong and what to do
+    Doctor(doctor::Arguments),
+    /// Time the model on this machine's devices
+    Bench(bench::Arguments),
     /// Bring the database to this version's schema
     Migrate(Common),
     /// Decode for a daemon that has started this process
     #[command(name = Decoders::ARGUMENT, hide = true)]
     Decoder,
+    /// Prove the model for `doctor`, which has started this process
+    #[command(name = Prover::ARGUMENT, hide = true)]
+    Prove(doctor::ProveArguments),
 }
 
 /// Runs the program.
@@ -75,6 +85,9 @@ pub fn main() -> ExitCode {
         Command::Failures(arguments) => failures::run(&arguments),
         Command::Config(arguments) => config_check::run(&arguments),
         Command::Migrate(common) => migrate(&common),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Prove(arguments) => doctor::answer(&arguments),
         Command::Decoder => serve_decoder().map_err(Into::into),
     };
     conclude("edge-scorer", outcome)

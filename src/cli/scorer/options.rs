@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::backend::DeviceChoice;
+use crate::backend::{DeviceChoice, Precision};
 use crate::cli::{Failure, exit_code};
 use crate::config::{ConfigError, Overrides, Settings};
 use crate::daemon::DaemonError;
@@ -27,6 +27,9 @@ pub(super) struct Common {
     /// auto, cpu or cuda [default: auto]
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<DeviceChoice>,
+    /// What a GPU computes in: f32 or f16 [default: f32]
+    #[arg(long, value_name = "PRECISION")]
+    pub(super) precision: Option<Precision>,
 }
 
 /// What `run` and `scan` work on.
@@ -55,6 +58,7 @@ impl Common {
         let overrides = Overrides {
             model: self.model.clone(),
             device: self.device,
+            precision: self.precision,
             db: self.db.clone(),
             tags: tags.to_vec(),
             dirs: dirs.to_vec(),
@@ -72,7 +76,7 @@ impl Common {
     /// The settings and the proved model.
     pub(super) fn scorer(&self) -> Result<(Settings, Scorer), Failure> {
         let settings = self.settings(&[], &[])?;
-        let scorer = Scorer::open(&settings.model_dir, settings.device)?;
+        let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
         Ok((settings, scorer))
     }
 }
@@ -90,11 +94,13 @@ impl From<ConfigError> for Failure {
 
 impl From<ScorerError> for Failure {
     fn from(error: ScorerError) -> Self {
-        let code = match error {
+        let code = match &error {
             // A tag; a tokenizer that cannot be used is the bundle's fault.
             ScorerError::Text(TextError::Empty | TextError::TooLong { .. } | TextError::Encode { .. }) => {
                 exit_code::USAGE
             }
+            ScorerError::Backend(error) if error.may_pass() => exit_code::SOME_FAILED,
+            ScorerError::DeviceFailed { .. } => exit_code::SOME_FAILED,
             _ => exit_code::CONFIG,
         };
         Self::new(code, error)

@@ -57,7 +57,13 @@ fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> 
     match model {
         Some(m) => {
             writeln!(out, "model         {} ({})", printable(&m.name), m.digest)?;
-            writeln!(out, "device        {} ({})", printable(&m.device), printable(&m.device_reason))?;
+            writeln!(
+                out,
+                "device        {} in {} ({})",
+                printable(&m.device),
+                printable(&m.precision),
+                printable(&m.device_reason)
+            )?;
         }
         None => writeln!(out, "model         none yet")?,
     }
@@ -80,7 +86,7 @@ fn to_json(path: &str, live: Option<&LiveStatus>, counts: &Counts, model: Option
     json!({
         "database": path,
         "daemon": live,
-        "model": model.map(|m| json!({ "name": m.name, "digest": m.digest, "device": m.device, "device_reason": m.device_reason })),
+        "model": model.map(|m| json!({ "name": m.name, "digest": m.digest, "device": m.device, "precision": m.precision, "device_reason": m.device_reason })),
         "images": counts.images,
         "files": { "present": counts.files_present, "missing": counts.files_missing, "offline": counts.files_offline },
         "tags": counts.tags,

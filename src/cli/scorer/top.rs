@@ -186,7 +186,7 @@ fn best_of_stored(
         }
         looked_at += images.len() as u64;
         let pairs: Vec<_> = images.iter().map(|(_, image)| (image, tag)).collect();
-        for ((image_id, _), scored) in images.iter().zip(scorer.score_each(&pairs)) {
+        for ((image_id, _), scored) in images.iter().zip(scorer.score_each(&pairs)?) {
             let scored = match scored {
                 Ok(scored) => scored,
                 // An image without a score has no rank.

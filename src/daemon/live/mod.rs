@@ -92,6 +92,7 @@ pub struct LiveModel {
     pub name: String,
     pub digest: String,
     pub device: String,
+    pub precision: String,
     pub device_reason: String,
 }
 

@@ -50,6 +50,7 @@ impl Observer {
     /// The status now.
     pub(in crate::daemon) fn status(&self) -> LiveStatus {
         let counters = self.counters.snapshot();
+        let device = self.scorer.device();
         let per_second = self.rate.lock().unwrap_or_else(PoisonError::into_inner).per_second();
         let scan = (counters.scan_total > 0)
             .then_some(LiveScan { seen: counters.scan_seen, total: counters.scan_total.max(counters.scan_seen) });
@@ -64,8 +65,9 @@ impl Observer {
             model: LiveModel {
                 name: self.scorer.manifest().name.clone(),
                 digest: self.scorer.digest().to_owned(),
-                device: self.scorer.device().to_owned(),
-                device_reason: self.scorer.device_reason().to_owned(),
+                device: device.name.to_owned(),
+                precision: device.precision.to_string(),
+                device_reason: device.reason,
             },
             in_work,
             settling: counters.settling,

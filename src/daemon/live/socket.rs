@@ -105,6 +105,7 @@ mod tests {
                 name: "m".to_owned(),
                 digest: "d".to_owned(),
                 device: "cpu".to_owned(),
+                precision: "f32".to_owned(),
                 device_reason: "asked for".to_owned(),
             },
             in_work: 3,

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::tensor::SafeTensors;
 
 use crate::backend::choice::first_accepted;
-use crate::backend::{BackendError, Batch, Chosen, DeviceChoice, Graph, Input};
+use crate::backend::{BackendError, Batch, Chosen, DeviceChoice, Graph, Input, Precision};
 
 /// Inputs, and the outputs that another framework saw for them.
 pub struct Reference(Vec<u8>);
@@ -49,6 +49,6 @@ impl Reference {
 pub fn run(onnx: &[u8], inputs: Vec<Input>) -> Vec<Vec<f32>> {
     let load =
         |chosen: Chosen| -> Result<Box<dyn Graph>, BackendError> { chosen.backend.load("test", onnx, Batch::Any) };
-    let graph = first_accepted(DeviceChoice::Cpu, load).unwrap();
+    let graph = first_accepted(DeviceChoice::Cpu, Precision::F32, load).unwrap();
     graph.run(inputs).unwrap().into_iter().map(|a| a.into_iter().collect()).collect()
 }

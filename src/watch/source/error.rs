@@ -71,12 +71,14 @@ impl WatchError {
 /// What inotify_init returns when the user has too many instances.
 const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
 
-fn inotify_limit(name: &str) -> u64 {
+/// A limit of the kernel's, such as `max_user_watches`; 0 where it cannot be read.
+pub fn inotify_limit(name: &str) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name));
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-fn count_directories(root: &Path) -> u64 {
+/// How many directories there are, itself included.
+pub fn count_directories(root: &Path) -> u64 {
     WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_dir()).count() as u64
 }
 

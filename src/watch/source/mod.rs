@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
-pub use error::WatchError;
+pub use error::{WatchError, count_directories, inotify_limit};
 use inotify::Inotify;
+pub use poll::why_poll;
 use sink::Sink;
 
 /// How often the directory is looked at, in case it was unmounted, mounted or replaced without an event.

@@ -22,7 +22,7 @@ const POLLED: [(u64, &str); 15] = [
 ];
 
 /// Why the directory is to be polled; none where inotify sees everything.
-pub(super) fn why_poll(root: &Path) -> Option<String> {
+pub fn why_poll(root: &Path) -> Option<String> {
     match rustix::fs::statfs(root) {
         Ok(found) => polled(low_word(found.f_type)),
         Err(error) => Some(format!("the kind of its file system cannot be told: {error}")),

@@ -7,7 +7,7 @@ use ndarray::Array3;
 
 use super::pairs::Pair;
 use crate::image_input::{Limits, read_file};
-use crate::scorer::{EncodedTag, ImageFeatures, Scored, Scorer};
+use crate::scorer::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError};
 
 /// Embeddings and tags that are remembered: a list may name an image again much later.
 const REMEMBERED: usize = 8192;
@@ -51,9 +51,11 @@ impl Engine {
     fn run_head(&self, pairs: &[Pair]) -> Vec<Result<Scored>> {
         let sides: Vec<Result<(&ImageFeatures, &EncodedTag)>> = pairs.iter().map(|pair| self.sides(pair)).collect();
         let usable: Vec<_> = sides.iter().filter_map(|s| s.as_ref().ok().copied()).collect();
-        let mut scored = self.scorer.score_each(&usable).into_iter().map(|scored| scored.map_err(|e| e.to_string()));
+        let text = |error: ScorerError| error.to_string();
+        let mut scored = self.scorer.score_each(&usable).map_err(text).map(Vec::into_iter);
         let missing = || Err("the model gave no score for this row".to_owned());
-        sides.into_iter().map(|side| side.and_then(|_| scored.next().unwrap_or_else(missing))).collect()
+        let mut next = || scored.as_mut().map_err(|e| e.clone())?.next().map_or_else(missing, |s| s.map_err(text));
+        sides.into_iter().map(|side| side.and_then(|_| next())).collect()
     }
 
     fn sides(&self, pair: &Pair) -> Result<(&ImageFeatures, &EncodedTag)> {
@@ -85,6 +87,9 @@ impl Engine {
         }
         match self.scorer.embed(&inputs) {
             Ok(embeddings) => self.images.extend(decoded.into_iter().zip(embeddings.into_iter().map(Ok))),
+            Err(error @ ScorerError::DeviceFailed { .. }) => {
+                self.images.extend(decoded.into_iter().map(|path| (path, Err(error.to_string()))));
+            }
             // One image must not fail the others.
             Err(_) => {
                 for (path, input) in decoded.into_iter().zip(&inputs) {

@@ -1,0 +1,89 @@
+//! What driver, libraries and device say of themselves.
+
+use std::time::Duration;
+
+use cudarc::driver::{CudaContext, sys};
+use cudarc::{cublas, cudnn, nvrtc, runtime};
+
+use super::Fact;
+use super::enabled::OWNER;
+
+/// What this program was built for.
+const MAJOR: i32 = tract_cuda::utils::REQUIRED_CUDA_API / 1000;
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Name and version of everything that is needed, in the order in which it is opened, or why it is not usable. Ends with the first
+/// thing that keeps the rest from being asked.
+pub(in crate::backend) fn facts() -> Vec<Fact> {
+    let mut facts = vec![ask("driver", driver)];
+    if facts[0].found.is_err() {
+        return facts;
+    }
+    // SAFETY: they open a library and look nothing up in it.
+    let present = [
+        ("CUDA runtime", "libcudart", unsafe { runtime::sys::is_culib_present() }),
+        ("NVRTC", "libnvrtc", unsafe { nvrtc::sys::is_culib_present() }),
+        ("cuBLAS", "libcublas", unsafe { cublas::sys::is_culib_present() }),
+        ("cuDNN", "libcudnn", unsafe { cudnn::sys::is_culib_present() }),
+    ];
+    let version: [fn() -> Result<String, String>; 4] = [runtime_version, nvrtc_version, cublas_version, cudnn_version];
+    for ((name, library, is_present), version) in present.into_iter().zip(version) {
+        let missing = || Err(format!("{library} of CUDA {MAJOR} is not found by the loader"));
+        facts.push(if is_present { ask(name, version) } else { Fact { name: name.to_owned(), found: missing() } });
+    }
+    facts.push(ask("device", device));
+    facts
+}
+
+fn ask(name: &str, question: fn() -> Result<String, String>) -> Fact {
+    Fact { name: name.to_owned(), found: OWNER.call(LONGEST, question) }
+}
+
+/// CUDA versions are 1000 x major + 10 x minor.
+fn version(number: i32) -> String {
+    format!("{}.{}", number / 1000, number % 1000 / 10)
+}
+
+fn driver() -> Result<String, String> {
+    // SAFETY: opens a library and looks nothing up in it.
+    if !unsafe { sys::is_culib_present() } {
+        return Err("libcuda.so.1 is not found by the loader".to_owned());
+    }
+    let mut number = 0;
+    // SAFETY: it writes one integer.
+    unsafe { sys::cuDriverGetVersion(&raw mut number) }.result().map_err(|e| e.to_string())?;
+    Ok(format!("for CUDA {}", version(number)))
+}
+
+fn runtime_version() -> Result<String, String> {
+    runtime::result::version::get_runtime_version().map(version).map_err(|e| format!("{e:?}"))
+}
+
+fn nvrtc_version() -> Result<String, String> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: it writes two integers.
+    unsafe { nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) }.result().map_err(|e| format!("{e:?}"))?;
+    Ok(format!("{major}.{minor}"))
+}
+
+fn cublas_version() -> Result<String, String> {
+    // SAFETY: it takes and changes nothing.
+    let number = unsafe { cublas::sys::cublasGetCudartVersion() };
+    Ok(format!("for CUDA {}", version(i32::try_from(number).unwrap_or(0))))
+}
+
+fn cudnn_version() -> Result<String, String> {
+    let number = cudnn::result::get_version();
+    Ok(format!("{}.{}.{}", number / 10000, number % 10000 / 100, number % 100))
+}
+
+fn device() -> Result<String, String> {
+    let describe = || {
+        let context = CudaContext::new(0)?;
+        let (name, (major, minor)) = (context.name()?, context.compute_capability()?);
+        let (free, total) = context.mem_get_info()?;
+        let mib = |bytes: usize| bytes >> 20;
+        Ok(format!("{name}, compute capability {major}.{minor}, {} of {} MiB free", mib(free), mib(total)))
+    };
+    describe().map_err(|e: cudarc::driver::DriverError| e.to_string())
+}

@@ -1,0 +1,83 @@
+//! `edge-scorer bench`.
+
+use std::io::{Write, stdout};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use clap::Args;
+use ndarray::Array3;
+use serde_json::json;
+
+use super::options::{Common, ListFormat};
+use crate::cli::Outcome;
+use crate::cli::output::Table;
+
+/// Runs that are not counted: a GPU chooses its kernels in the first ones.
+const WARM_UP: usize = 3;
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Images that are embedded at once, each number for itself
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "8", "32"])]
+    batch: Vec<NonZeroUsize>,
+    /// Runs of each
+    #[arg(long, default_value = "20")]
+    runs: NonZeroUsize,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    format: ListFormat,
+}
+
+const AFTER: &str = "Times the model as `run` uses it, on pixels that are there: reading and decoding come on top. On the CPU the images of a batch
+go to all cores, on a GPU up to 32 of them together.";
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let (_, scorer) = arguments.common.scorer()?;
+    let side = scorer.manifest().image_input.size_px as usize;
+    let device = scorer.device();
+    let mut rows = Vec::with_capacity(arguments.batch.len());
+    for batch in arguments.batch.iter().map(|n| n.get()) {
+        let images: Vec<_> = (0..batch).map(|seed| pixels(seed, side)).collect();
+        let mut seconds = Vec::with_capacity(arguments.runs.get());
+        for run in 0..WARM_UP + arguments.runs.get() {
+            let started = Instant::now();
+            scorer.embed(&images)?;
+            if run >= WARM_UP {
+                seconds.push(started.elapsed().as_secs_f64());
+            }
+        }
+        seconds.sort_by(f64::total_cmp);
+        rows.push((batch, seconds[seconds.len() / 2], seconds[0], seconds[seconds.len() - 1]));
+    }
+    if scorer.device() != device {
+        log::warn!("the device failed meanwhile: {}", scorer.device());
+    }
+    let mut out = stdout().lock();
+    match arguments.format {
+        ListFormat::Table => {
+            writeln!(out, "{} on {device}", scorer.manifest().name)?;
+            let mut table = Table::new(&["batch", "ms", "fastest", "slowest", "images/s"]);
+            for (batch, median, fastest, slowest) in rows {
+                let ms = |seconds: f64| format!("{:.2}", 1e3 * seconds);
+                let rate = format!("{:.1}", batch as f64 / median);
+                table.push(vec![batch.to_string(), ms(median), ms(fastest), ms(slowest), rate]);
+            }
+            table.write(&mut out)?;
+        }
+        ListFormat::Json => {
+            let row = |(batch, median, fastest, slowest): (usize, f64, f64, f64)| json!({ "batch": batch, "median_s": median, "fastest_s": fastest, "slowest_s": slowest });
+            let rows: Vec<_> = rows.into_iter().map(row).collect();
+            let device = json!({ "name": device.name, "precision": device.precision.to_string() });
+            writeln!(out, "{}", json!({ "model": scorer.manifest().name, "device": device, "runs": rows }))?;
+        }
+    }
+    Ok(())
+}
+
+/// Pixel values that are like no other image's, in the range of real ones.
+fn pixels(seed: usize, side: usize) -> Array3<f32> {
+    Array3::from_shape_fn((3, side, side), |(c, y, x)| ((seed * 31 + c * 17 + y * 7 + x * 3) % 255) as f32 / 64.0 - 2.0)
+}

@@ -1,0 +1,56 @@
+//! The bundle, and what it proves on each device.
+
+use super::{Finding, Proof, Prover};
+use crate::backend::{DeviceChoice, Precision};
+use crate::bundle::Bundle;
+use crate::config::Settings;
+
+const AREA: &str = "model";
+
+pub(super) fn findings(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
+    let dir = &settings.model_dir;
+    match Bundle::open(dir) {
+        Ok(bundle) => {
+            let found = format!("{} ({}), all files as the manifest says", bundle.manifest().name, bundle.digest());
+            report(Finding::fine(AREA, dir.display().to_string(), found));
+        }
+        Err(error) => {
+            let next = "Copy the bundle again from where it came from, or name another with --model or [model] dir";
+            return report(Finding::problem(AREA, dir.display().to_string(), error.to_string(), next));
+        }
+    }
+    let gpu = [(DeviceChoice::Cuda, Precision::F32), (DeviceChoice::Cuda, Precision::F16)];
+    let has_gpu = cfg!(feature = "cuda-any") && settings.device != DeviceChoice::Cpu;
+    let devices = [(DeviceChoice::Cpu, Precision::F32)].into_iter().chain(gpu.into_iter().filter(|_| has_gpu));
+    for (device, precision) in devices {
+        report(proof(settings, device, precision, prover.prove(dir, device, precision)));
+    }
+}
+
+fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof: Result<Proof, String>) -> Finding {
+    let subject = format!("{device} in {precision}");
+    let reason = match proof {
+        Ok(Proof { open_s, image_s, score_off, embedding_off, .. }) => {
+            let found = format!(
+                "goldens right: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms an image",
+                1e3 * image_s
+            );
+            return Finding::fine(AREA, subject, found);
+        }
+        Err(reason) => reason,
+    };
+    let is_asked_for = match device {
+        DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.precision == precision,
+        _ => settings.device != DeviceChoice::Cuda,
+    };
+    if is_asked_for {
+        Finding::problem(
+            AREA,
+            subject,
+            reason,
+            "Nothing can be scored on this device: mend what the report says above, or set another device",
+        )
+    } else {
+        Finding::note(AREA, subject, reason, "It is not used; see what the report says of the gpu above")
+    }
+}
