@@ -12,7 +12,8 @@ const AREA: &str = "gpu";
 /// The nodes through which a process reaches a GPU: of discrete cards, and of Jetson boards.
 const NODES: [&str; 4] = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvmap"];
 
-pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> Vec<Finding> {
+/// What is found, and whether it makes sense to prove a model on a GPU.
+pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, bool) {
     let nodes: Vec<&str> = NODES.into_iter().filter(|node| Path::new(node).exists()).collect();
     let mut findings: Vec<_> = nodes.iter().filter_map(|node| closed(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {
@@ -26,7 +27,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> Vec<Finding> {
     }
     if choice == DeviceChoice::Cpu {
         findings.push(Finding::fine(AREA, "use", "the configuration asks for the CPU"));
-        return findings;
+        return (findings, false);
     }
     if !cfg!(feature = "cuda-any") {
         let found = "this program is built without CUDA";
@@ -36,9 +37,14 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> Vec<Finding> {
             (_, false) => Finding::note(AREA, "use", format!("{found}, and there is a GPU"), next),
             _ => Finding::fine(AREA, "use", format!("{found}; no GPU is seen")),
         });
-        return findings;
+        return (findings, false);
     }
-    match prover.facts() {
+    let facts = prover.facts();
+    let is_usable = facts.as_ref().is_ok_and(|facts| facts.iter().all(|fact| fact.found.is_ok()));
+    match facts {
+        Ok(facts) if choice == DeviceChoice::Auto && nodes.is_empty() && facts.len() == 1 && !is_usable => {
+            findings.push(Finding::fine(AREA, "use", "no GPU is seen, the CPU is used"));
+        }
         Ok(facts) => findings.extend(facts.into_iter().map(|fact| library(choice, fact))),
         Err(reason) => findings.push(Finding::problem(
             AREA,
@@ -47,7 +53,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> Vec<Finding> {
             "The driver itself fails: look at `dmesg`, restart the machine, install the driver anew. Until then set device = \"cpu\"",
         )),
     }
-    findings
+    (findings, is_usable)
 }
 
 /// A node that this user may not open.

@@ -68,6 +68,7 @@ pub fn examine(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Find
     machine::findings().into_iter().for_each(&mut *report);
     directories::findings(&settings.watch).into_iter().for_each(&mut *report);
     database::findings(&settings.store.path).into_iter().for_each(&mut *report);
-    gpu::findings(settings.device, prover).into_iter().for_each(&mut *report);
-    model::findings(settings, prover, report);
+    let (findings, has_gpu) = gpu::findings(settings.device, prover);
+    findings.into_iter().for_each(&mut *report);
+    model::findings(settings, has_gpu, prover, report);
 }

@@ -7,7 +7,7 @@ use crate::config::Settings;
 
 const AREA: &str = "model";
 
-pub(super) fn findings(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
+pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     let dir = &settings.model_dir;
     match Bundle::open(dir) {
         Ok(bundle) => {
@@ -20,7 +20,6 @@ pub(super) fn findings(settings: &Settings, prover: &Prover, report: &mut dyn Fn
         }
     }
     let gpu = [(DeviceChoice::Cuda, Precision::F32), (DeviceChoice::Cuda, Precision::F16)];
-    let has_gpu = cfg!(feature = "cuda-any") && settings.device != DeviceChoice::Cpu;
     let devices = [(DeviceChoice::Cpu, Precision::F32)].into_iter().chain(gpu.into_iter().filter(|_| has_gpu));
     for (device, precision) in devices {
         report(proof(settings, device, precision, prover.prove(dir, device, precision)));

@@ -7,6 +7,7 @@
 mod bundle;
 #[path = "../common/mod.rs"]
 mod common;
+mod doctor;
 mod opening;
 mod working;
 
