@@ -1,5 +1,6 @@
 //! The CUDA runtime of tract. Driver and libraries are opened at run time: the binary starts without them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,9 +55,31 @@ impl Backend for Cuda {
     fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
         let (onnx, precision) = (onnx.to_vec(), self.0);
         let runnable = OWNER.call(LONGEST_LOAD, move || prepare(runtime()?, &onnx, batch, precision));
+        if let Ok(runnable) = &runnable {
+            log::info!("{name}: {}", where_it_runs(&**runnable));
+        }
         let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: name.to_owned(), reason };
         Ok(Box::new(CudaGraph { name: name.to_owned(), runnable: Some(runnable.map_err(fail)?.into()) }))
     }
+}
+
+/// How much of a graph the device does: what tract has no kernel for is done by the CPU, with a copy there and back.
+fn where_it_runs(runnable: &dyn Runnable) -> String {
+    let Some(model) = runnable.typed_model() else { return "its steps are not known".to_owned() };
+    let names = model.nodes().iter().map(|node| node.op.name().into_owned());
+    let (on_device, rest): (Vec<_>, Vec<_>) =
+        names.partition(|name| name.starts_with("Cuda") || name.starts_with("Gpu"));
+    let (mut on_host, mut copies) = (BTreeMap::<String, usize>::new(), 0);
+    for name in rest {
+        match name.as_str() {
+            "Const" | "Source" => {}
+            sync if sync.starts_with("DeviceSync") => copies += 1,
+            _ => *on_host.entry(name).or_default() += 1,
+        }
+    }
+    let list: Vec<_> = on_host.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let host = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    format!("{} steps on the device, {copies} copies, on the CPU {host}", on_device.len())
 }
 
 struct CudaGraph {

@@ -15,7 +15,7 @@ mod top;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{Outcome, conclude, parse};
 use crate::daemon::{Decoders, serve_decoder};
@@ -67,6 +67,11 @@ enum Command {
     /// Prove the model for `doctor`, which has started this process
     #[command(name = Prover::ARGUMENT, hide = true)]
     Prove(doctor::ProveArguments),
+}
+
+/// The command line as a description, for man pages and completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Runs the program.
