@@ -167,7 +167,7 @@ fn databases_that_are_none_or_not_ours() {
     let cases = [
         (&text, "notes.db: not an SQLite database, so it is left alone. Move it away, or name another file with --db"),
         (&theirs, "theirs.db: a database of another application (application_id 0x00000000), so it is left alone"),
-        (&newer, "newer.db: the database has schema version 99, this program knows versions up to 1. Install the"),
+        (&newer, "newer.db: the database has schema version 99, this program knows versions up to 2. Install the"),
     ];
     let model = model();
     let model = model.to_str().unwrap();

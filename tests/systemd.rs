@@ -52,7 +52,7 @@ fn the_user_and_the_directories_can_be_made() {
         let file = std::fs::File::open(repository(file)).unwrap();
         Command::new(program).arg("--root").arg(root.path()).args(arguments).arg("-").stdin(file).output()
     };
-    let Ok(users) = run("systemd-sysusers", &[], "systemd/edge-scorer.sysusers.conf") else {
+    let Ok(users) = run("systemd-sysusers", &[], "systemd/sysusers.d/edge-scorer.conf") else {
         return skip(test, "systemd-sysusers is not installed");
     };
     assert!(users.status.success(), "{}", String::from_utf8_lossy(&users.stderr));
@@ -61,7 +61,7 @@ fn the_user_and_the_directories_can_be_made() {
     if !rustix::process::geteuid().is_root() {
         return skip(test, "only root can give directories away");
     }
-    let Ok(made) = run("systemd-tmpfiles", &["--create"], "systemd/edge-scorer.tmpfiles.conf") else {
+    let Ok(made) = run("systemd-tmpfiles", &["--create"], "systemd/tmpfiles.d/edge-scorer.conf") else {
         return skip(test, "systemd-tmpfiles is not installed");
     };
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
