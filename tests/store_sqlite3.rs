@@ -113,7 +113,7 @@ fn sqlite3_reads_the_ranking_and_finds_the_database_sound() {
     assert_eq!(embedding, [format!("8047003C|{ENCODER}")], "little-endian f16 of 7.5 and 1");
 
     assert_eq!(sqlite3(&path, "PRAGMA integrity_check; PRAGMA foreign_key_check").unwrap(), ["ok"]);
-    assert_eq!(sqlite3(&path, "PRAGMA user_version; PRAGMA journal_mode").unwrap(), ["1", "wal"]);
+    assert_eq!(sqlite3(&path, "PRAGMA user_version; PRAGMA journal_mode").unwrap(), ["2", "wal"]);
     let schema = sqlite3(&path, ".schema").unwrap().join("\n");
     for comment in ["BLAKE3 of the file's bytes", "a BLOB of the raw bytes where the name is not UTF-8"] {
         assert!(schema.contains(comment), "the schema explains itself:\n{schema}");

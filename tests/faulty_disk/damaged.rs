@@ -44,7 +44,7 @@ fn a_database_that_is_damaged_under_the_daemon_is_kept_aside_as_well() {
     place.wait_for_rows(FILES, &["1"]);
     let vandal = rusqlite::Connection::open(place.db()).unwrap();
     let spoil = "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 99999 WHERE name = 'score';
-        PRAGMA user_version = 1; PRAGMA schema_version = 77";
+        PRAGMA user_version = 2; PRAGMA schema_version = 77";
     vandal.execute_batch(spoil).unwrap();
     drop(vandal);
     place.write("b.jpg", &jpeg(2));
