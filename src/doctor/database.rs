@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Finding;
 use crate::daemon::ask_status;
 use crate::store::{Store, StoreError};
-use crate::watch::why_poll;
+use crate::watch::shared_file_system;
 
 const AREA: &str = "database";
 const MIB: u64 = 1 << 20;
@@ -35,15 +35,10 @@ pub(super) fn findings(path: &Path) -> Vec<Finding> {
 fn place(path: &Path) -> Finding {
     let subject = path.display().to_string();
     let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-    if let Some(why) = why_poll(dir) {
+    if let Ok(Some(name)) = shared_file_system(dir) {
         let next =
             "Put the database on a local disk with [store] path: SQLite's locks do not hold on such file systems";
-        return Finding::problem(
-            AREA,
-            subject,
-            why.replace("inotify does not see what others change on", "it is on"),
-            next,
-        );
+        return Finding::problem(AREA, subject, format!("it is on {name}"), next);
     }
     let writable = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok();
     let room = rustix::fs::statvfs(dir).map(|found| found.f_bavail.saturating_mul(found.f_frsize));

@@ -29,7 +29,7 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
 fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof: Result<Proof, String>) -> Finding {
     let subject = format!("{device} in {precision}");
     let reason = match proof {
-        Ok(Proof { open_s, image_s, score_off, embedding_off, .. }) => {
+        Ok(Proof { open_s, image_s, score_off, embedding_off }) => {
             let found = format!(
                 "goldens right: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms an image",
                 1e3 * image_s

@@ -22,8 +22,6 @@ const RUNS: usize = 5;
 /// What a model proved on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// The device and what it computed in, such as `cpu in f32`.
-    pub device: String,
     /// Seconds from nothing to a proved model.
     pub open_s: f64,
     /// Seconds for the embedding of one image, its decoding not included.
@@ -54,10 +52,9 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
             image_s = image_s.min(started.elapsed().as_secs_f64());
         }
     }
-    let (used, replay) = (scorer.device(), scorer.replay());
+    let replay = scorer.replay();
     let embedding_off = replay.image_embedding.max(replay.text_embedding);
-    let device = format!("{} in {}", used.name, used.precision);
-    Ok(Proof { device, open_s, image_s, score_off: replay.score, embedding_off })
+    Ok(Proof { open_s, image_s, score_off: replay.score, embedding_off })
 }
 
 /// Starts the children: the program itself with a hidden subcommand.

@@ -15,6 +15,6 @@ pub use scan::{Found, RootState, Scan, ScanError, count, root_state, scan};
 pub use settle::{Observed, Settled, Settler, Sighting};
 pub use source::{
     Hint, RescanReason, Source, SourceChoice, SourceKind, SourceOptions, SourceStatus, StatusHandle, WatchError,
-    count_directories, inotify_limit, why_poll,
+    count_directories, inotify_limit, shared_file_system, why_poll,
 };
 pub use stamp::FileStamp;

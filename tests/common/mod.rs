@@ -67,6 +67,13 @@ pub fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// Compiles a C file of the repository into a shared library.
+pub fn compile_library(source: &str, library: &Path) {
+    let mut compile = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
+    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(library).arg(repository(source));
+    assert!(compile.status().expect("the C compiler that also builds SQLite").success());
+}
+
 /// Asks again and again until there is an answer.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let give_up = Instant::now() + PATIENCE;

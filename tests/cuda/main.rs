@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::daemon::Daemon;
-use common::{Place, Said, jpeg, repository};
+use common::{Place, Said, compile_library, jpeg};
 
 /// A machine with a GPU of the tests' own, and a model that both the GPU and the CPU can run.
 struct Gpu {
@@ -31,10 +31,7 @@ impl Gpu {
         std::fs::create_dir(&libraries).unwrap();
         std::fs::create_dir_all(headers.join("cuda/std")).unwrap();
         let driver = libraries.join("libcuda.so.1");
-        let mut compile = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
-        compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-fvisibility=hidden", "-o"]).arg(&driver);
-        compile.arg(repository("tests/cuda/driver.c"));
-        assert!(compile.status().expect("the C compiler that also builds SQLite").success());
+        compile_library("tests/cuda/driver.c", &driver);
         for name in ["libcudart.so.12", "libnvrtc.so.12", "libcublas.so.12", "libcudnn.so.9"] {
             std::os::unix::fs::symlink(&driver, libraries.join(name)).unwrap();
         }

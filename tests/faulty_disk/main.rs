@@ -10,16 +10,12 @@ mod played;
 mod power_cut;
 
 use std::path::PathBuf;
-use std::process::Command;
 
-use common::{Place, repository};
+use common::{Place, compile_library};
 
 /// Compiles the library that goes between.
 fn library(place: &Place) -> PathBuf {
     let library = place.path("disk.so");
-    let mut compile = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
-    compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library);
-    compile.arg(repository("tests/faulty_disk/disk.c"));
-    assert!(compile.status().expect("the C compiler that also builds SQLite").success());
+    compile_library("tests/faulty_disk/disk.c", &library);
     library
 }

@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 pub use error::{WatchError, count_directories, inotify_limit};
 use inotify::Inotify;
-pub use poll::why_poll;
+pub use poll::{shared_file_system, why_poll};
 use sink::Sink;
 
 /// How often the directory is looked at, in case it was unmounted, mounted or replaced without an event.

@@ -23,15 +23,22 @@ const POLLED: [(u64, &str); 15] = [
 
 /// Why the directory is to be polled; none where inotify sees everything.
 pub fn why_poll(root: &Path) -> Option<String> {
-    match rustix::fs::statfs(root) {
-        Ok(found) => polled(low_word(found.f_type)),
+    match shared_file_system(root) {
+        Ok(name) => name.map(|name| format!("inotify does not see what others change on {name}")),
         Err(error) => Some(format!("the kind of its file system cannot be told: {error}")),
     }
 }
 
-fn polled(file_system: u64) -> Option<String> {
-    let (_, name) = POLLED.iter().find(|(number, _)| *number == file_system)?;
-    Some(format!("inotify does not see what others change on {name}"))
+/// The name of the file system that a path is on, where another machine or a program serves it.
+///
+/// # Errors
+/// What statfs(2) says.
+pub fn shared_file_system(path: &Path) -> std::io::Result<Option<&'static str>> {
+    Ok(name(low_word(rustix::fs::statfs(path)?.f_type)))
+}
+
+fn name(file_system: u64) -> Option<&'static str> {
+    POLLED.iter().find(|(number, _)| *number == file_system).map(|(_, name)| *name)
 }
 
 /// The number has 32 bits, in a word whose size and sign depend on the machine: where it is signed and short, CIFS is negative.
@@ -46,11 +53,11 @@ mod tests {
 
     #[test]
     fn network_and_fuse_file_systems_are_polled_and_local_ones_are_not() {
-        assert_eq!(polled(0x6969).unwrap(), "inotify does not see what others change on NFS");
-        assert_eq!(polled(low_word(-0x00AC_B2BEi32)).unwrap(), "inotify does not see what others change on CIFS");
-        assert_eq!(polled(low_word(0xFF53_4D42_u64)).unwrap(), "inotify does not see what others change on CIFS");
+        assert_eq!(name(0x6969), Some("NFS"));
+        assert_eq!(name(low_word(-0x00AC_B2BEi32)), Some("CIFS"));
+        assert_eq!(name(low_word(0xFF53_4D42_u64)), Some("CIFS"));
         for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0x4D44] {
-            assert_eq!(polled(local), None, "{local:#x}");
+            assert_eq!(name(local), None, "{local:#x}");
         }
     }
 
