@@ -11,9 +11,32 @@ use super::TrainError;
 
 /// The token that pads. It is the first one learned, so its id is 0.
 pub const PAD_ID: i64 = 0;
-const PAD: &str = "<pad>";
-const BEGIN: &str = "<s>";
-const END: &str = "</s>";
+
+/// The tokens that are no part of a text.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks {
+    /// Makes a text longer.
+    pub pad: &'static str,
+    /// Stands before a text.
+    pub begin: &'static str,
+    /// Stands behind it.
+    pub end: &'static str,
+}
+
+/// Those of the project's own encoders.
+pub const MARKS: Marks = Marks { pad: "<pad>", begin: "<s>", end: "</s>" };
+/// Those of CLIP, which pads with what ends a text.
+pub const CLIP_MARKS: Marks = Marks { pad: CLIP_END, begin: "<|startoftext|>", end: CLIP_END };
+/// The token that ends a text in CLIP's vocabulary.
+pub const CLIP_END: &str = "<|endoftext|>";
+
+impl Marks {
+    /// All of them, each once.
+    fn tokens(self) -> Vec<AddedToken> {
+        let all = if self.pad == self.end { vec![self.begin, self.end] } else { vec![self.pad, self.begin, self.end] };
+        all.into_iter().map(|t| AddedToken::from(t, true)).collect()
+    }
+}
 
 /// Words about photographs that training tags may lack: they become whole tokens or large pieces of such.
 const WORDS: &str = "a an the of in on at with and by for from to over under near behind without through \
@@ -30,11 +53,11 @@ const WORDS: &str = "a an the of in on at with and by for from to over under nea
     contrast colourful colorful black white monochrome sepia duotone silhouette vignette negative hdr vintage retro minimal \
     abstract texture pattern reflection shadow depth perspective symmetry exposure long double vivid warm cold quality";
 
-/// Learns a tokenizer of at most `vocabulary` tokens from the tags.
+/// Learns a tokenizer of at most `vocabulary` tokens from the tags. The marks are its first tokens.
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`].
-pub fn train(tags: &[String], vocabulary: usize) -> Result<Tokenizer, TrainError> {
+pub fn train(tags: &[String], vocabulary: usize, marks: Marks) -> Result<Tokenizer, TrainError> {
     let fail = |e: &dyn std::fmt::Display| TrainError::Tokenizer(e.to_string());
     let pre = ByteLevel::default().add_prefix_space(true);
     let normalizer = Sequence::new(vec![NormalizerWrapper::NFC(NFC), NormalizerWrapper::Lowercase(Lowercase)]);
@@ -47,11 +70,10 @@ pub fn train(tags: &[String], vocabulary: usize) -> Result<Tokenizer, TrainError
             .with_post_processor(None)
             .build()
             .map_err(|e| fail(&e))?;
-    let special = [PAD, BEGIN, END].map(|t| AddedToken::from(t, true)).to_vec();
     let mut trainer = BpeTrainerBuilder::new()
         .show_progress(false)
         .vocab_size(vocabulary)
-        .special_tokens(special)
+        .special_tokens(marks.tokens())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
     // Sorted, so that the same tags in another order give the same tokens.
@@ -59,21 +81,18 @@ pub fn train(tags: &[String], vocabulary: usize) -> Result<Tokenizer, TrainError
     texts.sort_unstable();
     learner.train(&mut trainer, texts.into_iter()).map_err(|e| fail(&e))?;
     let id = |token: &str| learner.token_to_id(token).ok_or_else(|| fail(&format!("{token} has no id")));
-    let (pad, begin, end) = (id(PAD)?, id(BEGIN)?, id(END)?);
-    if i64::from(pad) != PAD_ID {
-        return Err(fail(&format!("{PAD} has the id {pad}, not {PAD_ID}")));
-    }
+    let Marks { begin, end, .. } = marks;
     let template = TemplateProcessing::builder()
-        .try_single(format!("{BEGIN} $A {END}"))
+        .try_single(format!("{begin} $A {end}"))
         .map_err(|e| fail(&e))?
-        .special_tokens(vec![(BEGIN, begin), (END, end)])
+        .special_tokens(vec![(begin, id(begin)?), (end, id(end)?)])
         .build()
         .map_err(|e| fail(&e))?;
     let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(learner.get_model().clone()));
     let normalizer = learner.get_normalizer().cloned();
     tokenizer.with_normalizer(normalizer).map_err(|e| fail(&e))?;
     tokenizer.with_pre_tokenizer(Some(pre)).with_decoder(Some(pre)).with_post_processor(Some(template));
-    tokenizer.add_special_tokens([PAD, BEGIN, END].map(|t| AddedToken::from(t, true))).map_err(|e| fail(&e))?;
+    tokenizer.add_special_tokens(marks.tokens()).map_err(|e| fail(&e))?;
     Ok(tokenizer)
 }
 
@@ -85,8 +104,9 @@ mod tests {
     #[test]
     fn any_text_has_tokens_between_begin_and_end() {
         let tags = ["a corgi, baroque style".to_owned(), "night street".to_owned()];
-        let tokenizer = train(&tags, 600).unwrap();
+        let tokenizer = train(&tags, 600, MARKS).unwrap();
         assert!(tokenizer.get_vocab_size(true) <= 600);
+        assert_eq!(tokenizer.token_to_id(MARKS.pad), Some(PAD_ID as u32));
         let rule = TextRule { template: "{tag}".to_owned(), context_length: 24, pad_id: PAD_ID };
         let encoder = TagTokenizer::new(tokenizer, rule).unwrap();
         let lower = encoder.encode("night street", None).unwrap();
@@ -100,7 +120,7 @@ mod tests {
     fn the_order_of_the_tags_does_not_matter() {
         let tags = ["birds".to_owned(), "a tray of sushi".to_owned()];
         let other = [tags[1].clone(), tags[0].clone()];
-        let json = |t: &[String]| train(t, 500).unwrap().to_string(false).unwrap();
+        let json = |t: &[String]| train(t, 500, MARKS).unwrap().to_string(false).unwrap();
         assert_eq!(json(&tags), json(&other));
     }
 }

@@ -1,4 +1,4 @@
-//! `edge-trainer make-data`: pictures drawn by the project itself, and the style data set.
+//! `edge-trainer make-data`: pictures drawn by the project itself, the style data set, and a CLIP with random weights.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,10 @@ use image::{ImageError, ImageFormat, RgbImage};
 
 use super::progress::Progress;
 use crate::cli::{Failure, Outcome, exit_code};
+use crate::train::TrainError;
+use crate::train::backbone::{BackboneError, draw_clip};
 use crate::train::dataset::style::{MadeStyles, StyleRequest, make};
+use crate::train::model::clip::ClipConfig;
 use crate::train::render::{Scene, Treatment, picture};
 
 const EXAMPLES: &str = "Examples:
@@ -39,6 +42,18 @@ enum What {
     },
     /// Images in photographic styles at several strengths, each rated under several tags
     Style(StyleArguments),
+    /// A CLIP directory with random weights, for `fit --backbone`: to measure speed and memory at full size, not to score
+    Clip {
+        /// Where it goes; files of the same names are overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Another CLIP's config.json, for its size [default: the size of ViT-B/32]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Seed of the weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 /// The flags of `make-data style`.
@@ -115,6 +130,7 @@ pub fn run(arguments: &MakeDataArguments) -> Outcome {
     match &arguments.what {
         What::Samples { out } => samples(out),
         What::Style(arguments) => style(arguments),
+        What::Clip { out, config, seed } => clip(out, config.as_deref(), *seed),
     }
 }
 
@@ -139,6 +155,16 @@ fn style(arguments: &StyleArguments) -> Outcome {
     let out = arguments.out.display();
     eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
     eprintln!("train on them with --data style:{out}");
+    Ok(())
+}
+
+fn clip(out: &Path, config: Option<&Path>, seed: u64) -> Outcome {
+    let config = match config {
+        Some(path) => ClipConfig::read(path).map_err(BackboneError::from).map_err(TrainError::from)?,
+        None => ClipConfig::vit_b32(),
+    };
+    draw_clip(out, &config, seed).map_err(TrainError::from)?;
+    eprintln!("a CLIP with random weights is in {}", out.display());
     Ok(())
 }
 

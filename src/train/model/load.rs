@@ -6,14 +6,14 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::train::weights::{WeightError, Weights};
+use crate::train::weights::{WeightError, WeightSource};
 
 /// A parameter of this shape.
 ///
 /// # Errors
 /// [`WeightError`].
 pub fn tensor<B: Backend, const D: usize>(
-    weights: &mut Weights<'_>,
+    weights: &mut dyn WeightSource,
     key: &str,
     shape: [usize; D],
     device: &B::Device,
@@ -27,7 +27,7 @@ pub fn tensor<B: Backend, const D: usize>(
 /// # Errors
 /// [`WeightError`].
 pub fn linear<B: Backend>(
-    weights: &mut Weights<'_>,
+    weights: &mut dyn WeightSource,
     prefix: &str,
     [inputs, outputs]: [usize; 2],
     biased: bool,
@@ -44,7 +44,7 @@ pub fn linear<B: Backend>(
 /// # Errors
 /// [`WeightError`].
 pub fn pointwise<B: Backend>(
-    weights: &mut Weights<'_>,
+    weights: &mut dyn WeightSource,
     prefix: &str,
     [inputs, outputs]: [usize; 2],
     device: &B::Device,
@@ -60,7 +60,7 @@ pub fn pointwise<B: Backend>(
 /// # Errors
 /// [`WeightError`].
 pub fn layer_norm<B: Backend>(
-    weights: &mut Weights<'_>,
+    weights: &mut dyn WeightSource,
     prefix: &str,
     length: usize,
     epsilon: f64,

@@ -136,6 +136,28 @@ impl TextConfig {
 }
 
 impl ClipConfig {
+    /// OpenAI's ViT-B/32, the smallest of its models.
+    pub fn vit_b32() -> Self {
+        let transformer = |width, heads| TransformerConfig {
+            width,
+            hidden: 4 * width,
+            layers: 12,
+            heads,
+            activation: quick_gelu(),
+            epsilon: epsilon(),
+        };
+        Self {
+            vision: VisionConfig { transformer: transformer(768, 12), image_size: 224, patch_size: 32 },
+            text: TextConfig {
+                transformer: transformer(512, 8),
+                vocab_size: 49408,
+                positions: positions(),
+                eos_token_id: 49407,
+            },
+            embedding: 512,
+        }
+    }
+
     /// Reads `config.json`.
     ///
     /// # Errors
@@ -205,6 +227,8 @@ mod tests {
         assert_eq!(config.vision.transformer.activation, Activation::QuickGelu);
         assert_eq!(config.text.transformer.activation, Activation::Gelu);
         assert_eq!(config.text.end_of_text(), Some(49407));
+        let usual = read(&BASE.replace("\"hidden_act\": \"gelu\", ", "")).unwrap();
+        assert_eq!(usual, ClipConfig::vit_b32());
         assert_eq!(read(&BASE.replace("49407", "2")).unwrap().text.end_of_text(), None);
     }
 

@@ -10,13 +10,14 @@ mod vision;
 
 use std::path::Path;
 
+use burn::backend::Flex;
 use burn::tensor::backend::Backend;
 
 pub use config::{Activation, ClipConfig, ConfigError, TextConfig, TransformerConfig, VisionConfig};
 pub use text::{ClipText, EncodedText};
 pub use vision::ClipVision;
 
-use crate::train::weights::{WeightError, WeightFile};
+use crate::train::weights::{DrawnWeights, WeightError, WeightFile};
 
 /// Reads both encoders from `model.safetensors`. Every tensor of the file must have its place.
 ///
@@ -35,6 +36,19 @@ pub fn load<B: Backend>(
     weights.ignore(|key| key == "logit_scale" || key.ends_with(".embeddings.position_ids"));
     weights.finish()?;
     Ok((vision, text))
+}
+
+/// Draws both encoders' weights and writes them to `path`, in the layout that [`load`] reads.
+///
+/// # Errors
+/// [`WeightError::Unwritable`].
+pub fn draw(path: &Path, config: &ClipConfig, seed: u64) -> Result<(), WeightError> {
+    let mut weights = DrawnWeights::new(seed);
+    // Building the networks is what asks for the tensors; the networks themselves are not needed.
+    let device = Default::default();
+    ClipVision::<Flex>::load(&mut weights, config, &device)?;
+    ClipText::<Flex>::load(&mut weights, config, &device)?;
+    weights.write(path)
 }
 
 #[cfg(test)]

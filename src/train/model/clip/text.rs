@@ -10,7 +10,7 @@ use super::transformer::Transformer;
 use crate::train::model::layers::{export_layer_norm, export_linear, weights};
 use crate::train::model::load;
 use crate::train::onnx::{Dim, GraphBuilder, Value};
-use crate::train::weights::{WeightError, Weights};
+use crate::train::weights::{WeightError, WeightSource};
 
 /// What the encoder says of N prompts.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl<B: Backend> ClipText<B> {
     ///
     /// # Errors
     /// [`WeightError`].
-    pub fn load(weights: &mut Weights<'_>, config: &ClipConfig, device: &B::Device) -> Result<Self, WeightError> {
+    pub fn load(weights: &mut dyn WeightSource, config: &ClipConfig, device: &B::Device) -> Result<Self, WeightError> {
         let text = config.text;
         let (width, epsilon) = (text.transformer.width, text.transformer.epsilon);
         let key = |name: &str| format!("text_model.{name}");

@@ -12,7 +12,7 @@ use crate::train::model::layers::{Attention, Mask, export_layer_norm, export_lin
 use crate::train::model::load;
 use crate::train::model::mixed::linear;
 use crate::train::onnx::{GraphBuilder, Value};
-use crate::train::weights::{WeightError, Weights};
+use crate::train::weights::{WeightError, WeightSource};
 
 /// The slope in QuickGELU (Hendrycks, Gimpel, "Gaussian error linear units", 2016, the sigmoid approximation).
 const QUICK_SLOPE: f32 = 1.702;
@@ -41,7 +41,7 @@ impl<B: Backend> Transformer<B> {
     /// # Errors
     /// [`WeightError`].
     pub fn load(
-        weights: &mut Weights<'_>,
+        weights: &mut dyn WeightSource,
         prefix: &str,
         config: TransformerConfig,
         causal: bool,
@@ -99,7 +99,7 @@ impl<B: Backend> Transformer<B> {
 
 impl<B: Backend> Layer<B> {
     fn load(
-        weights: &mut Weights<'_>,
+        weights: &mut dyn WeightSource,
         prefix: &str,
         config: TransformerConfig,
         device: &B::Device,

@@ -13,7 +13,7 @@ use crate::train::model::layers::{export_layer_norm, export_linear, weights};
 use crate::train::model::load;
 use crate::train::model::mixed::conv2d;
 use crate::train::onnx::{ConvShape, Dim, GraphBuilder, Value};
-use crate::train::weights::{WeightError, Weights};
+use crate::train::weights::{WeightError, WeightSource};
 
 /// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]` and `patch_tokens [N, P, W]`.
 #[derive(Module, Debug)]
@@ -35,7 +35,7 @@ impl<B: Backend> ClipVision<B> {
     ///
     /// # Errors
     /// [`WeightError`].
-    pub fn load(weights: &mut Weights<'_>, config: &ClipConfig, device: &B::Device) -> Result<Self, WeightError> {
+    pub fn load(weights: &mut dyn WeightSource, config: &ClipConfig, device: &B::Device) -> Result<Self, WeightError> {
         let VisionConfig { transformer, image_size, patch_size } = config.vision;
         let (width, epsilon, patches) = (transformer.width, transformer.epsilon, config.vision.patches());
         let key = |name: &str| format!("vision_model.{name}");

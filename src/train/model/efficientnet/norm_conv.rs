@@ -13,7 +13,7 @@ use crate::train::model::layers::{values, weights};
 use crate::train::model::load;
 use crate::train::model::mixed::conv2d;
 use crate::train::onnx::{ConvShape, GraphBuilder, Value};
-use crate::train::weights::{WeightError, Weights};
+use crate::train::weights::{WeightError, WeightSource, Weights};
 
 /// What PyTorch's normalisation adds to the variance.
 const EPSILON: f64 = 1e-5;

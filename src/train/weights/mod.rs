@@ -1,11 +1,15 @@
-//! Reads a safetensors file tensor by tensor, with every doubt as an error that names the key: a network whose weights were
-//! half taken over looks like one that works. Knows no network.
+//! Where the weights of a network come from: a safetensors file, read tensor by tensor with every doubt as an error that names the
+//! key (a network whose weights were half taken over looks like one that works), or a draw. Knows no network.
+
+mod drawn;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
+
+pub use drawn::DrawnWeights;
 
 /// Why weights cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,14 @@ pub enum WeightError {
         /// The tensors, in alphabetical order; at least one.
         keys: Vec<String>,
     },
+    /// Weights cannot be written.
+    #[error("{}: cannot be written: {reason}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A tensor has another shape than the architecture says.
     #[error("{}: the tensor {key} has the shape {found:?}, the configuration asks for {expected:?}", path.display())]
     Shape {
@@ -75,6 +87,15 @@ pub enum WeightError {
         /// The tensor.
         key: String,
     },
+}
+
+/// Gives a network its weights by name. The network that asks says which tensors there are, whatever gives them.
+pub trait WeightSource {
+    /// The values of a tensor of this shape, row-major.
+    ///
+    /// # Errors
+    /// Any [`WeightError`].
+    fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError>;
 }
 
 /// The bytes of a safetensors file.
@@ -115,17 +136,8 @@ pub struct Weights<'a> {
     left: BTreeSet<String>,
 }
 
-impl Weights<'_> {
-    /// Whether there is such a tensor, taken or not.
-    pub fn has(&self, key: &str) -> bool {
-        self.tensors.tensor(key).is_ok()
-    }
-
-    /// The values of a tensor of this shape, row-major.
-    ///
-    /// # Errors
-    /// [`WeightError::Missing`], [`WeightError::Shape`], [`WeightError::Type`], [`WeightError::NotFinite`].
-    pub fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
+impl WeightSource for Weights<'_> {
+    fn take(&mut self, key: &str, shape: &[usize]) -> Result<Vec<f32>, WeightError> {
         let view = self.tensors.tensor(key).map_err(|_| self.missing(key))?;
         let (path, key) = (self.path.to_owned(), key.to_owned());
         if view.shape() != shape {
@@ -144,6 +156,13 @@ impl Weights<'_> {
         }
         self.left.remove(&key);
         Ok(values)
+    }
+}
+
+impl Weights<'_> {
+    /// Whether there is such a tensor, taken or not.
+    pub fn has(&self, key: &str) -> bool {
+        self.tensors.tensor(key).is_ok()
     }
 
     /// Passes over tensors that carry nothing the network needs, such as stored constants.

@@ -1,28 +1,29 @@
 //! Which encoders a training builds on: their weights, how images and tags become their input, and the networks themselves.
 
+mod drawn;
+
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend as Engine;
+pub use drawn::draw_clip;
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
-use super::model::clip::{self, ClipConfig, ConfigError};
-use super::model::efficientnet::{EfficientNet, EfficientNetShape};
-use super::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
-use super::tokenizer::{self, PAD_ID};
-use super::weights::WeightError;
-use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::HeadKind;
 use crate::bundle::sha256_hex;
 use crate::image_input::{InputRule, ResizeFilter};
 use crate::text::{TagTokenizer, TextRule};
+use crate::train::model::clip::{self, ClipConfig, ConfigError};
+use crate::train::model::efficientnet::{EfficientNet, EfficientNetShape};
+use crate::train::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
+use crate::train::tokenizer::{self, CLIP_END, MARKS, PAD_ID};
+use crate::train::weights::WeightError;
+use crate::train::{TrainError, TrainOptions};
 
 /// Mean and deviation of ImageNet's pixels, with which timm and torchvision train.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// What CLIP's own preprocessing says where no file says otherwise.
 const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
-/// The token that ends a text in CLIP's vocabulary and pads what is shorter.
-const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Why a backbone cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +157,7 @@ impl Backbone {
         texts: &[String],
     ) -> Result<(TagTokenizer, String, usize), TrainError> {
         let Self::Clip { dir, config, .. } = self else {
-            let learned = tokenizer::train(texts, options.vocabulary)?;
+            let learned = tokenizer::train(texts, options.vocabulary, MARKS)?;
             let json = learned.to_string(true).map_err(|e| TrainError::Tokenizer(e.to_string()))?;
             let size = learned.get_vocab_size(true);
             let rule = TextRule {
@@ -170,7 +171,7 @@ impl Backbone {
         let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
         let json = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
         let tokenizer: Tokenizer = json.parse().map_err(|e| fail(format!("not a tokenizer: {e}")))?;
-        let end = tokenizer.token_to_id(END_OF_TEXT).ok_or_else(|| fail(format!("it has no token {END_OF_TEXT}")))?;
+        let end = tokenizer.token_to_id(CLIP_END).ok_or_else(|| fail(format!("it has no token {CLIP_END}")))?;
         let size = tokenizer.get_vocab_size(true);
         if size > config.text.vocab_size {
             let known = config.text.vocab_size;
