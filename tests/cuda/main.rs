@@ -8,6 +8,7 @@ mod bundle;
 #[path = "../common/mod.rs"]
 mod common;
 mod doctor;
+mod gpu_check;
 mod opening;
 mod working;
 

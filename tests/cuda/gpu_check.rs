@@ -1,0 +1,57 @@
+//! `scripts/gpu_check`, which awaits a machine with a GPU: that it goes through, and that it does not pass what it must not.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::Gpu;
+use crate::common::{Said, repository, skip};
+
+/// The program of `tests/parity.rs`, which cargo puts beside this one.
+fn suite() -> Option<PathBuf> {
+    let here = std::env::current_exe().unwrap();
+    let programs = std::fs::read_dir(here.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let named = programs.filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("parity-") && path.extension().is_none()
+    });
+    named.max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
+}
+
+fn check(gpu: &Gpu, suite: &PathBuf) -> (Said, String) {
+    let mut command = Command::new(repository("scripts/gpu_check"));
+    gpu.plug_in(&mut command);
+    let out = gpu.place.path("report");
+    command.args([
+        "--only",
+        "scoring",
+        "--device",
+        "cuda:0",
+        "--runs",
+        "1",
+        "--scorer",
+        env!("CARGO_BIN_EXE_edge-scorer"),
+    ]);
+    command.arg("--suite").arg(suite).arg("--model").arg(&gpu.model).arg("--out").arg(&out);
+    let said = Said::of(command.output().unwrap());
+    (said, std::fs::read_to_string(out.join("report.md")).unwrap())
+}
+
+#[test]
+fn the_check_of_a_gpu_reports_and_fails_where_it_must() {
+    let Some(suite) = suite() else {
+        return skip("gpu_check", "it needs tests/parity.rs as a program: run all tests");
+    };
+    let gpu = Gpu::new();
+    let (said, report) = check(&gpu, &suite);
+    said.expect(0);
+    for line in ["on cuda in f32: scores from", "on cuda in f16: scores from", "- f16: 24 scores", "all checks passed"]
+    {
+        assert!(report.contains(line), "{line:?} is not in the report:\n{report}");
+    }
+    assert!(!report.contains("SKIPPED"), "{report}");
+
+    gpu.set("wrong");
+    let (said, report) = check(&gpu, &suite);
+    assert_ne!(said.code, Some(0));
+    assert!(report.contains("FAILED") && !report.contains("all checks passed"), "{report}");
+}
