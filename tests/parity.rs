@@ -59,7 +59,7 @@ impl Pair {
         assert_eq!((opened.name.to_string(), opened.precision), (device.to_string(), precision));
         let scale = &reference.manifest().score_scale;
         let (score_off, embedding_off) = allowed(precision);
-        let score_off = score_off * (scale.max - scale.min) / 9.0;
+        let score_off = score_off * (scale.max - scale.min) / 10.0;
         let pictures = pictures(&reference);
         Some(Self {
             name,

@@ -36,6 +36,27 @@ fn check(gpu: &Gpu, suite: &PathBuf) -> (Said, String) {
     (said, std::fs::read_to_string(out.join("report.md")).unwrap())
 }
 
+/// `scripts/compare_scores` on a score and another one.
+fn compares(gpu: &Gpu, precision: &str, scores: [&str; 2]) -> bool {
+    let mut command = Command::new(repository("scripts/compare_scores"));
+    command.arg(gpu.model.join("manifest.json"));
+    for (name, score) in ["a.csv", "b.csv"].iter().zip(scores) {
+        let path = gpu.place.path(name);
+        std::fs::write(&path, format!("path,tag,score,similarity\nx.jpg,birds,{score},0.5\n")).unwrap();
+        command.arg(path);
+    }
+    command.arg(precision).output().unwrap().status.success()
+}
+
+#[test]
+fn scores_that_are_apart_are_found() {
+    let gpu = Gpu::new();
+    // The scale is five wide: half of what is allowed on one of ten.
+    assert!(compares(&gpu, "f16", ["3.0", "3.009"]) && !compares(&gpu, "f16", ["3.0", "3.011"]));
+    assert!(compares(&gpu, "f32", ["3.0", "3.0004"]) && !compares(&gpu, "f32", ["3.0", "3.0006"]));
+    assert!(!compares(&gpu, "f16", ["3.0", "nan"]) && !compares(&gpu, "f16", ["3.0", ""]));
+}
+
 #[test]
 fn the_check_of_a_gpu_reports_and_fails_where_it_must() {
     let Some(suite) = suite() else {

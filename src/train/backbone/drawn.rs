@@ -33,17 +33,12 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
     if size > config.text.vocab_size {
         return Err(fail(&path, format!("it needs {size} tokens, vocab_size says {}", config.text.vocab_size)));
     }
-    let config = with_end(config, end);
+    // A text ends where this tokenizer ends it.
+    let mut config = *config;
+    config.text.eos_token_id = end;
     write("tokenizer.json", tokenizer.to_string(true).map_err(|e| fail(&path, e.to_string()))?)?;
     write("config.json", format!("{:#}\n", hugging_face(&config, begin)))?;
     Ok(clip::draw(&dir.join(WEIGHTS), &config, seed)?)
-}
-
-/// The shape, with a text ending where this tokenizer ends it.
-fn with_end(config: &ClipConfig, end: i64) -> ClipConfig {
-    let mut config = *config;
-    config.text.eos_token_id = end;
-    config
 }
 
 /// `config.json` with what `transformers` wants besides.

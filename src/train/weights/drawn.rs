@@ -10,8 +10,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{WeightError, WeightSource};
 
-/// Deviation of biases, of a normalisation's gains around 1, and of tokens and positions.
+/// Deviation of biases, and of a normalisation's gains around 1.
 const VECTOR_DEVIATION: f32 = 0.2;
+/// Deviation of what stands for tokens and positions.
 const EMBEDDING_DEVIATION: f32 = 0.5;
 
 /// Draws what it is asked for, and remembers it.
