@@ -17,7 +17,7 @@ pub use config::{Activation, ClipConfig, ConfigError, TextConfig, TransformerCon
 pub use text::{ClipText, EncodedText};
 pub use vision::ClipVision;
 
-use crate::train::weights::{DrawnWeights, WeightError, WeightFile};
+use crate::train::weights::{DrawnWeights, WeightError, WeightFile, WeightSource};
 
 /// Reads both encoders from `model.safetensors`. Every tensor of the file must have its place.
 ///
@@ -48,6 +48,8 @@ pub fn draw(path: &Path, config: &ClipConfig, seed: u64) -> Result<(), WeightErr
     let device = Default::default();
     ClipVision::<Flex>::load(&mut weights, config, &device)?;
     ClipText::<Flex>::load(&mut weights, config, &device)?;
+    // Nothing here reads it, other readers of the layout miss it.
+    weights.take("logit_scale", &[])?;
     weights.write(path)
 }
 
