@@ -17,6 +17,7 @@ mod export;
 mod fit;
 mod golden;
 mod keeper;
+pub mod kernel;
 mod loader;
 pub mod loss;
 pub mod message;

@@ -1,0 +1,150 @@
+//! Principal components of measurements.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+/// A standardised measurement counts no further than this: what is unlike anything in the training data stays within reach.
+pub const REACH: f64 = 4.0;
+/// A measurement that varies less than this over the training data says nothing; it becomes zero.
+const CONSTANT: f64 = 1e-7;
+
+/// Standardises measurements and turns them into principal components, each divided by the root of its deviation: half-way
+/// between components as they are, where the first few drown all others, and whitened ones, where noise counts like the rest.
+/// All components together have a mean square of one over the training data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Components {
+    /// Mean of each measurement.
+    pub mean: Vec<f64>,
+    /// One by the deviation of each measurement; zero for a constant.
+    pub scale: Vec<f64>,
+    /// `[F, K]`.
+    pub directions: DMatrix<f64>,
+}
+
+impl Components {
+    /// The `count` leading components of `rows [N, F]`, or as many as there are.
+    pub fn fit(rows: &DMatrix<f64>, count: usize) -> Self {
+        let n = rows.nrows().max(1) as f64;
+        let (mean, scale): (Vec<f64>, Vec<f64>) = rows
+            .column_iter()
+            .map(|column| {
+                let mean = column.sum() / n;
+                let deviation = (column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+                (mean, if deviation > CONSTANT { 1.0 / deviation } else { 0.0 })
+            })
+            .unzip();
+        let mut components = Self { mean, scale, directions: DMatrix::zeros(rows.ncols(), 0) };
+        let standard = components.standardise(rows);
+        let (directions, variances) = principal(&standard, count);
+        components.directions = directions;
+        for (mut direction, variance) in components.directions.column_iter_mut().zip(&variances) {
+            direction /= variance.powf(0.25);
+        }
+        let spread = variances.iter().map(|v| v.sqrt()).sum::<f64>() / variances.len().max(1) as f64;
+        if spread > 0.0 {
+            components.directions /= spread.sqrt();
+        }
+        components
+    }
+
+    /// `[N, F]` -> `[N, K]`.
+    pub fn apply(&self, rows: &DMatrix<f64>) -> DMatrix<f64> {
+        self.standardise(rows) * &self.directions
+    }
+
+    /// Each measurement less its mean, by its deviation, within [`REACH`].
+    fn standardise(&self, rows: &DMatrix<f64>) -> DMatrix<f64> {
+        DMatrix::from_fn(rows.nrows(), rows.ncols(), |i, j| {
+            ((rows[(i, j)] - self.mean[j]) * self.scale[j]).clamp(-REACH, REACH)
+        })
+    }
+}
+
+/// Directions `[F, K]` of the largest mean squares of `rows [N, F]`, the largest first, and these mean squares. Solved on the
+/// smaller of both sides, `F x F` or `N x N`.
+fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
+    let n = rows.nrows().max(1) as f64;
+    let tall = rows.nrows() > rows.ncols();
+    let square = if tall { rows.tr_mul(rows) } else { rows * rows.transpose() } / n;
+    let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(square);
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));
+    let least = order.first().map_or(0.0, |&first| eigenvalues[first] * 1e-9);
+    order.retain(|&i| eigenvalues[i] > least);
+    order.truncate(count);
+    let directions: Vec<DVector<f64>> = order
+        .iter()
+        .map(|&i| {
+            let vector = eigenvectors.column(i);
+            let direction = if tall { vector.into_owned() } else { rows.tr_mul(&vector) / (eigenvalues[i] * n).sqrt() };
+            // An eigenvector's sign is arbitrary: the largest entry is made positive, so that every machine agrees.
+            let largest = direction.iter().copied().fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
+            if largest < 0.0 { -direction } else { direction }
+        })
+        .collect();
+    let variances = order.iter().map(|&i| eigenvalues[i]).collect();
+    let directions =
+        if directions.is_empty() { DMatrix::zeros(rows.ncols(), 0) } else { DMatrix::from_columns(&directions) };
+    (directions, variances)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows with two strong directions, a weak one and a constant.
+    fn rows(n: usize) -> DMatrix<f64> {
+        DMatrix::from_fn(n, 5, |i, j| {
+            let t = i as f64;
+            let parts = [(0.9 * t).sin(), (1.7 * t).cos(), 0.05 * (3.1 * t).sin()];
+            match j {
+                0 => parts[0],
+                1 => 10.0 + 3.0 * parts[1],
+                2 => parts[0] - 0.5 * parts[1] + parts[2],
+                3 => 7.0,
+                _ => parts[0] + parts[1],
+            }
+        })
+    }
+
+    #[test]
+    fn components_are_uncorrelated_and_half_whitened() {
+        let rows = rows(200);
+        let components = Components::fit(&rows, 4);
+        let y = components.apply(&rows);
+        let square = y.tr_mul(&y) / 200.0;
+        let standard = components.standardise(&rows);
+        let (_, variances) = principal(&standard, 4);
+        assert_eq!(square.ncols(), variances.len());
+        let trace: f64 = square.trace() / square.ncols() as f64;
+        assert!((trace - 1.0).abs() < 1e-9, "{trace}");
+        for i in 0..square.ncols() {
+            let expected = (variances[i] / variances[0]).sqrt();
+            assert!((square[(i, i)] / square[(0, 0)] - expected).abs() < 1e-9);
+            (0..i).for_each(|j| assert!(square[(i, j)].abs() < 1e-9));
+        }
+    }
+
+    #[test]
+    fn few_rows_and_many_rows_find_the_same_directions() {
+        let few = rows(4);
+        let (dual, variances) = principal(&few, 3);
+        let padded = DMatrix::from_fn(8, 5, |i, j| few[(i % 4, j)]);
+        let (primal, again) = principal(&padded, 3);
+        assert_eq!(dual.ncols(), variances.len());
+        for i in 0..2 {
+            assert!((variances[i] - again[i]).abs() < 1e-9 * variances[0]);
+            assert!((dual.column(i).dot(&primal.column(i)).abs() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn constants_and_outliers_stay_within_bounds() {
+        let rows = rows(50);
+        let components = Components::fit(&rows, 3);
+        assert_eq!(components.scale[3], 0.0);
+        let far = DMatrix::from_element(1, 5, 1e9);
+        assert!(components.apply(&far).iter().all(|v| v.is_finite() && v.abs() < 20.0));
+        let nothing = Components::fit(&DMatrix::from_element(6, 3, 2.0), 2);
+        assert_eq!(nothing.apply(&far.columns(0, 3).into_owned()).ncols(), 0);
+    }
+}

@@ -1,0 +1,53 @@
+//! What is learned in closed form: principal components of measurements, a kernel between them, and ridge regression on that
+//! kernel with its answers as they would be without an example's own group. Knows matrices only, neither images nor networks.
+
+mod components;
+mod ridge;
+
+pub use components::Components;
+pub use ridge::{Fitted, KernelRidge};
+
+use nalgebra::DMatrix;
+
+/// Distance, in deviations of the components, over which the kernel falls to `1 / e`.
+pub const LENGTH: f64 = 4.0;
+
+/// Gram matrix `[a, b]` of the kernel `sum over blocks of share exp(-r / LENGTH)`, where `r` is the root of the mean squared
+/// difference within a block of columns: a Matern kernel of order 1/2 (Rasmussen, Williams, "Gaussian processes for machine
+/// learning", 2006, section 4.2). Each block is its rows `[N, columns]` and its share; both sides have the same blocks.
+///
+/// # Panics
+/// On sides of different blocks or columns.
+pub fn gram(a: &[DMatrix<f64>], b: &[DMatrix<f64>], shares: &[f64]) -> DMatrix<f64> {
+    assert!(a.len() == b.len() && a.len() == shares.len(), "both sides have the same blocks");
+    let (rows, columns) = (a.first().map_or(0, DMatrix::nrows), b.first().map_or(0, DMatrix::nrows));
+    let mut sum = DMatrix::zeros(rows, columns);
+    for ((a, b), share) in a.iter().zip(b).zip(shares) {
+        let lengths = |m: &DMatrix<f64>| m.row_iter().map(|r| r.norm_squared()).collect::<Vec<_>>();
+        let (of_a, of_b) = (lengths(a), lengths(b));
+        let products = a * b.transpose();
+        let count = a.ncols().max(1) as f64;
+        for (j, of_b) in of_b.iter().enumerate() {
+            for (i, of_a) in of_a.iter().enumerate() {
+                let square = (of_a + of_b - 2.0 * products[(i, j)]).max(0.0);
+                sum[(i, j)] += share * (-(square / count).sqrt() / LENGTH).exp();
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_one_at_home_and_falls_with_the_distance() {
+        let a = DMatrix::from_row_slice(2, 2, &[0.0, 0.0, 3.0, 4.0]);
+        let b = DMatrix::from_row_slice(2, 1, &[1.0, 1.0]);
+        let k = gram(&[a.clone(), b.clone()], &[a, b], &[0.75, 0.25]);
+        assert!((k[(0, 0)] - 1.0).abs() < 1e-12 && (k[(1, 1)] - 1.0).abs() < 1e-12);
+        let expected = 0.75 * (-(12.5f64).sqrt() / LENGTH).exp() + 0.25;
+        assert!((k[(0, 1)] - expected).abs() < 1e-12 && (k[(1, 0)] - expected).abs() < 1e-12);
+    }
+}
