@@ -55,12 +55,16 @@ pub trait MapOps {
     fn div(&mut self, a: &Self::Map, b: &Self::Map) -> Self::Map;
     /// `x * scale + shift`.
     fn affine(&mut self, x: &Self::Map, scale: f32, shift: f32) -> Self::Map;
+    /// `x * scale`, and to each channel its own shift.
+    fn channel_affine(&mut self, x: &Self::Map, scale: f32, shifts: &[f32]) -> Self::Map;
     /// Absolute value.
     fn abs(&mut self, x: &Self::Map) -> Self::Map;
     /// `max(x, 0)`.
     fn relu(&mut self, x: &Self::Map) -> Self::Map;
     /// Square root.
     fn sqrt(&mut self, x: &Self::Map) -> Self::Map;
+    /// Natural logarithm.
+    fn log(&mut self, x: &Self::Map) -> Self::Map;
     /// Values held within `low..=high`.
     fn clip(&mut self, x: &Self::Map, low: f32, high: f32) -> Self::Map;
     /// The largest channel at each place, `[N, 1, H, W]`.
@@ -89,6 +93,12 @@ pub trait MapOps {
     fn row_sqrt(&mut self, x: &Self::Row) -> Self::Row;
     /// Natural logarithm.
     fn row_log(&mut self, x: &Self::Row) -> Self::Row;
+    /// `e` to the power of each value.
+    fn row_exp(&mut self, x: &Self::Row) -> Self::Row;
+    /// Values held within `low..=high`.
+    fn row_clip(&mut self, x: &Self::Row, low: f32, high: f32) -> Self::Row;
+    /// `x [N, F]`, each column times its scale and plus its shift.
+    fn column_affine(&mut self, x: &Self::Row, scales: &[f32], shifts: &[f32]) -> Self::Row;
     /// `x [N, I]` times a row-major `[I, outputs]` matrix.
     fn row_matmul(&mut self, x: &Self::Row, matrix: &[f32], outputs: usize) -> Self::Row;
     /// The columns `from..to`.
@@ -139,6 +149,10 @@ impl<B: Backend> MapOps for Compute<B> {
     fn affine(&mut self, x: &Self::Map, scale: f32, shift: f32) -> Self::Map {
         x.clone() * scale + shift
     }
+    fn channel_affine(&mut self, x: &Self::Map, scale: f32, shifts: &[f32]) -> Self::Map {
+        let shifts = TensorData::new(shifts.to_vec(), [1, shifts.len(), 1, 1]);
+        x.clone() * scale + Tensor::from_data(shifts, &self.device)
+    }
     fn abs(&mut self, x: &Self::Map) -> Self::Map {
         x.clone().abs()
     }
@@ -147,6 +161,9 @@ impl<B: Backend> MapOps for Compute<B> {
     }
     fn sqrt(&mut self, x: &Self::Map) -> Self::Map {
         x.clone().sqrt()
+    }
+    fn log(&mut self, x: &Self::Map) -> Self::Map {
+        x.clone().log()
     }
     fn clip(&mut self, x: &Self::Map, low: f32, high: f32) -> Self::Map {
         x.clone().clamp(low, high)
@@ -190,6 +207,16 @@ impl<B: Backend> MapOps for Compute<B> {
     }
     fn row_log(&mut self, x: &Self::Row) -> Self::Row {
         x.clone().log()
+    }
+    fn row_exp(&mut self, x: &Self::Row) -> Self::Row {
+        x.clone().exp()
+    }
+    fn row_clip(&mut self, x: &Self::Row, low: f32, high: f32) -> Self::Row {
+        x.clone().clamp(low, high)
+    }
+    fn column_affine(&mut self, x: &Self::Row, scales: &[f32], shifts: &[f32]) -> Self::Row {
+        let row = |values: &[f32]| Tensor::<B, 1>::from_data(values, &self.device).unsqueeze::<2>();
+        x.clone() * row(scales) + row(shifts)
     }
     fn row_matmul(&mut self, x: &Self::Row, matrix: &[f32], outputs: usize) -> Self::Row {
         let data = TensorData::new(matrix.to_vec(), [matrix.len() / outputs, outputs]);
@@ -254,6 +281,14 @@ impl MapOps for GraphBuilder {
     fn affine(&mut self, x: &Value, scale: f32, shift: f32) -> Value {
         GraphBuilder::affine(self, x, scale, shift)
     }
+    fn channel_affine(&mut self, x: &Value, scale: f32, shifts: &[f32]) -> Value {
+        let shifts = self.constant(shifts, &[1, shifts.len(), 1, 1]);
+        if scale == -1.0 {
+            return GraphBuilder::sub(self, &shifts, x);
+        }
+        let scaled = GraphBuilder::affine(self, x, scale, 0.0);
+        GraphBuilder::add(self, &scaled, &shifts)
+    }
     fn abs(&mut self, x: &Value) -> Value {
         GraphBuilder::abs(self, x)
     }
@@ -262,6 +297,9 @@ impl MapOps for GraphBuilder {
     }
     fn sqrt(&mut self, x: &Value) -> Value {
         GraphBuilder::sqrt(self, x)
+    }
+    fn log(&mut self, x: &Value) -> Value {
+        GraphBuilder::log(self, x)
     }
     fn clip(&mut self, x: &Value, low: f32, high: f32) -> Value {
         GraphBuilder::clip(self, x, low, high)
@@ -312,6 +350,17 @@ impl MapOps for GraphBuilder {
     }
     fn row_log(&mut self, x: &Value) -> Value {
         GraphBuilder::log(self, x)
+    }
+    fn row_exp(&mut self, x: &Value) -> Value {
+        self.exp(x)
+    }
+    fn row_clip(&mut self, x: &Value, low: f32, high: f32) -> Value {
+        GraphBuilder::clip(self, x, low, high)
+    }
+    fn column_affine(&mut self, x: &Value, scales: &[f32], shifts: &[f32]) -> Value {
+        let (scales, shifts) = (self.constant(scales, &[scales.len()]), self.constant(shifts, &[shifts.len()]));
+        let scaled = GraphBuilder::mul(self, x, &scales);
+        GraphBuilder::add(self, &scaled, &shifts)
     }
     fn row_matmul(&mut self, x: &Value, matrix: &[f32], outputs: usize) -> Value {
         let matrix = self.constant(matrix, &[matrix.len() / outputs, outputs]);

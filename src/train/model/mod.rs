@@ -10,6 +10,7 @@ mod image_encoder;
 mod layers;
 mod load;
 mod maps;
+pub mod measure;
 mod mixed;
 #[cfg(test)]
 mod reference;

@@ -80,6 +80,11 @@ impl GraphBuilder {
         self.node("Sqrt", &[x], vec![])
     }
 
+    /// `Exp`.
+    pub fn exp(&mut self, x: &Value) -> Value {
+        self.node("Exp", &[x], vec![])
+    }
+
     /// `Log`, natural.
     pub fn log(&mut self, x: &Value) -> Value {
         self.node("Log", &[x], vec![])
