@@ -118,6 +118,7 @@ fn every_head_on_frozen_clip_becomes_a_bundle_whose_score_depends_on_the_tag() {
         ("pooled", HeadKind::PooledCrossAttention),
         ("gated", HeadKind::GatedCrossAttention),
         ("hyper", HeadKind::HyperNetwork),
+        ("weighted", HeadKind::WeightedSum),
         ("image-only", HeadKind::ImageOnly),
     ];
     for (number, (name, kind)) in kinds.into_iter().enumerate() {

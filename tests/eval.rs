@@ -14,7 +14,7 @@ use edge_scorer::train::render::{Scene, Treatment, picture};
 use serde_json::Value;
 
 /// Flags that make a training tiny.
-const TINY: &str = "--epochs 2 --batch 8 --crop-px 64 --input-px 64 --resize-short-px 96 --widths 8,12 --seed 3";
+const TINY: &str = "--epochs 2 --batch 8 --crop-px 64 --resize-short-px 96 --filters 8 --seed 3";
 /// What the pictures were made under, best first.
 const CONDITIONS: [(&str, Treatment); 4] = [
     ("pen_clean", Treatment::Clean),
@@ -352,11 +352,7 @@ fn compare_trains_the_published_rows_and_takes_them_the_next_time() {
     // A header and six tags of four pictures.
     std::fs::write(&few, all.lines().take(1 + 6 * 4).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
     let config = trained.at("tiny.toml");
-    std::fs::write(
-        &config,
-        "epochs = 1\nbatch = 8\ncrop_px = 64\ninput_px = [64]\nresize_short_px = 96\nwidths = [8, 12]\n",
-    )
-    .unwrap();
+    std::fs::write(&config, "epochs = 1\nbatch = 8\ncrop_px = 64\nresize_short_px = 96\nfilters = 8\n").unwrap();
     let out = trained.at("rows");
     let compare = || trainer(&["compare", "--data", &few, "--out", &out, "--config", &config, "--bootstrap", "50"]);
     let output = compare();
@@ -371,8 +367,8 @@ fn compare_trains_the_published_rows_and_takes_them_the_next_time() {
         let manifest = scorer.manifest();
         (manifest.architecture.image_encoder.clone(), serde_json::to_value(manifest.head.kind).unwrap())
     };
-    assert_eq!(kind("with-tags"), ("small-cnn".to_owned(), "pooled_cross_attention".into()));
-    assert_eq!(kind("without-text"), ("small-cnn".to_owned(), "image_only".into()));
+    assert_eq!(kind("with-tags"), ("small-kernel".to_owned(), "weighted_sum".into()));
+    assert_eq!(kind("without-text"), ("small-kernel".to_owned(), "image_only".into()));
     assert_eq!(kind("previous"), ("efficientnet-b0".to_owned(), "image_only".into()));
 
     let again = compare();

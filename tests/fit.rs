@@ -11,7 +11,7 @@ use edge_scorer::scorer::Scorer;
 use edge_scorer::train::render::{Scene, Treatment, picture};
 
 /// Flags that make a training tiny.
-const TINY: &str = "--epochs 2 --batch 8 --crop-px 64 --input-px 64,96 --resize-short-px 96 --widths 8,12 --seed 3";
+const TINY: &str = "--epochs 2 --batch 8 --crop-px 64 --resize-short-px 96 --filters 8 --seed 3";
 
 fn trainer(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edge-trainer")).args(arguments).output().unwrap()
@@ -68,7 +68,7 @@ fn a_table_becomes_a_bundle_that_the_scorer_opens_and_inspect_explains() {
 
     let shown = trainer(&["inspect", out.to_str().unwrap()]);
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.status.success() && text.contains("small-cnn") && text.contains("quality_head.onnx"), "{text}");
+    assert!(shown.status.success() && text.contains("small-kernel") && text.contains("quality_head.onnx"), "{text}");
     let run = dir.path().join("bundles/tiny.run");
     for name in ["config.toml", "metrics.jsonl", "best.mpk"] {
         assert!(run.join(name).exists(), "{name}");
@@ -208,12 +208,11 @@ fn where_only_the_tag_tells_good_from_bad_the_model_uses_it() {
     }
     let data = dir.path().join("ratings.csv");
     std::fs::write(&data, csv).unwrap();
-    for head in ["pooled", "hyper"] {
+    for head in ["weighted", "pooled", "hyper"] {
         let out = dir.path().join(head);
         let paths = [&data, &out].map(|p| p.to_str().unwrap());
-        let mut arguments = vec!["fit", "--data", paths[0], "--out", paths[1], "--head", head, "--epochs", "6"];
-        arguments
-            .extend("--batch 16 --crop-px 64 --input-px 64 --resize-short-px 80 --widths 8,16 --lr 0.002".split(' '));
+        let mut arguments = vec!["fit", "--data", paths[0], "--out", paths[1], "--head", head, "--epochs", "12"];
+        arguments.extend("--batch 16 --crop-px 64 --resize-short-px 80 --filters 8 --lr 0.002".split(' '));
         let output = trainer(&arguments);
         assert!(output.status.success(), "{}", stderr(&output));
         let metrics = Scorer::open(&out, DeviceChoice::Cpu).unwrap().manifest().metrics.clone();

@@ -57,7 +57,7 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// Name of the image encoder, such as `small-cnn` or `clip-vit-b-32`.
+    /// Name of the image encoder, such as `small-kernel` or `clip-vit-b-32`.
     pub image_encoder: String,
     /// Name of the text encoder.
     pub text_encoder: String,
@@ -104,6 +104,8 @@ pub enum HeadKind {
     GatedCrossAttention,
     /// A small network over the image embedding whose weights come from the text embedding.
     HyperNetwork,
+    /// The numbers of the image embedding, weighted by the text embedding, and a correction.
+    WeightedSum,
     /// The image embedding alone: every tag gives the same score.
     ImageOnly,
 }

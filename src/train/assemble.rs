@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::TrainError;
 use super::backbone::Backbone;
-use super::dataset::{DataSet, Parts};
+use super::dataset::{DataSet, Example, Parts};
 use super::device::Host;
 use super::export::{Graphs, Parity, prove};
 use super::golden::{self, Goldens, TOLERANCE};
@@ -39,8 +39,12 @@ pub struct Provenance {
     pub command: String,
     /// The options.
     pub options: TrainOptions,
-    /// The data set and its digest.
-    pub data: DataRecord,
+    /// Each data set and its digest.
+    pub data: Vec<DataRecord>,
+    /// What they are called together.
+    pub data_name: String,
+    /// Digest of all of them together.
+    pub data_sha256: String,
     /// What its images are, in a sentence.
     pub about: String,
     /// The range and the unit of the scores.
@@ -72,11 +76,9 @@ impl Provenance {
             name,
             command,
             options: options.clone(),
-            data: DataRecord {
-                name: data.name.clone(),
-                licence: data.licence.clone(),
-                sha256: super::dataset::digest(&all),
-            },
+            data: records(data, &all),
+            data_name: data.name.clone(),
+            data_sha256: super::dataset::digest(&all),
             about: data.about.clone(),
             scale: ScoreScale { min, max, unit: data.unit.clone() },
             split: parts.how.clone(),
@@ -97,12 +99,26 @@ impl Provenance {
     }
 }
 
+/// Each data set by its name, in alphabetical order.
+fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
+    let mut by_source: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
+    for example in examples {
+        by_source.entry(&example.source).or_default().push(example.clone());
+    }
+    let record = |(name, examples): (&str, Vec<Example>)| DataRecord {
+        name: name.to_owned(),
+        licence: data.licence.clone(),
+        sha256: super::dataset::digest(&examples),
+    };
+    by_source.into_iter().map(record).collect()
+}
+
 /// What is known only after the judging; empty for the bundle that is judged.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
     /// Figures by name.
     pub metrics: BTreeMap<String, f64>,
-    /// Quantiles of the validation scores under their own tags.
+    /// Quantiles of the reference images' scores under their own tags.
     pub quantiles: Vec<f32>,
     /// The same under each tag.
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
@@ -139,7 +155,7 @@ impl Content {
         let model: &TagScorer<Host> = &trained.model;
         Ok(Self {
             graphs: Graphs::of((model, shape), trained.unit, &rule)?,
-            goldens: golden::make((model, shape), trained.unit, &rule, tokenizer, &provenance.golden_tags(tokenizer))?,
+            goldens: golden::make(model, trained.unit, &rule, tokenizer, &provenance.golden_tags(tokenizer))?,
             shape: shape.clone(),
             text: tokenizer.rule().clone(),
             tokenizer_json: tokenizer_json.to_owned(),
@@ -223,7 +239,7 @@ impl Content {
             quantiles: findings.quantiles.clone(),
             training: Training {
                 command: provenance.command.clone(),
-                data: vec![provenance.data.clone()],
+                data: provenance.data.clone(),
                 split: provenance.split.clone(),
                 examples: provenance.examples,
                 seed: provenance.options.seed,

@@ -116,6 +116,7 @@ mod tests {
             alignment: None,
             part: None,
             group: String::new(),
+            source: String::new(),
             condition: None,
             content_id: String::new(),
         };

@@ -6,7 +6,7 @@ use super::assemble::DEFAULT_TAG;
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::device::{self, Place};
-use super::message::Listener;
+use super::features::{FeatureTable, Features};
 use super::metrics::quantile;
 use super::model::head::problem;
 use super::options::{Precision, Trainable};
@@ -60,7 +60,7 @@ impl StepTimes {
 ///
 /// # Errors
 /// [`TrainError`].
-pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<StepTimes, TrainError> {
+pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
     let options = &request.options;
     if let Some(problem) = options.problem() {
         return Err(TrainError::Options(problem));
@@ -76,7 +76,7 @@ pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<Step
     if let Some(problem) = problem(shape.head, shape.head_shape()) {
         return Err(TrainError::Options(problem));
     }
-    let rule = backbone.input_rules(options).swap_remove(0);
+    let rule = backbone.input_rule(options);
     let head_only = match options.trainable {
         Trainable::Auto => backbone.is_trained(),
         Trainable::Head => true,
@@ -85,6 +85,11 @@ pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<Step
     // Nothing is read from it: that it is there says that the encoders are frozen.
     let dir = tempfile::tempdir().map_err(TrainError::file(&std::env::temp_dir()))?;
     let cache = FeatureCache::open(dir.path(), "", &rule, shape.embedding(), shape.head_shape().patches)?;
+    let table = FeatureTable::default();
+    let features = match &backbone {
+        Backbone::Small => Some(Features::Fitted(&table)),
+        _ => head_only.then_some(Features::Kept(&cache)),
+    };
     let setting = Setting {
         options,
         place: &place,
@@ -96,9 +101,10 @@ pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<Step
         default_tag: DEFAULT_TAG,
         shape: &shape,
         data_sha256: "",
-        features: head_only.then_some(&cache),
+        fit: None,
+        features,
     };
-    let seconds = time_steps(setting, [request.warm_up, request.steps], listener)?;
+    let seconds = time_steps(setting, [request.warm_up, request.steps])?;
     Ok(StepTimes {
         precision: options.precision.on(&place),
         device: place.clone(),
@@ -106,7 +112,7 @@ pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<Step
         head_only,
         batch: examples.len(),
         tags: tags.len(),
-        image_px: backbone.crop_px(options),
+        image_px: rule.size_px,
         context_length: shape.context_length,
         seconds,
     })
@@ -115,12 +121,6 @@ pub fn bench(request: &BenchRequest, listener: &mut dyn Listener) -> Result<Step
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::message::Message;
-
-    struct Quiet;
-    impl Listener for Quiet {
-        fn on(&mut self, _message: Message) {}
-    }
 
     #[test]
     fn as_many_steps_are_timed_as_were_asked_for() {
@@ -128,14 +128,12 @@ mod tests {
             let options = TrainOptions {
                 batch: 4,
                 images_per_tag: 2,
-                crop_px: 64,
-                input_px: vec![64],
-                widths: vec![4, 8],
+                crop_px: Some(64),
                 device: device::Device::Cpu,
                 precision,
                 ..TrainOptions::default()
             };
-            let times = bench(&BenchRequest { options, warm_up: 1, steps: 2 }, &mut Quiet).unwrap();
+            let times = bench(&BenchRequest { options, warm_up: 1, steps: 2 }).unwrap();
             assert_eq!((times.head_only, times.batch, times.tags, times.seconds.len()), (false, 4, 2, 2));
             assert!(times.precision == precision && times.median() > 0.0);
         }

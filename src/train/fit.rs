@@ -9,10 +9,11 @@ use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::checkpoint::{Progress, RunDirectory, RunRecord, StateDirectory};
-use super::dataset::{self, DataSet, Parts};
+use super::dataset::{self, DataSet, Example, Parts, Shares};
 use super::device::{self, Device, Place};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
+use super::features::Encoded;
 use super::keeper::RunKeeper;
 use super::message::{Listener, Message, note, warn};
 use super::metrics::{Figures, quantiles};
@@ -20,7 +21,7 @@ use super::model::ModelShape;
 use super::model::head::{problem, record};
 use super::options::Trainable;
 use super::report::{self, Results};
-use super::training::{self, Frozen, Setting, Trained, merit};
+use super::training::{self, Frozen, Setting, Trained};
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
@@ -32,14 +33,16 @@ const QUANTILES: usize = 33;
 /// How many times better than chance the similarity must find an image's own tag before it may choose tags.
 const RETRIEVAL_GAIN: f64 = 10.0;
 
+/// Images that percentiles refer to, at most.
+const REFERENCE: usize = 3000;
 /// Bootstrap replicates of the report's intervals.
 const REPLICATES: usize = 1000;
 
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct FitRequest {
-    /// The data, see [`dataset::read`].
-    pub data: String,
+    /// The data sets, see [`dataset::read`]; several are trained on together.
+    pub data: Vec<String>,
     /// Where the bundle goes.
     pub out: PathBuf,
     /// Where options, figures and weights of the run go.
@@ -75,11 +78,12 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     }
     let place = find_device(request.options.device, listener)?;
     let backbone = Backbone::find(&request.options.backbone)?;
-    let data = dataset::read(&request.data, &request.options.reading())?;
-    let parts = prepare(&data, &request.options, listener)?;
+    let data = dataset::read_all(&request.data, &request.options.reading())?;
+    let by_name = request.data.len() > 1;
+    let parts = prepare((&data, by_name), &request.options, listener)?;
     let name = model_name(request);
     let provenance = Provenance::new(name, request.command.clone(), (&request.options, &backbone), &data, &parts);
-    let resumed = request.resume.then(|| resume(request, &provenance.data.sha256, listener)).transpose()?;
+    let resumed = request.resume.then(|| resume(request, &provenance.data_sha256, listener)).transpose()?;
     let done = resumed.as_ref().map_or(&[][..], |progress| &progress.epochs);
     let mut run = RunDirectory::create(&request.run, &request.options, done)?;
     run.write_split(&parts)?;
@@ -94,9 +98,12 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
         return Err(TrainError::Options(problem));
     }
     let (parts, provenance, tokenizer, json) = (&parts, &provenance, &tokenizer, json.as_str());
-    let sides = Sides { request, place, backbone, backbone_sha256, shape, parts, provenance, tokenizer, json };
-    let trained = sides.learn(&mut run, resumed, listener)?;
-    sides.bundle(&trained, listener)
+    let reference = reference(parts);
+    let sides =
+        Sides { request, place, backbone, backbone_sha256, shape, parts, reference, provenance, tokenizer, json };
+    let encoded = sides.encode(listener)?;
+    let trained = sides.learn(&mut run, resumed, &encoded, listener)?;
+    sides.bundle(&trained, &encoded, listener)
 }
 
 /// Finds the device and says which one it is, and why it is no GPU.
@@ -105,6 +112,15 @@ fn find_device(asked: Device, listener: &mut dyn Listener) -> Result<Place, Trai
     let because = passed_over.map(|why| format!(": {} cannot be used, {}", why.device, why.reason)).unwrap_or_default();
     note(listener, format!("training on {place}{because}"));
     Ok(place)
+}
+
+/// Distinct images of training and validation, evenly chosen where they are many.
+fn reference(parts: &Parts) -> Vec<Example> {
+    let mut seen = std::collections::HashSet::new();
+    let all = parts.train.iter().chain(&parts.validation);
+    let distinct: Vec<&Example> = all.filter(|e| seen.insert(e.content_id.as_str())).collect();
+    let step = distinct.len().div_ceil(REFERENCE).max(1);
+    distinct.into_iter().step_by(step).cloned().collect()
 }
 
 fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backbone_sha256: &str) -> RunRecord {
@@ -116,8 +132,8 @@ fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backb
         device: place.clone(),
         precision: request.options.precision.on(place),
         seed: request.options.seed,
-        data: provenance.data.name.clone(),
-        data_sha256: provenance.data.sha256.clone(),
+        data: provenance.data_name.clone(),
+        data_sha256: provenance.data_sha256.clone(),
         backbone_sha256: backbone_sha256.to_owned(),
         command: request.command.clone(),
     }
@@ -132,7 +148,11 @@ fn model_name(request: &FitRequest) -> String {
 }
 
 /// Checks and divides the data, and says what was found.
-fn prepare(data: &DataSet, options: &TrainOptions, listener: &mut dyn Listener) -> Result<Parts, TrainError> {
+fn prepare(
+    (data, by_name): (&DataSet, bool),
+    options: &TrainOptions,
+    listener: &mut dyn Listener,
+) -> Result<Parts, TrainError> {
     data.notes.iter().for_each(|text| note(listener, text));
     let examples = data.examples.clone();
     let paths: std::collections::HashSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
@@ -143,8 +163,14 @@ fn prepare(data: &DataSet, options: &TrainOptions, listener: &mut dyn Listener) 
     listener.on(Message::End);
     let (examples, found) = checked?;
     found.warnings().into_iter().for_each(|w| warn(listener, w));
-    let test_share = data.test_share.unwrap_or(options.test_share);
-    let parts = dataset::divide(examples, options.validation_share, test_share, options.seed)?;
+    let shares = Shares {
+        validation: options.validation_share,
+        test: data.test_share.unwrap_or(options.test_share),
+        seed: options.seed,
+        fold: options.fold,
+        by_name,
+    };
+    let parts = dataset::divide(examples, shares)?;
     let [train, validation, test] = parts.sizes();
     let how = &parts.how;
     note(listener, format!("{train} examples to train on, {validation} to validate, {test} to test; divided {how}"));
@@ -171,6 +197,8 @@ struct Sides<'a> {
     backbone_sha256: String,
     shape: ModelShape,
     parts: &'a Parts,
+    /// Distinct images of training and validation.
+    reference: Vec<Example>,
     provenance: &'a Provenance,
     tokenizer: &'a TagTokenizer,
     json: &'a str,
@@ -181,7 +209,8 @@ struct Candidate<'a> {
     content: Content,
     scorer: Scorer,
     validation: Embedded<'a>,
-    merit: f64,
+    /// What percentiles refer to, where it is more than the validation images.
+    reference: Option<Embedded<'a>>,
     // Holds the bundle's files until the scorer is done with them.
     _dir: tempfile::TempDir,
 }
@@ -191,24 +220,23 @@ impl<'a> Sides<'a> {
         &self,
         run: &mut RunDirectory,
         resumed: Option<Progress>,
+        encoded: &Encoded,
         listener: &mut dyn Listener,
     ) -> Result<Trained, TrainError> {
         let options = &self.request.options;
-        let rules = self.backbone.input_rules(options);
-        let rule = rules.get(rules.len() / 2).ok_or_else(|| TrainError::Options("input_px is empty".to_owned()))?;
-        let features = self.frozen_features(rule, listener)?;
         let setting = Setting {
             options,
             place: &self.place,
             backbone: &self.backbone,
             train: &self.parts.train,
             validation: &self.parts.validation,
-            rule,
+            rule: &self.backbone.input_rule(options),
             tokenizer: self.tokenizer,
             default_tag: DEFAULT_TAG,
             shape: &self.shape,
-            data_sha256: &self.provenance.data.sha256,
-            features: features.as_ref(),
+            data_sha256: &self.provenance.data_sha256,
+            fit: encoded.fitted.as_ref().map(|(fit, _)| fit),
+            features: encoded.features(),
         };
         let mut keeper = RunKeeper {
             run,
@@ -216,10 +244,23 @@ impl<'a> Sides<'a> {
             state: StateDirectory::of(&self.request.run),
             backbone: &self.backbone,
             shape: &self.shape,
-            head_only: features.is_some(),
+            head_only: encoded.kept.is_some(),
             stop: &self.request.stop,
         };
         training::train(setting, resumed, &mut keeper, listener)
+    }
+
+    /// What is done before any training: the small image encoder is fitted, encoders that stay as they are encode.
+    fn encode(&self, listener: &mut dyn Listener) -> Result<Encoded, TrainError> {
+        let options = &self.request.options;
+        let rule = self.backbone.input_rule(options);
+        let kept = self.frozen_features(&rule, listener)?;
+        if self.backbone != Backbone::Small {
+            return Ok(Encoded { kept, fitted: None });
+        }
+        let examples = [self.parts.train.as_slice(), self.parts.validation.as_slice()];
+        let fitted = training::fit_image_encoder(options, &rule, examples, listener)?;
+        Ok(Encoded { kept, fitted: Some(fitted) })
     }
 
     /// The features of all images, where the encoders are to stay as they are.
@@ -261,16 +302,14 @@ impl<'a> Sides<'a> {
         Ok(Some(cache))
     }
 
-    /// Chooses the input's size, judges, and writes the bundle.
-    fn bundle(&self, trained: &Trained, listener: &mut dyn Listener) -> Result<FitOutcome, TrainError> {
-        let mut best: Option<Candidate<'_>> = None;
-        for rule in self.backbone.input_rules(&self.request.options) {
-            let candidate = self.candidate(trained, rule, listener)?;
-            if best.as_ref().is_none_or(|b| candidate.merit > b.merit) {
-                best = Some(candidate);
-            }
-        }
-        let best = best.ok_or_else(|| TrainError::Options("input_px is empty".to_owned()))?;
+    /// Judges the bundle, and writes it.
+    fn bundle(
+        &'a self,
+        trained: &Trained,
+        encoded: &Encoded,
+        listener: &mut dyn Listener,
+    ) -> Result<FitOutcome, TrainError> {
+        let best = self.candidate(trained, encoded, listener)?;
         let test = evaluate::embed(&best.scorer, &self.parts.test, "test", listener)?;
         let (results, findings) = self.judge(trained, &best, &test)?;
         let (_, parity) = best.content.write(&self.request.out, self.provenance, &findings)?;
@@ -279,23 +318,28 @@ impl<'a> Sides<'a> {
     }
 
     fn candidate(
-        &self,
+        &'a self,
         trained: &Trained,
-        rule: InputRule,
+        encoded: &Encoded,
         listener: &mut dyn Listener,
     ) -> Result<Candidate<'a>, TrainError> {
-        let size_px = rule.size_px;
+        let rule = self.backbone.input_rule(&self.request.options);
         let content = Content::new(trained, (&self.shape, rule), self.provenance, self.tokenizer, self.json)?;
         let dir = tempfile::tempdir_in(&self.request.run).map_err(TrainError::file(&self.request.run))?;
         let bundle = dir.path().join("candidate");
         content.write(&bundle, self.provenance, &Findings::default())?;
         let scorer = Scorer::open(&bundle, crate::backend::DeviceChoice::Cpu)?;
-        let what = format!("validation at {size_px} px");
-        let validation = evaluate::embed(&scorer, &self.parts.validation, &what, listener)?;
-        let figures = self.figures(&validation, &scorer, str::to_owned)?;
-        let (srcc, within) = (figures.srcc, figures.within_tag_srcc);
-        note(listener, format!("inputs of {size_px} px: SRCC {srcc:.3}, within tags {within:.3}"));
-        Ok(Candidate { content, scorer, validation, merit: merit(&figures), _dir: dir })
+        let examples = &self.parts.validation;
+        // An encoder that was fitted to these images knows them: their embeddings without their own group say how it does, and
+        // then those of the training images say as much.
+        let (validation, reference) = match &encoded.fitted {
+            Some((_, table)) => {
+                let known = |examples| Embedded::known(examples, |e| table.0.get(&e.content_id).map(Vec::as_slice));
+                (known(examples)?, Some(known(&self.reference)?))
+            }
+            None => (evaluate::embed(&scorer, examples, "validation", listener)?, None),
+        };
+        Ok(Candidate { content, scorer, validation, reference, _dir: dir })
     }
 
     fn figures(
@@ -330,14 +374,15 @@ impl<'a> Sides<'a> {
             parameters: best.content.parameters(),
             graph_bytes: best.content.graph_bytes(),
         };
+        let reference = best.reference.as_ref().unwrap_or(&best.validation);
         let mut findings = Findings {
             metrics: results.metrics(),
-            quantiles: own_quantiles(&best.validation, scorer)?,
+            quantiles: own_quantiles(reference, scorer)?,
             suggests_tags: retrieval >= RETRIEVAL_GAIN * chance,
             ..Findings::default()
         };
         for tag in self.provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
-            let scores = best.validation.scores_under(scorer, tag)?;
+            let scores = reference.scores_under(scorer, tag)?;
             findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
         }
         findings.files = report::files(&results, self.provenance)?;
@@ -354,7 +399,7 @@ impl<'a> Sides<'a> {
         let [train, validation, _] = self.parts.sizes();
         evaluation.images = vec![format!(
             "the test part of {}, divided {}; {train} more examples were trained on, {validation} decided when to stop",
-            self.provenance.data.name, self.provenance.split
+            self.provenance.data_name, self.provenance.split
         )];
         evaluation.epochs = Epoch::of_records(&trained.epochs)?;
         Ok(evaluation)

@@ -12,7 +12,7 @@ use super::device::Host;
 use super::loader::to_tensor;
 use super::loss;
 use super::model::head::HeadInput;
-use super::model::{ImageBatch, ImageOutput, ModelShape, ScoreUnit, TagScorer, TextOutput, values};
+use super::model::{ImageBatch, ImageOutput, ScoreUnit, TagScorer, TextOutput, values};
 use super::render::{self, Scene, Treatment};
 use crate::bundle::GoldenTensors;
 use crate::bundle::manifest::Tolerance;
@@ -48,7 +48,7 @@ pub struct Goldens {
 /// # Errors
 /// [`TrainError::Text`]; [`TrainError::Internal`] when a drawing cannot be encoded.
 pub fn make(
-    (model, shape): (&TagScorer<Host>, &ModelShape),
+    model: &TagScorer<Host>,
     unit: ScoreUnit,
     rule: &InputRule,
     tokenizer: &TagTokenizer,
@@ -64,9 +64,7 @@ pub fn make(
         let png = png.into_inner();
         let decoded = decode_reduced(&png, &Limits::default(), rule).map_err(internal)?;
         let pixels = to_tensor(&pixel_values(&decoded, rule));
-        let image = ImageBatch::Pixels(pixels);
-        let image = if shape.backbone.is_small() { image.measured(rule) } else { image };
-        seen.push(model.image.forward(image));
+        seen.push(model.image.forward(ImageBatch::Pixels(pixels)));
         images.push((format!("golden_{}.png", i + 1), png));
     }
     let ids = tags.iter().map(|t| tokenizer.encode(t, None)).collect::<Result<Vec<_>, _>>()?;

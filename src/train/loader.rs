@@ -1,4 +1,4 @@
-//! Reads, crops and measures images on threads of its own, a bounded number of batches ahead of the network.
+//! Reads and crops images on threads of its own, a bounded number of batches ahead of the network.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,9 +15,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::TrainError;
-use super::cache::FeatureCache;
 use super::dataset::Example;
 use super::device::Host;
+use super::features::Features;
 use super::model::ImageBatch;
 use crate::image_input::{InputRule, Limits, Picture, decode_reduced, normalise, read_file, resize_crop, resized_size};
 
@@ -72,10 +72,8 @@ impl Job {
 pub struct Loader<'a> {
     /// How they are resized and normalised.
     pub rule: &'a InputRule,
-    /// Whether the small encoder's fixed part measures them here.
-    pub measure: bool,
     /// Where their features are kept already: then no image is opened.
-    pub features: Option<&'a FeatureCache>,
+    pub features: Option<Features<'a>>,
     /// Threads that load.
     pub threads: usize,
 }
@@ -129,14 +127,9 @@ impl Loader<'_> {
     }
 
     fn load(self, jobs: &[Job]) -> Result<ImageBatch<Host>, TrainError> {
-        // One image at a time: its maps stay in the processor's cache.
         let images = jobs.iter().map(|job| match self.features {
-            Some(cache) => cache.get(&job.content_id).map(ImageBatch::Features),
-            None => {
-                let pixels = to_tensor(&pixels(job, self.rule)?);
-                let image = ImageBatch::Pixels(pixels);
-                Ok(if self.measure { image.measured(self.rule) } else { image })
-            }
+            Some(features) => features.get(&job.content_id).map(ImageBatch::Features),
+            None => Ok(ImageBatch::Pixels(to_tensor(&pixels(job, self.rule)?))),
         });
         ImageBatch::cat(images.collect::<Result<Vec<_>, TrainError>>()?)
             .ok_or_else(|| TrainError::Internal("a batch of no or of mixed images".to_owned()))
@@ -151,7 +144,10 @@ pub fn to_tensor(pixels: &Array3<f32>) -> Tensor<Host, 4> {
 }
 
 /// The normalised pixels of a job's view.
-fn pixels(job: &Job, rule: &InputRule) -> Result<Array3<f32>, TrainError> {
+///
+/// # Errors
+/// [`TrainError::Image`].
+pub fn pixels(job: &Job, rule: &InputRule) -> Result<Array3<f32>, TrainError> {
     let limits = Limits::default();
     let picture = read_file(&job.path, &limits)
         .and_then(|bytes| decode_reduced(&bytes, &limits, rule))
@@ -182,7 +178,7 @@ mod tests {
     }
 
     fn loader(rule: &InputRule, threads: usize) -> Loader<'_> {
-        Loader { rule, measure: true, features: None, threads }
+        Loader { rule, features: None, threads }
     }
 
     fn picture(seed: u8) -> RgbImage {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{AvaSplit, ReadOptions};
+use super::dataset::{AvaSplit, Fold, ReadOptions};
 use super::device::{Device, Place};
 use super::model::MIN_SIZE_PX;
 use crate::bundle::manifest::HeadKind;
@@ -66,20 +66,22 @@ pub struct TrainOptions {
     pub validation_share: f64,
     /// Share of the groups for the test, where the data do not say.
     pub test_share: f64,
+    /// The test part is this fold of several, for cross-validation.
+    pub fold: Option<Fold>,
     /// AVA: tags with fewer images are dropped.
     pub min_images_per_tag: usize,
     /// AVA: how it is divided.
     pub ava_split: AvaSplit,
     /// Largest share of unreadable or missing images.
     pub max_bad_fraction: f64,
-    /// Side of the random crops in training, in pixels.
-    pub crop_px: u32,
+    /// Side of the image encoder's input, in pixels, where the encoder does not fix it; none: its own default.
+    pub crop_px: Option<u32>,
     /// Short side that pictures are resized to, in pixels.
     pub resize_short_px: u32,
-    /// Candidates for the side of the image encoder's input, in pixels; the validation images choose.
-    pub input_px: Vec<u32>,
-    /// Channels of the image encoder's stages.
-    pub widths: Vec<usize>,
+    /// Filters of the small image encoder's codebook, at every scale.
+    pub filters: usize,
+    /// Training images that the small image encoder compares with, at most.
+    pub centres: usize,
     /// Length of a token inside of the text encoder.
     pub text_width: usize,
     /// Layers of the text encoder.
@@ -203,13 +205,14 @@ impl Default for TrainOptions {
             patience: 6,
             validation_share: 0.1,
             test_share: 0.15,
+            fold: None,
             min_images_per_tag: 1000,
             ava_split: AvaSplit::Paper,
             max_bad_fraction: 0.01,
-            crop_px: 224,
+            crop_px: None,
             resize_short_px: 512,
-            input_px: vec![320, 384, 448],
-            widths: vec![32, 64, 128, 192],
+            filters: 96,
+            centres: 2000,
             text_width: 128,
             text_layers: 2,
             context_length: 77,
@@ -264,15 +267,11 @@ impl TrainOptions {
                     .to_owned(),
             );
         }
-        let sides = self.input_px.iter().chain([&self.crop_px]);
-        if self.input_px.is_empty() || sides.clone().any(|&s| s < MIN_SIZE_PX || s > self.resize_short_px) {
-            return Some(format!(
-                "crop_px and every input_px must be {MIN_SIZE_PX} to resize_short_px ({})",
-                self.resize_short_px
-            ));
+        if self.crop_px.is_some_and(|side| !(MIN_SIZE_PX..=self.resize_short_px).contains(&side)) {
+            return Some(format!("crop_px must be {MIN_SIZE_PX} to resize_short_px ({})", self.resize_short_px));
         }
-        if self.widths.len() < 2 || self.widths.contains(&0) || self.widths.len() > 5 {
-            return Some("widths needs two to five stages, each of at least one channel".to_owned());
+        if !(1..=4096).contains(&self.filters) || !(2..=20_000).contains(&self.centres) {
+            return Some("filters must be 1 to 4096, centres 2 to 20000".to_owned());
         }
         if self.text_width == 0 || !self.text_width.is_multiple_of(4) || self.text_layers == 0 {
             return Some("text_width must be a multiple of 4, text_layers at least 1".to_owned());
@@ -310,7 +309,7 @@ mod tests {
             assert_eq!(String::from(trainable).parse::<Trainable>().unwrap(), trainable);
         }
         assert!("last:0".parse::<Trainable>().unwrap_err().contains("last:N"));
-        assert!(problem(|o| o.input_px = vec![1024]).contains("resize_short_px (512)"));
+        assert!(problem(|o| o.crop_px = Some(1024)).contains("resize_short_px (512)"));
         assert!(toml::from_str::<TrainOptions>("epoch = 3").unwrap_err().to_string().contains("epoch"));
     }
 }

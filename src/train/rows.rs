@@ -82,7 +82,7 @@ pub fn train_rows(request: &RowsRequest, listener: &mut dyn Listener) -> Result<
             let run = beside(&out);
             let resume = StateDirectory::of(&run).path().is_dir();
             note(listener, format!("{name}: training {}", if resume { "goes on" } else { "begins" }));
-            let (data, cache, stop) = (request.data.clone(), request.cache.clone(), Arc::clone(&request.stop));
+            let (data, cache, stop) = (vec![request.data.clone()], request.cache.clone(), Arc::clone(&request.stop));
             let command = request.command.clone();
             fit(&FitRequest { data, out: out.clone(), run, cache, resume, stop, options, command }, listener)?;
         }

@@ -14,12 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use edge_scorer::image_input::Limits;
-use edge_scorer::train::dataset::{self, AvaSplit, Example, Parts, ReadOptions};
+use edge_scorer::train::dataset::{self, AvaSplit, Example, Parts, ReadOptions, Shares};
 use edge_scorer::train::render::{Scene, Treatment, picture};
 use image::{Rgb, RgbImage};
 
 /// Flags that make a training tiny.
-const TINY: &str = "--epochs 1 --batch 8 --crop-px 64 --input-px 64 --resize-short-px 64 --widths 8,12 --seed 3";
+const TINY: &str = "--epochs 1 --batch 8 --crop-px 64 --resize-short-px 64 --filters 8 --seed 3";
+
+fn shares(validation: f64, test: f64, seed: u64) -> Shares {
+    Shares { validation, test, seed, fold: None, by_name: false }
+}
 
 fn trainer(arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_edge-trainer")).args(arguments.split_whitespace()).output().unwrap()
@@ -35,7 +39,7 @@ fn examine(spec: &str, options: ReadOptions, max_bad_fraction: f64) -> Result<(P
     let (examples, report) =
         dataset::check(data.examples, max_bad_fraction, &Limits::default(), || ()).map_err(|e| e.to_string())?;
     let test_share = data.test_share.unwrap_or(0.2);
-    let parts = dataset::divide(examples, 0.2, test_share, options.seed).map_err(|e| e.to_string())?;
+    let parts = dataset::divide(examples, shares(0.2, test_share, options.seed)).map_err(|e| e.to_string())?;
     Ok((parts, report.warnings().join("\n")))
 }
 
@@ -131,7 +135,7 @@ fn all_rows_of_ava_are_read_as_an_independent_count_says() {
     let known: Vec<Example> =
         data.examples.iter().map(|e| Example { content_id: e.group.clone(), ..e.clone() }).collect();
     let images = known.iter().map(|e| e.group.as_str()).collect::<BTreeSet<_>>().len();
-    let parts = dataset::divide(known, 0.1, data.test_share.unwrap(), 1).unwrap();
+    let parts = dataset::divide(known, shares(0.1, data.test_share.unwrap(), 1)).unwrap();
     let tested = parts.test.iter().map(|e| e.group.as_str()).collect::<BTreeSet<_>>().len();
     assert_eq!(tested, (images as f64 / 101.0).round() as usize);
 }

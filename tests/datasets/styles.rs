@@ -135,3 +135,34 @@ fn damage_in_a_style_data_set_is_named() {
     let broken = examine(&spec, ReadOptions::default(), 0.05).unwrap_err();
     assert!(broken.contains("recipe.json: not the recipe of a style data set"), "{broken}");
 }
+
+#[test]
+fn sets_are_trained_on_together_and_divided_alike_if_their_scales_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let images = sources(dir.path());
+    let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
+    assert!(make(&images, &first, "--seed 7").status.success() && make(&images, &second, "--seed 8").status.success());
+    let (table, _) = super::table(dir.path());
+    let out = dir.path().join("model");
+    let (a, b, model) = (first.display(), second.display(), out.display());
+    let refused = trainer(&format!("fit --data style:{a} --data table:{} --out {model} {TINY}", table.display()));
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("styles of photos has 1 to 10, ratings does not say"), "{said}");
+
+    let trained = trainer(&format!("fit --data style:{a} --data style:{b} --fold 2/3 --out {model} {TINY}"));
+    assert!(trained.status.success(), "{}", stderr(&trained));
+    assert!(stderr(&trained).contains("it explains: styles of photos "), "{}", stderr(&trained));
+    let manifest = fs::read_to_string(out.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let training = &manifest["training"];
+    assert_eq!(training["data"][0]["name"], "styles of photos");
+    assert_eq!(training["data"][1]["name"], "styles of photos (2)");
+    assert!(training["split"].as_str().unwrap().contains("20 groups, fold 2/3, seed 3"), "{training}");
+    // Judged on one of them, it is judged on the same fold.
+    let json = dir.path().join("report");
+    let judged = trainer(&format!("eval --model {model} --data style:{a} --out {}", json.display()));
+    assert!(judged.status.success(), "{}", stderr(&judged));
+    let report = fs::read_to_string(json.join("report.md")).unwrap();
+    assert!(report.contains("fold 2/3") && report.contains("no image judged here was trained on"), "{report}");
+}

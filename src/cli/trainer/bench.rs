@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::eval::Format;
 use super::fit::PrecisionName;
-use super::progress::Progress;
 use crate::cli::{Failure, Outcome, exit_code};
 use crate::train::bench::{BenchRequest, StepTimes, bench};
 use crate::train::device::Device;
@@ -50,7 +49,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
         ..TrainOptions::default()
     };
     let (warm_up, steps) = (arguments.warm_up as usize, arguments.steps as usize);
-    let times = bench(&BenchRequest { options, warm_up, steps }, &mut Progress::new())?;
+    let times = bench(&BenchRequest { options, warm_up, steps })?;
     match arguments.format {
         Format::Json => {
             let json = serde_json::to_string(&times).map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;

@@ -9,7 +9,7 @@ use crate::bundle::manifest::HeadKind;
 use crate::cli::{Failure, Outcome, exit_code};
 use crate::daemon;
 use crate::train::checkpoint::CONFIG;
-use crate::train::dataset::AvaSplit;
+use crate::train::dataset::{AvaSplit, Fold};
 use crate::train::device::Device;
 use crate::train::rows::beside;
 use crate::train::{FitRequest, Precision, TrainOptions, Trainable, fit};
@@ -19,7 +19,7 @@ const EXAMPLES: &str = "Examples:
   edge-trainer fit --data ratings.csv --out models/mine --epochs 30 --seed 7
   edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
   edge-trainer fit --data ava:data/AVA --ava-split official --out models/ava
-  edge-trainer fit --data style:data/styles --out models/styles
+  edge-trainer fit --data agiqa:data/agiqa-3k --data style:data/styles --out models/both
 
 A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and score; optional are tag2, tag3 and so on (or a list
 of tags), alignment, split (train, validation, test), group and condition. Images of one group, or of one tag where there are no
@@ -29,9 +29,10 @@ groups, stay in one part.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FitArguments {
-    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind shows
-    #[arg(long, value_name = "SPEC")]
-    data: String,
+    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind shows; give it again to train on several
+    /// data sets together
+    #[arg(long, value_name = "SPEC", required = true)]
+    data: Vec<String>,
     /// Where the bundle goes; an older one there is replaced when the new one is proved
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -93,18 +94,21 @@ pub struct FitArguments {
     /// Epochs without improvement after which the training ends
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<usize>,
-    /// Side of the random crops in training, in pixels
+    /// Side of the image encoder's input, in pixels, where the encoder does not fix it [default: 384 for small, else 224]
     #[arg(long, value_name = "PX")]
     crop_px: Option<u32>,
     /// Short side that pictures are resized to, in pixels
     #[arg(long, value_name = "PX")]
     resize_short_px: Option<u32>,
-    /// Candidates for the side of the model's input, in pixels; the validation images choose
-    #[arg(long, value_name = "PX", value_delimiter = ',')]
-    input_px: Option<Vec<u32>>,
-    /// Channels of the image encoder's stages, the first one being the stem's
-    #[arg(long, value_name = "N", value_delimiter = ',')]
-    widths: Option<Vec<usize>>,
+    /// Filters of the small image encoder's codebook, at every scale
+    #[arg(long, value_name = "N")]
+    filters: Option<usize>,
+    /// Training images that the small image encoder compares with, at most
+    #[arg(long, value_name = "N")]
+    centres: Option<usize>,
+    /// Cross-validation: test on the second of five parts, say, and train on the others
+    #[arg(long, value_name = "K/N")]
+    fold: Option<Fold>,
     /// Largest share of missing or unreadable images
     #[arg(long, value_name = "SHARE")]
     max_bad_fraction: Option<f64>,
@@ -141,6 +145,8 @@ pub(super) enum HeadName {
     Gated,
     /// The tag makes the weights of a network over the image
     Hyper,
+    /// The tag weights the numbers of the image embedding
+    Weighted,
     /// The image alone
     ImageOnly,
 }
@@ -168,6 +174,7 @@ impl From<HeadName> for HeadKind {
             HeadName::Pooled => Self::PooledCrossAttention,
             HeadName::Gated => Self::GatedCrossAttention,
             HeadName::Hyper => Self::HyperNetwork,
+            HeadName::Weighted => Self::WeightedSum,
             HeadName::ImageOnly => Self::ImageOnly,
         }
     }
@@ -243,10 +250,11 @@ impl FitArguments {
         set(&mut options.tie_threshold, &self.tie_threshold);
         set(&mut options.seed, &self.seed);
         set(&mut options.patience, &self.patience);
-        set(&mut options.crop_px, &self.crop_px);
+        options.crop_px = self.crop_px.or(options.crop_px);
         set(&mut options.resize_short_px, &self.resize_short_px);
-        set(&mut options.input_px, &self.input_px);
-        set(&mut options.widths, &self.widths);
+        options.fold = self.fold.or(options.fold);
+        set(&mut options.filters, &self.filters);
+        set(&mut options.centres, &self.centres);
         set(&mut options.max_bad_fraction, &self.max_bad_fraction);
         set(&mut options.min_images_per_tag, &self.min_images_per_tag);
         set(&mut options.ava_split, &self.ava_split);

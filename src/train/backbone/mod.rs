@@ -15,6 +15,7 @@ use crate::image_input::{InputRule, ResizeFilter};
 use crate::text::{TagTokenizer, TextRule};
 use crate::train::model::clip::{self, ClipConfig, ConfigError};
 use crate::train::model::efficientnet::{EfficientNet, EfficientNetShape};
+use crate::train::model::measure::{MEAN, STD};
 use crate::train::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
 use crate::train::tokenizer::{self, CLIP_END, MARKS, PAD_ID};
 use crate::train::weights::WeightError;
@@ -116,34 +117,24 @@ impl Backbone {
     /// The head that a model on these encoders gets when nobody asks for another.
     pub fn default_head(&self) -> HeadKind {
         match self {
-            Self::Small => HeadKind::PooledCrossAttention,
+            Self::Small => HeadKind::WeightedSum,
             Self::EfficientNetB0 { .. } => HeadKind::ImageOnly,
             Self::Clip { .. } => HeadKind::PatchCrossAttention,
         }
     }
 
-    /// The ways in which images may become the image encoder's input; the validation images choose.
-    pub fn input_rules(&self, options: &TrainOptions) -> Vec<InputRule> {
+    /// How images become the image encoder's input.
+    pub fn input_rule(&self, options: &TrainOptions) -> InputRule {
         match self {
-            Self::Small => options.input_px.iter().map(|&size_px| small_rule(options, size_px)).collect(),
+            Self::Small => small_rule(options),
             Self::EfficientNetB0 { weights } => {
                 let (mean, std) = IMAGENET;
                 // Weights that come trained know one size; others learn the one that is asked for, in the same proportion.
-                let size_px = if weights.is_some() { 224 } else { options.crop_px };
+                let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
                 let resize_short_px = size_px * 256 / 224;
-                vec![InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }]
+                InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }
             }
-            Self::Clip { rule, .. } => vec![rule.clone()],
-        }
-    }
-
-    /// Side of the crops that the training sees.
-    pub fn crop_px(&self, options: &TrainOptions) -> u32 {
-        match self {
-            Self::Small => options.crop_px,
-            Self::EfficientNetB0 { .. } | Self::Clip { .. } => {
-                self.input_rules(options).first().map_or(options.crop_px, |rule| rule.size_px)
-            }
+            Self::Clip { rule, .. } => rule.clone(),
         }
     }
 
@@ -187,7 +178,6 @@ impl Backbone {
     pub fn shape(&self, options: &TrainOptions, tokenizer: &TagTokenizer, vocabulary: usize) -> ModelShape {
         let backbone = match self {
             Self::Small => BackboneShape::Small(SmallShape {
-                widths: options.widths.clone(),
                 vocabulary,
                 pad_id: tokenizer.rule().pad_id,
                 text_width: options.text_width,
@@ -248,13 +238,13 @@ fn template(options: &TrainOptions, default: &str) -> String {
     if options.template.is_empty() { default.to_owned() } else { options.template.clone() }
 }
 
-fn small_rule(options: &TrainOptions, size_px: u32) -> InputRule {
+fn small_rule(options: &TrainOptions) -> InputRule {
     InputRule {
-        size_px,
+        size_px: options.crop_px.unwrap_or(384),
         resize_short_px: options.resize_short_px,
         filter: ResizeFilter::Bicubic,
-        mean: [0.5; 3],
-        std: [0.25; 3],
+        mean: [MEAN; 3],
+        std: [STD; 3],
     }
 }
 
@@ -341,9 +331,9 @@ mod tests {
 
     #[test]
     fn efficientnet_from_scratch_learns_the_size_that_is_asked_for() {
-        let options = |crop_px| TrainOptions { crop_px, ..TrainOptions::default() };
+        let options = |crop_px| TrainOptions { crop_px: Some(crop_px), ..TrainOptions::default() };
         let sizes = |weights: Option<PathBuf>, crop_px| {
-            let rule = Backbone::EfficientNetB0 { weights }.input_rules(&options(crop_px)).remove(0);
+            let rule = Backbone::EfficientNetB0 { weights }.input_rule(&options(crop_px));
             [rule.size_px, rule.resize_short_px]
         };
         assert_eq!(sizes(None, 224), [224, 256]);
@@ -357,7 +347,7 @@ mod tests {
         let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
         std::fs::copy(config, dir.path().join("config.json")).unwrap();
         let find = || Backbone::find(dir.path().to_str().unwrap());
-        let rule = |b: Backbone| b.input_rules(&TrainOptions::default()).remove(0);
+        let rule = |b: Backbone| b.input_rule(&TrainOptions::default());
         let usual = rule(find().unwrap());
         assert_eq!((usual.size_px, usual.resize_short_px, usual.mean), (24, 24, CLIP.0));
         let write = |text: &str| std::fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();

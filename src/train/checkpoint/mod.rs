@@ -239,7 +239,7 @@ mod tests {
     fn weights_survive_exactly() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(&dir.path().join("run"), &TrainOptions::default(), &[]).unwrap();
-        let small = SmallShape { widths: vec![4, 8], vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
+        let small = SmallShape { vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
         let shape = ModelShape {
             backbone: BackboneShape::Small(small),
             head: HeadKind::PooledCrossAttention,
@@ -250,7 +250,7 @@ mod tests {
         let fresh = || TagScorer::<Host>::fresh(&shape, &device).unwrap();
         let model = fresh();
         let ids = vec![vec![1, 5, 2, 0, 0, 0, 0, 0]];
-        let image = Tensor::<Host, 2>::ones([1, 512], &device);
+        let image = Tensor::<Host, 2>::ones([1, 256], &device);
         // The text's embedding, and the score of a plain image under it.
         let answer = |m: &TagScorer<Host>| {
             let text = m.embed_texts(&ids, &device).embedding;

@@ -40,6 +40,7 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
         examples.push(Example {
             path: dir.join("images").join(&row.name),
             group: tag.to_lowercase(),
+            source: String::new(),
             tag,
             score: row.mos_quality,
             alignment: row.mos_align.filter(|a| a.is_finite()),

@@ -67,6 +67,7 @@ pub fn read(dir: &Path, options: &ReadOptions) -> Result<DataSet, DataError> {
             alignment: None,
             part: parts.as_ref().and_then(|p| p.get(&row.image).copied()),
             group: row.image.to_string(),
+            source: String::new(),
             condition: None,
             content_id: String::new(),
         }));

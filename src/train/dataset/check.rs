@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{DataError, Example, parallel};
+use super::{DataError, Example};
 use crate::image_input::{self, Limits};
+use crate::train::parallel;
 
 /// What [`check()`] found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -159,6 +160,7 @@ mod tests {
             alignment: None,
             part: None,
             group: tag.to_owned(),
+            source: String::new(),
             condition: None,
             content_id: String::new(),
         }

@@ -4,7 +4,6 @@
 mod agiqa;
 mod ava;
 mod check;
-mod parallel;
 mod split;
 pub mod style;
 mod table;
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use ava::AvaSplit;
 pub use check::{CheckReport, check, digest};
-pub use split::{Part, Parts, divide};
+pub use split::{Fold, Part, Parts, Shares, divide};
 
 /// One rated image under one tag.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +31,8 @@ pub struct Example {
     pub group: String,
     /// What the image was made under, such as a generator and its setting, where the data say: reports tell them apart.
     pub condition: Option<String>,
+    /// Name of the data set.
+    pub source: String,
     /// BLAKE3 of the file, filled in by [`check()`].
     pub content_id: String,
 }
@@ -144,6 +145,15 @@ pub enum DataError {
         /// The other part.
         second: Part,
     },
+    /// Several data sets do not rate alike.
+    #[error(
+        "data sets that are trained on together must have one scale of scores, and these have not: {found}. Bring the scores to \
+         one scale, and say which in each set"
+    )]
+    Scales {
+        /// Each set's scale.
+        found: String,
+    },
     /// A part came out empty.
     #[error("{part} has no images after the division: {advice}")]
     EmptyPart {
@@ -191,6 +201,53 @@ pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
         Ok(_) => Err(DataError::Unrecognised { path: path.to_owned() }),
         Err(e) => Err(DataError::Missing { path: path.to_owned(), reason: e.to_string() }),
     }
+}
+
+/// Reads several data sets as one. Their scores must be on one scale.
+///
+/// # Errors
+/// [`DataError`].
+pub fn read_all(specs: &[String], options: &ReadOptions) -> Result<DataSet, DataError> {
+    let mut sets = specs.iter().map(|spec| read(spec, options)).collect::<Result<Vec<_>, _>>()?;
+    let mut names: Vec<String> = Vec::new();
+    for set in &mut sets {
+        let same = names.iter().filter(|n| **n == set.name).count();
+        names.push(set.name.clone());
+        if same > 0 {
+            set.name = format!("{} ({})", set.name, same + 1);
+        }
+        set.examples.iter_mut().for_each(|e| e.source.clone_from(&set.name));
+    }
+    if sets.len() == 1 {
+        return Ok(sets.remove(0));
+    }
+    let scales: Vec<_> = sets.iter().map(|set| set.scale).collect();
+    if scales.windows(2).any(|pair| pair[0] != pair[1]) {
+        let said = |set: &DataSet| match set.scale {
+            Some((low, high)) => format!("{} has {low} to {high}", set.name),
+            None => format!("{} does not say", set.name),
+        };
+        return Err(DataError::Scales { found: sets.iter().map(said).collect::<Vec<_>>().join(", ") });
+    }
+    let all = |of: fn(&DataSet) -> &String, between: &str| {
+        let mut texts: Vec<&str> = Vec::new();
+        for text in sets.iter().map(of) {
+            if !texts.contains(&text.as_str()) {
+                texts.push(text);
+            }
+        }
+        texts.join(between)
+    };
+    Ok(DataSet {
+        name: all(|s| &s.name, " and "),
+        licence: all(|s| &s.licence, "; "),
+        about: all(|s| &s.about, " "),
+        unit: all(|s| &s.unit, "; "),
+        scale: scales[0],
+        test_share: None,
+        notes: sets.iter().flat_map(|s| s.notes.clone()).collect(),
+        examples: sets.into_iter().flat_map(|s| s.examples).collect(),
+    })
 }
 
 /// Opens a file for reading.

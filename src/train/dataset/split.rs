@@ -7,6 +7,7 @@ use std::str::FromStr;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 
 use super::{DataError, Example};
 
@@ -64,18 +65,78 @@ impl Parts {
     }
 }
 
+/// One of several equal parts of all groups, which is the test part while the others are trained on: cross-validation. Written
+/// `2/5`, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fold {
+    /// Which part, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        match numbers {
+            Some((number, of)) if of >= 2 && (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err(format!("the fold is {text:?}, it must be written like 2/5: the second of five parts")),
+        }
+    }
+}
+
+impl TryFrom<String> for Fold {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Fold> for String {
+    fn from(fold: Fold) -> Self {
+        fold.to_string()
+    }
+}
+
+impl fmt::Display for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
+}
+
+/// How examples are divided that have no parts of their own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shares {
+    /// Share of the groups for validation.
+    pub validation: f64,
+    /// Share of the groups for the test.
+    pub test: f64,
+    /// Seed of the drawing.
+    pub seed: u64,
+    /// The test part is this fold.
+    pub fold: Option<Fold>,
+    /// Whether each group's part comes from its name alone, so that several data sets that have groups in common divide them
+    /// alike. A fold always does so.
+    pub by_name: bool,
+}
+
 /// Divides checked examples: by their own `split` where rows have one (then rows without one are for training, and the
-/// validation part, where no row names it, is taken from the training part), else by group, shuffled by `seed`. Groups that
-/// share an image stay together.
+/// validation part, where no row names it, is taken from the training part), else by group, drawn by the seed. Folds and several
+/// data sets together go by group in any case. Groups that share an image stay together.
 ///
 /// # Errors
 /// [`DataError::Leak`] when the rows' own parts share an image or a group, [`DataError::EmptyPart`].
-pub fn divide(examples: Vec<Example>, validation_share: f64, test_share: f64, seed: u64) -> Result<Parts, DataError> {
-    let stated = examples.iter().any(|e| e.part.is_some());
-    let (assignment, how) = if stated {
-        as_stated(&examples, validation_share, seed)?
-    } else {
-        by_group(&examples, validation_share, test_share, seed)
+pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError> {
+    let by_name = shares.by_name || shares.fold.is_some();
+    let stated = !by_name && examples.iter().any(|e| e.part.is_some());
+    let (assignment, how) = match (stated, by_name) {
+        (true, _) => as_stated(&examples, shares.validation, shares.seed)?,
+        (false, true) => by_name_of_group(&examples, shares),
+        (false, false) => by_group(&examples, shares.validation, shares.test, shares.seed),
     };
     let mut parts = Parts { how, ..Parts::default() };
     for (example, part) in examples.into_iter().zip(assignment) {
@@ -131,6 +192,41 @@ fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: 
     let part_of: HashMap<usize, Part> = order.iter().zip(0..).map(|(&set, place)| (set, part_at(place))).collect();
     let assignment = sets.iter().map(|set| part_of[set]).collect();
     (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", order.len()))
+}
+
+/// A division in which a group's part follows from its own name, whatever other groups there are. Folds do not depend on the
+/// seed, so that runs with other seeds are judged on the same images.
+fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String) {
+    let sets = joined_groups(examples);
+    let mut names: HashMap<usize, &str> = HashMap::new();
+    for (example, &set) in examples.iter().zip(&sets) {
+        let name = names.entry(set).or_insert(&example.group);
+        *name = (*name).min(&example.group);
+    }
+    let part = |name: &str| {
+        let place = |what: &str, seed: u64| place_of(&format!("{what} {seed} {name}"));
+        let is_test = match shares.fold {
+            Some(fold) => (place("fold", 0) * fold.of as f64) as usize + 1 == fold.number,
+            None => place("test", shares.seed) < shares.test,
+        };
+        let is_validation = place("validation", shares.seed) < shares.validation;
+        if is_test { Part::Test } else { [Part::Train, Part::Validation][usize::from(is_validation)] }
+    };
+    let assignment = sets.iter().map(|set| part(names[set])).collect();
+    let test = shares
+        .fold
+        .map_or_else(|| format!("seed {}", shares.seed), |fold| format!("fold {fold}, seed {}", shares.seed));
+    (
+        assignment,
+        format!("by the names of the groups (the tag, unless the data name groups), {} groups, {test}", names.len()),
+    )
+}
+
+/// A number of 0 to 1, without 1, that follows from a text.
+fn place_of(text: &str) -> f64 {
+    let hash = blake3::hash(text.as_bytes());
+    let first = u64::from_le_bytes(std::array::from_fn(|i| hash.as_bytes()[i]));
+    (first >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The distinct sets in an order that the seed decides.
@@ -201,21 +297,59 @@ mod tests {
             part,
             group: tag.to_lowercase(),
             condition: None,
+            source: String::new(),
             content_id: image.to_owned(),
+        }
+    }
+
+    fn shares(validation: f64, test: f64, seed: u64) -> Shares {
+        Shares { validation, test, seed, fold: None, by_name: false }
+    }
+
+    #[test]
+    fn folds_cover_all_groups_once_and_follow_from_their_names() {
+        let examples: Vec<_> = (0..300).map(|i| example(&format!("i{i}"), &format!("tag {}", i % 100), None)).collect();
+        let tags = |v: &[Example]| v.iter().map(|e| e.tag.clone()).collect::<BTreeSet<_>>();
+        let test = |examples: &[Example], number, seed| {
+            let fold = Some(Fold { number, of: 5 });
+            let parts = divide(examples.to_vec(), Shares { fold, ..shares(0.1, 0.2, seed) }).unwrap();
+            assert!(tags(&parts.train).is_disjoint(&tags(&parts.test)));
+            assert!(tags(&parts.train).is_disjoint(&tags(&parts.validation)));
+            assert!(parts.how.contains(&format!("fold {number}/5")), "{}", parts.how);
+            tags(&parts.test)
+        };
+        let mut seen = BTreeSet::new();
+        for number in 1..=5 {
+            let of_fold = test(&examples, number, 1);
+            assert!((5..45).contains(&of_fold.len()), "{}", of_fold.len());
+            assert_eq!(of_fold, test(&examples, number, 2));
+            // The rows' own parts and the other groups do not matter.
+            let some: Vec<_> =
+                examples.iter().take(50).map(|e| Example { part: Some(Part::Train), ..e.clone() }).collect();
+            assert!(test(&some, number, 1).is_subset(&of_fold));
+            of_fold.into_iter().for_each(|tag| assert!(seen.insert(tag)));
+        }
+        assert_eq!(seen.len(), 100);
+        let together = Shares { by_name: true, ..shares(0.1, 0.2, 3) };
+        let all = divide(examples.clone(), together).unwrap();
+        let some = divide(examples[..60].to_vec(), together).unwrap();
+        assert!(tags(&some.test).is_subset(&tags(&all.test)) && !some.test.is_empty());
+        for wrong in ["5", "0/5", "6/5", "1/1", "a/b"] {
+            assert!(wrong.parse::<Fold>().unwrap_err().contains("2/5"), "{wrong}");
         }
     }
 
     #[test]
     fn no_group_is_parted_and_the_seed_decides() {
         let examples: Vec<_> = (0..200).map(|i| example(&format!("i{i}"), &format!("tag {}", i % 40), None)).collect();
-        let parts = divide(examples.clone(), 0.1, 0.2, 7).unwrap();
+        let parts = divide(examples.clone(), shares(0.1, 0.2, 7)).unwrap();
         assert_eq!(parts.sizes(), [140, 20, 40]);
         let tags = |v: &[Example]| v.iter().map(|e| e.tag.clone()).collect::<BTreeSet<_>>();
         assert!(tags(&parts.train).is_disjoint(&tags(&parts.test)));
         assert!(tags(&parts.train).is_disjoint(&tags(&parts.validation)));
-        let again = divide(examples.clone(), 0.1, 0.2, 7).unwrap();
+        let again = divide(examples.clone(), shares(0.1, 0.2, 7)).unwrap();
         assert_eq!(tags(&parts.test), tags(&again.test));
-        assert_ne!(tags(&parts.test), tags(&divide(examples, 0.1, 0.2, 8).unwrap().test));
+        assert_ne!(tags(&parts.test), tags(&divide(examples, shares(0.1, 0.2, 8)).unwrap().test));
     }
 
     #[test]
@@ -224,7 +358,7 @@ mod tests {
         examples.push(example("i3", "tag 17", None));
         examples.push(example("i17", "tag 29", None));
         for seed in 0..20 {
-            let parts = divide(examples.clone(), 0.3, 0.3, seed).unwrap();
+            let parts = divide(examples.clone(), shares(0.3, 0.3, seed)).unwrap();
             let homes = [&parts.train, &parts.validation, &parts.test]
                 .iter()
                 .filter(|p| p.iter().any(|e| ["tag 3", "tag 17", "tag 29"].contains(&e.tag.as_str())))
@@ -235,7 +369,7 @@ mod tests {
 
     #[test]
     fn stated_parts_that_leak_are_refused_with_an_example() {
-        let message = |a, b| divide(vec![a, b], 0.1, 0.1, 1).unwrap_err().to_string();
+        let message = |a, b| divide(vec![a, b], shares(0.1, 0.1, 1)).unwrap_err().to_string();
         let same_tag = message(example("a", "Dogs", Some(Part::Train)), example("b", "dogs", Some(Part::Test)));
         assert!(same_tag.contains("\"dogs\" is in train and in test"), "{same_tag}");
         let same_image = message(example("a", "x", Some(Part::Train)), example("a", "y", Some(Part::Validation)));
@@ -244,7 +378,7 @@ mod tests {
 
     #[test]
     fn too_few_groups_are_named() {
-        let error = divide(vec![example("a", "x", None)], 0.1, 0.1, 1).unwrap_err().to_string();
+        let error = divide(vec![example("a", "x", None)], shares(0.1, 0.1, 1)).unwrap_err().to_string();
         assert!(error.contains("too few groups"), "{error}");
     }
 
@@ -253,7 +387,7 @@ mod tests {
         let part = |i: usize| Some(if i.is_multiple_of(4) { Part::Test } else { Part::Train });
         let examples: Vec<_> =
             (0..80).map(|i| example(&format!("i{i}"), &format!("tag {}", i % 40), part(i))).collect();
-        let parts = divide(examples, 0.1, 0.5, 7).unwrap();
+        let parts = divide(examples, shares(0.1, 0.5, 7)).unwrap();
         assert_eq!(parts.sizes(), [54, 6, 20]);
         assert!(parts.how.contains("3 training groups"), "{}", parts.how);
         assert!(parts.test.iter().all(|e| e.part == Some(Part::Test)));

@@ -124,12 +124,6 @@ pub trait Work {
 }
 
 impl Place {
-    /// Whether the small encoder's fixed part is measured by the threads that load images: on the processor it is faster image by
-    /// image, a GPU measures a batch faster than they would.
-    pub fn measures_ahead(&self) -> bool {
-        *self == Self::Cpu
-    }
-
     /// Whether matrix products are done in 16 bits unless the user says otherwise.
     pub fn prefers_bf16(&self) -> bool {
         *self != Self::Cpu

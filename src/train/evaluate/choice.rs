@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::JudgeError;
 use crate::bundle::{Bundle, Manifest};
 use crate::image_input::Limits;
-use crate::train::dataset::{self, AvaSplit, DataSet, Example, Part, Parts, ReadOptions};
+use crate::train::dataset::{self, AvaSplit, DataSet, Example, Fold, Part, Parts, ReadOptions, Shares};
 use crate::train::message::{Listener, Message, warn};
 
 /// Said of data with the bundle's digest.
@@ -31,6 +31,12 @@ pub struct Division {
     pub test_share: f64,
     /// Score difference below which two images count as alike.
     pub tie_threshold: f32,
+    /// The fold that is the test part.
+    #[serde(default)]
+    pub fold: Option<Fold>,
+    /// Whether several data sets were divided alike.
+    #[serde(skip)]
+    pub by_name: bool,
     /// How AVA was read.
     #[serde(default = "usual_min_images")]
     pub min_images_per_tag: usize,
@@ -50,8 +56,10 @@ impl Division {
     /// [`JudgeError::Division`].
     pub fn of(bundle: &Bundle) -> Result<Self, JudgeError> {
         // Only what the division needs is read: other options may come and go.
-        Self::deserialize(&bundle.manifest().training.config)
-            .map_err(|e| JudgeError::Division { dir: bundle.dir().to_owned(), reason: e.to_string() })
+        let training = &bundle.manifest().training;
+        let division = Self::deserialize(&training.config)
+            .map_err(|e| JudgeError::Division { dir: bundle.dir().to_owned(), reason: e.to_string() })?;
+        Ok(Self { by_name: training.data.len() > 1, ..division })
     }
 }
 
@@ -113,8 +121,9 @@ pub fn name(data: &DataSet, examples: &[Example], manifest: &Manifest) -> DataNa
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
 pub fn divide(bundle: &Bundle, fixed_test_share: Option<f64>, examples: Vec<Example>) -> Result<Parts, JudgeError> {
-    let Division { seed, validation_share, test_share, .. } = Division::of(bundle)?;
-    Ok(dataset::divide(examples, validation_share, fixed_test_share.unwrap_or(test_share), seed)?)
+    let Division { seed, validation_share, test_share, fold, by_name, .. } = Division::of(bundle)?;
+    let test = fixed_test_share.filter(|_| !by_name).unwrap_or(test_share);
+    Ok(dataset::divide(examples, Shares { validation: validation_share, test, seed, fold, by_name })?)
 }
 
 /// Takes the images to judge.
@@ -149,7 +158,7 @@ pub fn choose(
         vec![format!("{n} of {all} examples, {words}, divided with the bundle's seed and shares: {division}")];
     if !data.is_the_bundles {
         how.extend(foreign(&examples, which, manifest));
-    } else if sizes != manifest.training.examples || (part == Part::Test && has_trained_groups(&examples, manifest)) {
+    } else if is_divided_otherwise(sizes, manifest) || (part == Part::Test && has_trained_groups(&examples, manifest)) {
         let then = manifest.training.examples;
         how.push(format!(
             "{SAME_DATA}, but they are divided in another way here: {sizes:?} examples to train on, to validate and to \
@@ -160,6 +169,11 @@ pub fn choose(
         how.push(format!("{SAME_DATA}{untouched}"));
     }
     Ok(Chosen { data, examples, how })
+}
+
+/// Of several data sets that were trained on together each is divided by the names of its groups: there the sizes say nothing.
+fn is_divided_otherwise(sizes: [usize; 3], manifest: &Manifest) -> bool {
+    manifest.training.data.len() == 1 && sizes != manifest.training.examples
 }
 
 /// Where groups are tags, a tag that the bundle was trained on shows that its group was.

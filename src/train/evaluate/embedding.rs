@@ -9,7 +9,7 @@ use ndarray::Array3;
 
 use super::JudgeError;
 use crate::image_input::{Limits, read_file};
-use crate::scorer::{EncodedTag, ImageFeatures, Scorer};
+use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
 use crate::train::batches::Images;
 use crate::train::dataset::Example;
 use crate::train::message::{Listener, Message};
@@ -50,6 +50,25 @@ pub fn embed<'a>(
     listener.on(Message::End);
     let of_example = rows.image_of.iter().map(|&image| Arc::clone(&images[image])).collect();
     Ok(Embedded { examples, images: of_example })
+}
+
+impl<'a> Embedded<'a> {
+    /// Images whose embeddings are known, such as those of images that the encoder itself was fitted to.
+    ///
+    /// # Errors
+    /// [`JudgeError::Scorer`] for an embedding that a database could not keep, [`JudgeError::Internal`] for one that is missing.
+    pub fn known<'t>(
+        examples: &'a [Example],
+        embedding: impl Fn(&Example) -> Option<&'t [f32]>,
+    ) -> Result<Self, JudgeError> {
+        let image = |example: &Example| {
+            let missing = || JudgeError::Internal(format!("{} was not embedded", example.path.display()));
+            let rounded = ImageEmbedding::rounded(embedding(example).ok_or_else(missing)?.iter())?;
+            Ok(Arc::new(rounded.into()))
+        };
+        let images = examples.iter().map(image).collect::<Result<_, JudgeError>>()?;
+        Ok(Self { examples, images })
+    }
 }
 
 /// Decodes a few images, each on a thread of its own.

@@ -226,6 +226,7 @@ mod tests {
             alignment: None,
             part: None,
             group: group.to_owned(),
+            source: String::new(),
             condition: condition.map(str::to_owned),
             content_id: String::new(),
         }

@@ -8,7 +8,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::clip::{ClipText, ClipVision};
 use super::efficientnet::EfficientNet;
-use super::image_encoder::{ImageEncoder, PreparedImages};
+use super::image_encoder::ImageEncoder;
 use super::text_encoder::TextEncoder;
 use crate::image_input::InputRule;
 use crate::train::device::carry;
@@ -17,8 +17,6 @@ use crate::train::onnx::{Dim, GraphBuilder};
 /// N images on their way into the model.
 #[derive(Debug, Clone)]
 pub enum ImageBatch<B: Backend> {
-    /// Measured by the small encoder's fixed part.
-    Prepared(PreparedImages<B>),
     /// `[N, 3, S, S]`, normalised.
     Pixels(Tensor<B, 4>),
     /// What a frozen encoder made of them.
@@ -46,18 +44,16 @@ pub struct TextOutput<B: Backend> {
 impl<B: Backend> ImageBatch<B> {
     /// The images of all parts, one after the other. All parts are of one kind and size.
     pub fn cat(parts: Vec<Self>) -> Option<Self> {
-        let (mut prepared, mut pixels, mut features) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pixels, mut features) = (Vec::new(), Vec::new());
         for part in parts {
             match part {
-                Self::Prepared(part) => prepared.push(part),
                 Self::Pixels(part) => pixels.push(part),
                 Self::Features(part) => features.push(part),
             }
         }
-        match (prepared.is_empty(), pixels.is_empty(), features.is_empty()) {
-            (false, true, true) => Some(Self::Prepared(PreparedImages::cat(prepared))),
-            (true, false, true) => Some(Self::Pixels(Tensor::cat(pixels, 0))),
-            (true, true, false) => Some(Self::Features(ImageOutput::cat(features))),
+        match (pixels.is_empty(), features.is_empty()) {
+            (false, true) => Some(Self::Pixels(Tensor::cat(pixels, 0))),
+            (true, false) => Some(Self::Features(ImageOutput::cat(features))),
             _ => None,
         }
     }
@@ -65,7 +61,6 @@ impl<B: Backend> ImageBatch<B> {
     /// The same images on another backend.
     pub fn carry<T: Backend>(self, device: &T::Device) -> ImageBatch<T> {
         match self {
-            Self::Prepared(images) => ImageBatch::Prepared(images.carry(device)),
             Self::Pixels(pixels) => ImageBatch::Pixels(carry(pixels, device)),
             Self::Features(features) => ImageBatch::Features(ImageOutput {
                 embedding: carry(features.embedding, device),
@@ -74,19 +69,9 @@ impl<B: Backend> ImageBatch<B> {
         }
     }
 
-    /// Pixels that are normalised by this rule are measured, as the small encoder wants them.
-    #[must_use]
-    pub fn measured(self, rule: &InputRule) -> Self {
-        match self {
-            Self::Pixels(pixels) => Self::Prepared(PreparedImages::new(&pixels, rule)),
-            other => other,
-        }
-    }
-
     /// The same images for a backend that differentiates.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageBatch<A> {
         match self {
-            Self::Prepared(images) => ImageBatch::Prepared(images.lift()),
             Self::Pixels(pixels) => ImageBatch::Pixels(Tensor::from_inner(pixels)),
             Self::Features(features) => ImageBatch::Features(features.lift()),
         }
@@ -146,7 +131,7 @@ impl<B: Backend> TextOutput<B> {
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model holds one of them, and burn's modules cannot be boxed")]
 pub enum ImageBackbone<B: Backend> {
-    /// `small-cnn`.
+    /// `small-kernel`.
     Small(ImageEncoder<B>),
     /// A vision transformer of CLIP.
     Clip(ClipVision<B>),
@@ -156,14 +141,11 @@ pub enum ImageBackbone<B: Backend> {
 
 impl<B: Backend> ImageBackbone<B> {
     /// Encodes the images; what is encoded already passes through.
-    ///
-    /// # Panics
-    /// On images that were prepared for another network.
     pub fn forward(&self, images: ImageBatch<B>) -> ImageOutput<B> {
         match (self, images) {
             (_, ImageBatch::Features(features)) => features,
-            (Self::Small(net), ImageBatch::Prepared(images)) => {
-                ImageOutput { embedding: net.forward_prepared(images), patches: None }
+            (Self::Small(net), ImageBatch::Pixels(pixels)) => {
+                ImageOutput { embedding: net.forward(&pixels), patches: None }
             }
             (Self::Clip(net), ImageBatch::Pixels(pixels)) => {
                 let (embedding, patches) = net.forward(pixels);
@@ -172,14 +154,13 @@ impl<B: Backend> ImageBackbone<B> {
             (Self::EfficientNet(net), ImageBatch::Pixels(pixels)) => {
                 ImageOutput { embedding: net.forward(pixels), patches: None }
             }
-            _ => panic!("the images were prepared for another network"),
         }
     }
 
     /// Writes the encoder for inputs under `rule`.
     pub fn export(&self, g: &mut GraphBuilder, rule: &InputRule, with_patches: bool) {
         match self {
-            Self::Small(net) => net.export(g, rule),
+            Self::Small(net) => net.export(g, rule.size_px as usize),
             Self::Clip(net) => net.export(g, with_patches),
             Self::EfficientNet(net) => net.export(g, rule.size_px as usize),
         }

@@ -3,7 +3,6 @@
 
 mod backbone;
 pub mod clip;
-mod conv;
 pub mod efficientnet;
 pub mod head;
 mod image_encoder;
@@ -15,18 +14,16 @@ mod mixed;
 #[cfg(test)]
 mod reference;
 mod scorer;
-mod statistics;
 mod text_encoder;
 
 pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
-pub use image_encoder::{ImageEncoder, PreparedImages, Standardisation};
+pub use image_encoder::{Block, COMPONENT, COMPONENTS, Fit, ImageEncoder, MAX_ANSWERS, SHARES};
 pub use layers::values;
+pub use maps::Compute;
+pub use measure::MIN_SIZE_PX;
 pub use mixed::in_bf16;
 pub use scorer::{AlignmentScale, BackboneShape, ModelShape, ScoreUnit, SmallShape, TagScorer, parameters};
-pub use statistics::{MIN_SIZE_PX, STATISTICS};
 pub use text_encoder::TextEncoder;
 
 /// Length D of the small encoders' embeddings.
-const EMBEDDING: usize = 512;
-/// Length of the tokens that the heads cut such an embedding into.
-const TOKEN_LENGTH: usize = EMBEDDING / head::TOKENS;
+pub const EMBEDDING: usize = 256;

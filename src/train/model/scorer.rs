@@ -40,7 +40,7 @@ pub struct ModelShape {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackboneShape {
-    /// `small-cnn` and `small-transformer`.
+    /// `small-kernel` and `small-transformer`.
     Small(SmallShape),
     /// Both encoders of CLIP.
     Clip(ClipConfig),
@@ -52,8 +52,6 @@ pub enum BackboneShape {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmallShape {
-    /// Channels of the image encoder's stages, the stem first.
-    pub widths: Vec<usize>,
     /// Number of tokens that the tokenizer knows.
     pub vocabulary: usize,
     /// The token that pads.
@@ -68,7 +66,7 @@ impl BackboneShape {
     /// Names of the image and of the text encoder, as manifests have them.
     pub fn names(&self) -> [String; 2] {
         match self {
-            Self::Small(_) => ["small-cnn", "small-transformer"].map(str::to_owned),
+            Self::Small(_) => ["small-kernel", "small-transformer"].map(str::to_owned),
             Self::Clip(config) => {
                 let (patch, vision) = (config.vision.patch_size, config.vision.transformer);
                 let image = format!("clip-vit-{}x{}-{patch}", vision.layers, vision.width);
@@ -77,11 +75,6 @@ impl BackboneShape {
             }
             Self::EfficientnetB0 => ["efficientnet-b0", "none"].map(str::to_owned),
         }
-    }
-
-    /// Whether the images are measured before they go into the network.
-    pub fn is_small(&self) -> bool {
-        matches!(self, Self::Small(_))
     }
 }
 
@@ -160,7 +153,7 @@ impl<B: Backend> TagScorer<B> {
                     layers: small.text_layers,
                     heads: 4,
                 };
-                let image = ImageEncoder::new(&small.widths, shape.dropout, device);
+                let image = ImageEncoder::unfitted(device);
                 (ImageBackbone::Small(image), TextBackbone::Small(TextEncoder::new(text, shape.dropout, device)))
             }
             BackboneShape::EfficientnetB0 => {
@@ -211,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_shape_survives_its_own_file() {
-        let small = SmallShape { widths: vec![4, 8], vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
+        let small = SmallShape { vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
         let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
         let clip = ClipConfig::read(&tiny).unwrap();
         for backbone in [BackboneShape::Small(small), BackboneShape::Clip(clip), BackboneShape::EfficientnetB0] {

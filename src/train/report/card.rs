@@ -7,6 +7,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::{Report, evaluation};
+use crate::bundle::manifest::DataRecord;
 use crate::train::TrainError;
 use crate::train::assemble::{DEFAULT_TAG, Provenance};
 use crate::train::evaluate::Evaluation;
@@ -153,9 +154,8 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          ## Figures\n\n{table}\n\
          Computed on the exported graphs by the scorer's own code; definitions in `report/report.md`.\n\n\
          ## Data\n\n\
-         {data_name}, licence {licence}. {about} {train} examples to train on, {validation} to choose the epoch and the input's size, \
-         {test} to test; divided {split}. SHA-256 of the sorted (content id, tag, score) rows: `{sha}`. No picture of the data \
-         is in this bundle; the goldens are drawn by edge-trainer.\n\n\
+         {about} {train} examples to train on, {validation} to choose the epoch, {test} to test; divided {split}. No picture of \
+         the data is in this bundle; the goldens are drawn by edge-trainer.\n\n{records}\n\
          ## How to rebuild it\n\n```sh\n{command}\n```\n\n\
          The same command on the same data repeats the division and every random choice; rounding in sums that several threads \
          share may still differ.\n",
@@ -166,8 +166,11 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         max = scale.max,
         n_tags = tags.len(),
         table = results.table(),
-        data_name = data.name,
-        licence = data.licence,
-        sha = data.sha256,
+        records = data.iter().map(record).collect::<String>(),
     )
+}
+
+fn record(data: &DataRecord) -> String {
+    let DataRecord { name, licence, sha256 } = data;
+    format!("- {name}, licence {licence}; SHA-256 of the sorted (content id, tag, score) rows `{sha256}`\n")
 }

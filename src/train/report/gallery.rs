@@ -98,6 +98,7 @@ mod tests {
                 alignment: None,
                 part: None,
                 group: "t".to_owned(),
+                source: String::new(),
                 condition: None,
                 content_id: String::new(),
             });

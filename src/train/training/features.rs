@@ -88,7 +88,7 @@ fn encode<B: Backend>(encoding: Encoding<'_>, device: &B::Device) -> Result<(), 
     let jobs: Vec<Vec<Job>> = chunks.iter().map(|c| c.iter().map(|e| Job::of(e, view)).collect()).collect();
     let encoder = backbone.model::<B>(shape, device)?.image;
     listener.on(Message::Begin { what: "encoding images".to_owned(), steps: chunks.len() as u64 });
-    let loader = Loader { rule, measure: false, features: None, threads };
+    let loader = Loader { rule, features: None, threads };
     let started = Instant::now();
     loader.batches(&jobs, |index, images| {
         let output = encoder.forward(images.carry(device));

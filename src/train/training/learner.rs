@@ -12,8 +12,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::Setting;
-use super::standardise::{measure, spread};
 use super::texts::TextMemory;
+use super::units::spread;
 use crate::train::batches::{Images, epoch_batches};
 use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
 use crate::train::dataset::Example;
@@ -21,7 +21,7 @@ use crate::train::device::Host;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
 use crate::train::model::head::HeadInput;
-use crate::train::model::{ImageBackbone, ImageBatch, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
+use crate::train::model::{ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
 use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, fits, ranked_pairs};
@@ -52,25 +52,24 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         setting: Setting<'a>,
         device: &L::Device,
         kept: Option<&StateDirectory>,
-        listener: &mut dyn Listener,
     ) -> Result<Self, TrainError> {
         let options = setting.options;
         L::seed(device, options.seed);
         let mut model: TagScorer<L> = setting.backbone.model(setting.shape, device)?;
-        // The weights of a kept state know the statistics already.
-        if let (ImageBackbone::Small(small), None) = (&mut model.image, kept) {
-            small.standardise(&measure(setting, &mut StdRng::seed_from_u64(options.seed), listener)?);
+        if let Some(fit) = setting.fit {
+            model.image = ImageBackbone::Small(ImageEncoder::new(fit, device));
         }
         if setting.features.is_some() {
-            (model.image, model.text) = (model.image.no_grad(), model.text.no_grad());
-        } else if !setting.teaches_text() {
-            // No loss reads the texts. burn keeps what it notes of them until a loss does: for ever, and looks through it at each step.
+            model.image = model.image.no_grad();
+        }
+        if setting.is_head_only() || !setting.teaches_text() {
+            // Where no loss reads the texts, burn keeps what it notes of them until a loss does: for ever, and looks through it at each step.
             model.text = model.text.no_grad();
         }
         let mut optimizer = AdamWConfig::new().with_weight_decay(options.weight_decay as f32).init();
         let mut average = None;
         if let Some(state) = kept {
-            let head_only = setting.features.is_some();
+            let head_only = setting.is_head_only();
             let onto = model.clone();
             model = state.load_model(Weights::Fitted, onto, head_only)?;
             if options.ema > 0.0 {
@@ -103,12 +102,8 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
     }
 
     /// A fresh learner that is not asked to measure images, for there are none.
-    pub(super) fn on_made_up(
-        setting: Setting<'a>,
-        device: &L::Device,
-        listener: &mut dyn Listener,
-    ) -> Result<Self, TrainError> {
-        Self::new(Setting { train: &[], ..setting }, device, None, listener).map(|learner| Self { setting, ..learner })
+    pub(super) fn on_made_up(setting: Setting<'a>, device: &L::Device) -> Result<Self, TrainError> {
+        Self::new(Setting { train: &[], ..setting }, device, None).map(|learner| Self { setting, ..learner })
     }
 
     /// One step on one batch.
@@ -140,7 +135,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let mut rng = StdRng::seed_from_u64(self.seed_of(epoch, 0));
         let batches = epoch_batches(train, options.batch, options.images_per_tag, &mut rng);
         let images: Vec<Images> = batches.iter().map(|batch| Images::of(train, batch)).collect();
-        let crop_px = self.setting.backbone.crop_px(options);
+        let crop_px = self.setting.rule.size_px;
         let mut job = |i: usize| Job::of(&train[i], View::random(crop_px, &mut rng));
         let jobs: Vec<Vec<Job>> = images.iter().map(|i| i.first.iter().map(|&i| job(i)).collect()).collect();
         let done = sums.steps.min(jobs.len());
@@ -183,7 +178,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
 
     /// Keeps the weights and the optimizer's memory; of frozen encoders nothing, for they are where they came from.
     pub(super) fn save(&self, state: &StateDirectory, progress: &Progress) -> Result<(), TrainError> {
-        let head_only = self.setting.features.is_some();
+        let head_only = self.setting.is_head_only();
         state.save(progress, head_only, &self.model, self.average.as_ref(), self.optimizer.to_record())
     }
 
@@ -219,7 +214,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let options = self.setting.options;
         let device = self.device.clone();
         let (texts, text_of) = self.texts_of(batch);
-        let pictures = self.setting.onto::<L::InnerBackend>(pictures, &device);
+        let pictures = pictures.carry::<L::InnerBackend>(&device);
         let bf16 = self.setting.bf16();
         let mut image = in_bf16(bf16, || self.model.image.forward(pictures.lift()));
         if let Some(rows) = images.rows() {
@@ -244,7 +239,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
             total = total + ranking.clone();
         }
         // Neither can change frozen encoders.
-        if self.setting.features.is_none() && self.setting.teaches_text() {
+        if !self.setting.is_head_only() && self.setting.teaches_text() {
             if let Some(alignment) = self.alignment_loss(batch, image_embedding.clone(), text_embedding) {
                 total = total + alignment * options.alignment_weight;
             }
@@ -283,7 +278,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
     /// Encodes texts; a frozen encoder sees each of them once.
     fn encode(&mut self, texts: &[String]) -> Result<TextOutput<L>, TrainError> {
         let ids = |text: &String| self.setting.tokenizer.encode(text, None);
-        if self.setting.features.is_none() {
+        if !self.setting.is_head_only() {
             return Ok(self.model.embed_texts(&texts.iter().map(ids).collect::<Result<Vec<_>, _>>()?, &self.device));
         }
         let model = &self.model;

@@ -1,10 +1,11 @@
 //! The training itself: epochs, steps, validation, and when to stop. It holds the weights; it writes no run.
 
 mod features;
+mod image_fit;
 mod learner;
-mod standardise;
 mod step_time;
 mod texts;
+mod units;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,21 +15,22 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
 pub use features::{Frozen, keep_features};
+pub use image_fit::fit_image_encoder;
 use learner::Learner;
 pub use step_time::{made_up_examples, time_steps};
 use texts::TextMemory;
 
 use super::backbone::Backbone;
 use super::batches::{Images, in_order};
-use super::cache::FeatureCache;
 use super::checkpoint::{Progress, StateDirectory, Sums};
 use super::dataset::Example;
 use super::device::{Host, Place, Work, to_host};
+use super::features::Features;
 use super::loader::{Job, Loader, View};
 use super::message::{EpochRecord, Listener, Message, note};
 use super::metrics::{Figures, Judged};
 use super::model::head::{HeadInput, record};
-use super::model::{ImageBatch, ModelShape, ScoreUnit, TagScorer, values};
+use super::model::{Fit, ModelShape, ScoreUnit, TagScorer, values};
 use super::options::Precision;
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::TextSide;
@@ -63,8 +65,10 @@ pub struct Setting<'a> {
     pub shape: &'a ModelShape,
     /// Digest of the data.
     pub data_sha256: &'a str,
-    /// The images' features, where the encoders are frozen.
-    pub features: Option<&'a FeatureCache>,
+    /// The small image encoder, which is fitted before.
+    pub fit: Option<&'a Fit>,
+    /// The images' features, where their encoder stays as it is.
+    pub features: Option<Features<'a>>,
 }
 
 impl<'a> Setting<'a> {
@@ -73,10 +77,9 @@ impl<'a> Setting<'a> {
         self.backbone.has_text() && record(self.shape.head).text_side != TextSide::Nothing
     }
 
-    /// Takes a batch from the host to the device, and measures it there where nobody has.
-    fn onto<B: Backend>(self, images: ImageBatch<Host>, device: &B::Device) -> ImageBatch<B> {
-        let images = images.carry(device);
-        if self.shape.backbone.is_small() { images.measured(self.rule) } else { images }
+    /// Whether both encoders stay as they came.
+    fn is_head_only(self) -> bool {
+        matches!(self.features, Some(Features::Kept(_)))
     }
 
     /// Whether matrix products are done in 16 bits.
@@ -85,12 +88,7 @@ impl<'a> Setting<'a> {
     }
 
     fn loader(self) -> Loader<'a> {
-        Loader {
-            rule: self.rule,
-            measure: self.shape.backbone.is_small() && self.place.measures_ahead(),
-            features: self.features,
-            threads: self.options.loader_threads,
-        }
+        Loader { rule: self.rule, features: self.features, threads: self.options.loader_threads }
     }
 }
 
@@ -163,7 +161,7 @@ impl Work for Fitting<'_> {
 fn train_on<L: AutodiffBackend>(fitting: Fitting<'_>, device: &L::Device) -> Result<Trained, TrainError> {
     let Fitting { setting, resumed, keeper, listener } = fitting;
     let kept = resumed.is_some().then(|| keeper.state().clone());
-    let mut learner = Learner::<L>::new(setting, device, kept.as_ref(), listener)?;
+    let mut learner = Learner::<L>::new(setting, device, kept.as_ref())?;
     let mut progress = resumed.unwrap_or_else(|| Progress {
         epoch: 1,
         sums: Sums::default(),
@@ -284,7 +282,7 @@ fn judge<B: Backend>(
         let chunk: Vec<&Example> = chunks[index].iter().map(|&i| &examples[i]).collect();
         let tags = chunk.iter().map(|e| e.tag.as_str());
         let text = texts.encode(tags, setting.tokenizer, device, || model.clone())?;
-        let mut image = model.image.forward(setting.onto::<B>(pictures, device));
+        let mut image = model.image.forward(pictures.carry::<B>(device));
         if let Some(rows) = images[index].rows() {
             image = image.select(Tensor::from_data(rows.as_slice(), device));
         }

@@ -11,7 +11,6 @@ use crate::train::TrainError;
 use crate::train::batches::Images;
 use crate::train::dataset::Example;
 use crate::train::device::{Host, Work};
-use crate::train::message::Listener;
 use crate::train::model::{ImageBatch, ImageOutput};
 
 /// As many examples as a batch has, `per_tag` of each tag, with scores that differ.
@@ -23,6 +22,7 @@ pub fn made_up_examples(batch: usize, per_tag: usize) -> Vec<Example> {
         alignment: None,
         part: None,
         group: String::new(),
+        source: String::new(),
         condition: None,
         content_id: i.to_string(),
     };
@@ -34,27 +34,22 @@ pub fn made_up_examples(batch: usize, per_tag: usize) -> Vec<Example> {
 ///
 /// # Errors
 /// As those of [`super::train`].
-pub fn time_steps(
-    setting: Setting<'_>,
-    [warm_up, steps]: [usize; 2],
-    listener: &mut dyn Listener,
-) -> Result<Vec<f64>, TrainError> {
-    setting.place.run(Timing { setting, warm_up, steps, listener })?
+pub fn time_steps(setting: Setting<'_>, [warm_up, steps]: [usize; 2]) -> Result<Vec<f64>, TrainError> {
+    setting.place.run(Timing { setting, warm_up, steps })?
 }
 
 struct Timing<'a> {
     setting: Setting<'a>,
     warm_up: usize,
     steps: usize,
-    listener: &'a mut dyn Listener,
 }
 
 impl Work for Timing<'_> {
     type Output = Result<Vec<f64>, TrainError>;
 
     fn on<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
-        let Timing { setting, warm_up, steps, listener } = self;
-        let mut learner = Learner::<L>::on_made_up(setting, device, listener)?;
+        let Timing { setting, warm_up, steps } = self;
+        let mut learner = Learner::<L>::on_made_up(setting, device)?;
         let images = Images::of_all(setting.train);
         let examples: Vec<&Example> = setting.train.iter().collect();
         let pictures = made_up_images(setting, examples.len());
@@ -84,7 +79,6 @@ fn made_up_images(setting: Setting<'_>, count: usize) -> ImageBatch<Host> {
         let patches = (p > 0).then(|| Tensor::random([count, p, w], normal, &device));
         return ImageBatch::Features(ImageOutput { embedding, patches });
     }
-    let side = setting.backbone.crop_px(setting.options) as usize;
-    let pixels = ImageBatch::Pixels(Tensor::random([count, 3, side, side], normal, &device));
-    if setting.loader().measure { pixels.measured(setting.rule) } else { pixels }
+    let side = setting.rule.size_px as usize;
+    ImageBatch::Pixels(Tensor::random([count, 3, side, side], normal, &device))
 }

@@ -15,8 +15,9 @@ use super::sources::{self, Source};
 use super::{RECIPE, TABLE, readme};
 use crate::image_input::{self, Limits, resized_size};
 use crate::train::TrainError;
-use crate::train::dataset::{DataError, DataSet, Part, check, parallel};
+use crate::train::dataset::{DataError, DataSet, Part, check};
 use crate::train::message::{Listener, Message, note, warn};
+use crate::train::parallel;
 use crate::train::render::style::{Style, render};
 
 /// Quality of the JPEG files.
@@ -251,8 +252,6 @@ fn render_source(
     let mut key: [u8; 32] = *blake3::hash(example.content_id.as_bytes()).as_bytes();
     key.iter_mut().zip(request.seed.to_le_bytes()).for_each(|(k, s)| *k ^= s);
     let mut rng = StdRng::from_seed(key);
-    let name = example.path.file_name().unwrap_or_default().to_string_lossy();
-    let group = format!("{name} {}", example.content_id.get(..8).unwrap_or_default());
     let mut rows = Vec::new();
     for (j, styles) in draw_styles(request.renderings, &mut rng).into_iter().enumerate() {
         let path = format!("images/{number:05}-{j:02}.jpg");
@@ -269,7 +268,7 @@ fn render_source(
                 tag: tag.map_or(NEUTRAL_TAG, Style::tag),
                 score: recipe.score(example.score, &styles, tag, noise),
                 part: source.part,
-                group: group.clone(),
+                group: example.group.clone(),
                 condition: condition(&styles),
             });
         }

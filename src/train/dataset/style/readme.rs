@@ -34,7 +34,7 @@ pub fn text(recipe: &Recipe, data: &DataSet, made: MadeStyles) -> String {
 - Every source image is rendered {renderings} times: once as it is, then in the styles below in a drawn order, each at a drawn
   strength of {strengths}. Every third rendering combines a style of tone with one of lens or film.
 - Every rendering is listed under {tags_per_rendering} tags: its own styles, the neutral tag `{NEUTRAL_TAG}`, and other styles as drawn.
-- The parts are divided by source image (column `group`): {validation_share} for validation, {test_share} for the test.
+- The parts are divided by the source images' groups (column `group`): {validation_share} for validation, {test_share} for the test.
 - The column `condition` says what was rendered: `plain`, or style and strength.
 
 ## How it is rated

@@ -61,6 +61,7 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
                 alignment: None,
                 part: None,
                 group: String::new(),
+                source: String::new(),
                 condition: None,
                 content_id: String::new(),
             });
@@ -96,7 +97,7 @@ pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     examples.into_iter().filter(|e| chosen.contains(&e.path)).collect()
 }
 
-/// The distinct images among checked examples, in their order, divided by the seed.
+/// The distinct images among checked examples, in their order, divided by the seed: images of one group stay together.
 pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Source>, TrainError> {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut images: Vec<(Example, f64, u32)> = Vec::new();
@@ -104,31 +105,40 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Sour
         let at = *place.entry(example.content_id.clone()).or_insert(images.len());
         match images.get_mut(at) {
             Some((_, sum, rows)) => (*sum, *rows) = (*sum + f64::from(example.score), *rows + 1),
-            None => images.push((example.clone(), f64::from(example.score), 1)),
+            None => images.push((grouped(example.clone()), f64::from(example.score), 1)),
         }
     }
-    let mut order: Vec<usize> = (0..images.len()).collect();
-    // By content, so that neither names nor the order of the rows decide.
-    order.sort_unstable_by(|a, b| images[*a].0.content_id.cmp(&images[*b].0.content_id));
+    // By name, so that the order of the rows does not decide.
+    let groups: BTreeSet<&str> = images.iter().map(|(example, ..)| example.group.as_str()).collect();
+    let mut order: Vec<&str> = groups.into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(request.seed));
     let count = |share: f64| ((order.len() as f64 * share).round() as usize).max(1);
     let (validation, test) = (count(request.validation_share), count(request.test_share));
     if order.len() <= validation + test {
         let found = order.len();
-        let problem = format!("{found} source images cannot fill three parts: give more, or smaller shares");
+        let problem = format!("{found} groups of source images cannot fill three parts: give more, or smaller shares");
         return Err(TrainError::Options(problem));
     }
-    let mut parts = vec![Part::Train; images.len()];
-    for (i, image) in order.into_iter().enumerate() {
-        parts[image] = match i {
-            _ if i < test => Part::Test,
-            _ if i < test + validation => Part::Validation,
-            _ => Part::Train,
-        };
-    }
-    let source = |((example, sum, rows), part)| {
-        let score = (sum / f64::from(rows)) as f32;
-        Source { example: Example { score, ..example }, part }
+    let part_at = |i: usize| match i {
+        _ if i < test => Part::Test,
+        _ if i < test + validation => Part::Validation,
+        _ => Part::Train,
     };
-    Ok(images.into_iter().zip(parts).map(source).collect())
+    let parts: HashMap<String, Part> =
+        order.iter().enumerate().map(|(i, group)| ((*group).to_owned(), part_at(i))).collect();
+    let source = |(example, sum, rows): (Example, f64, u32)| {
+        let score = (sum / f64::from(rows)) as f32;
+        Source { part: parts[&example.group], example: Example { score, ..example } }
+    };
+    Ok(images.into_iter().map(source).collect())
+}
+
+/// An image without a group is one by itself.
+fn grouped(example: Example) -> Example {
+    if !example.group.is_empty() {
+        return example;
+    }
+    let name = example.path.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("{name} {}", example.content_id.get(..8).unwrap_or_default());
+    Example { group, ..example }
 }

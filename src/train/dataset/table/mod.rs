@@ -139,6 +139,7 @@ fn examples_of(table: &Path, row: &Row) -> Result<Vec<Example>, String> {
     let example = |tag: String| Example {
         path: base.join(&image),
         group: text("group").unwrap_or_else(|| tag.to_lowercase()),
+        source: String::new(),
         tag,
         score,
         alignment,

@@ -7,6 +7,7 @@ mod image_only;
 mod patch_cross_attention;
 mod perceptron;
 mod pooled_cross_attention;
+mod weighted_sum;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -17,6 +18,7 @@ pub use hyper_network::HyperNetwork;
 pub use image_only::ImageOnly;
 pub use patch_cross_attention::PatchCrossAttention;
 pub use pooled_cross_attention::PooledCrossAttention;
+pub use weighted_sum::WeightedSum;
 
 use super::scorer::ScoreUnit;
 use crate::bundle::manifest::{Head as HeadManifest, HeadKind, ImageSide, TextSide};
@@ -62,6 +64,8 @@ pub enum Head<B: Backend> {
     Gated(GatedCrossAttention<B>),
     /// See [`HyperNetwork`].
     Hyper(HyperNetwork<B>),
+    /// See [`WeightedSum`].
+    Weighted(WeightedSum<B>),
     /// See [`ImageOnly`].
     ImageOnly(ImageOnly<B>),
 }
@@ -71,9 +75,10 @@ pub fn record(kind: HeadKind) -> HeadManifest {
     let (image_side, text_side) = match kind {
         HeadKind::PatchCrossAttention => (ImageSide::PatchTokens, TextSide::TokenStates),
         HeadKind::ImageOnly => (ImageSide::ImageEmbedding, TextSide::Nothing),
-        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention | HeadKind::HyperNetwork => {
-            (ImageSide::ImageEmbedding, TextSide::TextEmbedding)
-        }
+        HeadKind::PooledCrossAttention
+        | HeadKind::GatedCrossAttention
+        | HeadKind::HyperNetwork
+        | HeadKind::WeightedSum => (ImageSide::ImageEmbedding, TextSide::TextEmbedding),
     };
     HeadManifest { kind, image_side, text_side }
 }
@@ -108,6 +113,7 @@ impl<B: Backend> Head<B> {
             HeadKind::PooledCrossAttention => Self::Pooled(PooledCrossAttention::new(shape, dropout, device)),
             HeadKind::GatedCrossAttention => Self::Gated(GatedCrossAttention::new(shape, dropout, device)),
             HeadKind::HyperNetwork => Self::Hyper(HyperNetwork::new(shape, dropout, device)),
+            HeadKind::WeightedSum => Self::Weighted(WeightedSum::new(shape, dropout, device)),
             HeadKind::ImageOnly => Self::ImageOnly(ImageOnly::new(shape, dropout, device)),
         }
     }
@@ -119,6 +125,7 @@ impl<B: Backend> Head<B> {
             Self::Pooled(head) => head.forward(input),
             Self::Gated(head) => head.forward(input),
             Self::Hyper(head) => head.forward(input),
+            Self::Weighted(head) => head.forward(input),
             Self::ImageOnly(head) => head.forward(input),
         };
         score * unit.deviation + unit.mean
@@ -131,6 +138,7 @@ impl<B: Backend> Head<B> {
             Self::Pooled(head) => head.export(g, shape),
             Self::Gated(head) => head.export(g, shape),
             Self::Hyper(head) => head.export(g, shape),
+            Self::Weighted(head) => head.export(g, shape),
             Self::ImageOnly(head) => head.export(g, shape),
         };
         let score = g.reshape(&score, &[-1]);

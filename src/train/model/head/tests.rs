@@ -12,11 +12,12 @@ use crate::train::model::values;
 const N: usize = 3;
 const SHAPE: HeadShape = HeadShape { embedding: 64, patches: [9, 24], tokens: [7, 20] };
 const UNIT: ScoreUnit = ScoreUnit { mean: 3.0, deviation: 2.0 };
-const KINDS: [HeadKind; 5] = [
+const KINDS: [HeadKind; 6] = [
     HeadKind::PatchCrossAttention,
     HeadKind::PooledCrossAttention,
     HeadKind::GatedCrossAttention,
     HeadKind::HyperNetwork,
+    HeadKind::WeightedSum,
     HeadKind::ImageOnly,
 ];
 
@@ -43,6 +44,7 @@ fn head(kind: HeadKind) -> Head<Flex> {
     let head = Head::<Flex>::new(kind, SHAPE, 0.1, &Default::default());
     match head {
         Head::Gated(gated) => Head::Gated(gated.opened(0.7)),
+        Head::Weighted(weighted) => Head::Weighted(weighted.opened()),
         other => other,
     }
 }

@@ -9,7 +9,6 @@ mod statistics;
 mod tests;
 
 use super::maps::{Kernel, MapOps};
-use crate::image_input::InputRule;
 
 pub use codes::{CODE_PATCH_PX, CodeLevel, Codebook, contrast_floor};
 pub use spectrum::SPECTRUM;
@@ -17,6 +16,10 @@ pub use statistics::STATISTICS;
 
 /// The smallest side of an input that leaves something to measure at every scale.
 pub const MIN_SIZE_PX: u32 = 64;
+/// What is taken from every channel of a picture's pixels, on the scale 0..1.
+pub const MEAN: f32 = 0.5;
+/// What they are divided by then.
+pub const STD: f32 = 0.25;
 /// Native, half and quarter size.
 pub const SCALES: usize = 3;
 /// Blocks of measurements.
@@ -27,31 +30,25 @@ const ROUNDING: f32 = 1e-6;
 /// ITU-R BT.601.
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
 
-/// Measures `pixel_values [N, 3, S, S]`, normalised by `rule`, whose size is S: [`STATISTICS`] and [`SPECTRUM`] numbers, and
-/// those of the codebook, `[N, F]` each.
-pub fn measure<O: MapOps>(
-    ops: &mut O,
-    pixel_values: &O::Map,
-    rule: &InputRule,
-    codebook: &Codebook,
-) -> [O::Row; BLOCKS] {
-    let [native, half, quarter] = patch_planes(ops, pixel_values, rule);
+/// Measures `pixel_values [N, 3, S, S]`, normalised by [`MEAN`] and [`STD`], with `side_px` for S: [`STATISTICS`] numbers, those of
+/// the codebook, and [`SPECTRUM`] numbers, `[N, F]` each.
+pub fn measure<O: MapOps>(ops: &mut O, pixel_values: &O::Map, side_px: usize, codebook: &Codebook) -> [O::Row; BLOCKS] {
+    let [native, half, quarter] = patch_planes(ops, pixel_values);
     let half_pixels = halve(ops, pixel_values);
-    let half_colours = ops.conv(&half_pixels, &colours_kernel(rule));
+    let half_colours = ops.conv(&half_pixels, &colours_kernel());
 
     let (spectrum, kurtosis) = spectrum::measure(ops, &native);
-    let side_px = rule.size_px as usize / 2;
-    let mut rows = statistics::measure(ops, &half_colours, &half, side_px);
+    let mut rows = statistics::measure(ops, &half_colours, &half, side_px / 2);
     rows.push(kurtosis);
     let statistics = ops.row_stack(&rows);
-    let codes = codes::measure(ops, [&native, &half, &quarter], rule.size_px as usize, codebook);
+    let codes = codes::measure(ops, [&native, &half, &quarter], side_px, codebook);
     [statistics, codes, spectrum]
 }
 
 /// The planes that patches for a codebook are cut from, at every scale: grey, red against green, and yellow against blue,
 /// `[N, 3, S, S]`.
-pub fn patch_planes<O: MapOps>(ops: &mut O, pixel_values: &O::Map, rule: &InputRule) -> [O::Map; SCALES] {
-    let native = ops.conv(pixel_values, &planes_kernel(rule));
+pub fn patch_planes<O: MapOps>(ops: &mut O, pixel_values: &O::Map) -> [O::Map; SCALES] {
+    let native = ops.conv(pixel_values, &planes_kernel());
     let half = halve(ops, &native);
     let quarter = halve(ops, &half);
     [native, half, quarter]
@@ -63,18 +60,18 @@ fn halve<O: MapOps>(ops: &mut O, x: &O::Map) -> O::Map {
 }
 
 /// Undoes the normalisation: R, G, B on the scale 0..1.
-fn colours_kernel(rule: &InputRule) -> Kernel {
+fn colours_kernel() -> Kernel {
     let mut weights = vec![0.0; 9];
-    (0..3).for_each(|c| weights[c * 4] = rule.std[c]);
-    Kernel { weights, bias: rule.mean.to_vec(), side: 1, stride: 1, groups: 1 }
+    (0..3).for_each(|c| weights[c * 4] = STD);
+    Kernel { weights, bias: vec![MEAN; 3], side: 1, stride: 1, groups: 1 }
 }
 
 /// Undoes the normalisation and takes grey, red minus green, and yellow minus blue.
-fn planes_kernel(rule: &InputRule) -> Kernel {
+fn planes_kernel() -> Kernel {
     let planes = [LUMA, [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]];
-    let of = |values: &[f32; 3]| planes.map(|p| p.iter().zip(values).map(|(a, b)| a * b).sum::<f32>());
-    let weights = planes.iter().flat_map(|p| p.iter().zip(&rule.std).map(|(w, std)| w * std)).collect();
-    Kernel { weights, bias: of(&rule.mean).to_vec(), side: 1, stride: 1, groups: 1 }
+    let weights = planes.as_flattened().iter().map(|w| w * STD).collect();
+    let bias = planes.iter().map(|p| p.iter().sum::<f32>() * MEAN).collect();
+    Kernel { weights, bias, side: 1, stride: 1, groups: 1 }
 }
 
 fn log_row<O: MapOps>(ops: &mut O, x: &O::Row, floor: f32) -> O::Row {

@@ -8,18 +8,12 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::*;
 use crate::backend::Input;
-use crate::image_input::ResizeFilter;
 use crate::train::model::maps::Compute;
 use crate::train::model::reference::{Reference, run};
 use crate::train::model::values;
 use crate::train::onnx::{Dim, GraphBuilder};
 
 const NAMES: [&str; BLOCKS] = ["statistics", "codes", "spectrum"];
-
-fn rule(size_px: u32) -> InputRule {
-    let filter = ResizeFilter::Bicubic;
-    InputRule { size_px, resize_short_px: size_px, filter, mean: [0.5; 3], std: [0.25; 3] }
-}
 
 fn reference() -> Reference {
     Reference::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/measure"))
@@ -34,8 +28,7 @@ fn codebook(reference: &Reference) -> Codebook {
 }
 
 fn computed(pixels: Tensor<Flex, 4>, codebook: &Codebook) -> [Vec<f32>; BLOCKS] {
-    let rule = rule(pixels.dims()[2] as u32);
-    measure(&mut Compute::new(pixels.device()), &pixels, &rule, codebook).map(values)
+    measure(&mut Compute::new(pixels.device()), &pixels, pixels.dims()[2], codebook).map(values)
 }
 
 #[test]
@@ -47,7 +40,7 @@ fn burn_and_tract_measure_what_numpy_measures() {
     let mut g = GraphBuilder::new("measure");
     let side = Dim::Fixed(dims[2]);
     let x = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-    let blocks = measure(&mut g, &x, &rule(dims[2] as u32), &codebook);
+    let blocks = measure(&mut g, &x, dims[2], &codebook);
     let lengths = [STATISTICS, codebook.measurements(), SPECTRUM];
     for ((name, block), length) in NAMES.iter().zip(&blocks).zip(lengths) {
         assert_eq!(reference.floats(name).0, [dims[0], length]);

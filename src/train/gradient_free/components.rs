@@ -64,7 +64,7 @@ impl Components {
 fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
     let n = rows.nrows().max(1) as f64;
     let tall = rows.nrows() > rows.ncols();
-    let square = if tall { rows.tr_mul(rows) } else { rows * rows.transpose() } / n;
+    let square = if tall { rows.transpose() * rows } else { rows * rows.transpose() } / n;
     let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(square);
     let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
     order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));

@@ -1,11 +1,4 @@
-//! What is learned in closed form: principal components of measurements, a kernel between them, and ridge regression on that
-//! kernel with its answers as they would be without an example's own group. Knows matrices only, neither images nor networks.
-
-mod components;
-mod ridge;
-
-pub use components::Components;
-pub use ridge::{Fitted, KernelRidge};
+//! A kernel between rows of components.
 
 use nalgebra::DMatrix;
 

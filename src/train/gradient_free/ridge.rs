@@ -2,6 +2,8 @@
 
 use nalgebra::{Cholesky, DMatrix, DVector};
 
+use super::inverse::inverse;
+
 /// Share of the mean diagonal that is added to it, against rounding.
 const JITTER: f64 = 1e-10;
 
@@ -49,8 +51,8 @@ impl KernelRidge {
         let known = self.examples.select_rows(labelled);
         let mean: Vec<f64> = targets.column_iter().map(|t| t.mean()).collect();
         let centred = DMatrix::from_fn(targets.nrows(), targets.ncols(), |i, j| targets[(i, j)] - mean[j]);
-        let square = known.tr_mul(&known);
-        let against = known.tr_mul(&centred);
+        let turned = known.transpose();
+        let (square, against) = (&turned * &known, &turned * &centred);
         let mut place = vec![None; self.examples.nrows()];
         labelled.iter().enumerate().for_each(|(at, &row)| place[row] = Some(at));
         let fits = ridges.iter().filter_map(|&ridge| {
@@ -71,7 +73,7 @@ impl KernelRidge {
         let mut normal = square + &self.centres * ridge;
         let jitter = JITTER * normal.trace() / normal.nrows().max(1) as f64;
         (0..normal.nrows()).for_each(|i| normal[(i, i)] += jitter);
-        Cholesky::new(normal).map(|factor| factor.inverse())
+        inverse(&normal)
     }
 
     /// `[N, Q]`: without a group's labelled examples S the weights are `w - A^-1 K_S' (1 - K_S A^-1 K_S')^-1 r_S`, where `r` is
@@ -107,7 +109,7 @@ impl KernelRidge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::kernel::gram;
+    use crate::train::gradient_free::gram;
 
     fn points(n: usize) -> Vec<DMatrix<f64>> {
         vec![DMatrix::from_fn(n, 2, |i, j| (i as f64 * [0.7, 1.3][j]).sin() * 4.0)]
@@ -137,7 +139,7 @@ mod tests {
         let fitted = KernelRidge::new(kernel.clone(), kernel.clone(), &group).fit(&all, &y, &[0.1]).unwrap();
         let mean = &fitted.mean;
         for test in 0..24 {
-            let answers = &kernel.row(test) * &fitted.weights;
+            let answers = kernel.row(test) * &fitted.weights;
             let expected = textbook(&x[0], &all, &y, mean, test);
             let others: Vec<usize> = (0..24).filter(|i| i / 4 != test / 4).collect();
             let without = textbook(&x[0], &others, &y, mean, test);

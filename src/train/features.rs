@@ -1,0 +1,57 @@
+//! Where the embeddings of images come from when their encoder stays as it is.
+
+use std::collections::HashMap;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::TrainError;
+use super::cache::FeatureCache;
+use super::device::Host;
+use super::model::{Fit, ImageOutput};
+
+/// The embeddings of images, by their content.
+#[derive(Debug, Clone, Default)]
+pub struct FeatureTable(pub HashMap<String, Vec<f32>>);
+
+/// What was encoded or fitted before the training of head and text encoder.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    /// By encoders that came trained and stay as they are.
+    pub kept: Option<FeatureCache>,
+    /// By the small image encoder, which was fitted to them.
+    pub fitted: Option<(Fit, FeatureTable)>,
+}
+
+impl Encoded {
+    /// The images' features, where their encoder stays as it is.
+    pub fn features(&self) -> Option<Features<'_>> {
+        let fitted = self.fitted.as_ref().map(|(_, table)| Features::Fitted(table));
+        self.kept.as_ref().map(Features::Kept).or(fitted)
+    }
+}
+
+/// Images that were encoded before the training.
+#[derive(Debug, Clone, Copy)]
+pub enum Features<'a> {
+    /// By encoders that came trained, kept on disk.
+    Kept(&'a FeatureCache),
+    /// By an encoder that was fitted for this training.
+    Fitted(&'a FeatureTable),
+}
+
+impl Features<'_> {
+    /// What the encoder made of an image, as a batch of one.
+    ///
+    /// # Errors
+    /// [`TrainError::File`]; [`TrainError::Internal`] for an image that was not encoded.
+    pub fn get(self, content_id: &str) -> Result<ImageOutput<Host>, TrainError> {
+        let table = match self {
+            Self::Kept(cache) => return cache.get(content_id),
+            Self::Fitted(table) => table,
+        };
+        let row = table.0.get(content_id);
+        let row = row.ok_or_else(|| TrainError::Internal(format!("the image {content_id} was not encoded")))?;
+        let data = TensorData::new(row.clone(), [1, row.len()]);
+        Ok(ImageOutput { embedding: Tensor::from_data(data, &Default::default()), patches: None })
+    }
+}

@@ -1,0 +1,147 @@
+//! What the encoder is asked of every image, and the ridge regression that answers it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use nalgebra::{DMatrix, DVector};
+
+use super::DistinctImages;
+use crate::train::TrainError;
+use crate::train::gradient_free::{Fitted, KernelRidge, gram};
+use crate::train::model::{MAX_ANSWERS, SHARES};
+
+/// Examples of the ridge regression, at most; further images are only answered.
+const FITTED: usize = 12_000;
+/// Images that a tag needs for an answer of its own.
+const TAG_IMAGES: usize = 24;
+/// Ridges that are tried.
+const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
+
+/// What the encoder is to answer of images: the mean score within a data set, or the score under a tag.
+pub(super) struct Question {
+    what: String,
+    /// Images and what is right of them.
+    known: Vec<(usize, f64)>,
+}
+
+/// The questions that some images have answers to: one for each data set, and one for each frequent tag.
+pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
+    // Sums over an image's examples, and how many they are.
+    type Known = BTreeMap<usize, (f64, f64)>;
+    let (mut by_source, mut by_tag): (BTreeMap<&str, Known>, BTreeMap<&str, Known>) = Default::default();
+    for (i, examples) in images.examples.iter().enumerate() {
+        for example in examples {
+            let of_source = by_source.entry(&example.source).or_default();
+            for known in [of_source, by_tag.entry(&example.tag).or_default()] {
+                let (sum, count) = known.entry(i).or_default();
+                (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
+            }
+        }
+    }
+    let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
+    frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
+    let question = |(what, known): (&str, Known)| Question {
+        what: what.to_owned(),
+        known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
+    };
+    by_source.into_iter().chain(frequent).take(MAX_ANSWERS).map(question).collect()
+}
+
+/// The answers to all questions.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// M weights per question, so that answers have the mean 0 and the held-out ones the deviation 1.
+    weights: Vec<DVector<f64>>,
+    /// N answers per question, in the same unit.
+    held_out: Vec<DVector<f64>>,
+    /// By question: what it is about, the ridge, and the share of the variance that held-out answers explain.
+    figures: Vec<(String, f64, f64)>,
+}
+
+impl Answers {
+    /// `[M, Q]`.
+    pub(super) fn weights(&self) -> DMatrix<f64> {
+        DMatrix::from_columns(&self.weights)
+    }
+
+    /// One image's answers.
+    pub(super) fn of_image(&self, image: usize) -> Vec<f32> {
+        self.held_out.iter().map(|answers| answers[image] as f32).collect()
+    }
+
+    /// What was found, in a sentence.
+    pub(super) fn summary(&self, centres: usize) -> String {
+        let ridge = self.figures.first().map_or(0.0, |(_, ridge, _)| *ridge);
+        let share = |(what, _, explained): &(String, f64, f64)| format!("{what} {:.1} %", 100.0 * explained);
+        let shares: Vec<String> = self.figures.iter().map(share).collect();
+        format!(
+            "image encoder: {centres} centres, ridge {ridge}; of scores whose group it was not fitted to it explains: {}",
+            shares.join(", ")
+        )
+    }
+
+    /// Takes the weights to a common unit; images that were not fitted to are answered by `all [N, M]`.
+    fn add(&mut self, fitted: &Fitted, all: &DMatrix<f64>, rows: &[usize], labelled: &[usize]) {
+        let of_labelled: Vec<f64> = labelled.iter().map(|&row| fitted.held_out[(row, 0)]).collect();
+        let spread = deviation(&of_labelled).max(1e-6);
+        let weights = fitted.weights.column(0) / spread;
+        let mut answers = all * &weights;
+        for (at, &image) in rows.iter().enumerate() {
+            answers[image] = (fitted.held_out[(at, 0)] - fitted.mean[0]) / spread;
+        }
+        self.weights.push(weights);
+        self.held_out.push(answers);
+    }
+}
+
+/// Answers all questions of images that have these components; `order` says which of them are fitted to.
+///
+/// # Errors
+/// [`TrainError::Options`] where scores or measurements are not finite.
+pub(super) fn answer(
+    images: &DistinctImages<'_>,
+    order: &[usize],
+    projected: &[DMatrix<f64>],
+    centres: &[DMatrix<f64>],
+    questions: &[Question],
+) -> Result<Answers, TrainError> {
+    let shares = SHARES.map(f64::from);
+    let fitted_rows = &order[..order.len().min(FITTED)];
+    let mut place = vec![None; order.len()];
+    fitted_rows.iter().enumerate().for_each(|(at, &image)| place[image] = Some(at));
+    let some: Vec<DMatrix<f64>> = projected.iter().map(|rows| rows.select_rows(fitted_rows)).collect();
+    let mut group_of: HashMap<&str, usize> = HashMap::new();
+    let groups: Vec<usize> = fitted_rows
+        .iter()
+        .map(|&image| {
+            let next = group_of.len();
+            *group_of.entry(&images.first[image].group).or_insert(next)
+        })
+        .collect();
+    let ridge = KernelRidge::new(gram(centres, centres, &shares), gram(&some, centres, &shares), &groups);
+    let all = gram(projected, centres, &shares);
+    let mut answers = Answers::default();
+    for question in questions {
+        let known: Vec<(usize, f64)> =
+            question.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect();
+        let (labelled, targets): (Vec<usize>, Vec<f64>) = known.into_iter().unzip();
+        let targets = DMatrix::from_column_slice(targets.len(), 1, &targets);
+        // What suits the first question suits the others, and takes a fraction of the time.
+        let chosen = answers.figures.first().map(|(_, ridge, _)| [*ridge]);
+        let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
+        let fitted = ridge.fit(&labelled, &targets, ridges).ok_or_else(|| {
+            let what = &question.what;
+            TrainError::Options(format!("nothing can be fitted to {what}: its scores or measurements are no numbers"))
+        })?;
+        answers.add(&fitted, &all, fitted_rows, &labelled);
+        let variance = deviation(targets.as_slice()).powi(2);
+        let explained = 1.0 - fitted.error / variance.max(1e-12);
+        answers.figures.push((question.what.clone(), fitted.ridge, explained));
+    }
+    Ok(answers)
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
