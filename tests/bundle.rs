@@ -228,11 +228,11 @@ fn a_model_that_does_not_answer_as_its_trainer_saw_is_refused() {
             damaged.is_refused(drift, &format!("{tensor} of the goldens is off by 2."));
         }
     }
-    // A head whose weights were lost answers, but not what it should.
+    // An encoder whose weights were lost answers, but not what it should.
     let damaged = Damaged::new();
-    damaged.forge("quality_head.onnx", |bytes| {
-        let (from, to) = (bytes.len() / 4, bytes.len() / 2);
-        bytes[from..to].fill(0);
+    damaged.forge("image_encoder.onnx", |bytes| {
+        let weights = bytes.chunks_exact_mut(2048).filter(|block| holds_weights(block));
+        weights.for_each(|block| block.fill(0));
     });
     damaged.is_refused(drift, "scores from here cannot be trusted");
 }

@@ -123,9 +123,9 @@ mod tests {
         assert_eq!(types(Precision::F16), [f16::datum_type()].into());
         let golden =
             image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/models/small/golden_1.png")).unwrap().into_rgb8();
-        let golden = image::imageops::resize(&golden, 448, 448, image::imageops::FilterType::CatmullRom);
+        let golden = image::imageops::resize(&golden, 384, 384, image::imageops::FilterType::CatmullRom);
         let value = |(_, c, y, x): (_, usize, usize, usize)| f32::from(golden[(x as u32, y as u32)][c]) / 63.75 - 2.0;
-        let pixels = Array4::from_shape_fn((1, 3, 448, 448), value);
+        let pixels = Array4::from_shape_fn((1, 3, 384, 384), value);
         let answer = |precision| {
             let graph = prepare(&DefaultRuntime, &onnx, Batch::Fixed(1), precision).unwrap();
             run(&*graph, vec![Input::F32(pixels.clone().into_dyn())]).unwrap().remove(0)

@@ -83,7 +83,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
 }
 
 fn pixels(value: f32) -> Array3<f32> {
-    Array3::from_shape_fn((3, 448, 448), |(c, y, x)| value * ((c + y / 9 + x / 7) % 5) as f32 - 1.0)
+    Array3::from_shape_fn((3, 384, 384), |(c, y, x)| value * ((c + y / 9 + x / 7) % 5) as f32 - 1.0)
 }
 
 /// An image and a tag through all three graphs.

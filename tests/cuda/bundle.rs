@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::common::copy_of_model;
 
-const EMBEDDING: usize = 512;
-const SIDE: usize = 448;
+const EMBEDDING: usize = 256;
+const SIDE: usize = 384;
 const KERNEL: usize = 64;
 const TOKENS: usize = 77;
 
