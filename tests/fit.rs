@@ -60,6 +60,7 @@ fn a_table_becomes_a_bundle_that_the_scorer_opens_and_inspect_explains() {
     assert_eq!((manifest.name.as_str(), manifest.training.seed), ("tiny", 3));
     assert!(manifest.training.command.starts_with("edge-trainer fit --data"));
     assert!(manifest.metrics.contains_key("test.srcc") && manifest.metrics.contains_key("test_shuffled_tags.srcc"));
+    assert!((0.0..=1.0).contains(&manifest.metrics["test.percentile_distance"]));
     assert!(manifest.tags.iter().all(|t| t.quantiles.len() == 33));
     assert!(scorer.replay().image_embedding <= 1e-4);
     for name in ["README.md", "report/metrics.json", "report/report.md"] {
@@ -218,5 +219,6 @@ fn where_only_the_tag_tells_good_from_bad_the_model_uses_it() {
         let metrics = Scorer::open(&out, DeviceChoice::Cpu).unwrap().manifest().metrics.clone();
         let (right, shuffled) = (metrics["test.within_tag_srcc"], metrics["test_shuffled_tags.within_tag_srcc"]);
         assert!(right > 0.6 && shuffled < -0.4, "{head}: {right} with right tags, {shuffled} with shuffled ones");
+        assert!(metrics["test.tag_order"] > 0.85, "{head}: {metrics:?}");
     }
 }

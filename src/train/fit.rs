@@ -5,38 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::assemble::{Content, DEFAULT_TAG, Findings, Provenance};
+use super::assemble::{DEFAULT_TAG, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::checkpoint::{Progress, RunDirectory, RunRecord, StateDirectory};
 use super::dataset::{self, DataSet, Example, Parts, Shares};
 use super::device::{self, Device, Place};
-use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
 use super::export::Parity;
 use super::features::Encoded;
 use super::keeper::RunKeeper;
 use super::message::{Listener, Message, note, warn};
-use super::metrics::{Figures, quantiles};
-use super::model::ModelShape;
 use super::model::head::{problem, record};
+use super::model::{ModelShape, TagScorer};
+use super::optimise::rounded_to_f16;
 use super::options::Trainable;
-use super::report::{self, Results};
 use super::training::{self, Frozen, Setting, Trained};
 use super::{TrainError, TrainOptions};
 use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
-use crate::scorer::Scorer;
 use crate::text::TagTokenizer;
-
-/// Evenly spaced quantiles kept per tag.
-const QUANTILES: usize = 33;
-/// How many times better than chance the similarity must find an image's own tag before it may choose tags.
-const RETRIEVAL_GAIN: f64 = 10.0;
 
 /// Images that percentiles refer to, at most.
 const REFERENCE: usize = 3000;
-/// Bootstrap replicates of the report's intervals.
-const REPLICATES: usize = 1000;
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -102,7 +92,12 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     let sides =
         Sides { request, place, backbone, backbone_sha256, shape, parts, reference, provenance, tokenizer, json };
     let encoded = sides.encode(listener)?;
-    let trained = sides.learn(&mut run, resumed, &encoded, listener)?;
+    let mut trained = sides.learn(&mut run, resumed, &encoded, listener)?;
+    if sides.backbone == Backbone::Small {
+        // The image encoder's matrices are as 16 bits hold them since they were fitted.
+        let TagScorer { text, head, .. } = trained.model;
+        trained.model = TagScorer { text: rounded_to_f16(text), head: rounded_to_f16(head), ..trained.model };
+    }
     sides.bundle(&trained, &encoded, listener)
 }
 
@@ -190,32 +185,21 @@ fn resume(request: &FitRequest, data_sha256: &str, listener: &mut dyn Listener) 
 }
 
 /// Everything that stands beside the weights on the way to the bundle.
-struct Sides<'a> {
-    request: &'a FitRequest,
-    place: Place,
-    backbone: Backbone,
-    backbone_sha256: String,
-    shape: ModelShape,
-    parts: &'a Parts,
+pub(super) struct Sides<'a> {
+    pub(super) request: &'a FitRequest,
+    pub(super) place: Place,
+    pub(super) backbone: Backbone,
+    pub(super) backbone_sha256: String,
+    pub(super) shape: ModelShape,
+    pub(super) parts: &'a Parts,
     /// Distinct images of training and validation.
-    reference: Vec<Example>,
-    provenance: &'a Provenance,
-    tokenizer: &'a TagTokenizer,
-    json: &'a str,
+    pub(super) reference: Vec<Example>,
+    pub(super) provenance: &'a Provenance,
+    pub(super) tokenizer: &'a TagTokenizer,
+    pub(super) json: &'a str,
 }
 
-/// A bundle that is being judged, opened by the scorer.
-struct Candidate<'a> {
-    content: Content,
-    scorer: Scorer,
-    validation: Embedded<'a>,
-    /// What percentiles refer to, where it is more than the validation images.
-    reference: Option<Embedded<'a>>,
-    // Holds the bundle's files until the scorer is done with them.
-    _dir: tempfile::TempDir,
-}
-
-impl<'a> Sides<'a> {
+impl Sides<'_> {
     fn learn(
         &self,
         run: &mut RunDirectory,
@@ -301,117 +285,4 @@ impl<'a> Sides<'a> {
         training::keep_features(frozen, &cache, examples, listener)?;
         Ok(Some(cache))
     }
-
-    /// Judges the bundle, and writes it.
-    fn bundle(
-        &'a self,
-        trained: &Trained,
-        encoded: &Encoded,
-        listener: &mut dyn Listener,
-    ) -> Result<FitOutcome, TrainError> {
-        let best = self.candidate(trained, encoded, listener)?;
-        let test = evaluate::embed(&best.scorer, &self.parts.test, "test", listener)?;
-        let (results, findings) = self.judge(trained, &best, &test)?;
-        let (_, parity) = best.content.write(&self.request.out, self.provenance, &findings)?;
-        note(listener, report::summary(&results, parity));
-        Ok(FitOutcome { metrics: findings.metrics, parity })
-    }
-
-    fn candidate(
-        &'a self,
-        trained: &Trained,
-        encoded: &Encoded,
-        listener: &mut dyn Listener,
-    ) -> Result<Candidate<'a>, TrainError> {
-        let rule = self.backbone.input_rule(&self.request.options);
-        let content = Content::new(trained, (&self.shape, rule), self.provenance, self.tokenizer, self.json)?;
-        let dir = tempfile::tempdir_in(&self.request.run).map_err(TrainError::file(&self.request.run))?;
-        let bundle = dir.path().join("candidate");
-        content.write(&bundle, self.provenance, &Findings::default())?;
-        let scorer = Scorer::open(&bundle, crate::backend::DeviceChoice::Cpu)?;
-        let examples = &self.parts.validation;
-        // An encoder that was fitted to these images knows them: their embeddings without their own group say how it does, and
-        // then those of the training images say as much.
-        let (validation, reference) = match &encoded.fitted {
-            Some((_, table)) => {
-                let known = |examples| Embedded::known(examples, |e| table.0.get(&e.content_id).map(Vec::as_slice));
-                (known(examples)?, Some(known(&self.reference)?))
-            }
-            None => (evaluate::embed(&scorer, examples, "validation", listener)?, None),
-        };
-        Ok(Candidate { content, scorer, validation, reference, _dir: dir })
-    }
-
-    fn figures(
-        &self,
-        images: &Embedded<'_>,
-        scorer: &Scorer,
-        tag_of: impl Fn(&str) -> String,
-    ) -> Result<Figures, TrainError> {
-        let judged = images.judge(scorer, tag_of)?;
-        Ok(Figures::of(&judged, f64::from(self.request.options.tie_threshold)))
-    }
-
-    fn judge(
-        &self,
-        trained: &Trained,
-        best: &Candidate<'_>,
-        test: &Embedded<'_>,
-    ) -> Result<(Results, Findings), TrainError> {
-        let scorer = &best.scorer;
-        let shuffled = shuffled_tags(&evaluate::distinct_tags(test.examples), self.request.options.seed);
-        let (retrieval, chance) = test.retrieval(scorer)?;
-        let results = Results {
-            validation: self.figures(&best.validation, scorer, str::to_owned)?,
-            test: self.figures(test, scorer, str::to_owned)?,
-            shuffled: self.figures(test, scorer, |t| shuffled.get(t).map_or_else(|| t.to_owned(), Clone::clone))?,
-            default_tag: self.figures(test, scorer, |_| DEFAULT_TAG.to_owned())?,
-            retrieval,
-            chance,
-            evaluation: self.evaluation(trained, scorer, test)?,
-            epochs: trained.epochs.clone(),
-            size_px: best.content.rule().size_px,
-            parameters: best.content.parameters(),
-            graph_bytes: best.content.graph_bytes(),
-        };
-        let reference = best.reference.as_ref().unwrap_or(&best.validation);
-        let mut findings = Findings {
-            metrics: results.metrics(),
-            quantiles: own_quantiles(reference, scorer)?,
-            suggests_tags: retrieval >= RETRIEVAL_GAIN * chance,
-            ..Findings::default()
-        };
-        for tag in self.provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
-            let scores = reference.scores_under(scorer, tag)?;
-            findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
-        }
-        findings.files = report::files(&results, self.provenance)?;
-        Ok((results, findings))
-    }
-
-    /// The test images' figures with their intervals, for the report.
-    fn evaluation(&self, trained: &Trained, scorer: &Scorer, test: &Embedded<'_>) -> Result<Evaluation, TrainError> {
-        let seed = self.request.options.seed;
-        let by_group = test.examples.iter().any(|e| e.condition.is_some());
-        let settings =
-            Settings { rules: rules(scorer.bundle()), bootstrap: Bootstrap::new(REPLICATES, seed), by_group };
-        let mut evaluation = evaluate::evaluate(scorer, test, &settings)?;
-        let [train, validation, _] = self.parts.sizes();
-        evaluation.images = vec![format!(
-            "the test part of {}, divided {}; {train} more examples were trained on, {validation} decided when to stop",
-            self.provenance.data_name, self.provenance.split
-        )];
-        evaluation.epochs = Epoch::of_records(&trained.epochs)?;
-        Ok(evaluation)
-    }
-}
-
-fn own_quantiles(images: &Embedded<'_>, scorer: &Scorer) -> Result<Vec<f32>, TrainError> {
-    let own: Vec<f32> = images.judge(scorer, str::to_owned)?.iter().map(|j| j.prediction as f32).collect();
-    Ok(rounded_quantiles(&own))
-}
-
-/// To a ten-thousandth: more digits would only fill the manifest.
-fn rounded_quantiles(scores: &[f32]) -> Vec<f32> {
-    quantiles(scores, QUANTILES).into_iter().map(|q| (q * 1e4).round() / 1e4).collect()
 }

@@ -18,6 +18,7 @@ mod features;
 mod fit;
 mod golden;
 pub mod gradient_free;
+mod judge;
 mod keeper;
 mod loader;
 pub mod loss;

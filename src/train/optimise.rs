@@ -6,8 +6,11 @@ use std::collections::HashMap;
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use half::f16;
+
+use super::model::values;
 
 /// The learning rate at `step` (from 0) of `steps`: linear from zero during the warm-up, then half a cosine down to zero
 /// (Loshchilov, Hutter, "SGDR", 2017, without restarts).
@@ -148,6 +151,26 @@ impl<B: Backend> ModuleMapper<B> for Mix {
         let moved = 1.0 - self.share;
         // In this form what did not change stays exactly as it is.
         param.map(|old| old.clone() + (new - old) * moved)
+    }
+}
+
+/// The model with every matrix as 16-bit floats hold it, so that a file may keep it in half the space.
+pub fn rounded_to_f16<B: Backend, M: Module<B>>(model: M) -> M {
+    model.map(&mut RoundToF16)
+}
+
+struct RoundToF16;
+
+impl<B: Backend> ModuleMapper<B> for RoundToF16 {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if D != 2 {
+            return param;
+        }
+        param.map(|tensor| {
+            let (dims, device) = (tensor.dims(), tensor.device());
+            let rounded: Vec<f32> = values(tensor).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
+            Tensor::from_data(TensorData::new(rounded, dims), &device)
+        })
     }
 }
 

@@ -10,11 +10,15 @@ mod embedding;
 mod error;
 mod evaluation;
 mod groups;
+mod percentiles;
 mod run;
+mod tag_order;
 
 pub use choice::{Chosen, DataName, Division, Which};
 pub use embedding::{Embedded, distinct_tags, embed, shuffled_tags};
 pub use error::JudgeError;
 pub use evaluation::{Bootstrap, Epoch, Evaluation, Measures, ModelName, Settings, TagRow, evaluate, measure_all};
 pub use groups::{GroupRow, Groups, Ladder, Step};
+pub use percentiles::percentile_distance;
 pub use run::{EvalRequest, Judgement, eval, rules};
+pub use tag_order::tag_order;

@@ -80,6 +80,15 @@ pub fn wasserstein(truth: &[f64], prediction: &[f64]) -> f64 {
     distance / truth.len() as f64
 }
 
+/// The largest difference between the share of `values` up to a point and the point itself, over 0..=1: Kolmogorov's distance to
+/// the uniform distribution (1933). `NaN` without values.
+pub fn kolmogorov_to_uniform(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len() as f64;
+    let at = |(i, value): (usize, &f64)| ((i + 1) as f64 / n - value).max(value - i as f64 / n);
+    values.iter().enumerate().map(at).fold(f64::NAN, f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +113,16 @@ mod tests {
             (0.0, 0.0, 0.0)
         );
         assert!((wasserstein(&a, &shifted) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_distance_to_the_uniform_distribution_is_kolmogorovs() {
+        // scipy.stats.kstest([0.1, 0.4, 0.45, 0.9], "uniform").statistic
+        assert!((kolmogorov_to_uniform(vec![0.9, 0.1, 0.45, 0.4]) - 0.3).abs() < 1e-12);
+        assert!(
+            (kolmogorov_to_uniform((0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0).collect()) - 0.0005).abs() < 1e-9
+        );
+        assert_eq!(kolmogorov_to_uniform(vec![0.0; 7]), 1.0);
+        assert!(kolmogorov_to_uniform(Vec::new()).is_nan());
     }
 }

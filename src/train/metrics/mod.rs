@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 
 pub use bootstrap::{Estimate, LEVEL, Replicate, Resampling, interval, quantile};
 pub use correlation::{mean, pearson, ranks, spearman};
-pub use distribution::{BIN_WIDTH, Bins, EPSILON, earth_movers_distance, kl_divergence, wasserstein};
+pub use distribution::{
+    BIN_WIDTH, Bins, EPSILON, earth_movers_distance, kl_divergence, kolmogorov_to_uniform, wasserstein,
+};
 pub use measure::{Better, Measure, Rules};
 pub use within::{pair_accuracy, tag_srccs, within_tag_srcc};
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use half::f16;
 use prost::Message;
 use tract_onnx::pb;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -57,8 +58,13 @@ pub struct GraphBuilder {
     values: usize,
     /// The constants so far: equal ones are written once.
     constants: HashMap<Constant, String>,
+    /// The 32-bit values of constants that are kept in 16 bits.
+    widened: HashMap<String, String>,
     error: Option<OnnxError>,
 }
+
+/// Numbers from which on keeping them in 16 bits is worth a node.
+const WORTH_HALVING: usize = 1024;
 
 /// Type, dimensions and bytes.
 type Constant = (i32, Vec<usize>, Vec<u8>);
@@ -67,7 +73,7 @@ impl GraphBuilder {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
         let graph = pb::GraphProto { name: name.to_owned(), ..Default::default() };
-        Self { graph, values: 0, constants: HashMap::new(), error: None }
+        Self { graph, values: 0, constants: HashMap::new(), widened: HashMap::new(), error: None }
     }
 
     /// Declares an input of 32-bit floats.
@@ -94,14 +100,33 @@ impl GraphBuilder {
         self.graph.output.push(value_info(name, DataType::Float, dims));
     }
 
-    /// A constant of 32-bit floats in row-major order.
+    /// A constant of 32-bit floats in row-major order. A large matrix that loses nothing by it is kept in 16 bits, which halves the
+    /// file; engines turn it into 32 bits when they load it.
     pub fn constant(&mut self, values: &[f32], dims: &[usize]) -> Value {
+        if dims.len() == 2 && values.len() >= WORTH_HALVING {
+            let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
+            if values.iter().zip(&halves).all(|(value, half)| half.is_finite() && half.to_f32() == *value) {
+                let raw = halves.iter().flat_map(|v| v.to_le_bytes()).collect();
+                let half = self.initializer(DataType::Float16, raw, values.len(), dims);
+                return self.widened(half);
+            }
+        }
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let value = self.initializer(DataType::Float, raw, values.len(), dims);
         if values.iter().any(|v| !v.is_finite()) {
             self.error.get_or_insert(OnnxError::NotFinite { name: value.0.clone() });
         }
         value
+    }
+
+    /// The constant in 32 bits, by one node however often it is used.
+    fn widened(&mut self, half: Value) -> Value {
+        if let Some(known) = self.widened.get(&half.0) {
+            return Value(known.clone());
+        }
+        let wide = self.to_f32(&half);
+        self.widened.insert(half.0, wide.0.clone());
+        wide
     }
 
     /// A constant of 64-bit integers, one-dimensional.
@@ -246,6 +271,21 @@ mod tests {
         assert_ne!(g.constant(&[1.0, 2.0], &[2]), g.constant(&[1.0, 2.0], &[1, 2]));
         let model = pb::ModelProto::decode(g.finish().unwrap().as_slice()).unwrap();
         assert_eq!(model.graph.unwrap().initializer.len(), 2);
+    }
+
+    #[test]
+    fn a_large_matrix_is_halved_where_nothing_is_lost() {
+        let exact: Vec<f32> = (0..2048).map(|i| i as f32 / 64.0).collect();
+        let inexact: Vec<f32> = exact.iter().map(|v| v + 1e-4).collect();
+        for (values, bytes, nodes) in [(&exact, 4096, 1), (&inexact, 8192, 0)] {
+            let mut g = GraphBuilder::new("half");
+            assert_eq!(g.constant(values, &[32, 64]), g.constant(values, &[32, 64]));
+            let graph = pb::ModelProto::decode(g.finish().unwrap().as_slice()).unwrap().graph.unwrap();
+            assert_eq!((graph.initializer[0].raw_data.len(), graph.node.len()), (bytes, nodes));
+        }
+        let mut g = GraphBuilder::new("row");
+        g.constant(&exact, &[2048]);
+        assert_eq!(g.graph.initializer[0].raw_data.len(), 8192);
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct Results {
     pub retrieval: f64,
     /// The share that chance gives.
     pub chance: f64,
+    /// Mean of the SRCCs within each condition that test images were made under.
+    pub within_conditions: f64,
+    /// Kolmogorov's distance of the test images' percentiles to an even spread.
+    pub percentile_distance: f64,
+    /// Share of the pairs of tags of one picture that are put in the right order, and the number of such pairs.
+    pub tag_order: (f64, usize),
     /// The test images' figures with their intervals.
     pub evaluation: Evaluation,
     /// The course of the training.
@@ -56,6 +62,12 @@ impl Results {
             let value = self.evaluation.right_tags[measure.key()].value;
             all.extend(value.is_finite().then(|| (format!("test.{}", measure.key()), value)));
         }
+        let further = [
+            ("test.within_condition_srcc", self.within_conditions),
+            ("test.percentile_distance", self.percentile_distance),
+            ("test.tag_order", self.tag_order.0),
+        ];
+        all.extend(further.into_iter().filter(|(_, v)| v.is_finite()).map(|(name, v)| (name.to_owned(), v)));
         all.insert("test.tag_retrieval".to_owned(), self.retrieval);
         all.insert("test.tag_retrieval_by_chance".to_owned(), self.chance);
         all
@@ -137,6 +149,21 @@ fn card(results: &Results, provenance: &Provenance) -> String {
              tag, and its scores judge how well a picture is made, not how well it shows what the tag says."
         )
     };
+    let order = match results.tag_order {
+        (_, 0) => String::new(),
+        (share, pairs) => format!(
+            " Of two tags for one picture it puts the better one first in {:.1} % of {pairs} pairs.",
+            100.0 * share
+        ),
+    };
+    let within = if results.within_conditions.is_finite() {
+        format!(
+            " Within one of the conditions that the pictures were made under, such as a generator, SRCC is {:.3} in the mean.",
+            results.within_conditions
+        )
+    } else {
+        String::new()
+    };
     let retrieval = format!("{:.1} % against {:.1} % by chance", 100.0 * results.retrieval, 100.0 * results.chance);
     format!(
         "# {name}\n\n\
@@ -152,6 +179,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          - Similarity finds a test picture's own tag for {retrieval}. It is no general search.\n\
          - Only the centre square is seen: what happens at the borders of a wide picture does not count.\n\n\
          ## Figures\n\n{table}\n\
+         The test images' percentiles are at most {distance:.3} away from an even spread (Kolmogorov's distance).{order}{within} \
          Computed on the exported graphs by the scorer's own code; definitions in `report/report.md`.\n\n\
          ## Data\n\n\
          {about} {train} examples to train on, {validation} to choose the epoch, {test} to test; divided {split}. No picture of \
@@ -166,6 +194,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         max = scale.max,
         n_tags = tags.len(),
         table = results.table(),
+        distance = results.percentile_distance,
         records = data.iter().map(record).collect::<String>(),
     )
 }

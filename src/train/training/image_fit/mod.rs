@@ -68,7 +68,7 @@ pub fn fit_image_encoder(
     order.shuffle(&mut rng);
 
     let components: Vec<Components> =
-        measured.iter().zip(COMPONENTS).map(|(rows, count)| Components::fit(rows, count)).collect();
+        measured.iter().zip(COMPONENTS).map(|(rows, count)| kept(Components::fit(rows, count))).collect();
     let blocks: Vec<Block> = components.iter().map(block).collect();
     let projected: Vec<DMatrix<f64>> = measured.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
     let centres = &order[..order.len().min(options.centres)];
@@ -154,7 +154,12 @@ fn block(components: &Components) -> Block {
     }
 }
 
-/// As 16-bit floats hold them: so the graph has them.
+/// With directions as the graph keeps them.
+fn kept(components: Components) -> Components {
+    Components { directions: rounded(&components.directions), ..components }
+}
+
+/// As 16-bit floats hold them: so the graph keeps its large matrices.
 fn rounded(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     matrix.map(|v| f16::from_f64(v).to_f64())
 }

@@ -1,0 +1,161 @@
+//! Judges a trained model through its exported bundle, as the scorer will use it, and writes the bundle with what was found.
+
+use super::TrainError;
+use super::assemble::{Content, DEFAULT_TAG, Findings};
+use super::dataset::Example;
+use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
+use super::features::Encoded;
+use super::fit::{FitOutcome, Sides};
+use super::message::{Listener, note};
+use super::metrics::{Figures, Judged, quantiles};
+use super::report::{self, Results};
+use super::training::Trained;
+use crate::scorer::Scorer;
+
+/// Evenly spaced quantiles kept per tag.
+const QUANTILES: usize = 33;
+/// How many times better than chance the similarity must find an image's own tag before it may choose tags.
+const RETRIEVAL_GAIN: f64 = 10.0;
+/// Bootstrap replicates of the report's intervals.
+const REPLICATES: usize = 1000;
+
+/// A bundle that is being judged, opened by the scorer.
+struct Candidate<'a> {
+    content: Content,
+    scorer: Scorer,
+    validation: Embedded<'a>,
+    /// What percentiles refer to, where it is more than the validation images.
+    reference: Option<Embedded<'a>>,
+    // Holds the bundle's files until the scorer is done with them.
+    _dir: tempfile::TempDir,
+}
+
+impl<'a> Sides<'a> {
+    /// Judges the bundle, and writes it.
+    pub(super) fn bundle(
+        &'a self,
+        trained: &Trained,
+        encoded: &Encoded,
+        listener: &mut dyn Listener,
+    ) -> Result<FitOutcome, TrainError> {
+        let best = self.candidate(trained, encoded, listener)?;
+        let test = evaluate::embed(&best.scorer, &self.parts.test, "test", listener)?;
+        let (results, findings) = self.judge(trained, &best, &test)?;
+        let (_, parity) = best.content.write(&self.request.out, self.provenance, &findings)?;
+        note(listener, report::summary(&results, parity));
+        Ok(FitOutcome { metrics: findings.metrics, parity })
+    }
+
+    fn candidate(
+        &'a self,
+        trained: &Trained,
+        encoded: &Encoded,
+        listener: &mut dyn Listener,
+    ) -> Result<Candidate<'a>, TrainError> {
+        let rule = self.backbone.input_rule(&self.request.options);
+        let content = Content::new(trained, (&self.shape, rule), self.provenance, self.tokenizer, self.json)?;
+        let dir = tempfile::tempdir_in(&self.request.run).map_err(TrainError::file(&self.request.run))?;
+        let bundle = dir.path().join("candidate");
+        content.write(&bundle, self.provenance, &Findings::default())?;
+        let scorer = Scorer::open(&bundle, crate::backend::DeviceChoice::Cpu)?;
+        let examples = &self.parts.validation;
+        // An encoder that was fitted to these images knows them: their embeddings without their own group say how it does, and
+        // then those of the training images say as much.
+        let (validation, reference) = match &encoded.fitted {
+            Some((_, table)) => {
+                let known = |examples| Embedded::known(examples, |e| table.0.get(&e.content_id).map(Vec::as_slice));
+                (known(examples)?, Some(known(&self.reference)?))
+            }
+            None => (evaluate::embed(&scorer, examples, "validation", listener)?, None),
+        };
+        Ok(Candidate { content, scorer, validation, reference, _dir: dir })
+    }
+
+    fn figures(
+        &self,
+        images: &Embedded<'_>,
+        scorer: &Scorer,
+        tag_of: impl Fn(&str) -> String,
+    ) -> Result<Figures, TrainError> {
+        let judged = images.judge(scorer, tag_of)?;
+        Ok(Figures::of(&judged, f64::from(self.request.options.tie_threshold)))
+    }
+
+    fn judge(
+        &self,
+        trained: &Trained,
+        best: &Candidate<'_>,
+        test: &Embedded<'_>,
+    ) -> Result<(Results, Findings), TrainError> {
+        let scorer = &best.scorer;
+        let shuffled = shuffled_tags(&evaluate::distinct_tags(test.examples), self.request.options.seed);
+        let (retrieval, chance) = test.retrieval(scorer)?;
+        let mut findings = self.quantiles(best)?;
+        findings.suggests_tags = retrieval >= RETRIEVAL_GAIN * chance;
+        let quantiles = |tag: &str| findings.tag_quantiles.get(tag).unwrap_or(&findings.quantiles).as_slice();
+        let own = test.judge(scorer, str::to_owned)?;
+        let results = Results {
+            validation: self.figures(&best.validation, scorer, str::to_owned)?,
+            test: self.figures(test, scorer, str::to_owned)?,
+            shuffled: self.figures(test, scorer, |t| shuffled.get(t).map_or_else(|| t.to_owned(), Clone::clone))?,
+            default_tag: self.figures(test, scorer, |_| DEFAULT_TAG.to_owned())?,
+            retrieval,
+            chance,
+            within_conditions: self.within_conditions(test.examples, &own),
+            percentile_distance: evaluate::percentile_distance(test, scorer, quantiles)?,
+            tag_order: evaluate::tag_order(test.examples, &own, f64::from(self.request.options.tie_threshold)),
+            evaluation: self.evaluation(trained, scorer, test)?,
+            epochs: trained.epochs.clone(),
+            size_px: best.content.rule().size_px,
+            parameters: best.content.parameters(),
+            graph_bytes: best.content.graph_bytes(),
+        };
+        findings.metrics = results.metrics();
+        findings.files = report::files(&results, self.provenance)?;
+        Ok((results, findings))
+    }
+
+    /// Mean of the SRCCs within each condition that images were made under; not a number where the data name none.
+    fn within_conditions(&self, examples: &[Example], judged: &[Judged]) -> f64 {
+        let of_condition = |(e, j): (&Example, &Judged)| Some(Judged { tag: e.condition.clone()?, ..j.clone() });
+        let by_condition: Vec<Judged> = examples.iter().zip(judged).filter_map(of_condition).collect();
+        Figures::of(&by_condition, f64::from(self.request.options.tie_threshold)).within_tag_srcc
+    }
+
+    /// What percentiles refer to: the reference images' scores under their own tags, and under each tag.
+    fn quantiles(&self, best: &Candidate<'_>) -> Result<Findings, TrainError> {
+        let (scorer, reference) = (&best.scorer, best.reference.as_ref().unwrap_or(&best.validation));
+        let mut findings = Findings { quantiles: own_quantiles(reference, scorer)?, ..Findings::default() };
+        for tag in self.provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
+            let scores = reference.scores_under(scorer, tag)?;
+            findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
+        }
+        Ok(findings)
+    }
+
+    /// The test images' figures with their intervals, for the report.
+    fn evaluation(&self, trained: &Trained, scorer: &Scorer, test: &Embedded<'_>) -> Result<Evaluation, TrainError> {
+        let seed = self.request.options.seed;
+        let by_group = test.examples.iter().any(|e| e.condition.is_some());
+        let settings =
+            Settings { rules: rules(scorer.bundle()), bootstrap: Bootstrap::new(REPLICATES, seed), by_group };
+        let mut evaluation = evaluate::evaluate(scorer, test, &settings)?;
+        let [train, validation, _] = self.parts.sizes();
+        evaluation.images = vec![format!(
+            "the test part of {}, divided {}; {train} more examples were trained on, {validation} decided when to stop",
+            self.provenance.data_name, self.provenance.split
+        )];
+        evaluation.epochs = Epoch::of_records(&trained.epochs)?;
+        Ok(evaluation)
+    }
+}
+
+fn own_quantiles(images: &Embedded<'_>, scorer: &Scorer) -> Result<Vec<f32>, TrainError> {
+    let own: Vec<f32> = images.judge(scorer, str::to_owned)?.iter().map(|j| j.prediction as f32).collect();
+    Ok(rounded_quantiles(&own))
+}
+
+/// To a ten-thousandth: more digits would only fill the manifest.
+fn rounded_quantiles(scores: &[f32]) -> Vec<f32> {
+    quantiles(scores, QUANTILES).into_iter().map(|q| (q * 1e4).round() / 1e4).collect()
+}
