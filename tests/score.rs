@@ -59,7 +59,15 @@ fn every_image_under_every_tag_in_order_and_in_every_format() {
     let images = ["photos/d.webp", "photos/0.jpg", "photos/c.png", "photos/1.jpg"];
     let arguments = [&["--tag", "night  street", "--tag", "birds"], &images[..]].concat();
     let jsonl = place.score(&[&["--format", "jsonl"], &arguments[..]].concat()).expect(0);
-    assert!(jsonl.stderr.is_empty(), "{}", jsonl.stderr);
+    // The shipped model knows neither tag, and says so once for each.
+    let warnings: Vec<&str> = jsonl.stderr.lines().collect();
+    assert_eq!(warnings.len(), 2, "{}", jsonl.stderr);
+    for (warning, tag) in warnings.iter().zip(["night  street", "birds"]) {
+        let said = warning.contains(&format!("does not know the tag {:?}", tag.replace("  ", " ")));
+        assert!(said && warning.contains("the nearest being") && warning.contains("(similarity "), "{warning}");
+    }
+    let known = place.score(&["--tag", "A good photo", "photos/0.jpg"]).expect(0);
+    assert_eq!(known.stderr, "");
     let found = rows(&jsonl);
     let expected: Vec<[&str; 2]> = images.iter().flat_map(|i| [[*i, "night  street"], [*i, "birds"]]).collect();
     assert_eq!(named(&found), expected);
@@ -209,7 +217,7 @@ fn mistakes_on_the_command_line_are_usage_errors() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let place = with_images(4);
-    let list: String = (0..3000).map(|row| format!("photos/{}.jpg,tag\n", row % 4)).collect();
+    let list: String = (0..3000).map(|row| format!("photos/{}.jpg,a good photo\n", row % 4)).collect();
     std::fs::write(place.path("list.csv"), format!("path,tag\n{list}")).unwrap();
     let model = model();
     let score = ["score", "--model", model.to_str().unwrap(), "--pairs", "list.csv", "--format"];

@@ -181,7 +181,10 @@ impl InferWorker {
             return Ok(known.clone());
         }
         let encoded = match self.scorer.encode_tag(text) {
-            Ok(encoded) => Some(encoded),
+            Ok(encoded) => {
+                self.scorer.warn_of_foreign(&encoded);
+                Some(encoded)
+            }
             Err(error @ (ScorerError::Text(_) | ScorerError::NotFinite(_))) => {
                 log::warn!("nothing is scored under the tag {text:?}: {error}");
                 None

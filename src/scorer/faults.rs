@@ -1,6 +1,6 @@
 //! A device that fails at will: the CPU under another name.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
 use ndarray::{Array3, ArrayD, Axis};
@@ -79,7 +79,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     let fault = Arc::new(Mutex::new(Fault::None));
     let chosen = Chosen { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
     let engine = Engine::prove(Arc::clone(&model), chosen).unwrap();
-    (Scorer { model, failover: Failover::new(choice, engine) }, fault)
+    (Scorer { model, failover: Failover::new(choice, engine), known_tags: OnceLock::new() }, fault)
 }
 
 fn pixels(value: f32) -> Array3<f32> {

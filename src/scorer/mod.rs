@@ -11,14 +11,16 @@ mod head;
 mod known_answer;
 mod replay;
 mod sides;
+mod vocabulary;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ndarray::Array3;
 
 pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
+pub use vocabulary::ForeignTag;
 
 use crate::backend::{BackendError, DeviceChoice, Policy, Precision};
 use crate::bundle::{Bundle, BundleError, Manifest, Replay};
@@ -147,6 +149,8 @@ pub struct Scored {
 pub struct Scorer {
     model: Arc<Model>,
     failover: Failover,
+    /// The vocabulary, encoded when it is first asked for.
+    known_tags: OnceLock<Vec<EncodedTag>>,
 }
 
 impl fmt::Debug for Scorer {
@@ -172,7 +176,7 @@ impl Scorer {
     /// [`ScorerError`], with what to do next.
     pub fn open_in(dir: &Path, choice: DeviceChoice, precision: Precision) -> Result<Self, ScorerError> {
         let model = Arc::new(Model::open(dir)?);
-        Ok(Self { failover: Failover::open(&model, choice, precision)?, model })
+        Ok(Self { failover: Failover::open(&model, choice, precision)?, model, known_tags: OnceLock::new() })
     }
 
     /// The bundle's manifest.

@@ -39,7 +39,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         writeln!(out, "watch      {} ({state})", shown(dir))?;
     }
     for tag in &settings.tags.always {
-        scorer.encode_tag(tag).map_err(|e| Failure::new(exit_code::CONFIG, e))?;
+        let encoded = scorer.encode_tag(tag).map_err(|e| Failure::new(exit_code::CONFIG, e))?;
+        scorer.warn_of_foreign(&encoded);
     }
     if missing > 0 {
         let message = format!("{missing} of the watched directories cannot be read; create or mount them");

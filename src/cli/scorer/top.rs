@@ -121,6 +121,7 @@ fn unknown(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, 
         return Err(ScorerError::NeedsImage.into());
     }
     let encoded = scorer.encode_tag(tag)?;
+    scorer.warn_of_foreign(&encoded);
     let (best, looked_at) = best_of_stored(store, &scorer, &encoded, arguments)?;
     eprintln!("no image is tagged {tag:?}: {looked_at} images ranked from their stored embeddings");
     if looked_at == 0 && store.counts()?.images > 0 {

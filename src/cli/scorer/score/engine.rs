@@ -35,6 +35,9 @@ impl Engine {
         for pair in pairs.iter().filter(|p| p.problem.is_none()) {
             if !self.tags.contains_key(&pair.tag) {
                 let encoded = self.scorer.encode_tag(&pair.tag).map_err(|e| e.to_string());
+                if let Ok(encoded) = &encoded {
+                    self.scorer.warn_of_foreign(encoded);
+                }
                 self.tags.insert(pair.tag.clone(), encoded);
             }
         }
