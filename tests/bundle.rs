@@ -237,14 +237,15 @@ fn a_model_that_does_not_answer_as_its_trainer_saw_is_refused() {
     damaged.is_refused(drift, "scores from here cannot be trusted");
 }
 
-/// Whether a block of a graph's file is nothing but numbers of a usual size: names and lengths are none.
+/// Whether a block of a graph's file is nothing but numbers of a usual size, in 32 or in 16 bits: names and lengths are none.
 fn holds_weights(block: &[u8]) -> bool {
-    let usual = |b: &[u8]| {
-        let magnitude = f32::from_le_bytes(b.try_into().unwrap()).abs();
-        magnitude == 0.0 || (1e-9..1e2).contains(&magnitude)
-    };
+    let usual = |magnitude: f32| magnitude == 0.0 || (1e-9..1e2).contains(&magnitude);
+    let single = |b: &[u8]| usual(f32::from_le_bytes(b.try_into().unwrap()).abs());
+    let half = |b: &[u8]| usual(half::f16::from_le_bytes(b.try_into().unwrap()).to_f32().abs());
     let some = block.iter().any(|b| *b != 0);
-    some && (0..4).any(|phase| block[phase..].chunks_exact(4).all(usual))
+    let singles = || (0..4).any(|phase| block[phase..].chunks_exact(4).all(single));
+    let halves = || (0..2).any(|phase| block[phase..].chunks_exact(2).all(half));
+    some && (singles() || halves())
 }
 
 #[test]
