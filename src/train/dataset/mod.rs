@@ -4,6 +4,7 @@
 mod agiqa;
 mod ava;
 mod check;
+mod fold;
 mod split;
 pub mod style;
 mod table;
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 pub use ava::AvaSplit;
 pub use check::{CheckReport, check, digest};
-pub use split::{Fold, Part, Parts, Shares, divide};
+pub use fold::Fold;
+pub use split::{Part, Parts, Shares, divide};
 
 /// One rated image under one tag.
 #[derive(Debug, Clone, PartialEq)]

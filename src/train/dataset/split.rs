@@ -7,9 +7,8 @@ use std::str::FromStr;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 
-use super::{DataError, Example};
+use super::{DataError, Example, Fold};
 
 /// A part of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,49 +61,6 @@ impl Parts {
     /// Number of examples: train, validation, test.
     pub fn sizes(&self) -> [usize; 3] {
         [self.train.len(), self.validation.len(), self.test.len()]
-    }
-}
-
-/// One of several equal parts of all groups, which is the test part while the others are trained on: cross-validation. Written
-/// `2/5`, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Fold {
-    /// Which part, from 1.
-    pub number: usize,
-    /// How many there are.
-    pub of: usize,
-}
-
-impl FromStr for Fold {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
-        match numbers {
-            Some((number, of)) if of >= 2 && (1..=of).contains(&number) => Ok(Self { number, of }),
-            _ => Err(format!("the fold is {text:?}, it must be written like 2/5: the second of five parts")),
-        }
-    }
-}
-
-impl TryFrom<String> for Fold {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Fold> for String {
-    fn from(fold: Fold) -> Self {
-        fold.to_string()
-    }
-}
-
-impl fmt::Display for Fold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.of)
     }
 }
 
@@ -334,9 +290,6 @@ mod tests {
         let all = divide(examples.clone(), together).unwrap();
         let some = divide(examples[..60].to_vec(), together).unwrap();
         assert!(tags(&some.test).is_subset(&tags(&all.test)) && !some.test.is_empty());
-        for wrong in ["5", "0/5", "6/5", "1/1", "a/b"] {
-            assert!(wrong.parse::<Fold>().unwrap_err().contains("2/5"), "{wrong}");
-        }
     }
 
     #[test]

@@ -67,14 +67,10 @@ pub trait MapOps {
     fn log(&mut self, x: &Self::Map) -> Self::Map;
     /// Values held within `low..=high`.
     fn clip(&mut self, x: &Self::Map, low: f32, high: f32) -> Self::Map;
-    /// The largest channel at each place, `[N, 1, H, W]`.
-    fn max_channel(&mut self, x: &Self::Map) -> Self::Map;
     /// The channels `from..to`.
     fn channels(&mut self, x: &Self::Map, from: usize, to: usize) -> Self::Map;
     /// The map without so many pixels at the `[top, bottom, left, right]`.
     fn crop(&mut self, x: &Self::Map, border: [usize; 4]) -> Self::Map;
-    /// The maps' channels, one after the other.
-    fn stack(&mut self, maps: &[Self::Map]) -> Self::Map;
     /// Mean over H and W.
     fn mean(&mut self, x: &Self::Map) -> Self::Row;
     /// Element by element sum.
@@ -83,8 +79,6 @@ pub trait MapOps {
     fn row_sub(&mut self, a: &Self::Row, b: &Self::Row) -> Self::Row;
     /// Element by element product.
     fn row_mul(&mut self, a: &Self::Row, b: &Self::Row) -> Self::Row;
-    /// Element by element quotient.
-    fn row_div(&mut self, a: &Self::Row, b: &Self::Row) -> Self::Row;
     /// `x * scale + shift`.
     fn row_affine(&mut self, x: &Self::Row, scale: f32, shift: f32) -> Self::Row;
     /// `max(x, 0)`.
@@ -168,18 +162,12 @@ impl<B: Backend> MapOps for Compute<B> {
     fn clip(&mut self, x: &Self::Map, low: f32, high: f32) -> Self::Map {
         x.clone().clamp(low, high)
     }
-    fn max_channel(&mut self, x: &Self::Map) -> Self::Map {
-        x.clone().max_dim(1)
-    }
     fn channels(&mut self, x: &Self::Map, from: usize, to: usize) -> Self::Map {
         contiguous(x.clone().narrow(1, from, to - from))
     }
     fn crop(&mut self, x: &Self::Map, [top, bottom, left, right]: [usize; 4]) -> Self::Map {
         let [_, _, h, w] = x.dims();
         contiguous(x.clone().narrow(2, top, h - top - bottom).narrow(3, left, w - left - right))
-    }
-    fn stack(&mut self, maps: &[Self::Map]) -> Self::Map {
-        Tensor::cat(maps.to_vec(), 1)
     }
     fn mean(&mut self, x: &Self::Map) -> Self::Row {
         mean_of_maps(x.clone())
@@ -192,9 +180,6 @@ impl<B: Backend> MapOps for Compute<B> {
     }
     fn row_mul(&mut self, a: &Self::Row, b: &Self::Row) -> Self::Row {
         a.clone() * b.clone()
-    }
-    fn row_div(&mut self, a: &Self::Row, b: &Self::Row) -> Self::Row {
-        a.clone() / b.clone()
     }
     fn row_affine(&mut self, x: &Self::Row, scale: f32, shift: f32) -> Self::Row {
         x.clone() * scale + shift
@@ -304,9 +289,6 @@ impl MapOps for GraphBuilder {
     fn clip(&mut self, x: &Value, low: f32, high: f32) -> Value {
         GraphBuilder::clip(self, x, low, high)
     }
-    fn max_channel(&mut self, x: &Value) -> Value {
-        self.max_keep(x, &[1])
-    }
     fn channels(&mut self, x: &Value, from: usize, to: usize) -> Value {
         self.slice(x, 1, from as i64, to as i64)
     }
@@ -321,9 +303,6 @@ impl MapOps for GraphBuilder {
         }
         y
     }
-    fn stack(&mut self, maps: &[Value]) -> Value {
-        self.concat(&maps.iter().collect::<Vec<_>>(), 1)
-    }
     fn mean(&mut self, x: &Value) -> Value {
         self.mean_of_maps(x)
     }
@@ -335,9 +314,6 @@ impl MapOps for GraphBuilder {
     }
     fn row_mul(&mut self, a: &Value, b: &Value) -> Value {
         GraphBuilder::mul(self, a, b)
-    }
-    fn row_div(&mut self, a: &Value, b: &Value) -> Value {
-        GraphBuilder::div(self, a, b)
     }
     fn row_affine(&mut self, x: &Value, scale: f32, shift: f32) -> Value {
         GraphBuilder::affine(self, x, scale, shift)

@@ -123,6 +123,10 @@ pub(super) fn answer(
     for question in questions {
         let known: Vec<(usize, f64)> =
             question.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect();
+        if known.is_empty() {
+            // None of its images is among those that are fitted to.
+            continue;
+        }
         let (labelled, targets): (Vec<usize>, Vec<f64>) = known.into_iter().unzip();
         let targets = DMatrix::from_column_slice(targets.len(), 1, &targets);
         // What suits the first question suits the others, and takes a fraction of the time.
@@ -144,4 +148,38 @@ fn deviation(values: &[f64]) -> f64 {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::train::dataset::Example;
+
+    #[test]
+    fn a_question_that_no_fitted_image_answers_is_left_out() {
+        let example = |i: usize| Example {
+            path: PathBuf::new(),
+            tag: String::new(),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: (i / 2).to_string(),
+            source: String::new(),
+            condition: None,
+            content_id: i.to_string(),
+        };
+        let examples: Vec<Example> = (0..12).map(example).collect();
+        let images = DistinctImages::of(examples.iter());
+        let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
+        let blocks = [rows(2), rows(3), rows(4)];
+        let question = |what: &str, known: Vec<(usize, f64)>| Question { what: what.to_owned(), known };
+        let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
+        let questions = [question("none", Vec::new()), question("all", known)];
+        let order: Vec<usize> = (0..12).collect();
+        let answers = answer(&images, &order, &blocks, &blocks, &questions).unwrap();
+        assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
+        assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());
+    }
 }

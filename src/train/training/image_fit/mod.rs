@@ -69,20 +69,15 @@ pub fn fit_image_encoder(
 
     let components: Vec<Components> =
         measured.iter().zip(COMPONENTS).map(|(rows, count)| kept(Components::fit(rows, count))).collect();
-    let blocks: Vec<Block> = components.iter().map(block).collect();
     let projected: Vec<DMatrix<f64>> = measured.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
     let centres = &order[..order.len().min(options.centres)];
     let centres: Vec<DMatrix<f64>> = projected.iter().map(|rows| rounded(&rows.select_rows(centres))).collect();
-    let blocks: Vec<Block> = blocks
-        .into_iter()
-        .zip(&centres)
-        .map(|(block, centres)| Block { centres: row_major(centres), ..block })
-        .collect();
 
     let questions = questions(&images);
     let fitted = answer(&images, &order, &projected, &centres, &questions)?;
     note(listener, fitted.summary(centres[0].nrows()));
     let weights = fitted.weights();
+    let blocks: Vec<Block> = components.iter().zip(&centres).map(|(c, centres)| block(c, centres)).collect();
     let blocks: [Block; BLOCKS] =
         blocks.try_into().map_err(|_| TrainError::Internal("blocks of measurements are missing".to_owned()))?;
     let fit = Fit { codebook, blocks, weights: row_major(&weights), answers: weights.ncols() };
@@ -145,12 +140,12 @@ fn measure_all(
     Ok((0..BLOCKS).map(block).collect())
 }
 
-fn block(components: &Components) -> Block {
+fn block(components: &Components, centres: &DMatrix<f64>) -> Block {
     Block {
         mean: components.mean.iter().map(|v| *v as f32).collect(),
         scale: components.scale.iter().map(|v| *v as f32).collect(),
         directions: row_major(&components.directions),
-        centres: Vec::new(),
+        centres: row_major(centres),
     }
 }
 
