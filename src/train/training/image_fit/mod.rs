@@ -66,6 +66,7 @@ pub fn fit_image_encoder(
     let measured = measure_all(&images.first, rule, &codebook, listener)?;
     let mut order: Vec<usize> = (0..images.first.len()).collect();
     order.shuffle(&mut rng);
+    let order = by_turns(&order, |image| &images.first[image].source);
 
     let components: Vec<Components> =
         measured.iter().zip(COMPONENTS).map(|(rows, count)| kept(Components::fit(rows, count))).collect();
@@ -89,6 +90,22 @@ pub fn fit_image_encoder(
         table.0.insert(example.content_id.clone(), row);
     }
     Ok((fit, table))
+}
+
+/// The same images, those of each data set in turn, so that a large one does not take the places of a small one: as long as they
+/// last, every data set has an equal share of whatever number comes first.
+fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut turns: Vec<(usize, usize)> = order
+        .iter()
+        .map(|&image| {
+            let turn = seen.entry(source(image)).or_default();
+            *turn += 1;
+            (*turn, image)
+        })
+        .collect();
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, image)| image).collect()
 }
 
 /// `[N, D]` from its parts, as [`Fit::embed`] puts them together.
@@ -161,4 +178,18 @@ fn rounded(matrix: &DMatrix<f64>) -> DMatrix<f64> {
 
 fn row_major(matrix: &DMatrix<f64>) -> Vec<f32> {
     matrix.transpose().iter().map(|v| *v as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_sets_take_turns() {
+        let source = |image: usize| if image < 3 { "small" } else { "large" };
+        let order = [7, 3, 0, 4, 5, 2, 6, 1];
+        let turns = by_turns(&order, source);
+        assert_eq!(turns, [7, 0, 3, 2, 4, 1, 5, 6]);
+        assert_eq!(by_turns(&[], source), Vec::<usize>::new());
+    }
 }
