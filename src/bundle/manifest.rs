@@ -262,8 +262,13 @@ impl Manifest {
 
     /// Share of the reference scores of `tag` that lie below `score`, 0..=100; see [`percentile`].
     pub fn percentile(&self, tag: &str, score: f32) -> Option<f32> {
+        percentile(self.quantiles_of(tag), score)
+    }
+
+    /// The quantiles that percentiles of `tag` are read off: its own, or those of the whole model.
+    pub fn quantiles_of(&self, tag: &str) -> &[f32] {
         let own = self.tag(tag).map(|t| t.quantiles.as_slice()).filter(|q| !q.is_empty());
-        percentile(own.unwrap_or(&self.quantiles), score)
+        own.unwrap_or(&self.quantiles)
     }
 }
 

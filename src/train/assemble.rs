@@ -45,6 +45,8 @@ pub struct Provenance {
     pub data_name: String,
     /// Digest of all of them together.
     pub data_sha256: String,
+    /// The one that was given first.
+    pub first_source: String,
     /// What its images are, in a sentence.
     pub about: String,
     /// The range and the unit of the scores.
@@ -78,6 +80,7 @@ impl Provenance {
             options: options.clone(),
             data: records(data, &all),
             data_name: data.name.clone(),
+            first_source: data.examples.first().map_or_else(String::new, |e| e.source.clone()),
             data_sha256: super::dataset::digest(&all),
             about: data.about.clone(),
             scale: ScoreScale { min, max, unit: data.unit.clone() },

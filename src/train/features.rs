@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use burn::tensor::{Tensor, TensorData};
+use serde::Serialize;
 
 use super::TrainError;
 use super::cache::FeatureCache;
@@ -19,15 +20,39 @@ pub struct Encoded {
     /// By encoders that came trained and stay as they are.
     pub kept: Option<FeatureCache>,
     /// By the small image encoder, which was fitted to them.
-    pub fitted: Option<(Fit, FeatureTable)>,
+    pub fitted: Option<FittedEncoder>,
+}
+
+/// The small image encoder with what it says of the images that it was fitted to.
+#[derive(Debug)]
+pub struct FittedEncoder {
+    /// The encoder.
+    pub fit: Fit,
+    /// Embeddings as a fit without the image's group has them.
+    pub table: FeatureTable,
+    /// How the first answer does on kinds of images that it was not fitted to.
+    pub unseen: Vec<UnseenRow>,
 }
 
 impl Encoded {
     /// The images' features, where their encoder stays as it is.
     pub fn features(&self) -> Option<Features<'_>> {
-        let fitted = self.fitted.as_ref().map(|(_, table)| Features::Fitted(table));
+        let fitted = self.fitted.as_ref().map(|fitted| Features::Fitted(&fitted.table));
         self.kept.as_ref().map(Features::Kept).or(fitted)
     }
+}
+
+/// A kind of images, such as those of one generator, that a fit did without.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UnseenRow {
+    /// What the images were made by.
+    pub name: String,
+    /// Number of its images.
+    pub n: usize,
+    /// Spearman's correlation of answers that left out the image's group alone.
+    pub known: f64,
+    /// Of answers that left out all images of the kind.
+    pub unseen: f64,
 }
 
 /// Images that were encoded before the training.

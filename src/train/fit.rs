@@ -11,6 +11,7 @@ use super::cache::FeatureCache;
 use super::checkpoint::{Progress, RunDirectory, RunRecord, StateDirectory};
 use super::dataset::{self, DataSet, Example, Parts, Shares};
 use super::device::{self, Device, Place};
+use super::evaluate::reference_examples;
 use super::export::Parity;
 use super::features::Encoded;
 use super::keeper::RunKeeper;
@@ -25,7 +26,7 @@ use crate::bundle::manifest::ImageSide;
 use crate::image_input::{InputRule, Limits};
 use crate::text::TagTokenizer;
 
-/// Images that percentiles refer to, at most.
+/// Images of each data set that percentiles refer to, at most.
 const REFERENCE: usize = 3000;
 
 /// What to do.
@@ -88,7 +89,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
         return Err(TrainError::Options(problem));
     }
     let (parts, provenance, tokenizer, json) = (&parts, &provenance, &tokenizer, json.as_str());
-    let reference = reference(parts);
+    let reference = reference_examples(parts.train.iter().chain(&parts.validation), REFERENCE);
     let sides =
         Sides { request, place, backbone, backbone_sha256, shape, parts, reference, provenance, tokenizer, json };
     let encoded = sides.encode(listener)?;
@@ -107,15 +108,6 @@ fn find_device(asked: Device, listener: &mut dyn Listener) -> Result<Place, Trai
     let because = passed_over.map(|why| format!(": {} cannot be used, {}", why.device, why.reason)).unwrap_or_default();
     note(listener, format!("training on {place}{because}"));
     Ok(place)
-}
-
-/// Distinct images of training and validation, evenly chosen where they are many.
-fn reference(parts: &Parts) -> Vec<Example> {
-    let mut seen = std::collections::HashSet::new();
-    let all = parts.train.iter().chain(&parts.validation);
-    let distinct: Vec<&Example> = all.filter(|e| seen.insert(e.content_id.as_str())).collect();
-    let step = distinct.len().div_ceil(REFERENCE).max(1);
-    distinct.into_iter().step_by(step).cloned().collect()
 }
 
 fn record_of(request: &FitRequest, place: &Place, provenance: &Provenance, backbone_sha256: &str) -> RunRecord {
@@ -192,7 +184,7 @@ pub(super) struct Sides<'a> {
     pub(super) backbone_sha256: String,
     pub(super) shape: ModelShape,
     pub(super) parts: &'a Parts,
-    /// Distinct images of training and validation.
+    /// What percentiles refer to, of training and validation.
     pub(super) reference: Vec<Example>,
     pub(super) provenance: &'a Provenance,
     pub(super) tokenizer: &'a TagTokenizer,
@@ -219,7 +211,7 @@ impl Sides<'_> {
             default_tag: DEFAULT_TAG,
             shape: &self.shape,
             data_sha256: &self.provenance.data_sha256,
-            fit: encoded.fitted.as_ref().map(|(fit, _)| fit),
+            fit: encoded.fitted.as_ref().map(|fitted| &fitted.fit),
             features: encoded.features(),
         };
         let mut keeper = RunKeeper {

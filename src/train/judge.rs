@@ -1,13 +1,16 @@
 //! Judges a trained model through its exported bundle, as the scorer will use it, and writes the bundle with what was found.
 
+use std::time::Instant;
+
+use ndarray::Array3;
+
 use super::TrainError;
 use super::assemble::{Content, DEFAULT_TAG, Findings};
-use super::dataset::Example;
-use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Settings, rules, shuffled_tags};
+use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Reference, Settings, rules, shuffled_tags};
 use super::features::Encoded;
 use super::fit::{FitOutcome, Sides};
 use super::message::{Listener, note};
-use super::metrics::{Figures, Judged, quantiles};
+use super::metrics::{Figures, quantile, quantiles};
 use super::report::{self, Results};
 use super::training::Trained;
 use crate::scorer::Scorer;
@@ -16,6 +19,8 @@ use crate::scorer::Scorer;
 const QUANTILES: usize = 33;
 /// How many times better than chance the similarity must find an image's own tag before it may choose tags.
 const RETRIEVAL_GAIN: f64 = 10.0;
+/// Runs that the time for a picture is taken from.
+const TIMED: usize = 9;
 /// Bootstrap replicates of the report's intervals.
 const REPLICATES: usize = 1000;
 
@@ -40,7 +45,7 @@ impl<'a> Sides<'a> {
     ) -> Result<FitOutcome, TrainError> {
         let best = self.candidate(trained, encoded, listener)?;
         let test = evaluate::embed(&best.scorer, &self.parts.test, "test", listener)?;
-        let (results, findings) = self.judge(trained, &best, &test)?;
+        let (results, findings) = self.judge((trained, encoded), &best, &test)?;
         let (_, parity) = best.content.write(&self.request.out, self.provenance, &findings)?;
         note(listener, report::summary(&results, parity));
         Ok(FitOutcome { metrics: findings.metrics, parity })
@@ -62,8 +67,9 @@ impl<'a> Sides<'a> {
         // An encoder that was fitted to these images knows them: their embeddings without their own group say how it does, and
         // then those of the training images say as much.
         let (validation, reference) = match &encoded.fitted {
-            Some((_, table)) => {
-                let known = |examples| Embedded::known(examples, |e| table.0.get(&e.content_id).map(Vec::as_slice));
+            Some(fitted) => {
+                let known =
+                    |examples| Embedded::known(examples, |e| fitted.table.0.get(&e.content_id).map(Vec::as_slice));
                 (known(examples)?, Some(known(&self.reference)?))
             }
             None => (evaluate::embed(&scorer, examples, "validation", listener)?, None),
@@ -83,17 +89,16 @@ impl<'a> Sides<'a> {
 
     fn judge(
         &self,
-        trained: &Trained,
+        (trained, encoded): (&Trained, &Encoded),
         best: &Candidate<'_>,
         test: &Embedded<'_>,
     ) -> Result<(Results, Findings), TrainError> {
         let scorer = &best.scorer;
-        let shuffled = shuffled_tags(&evaluate::distinct_tags(test.examples), self.request.options.seed);
+        let shuffled = shuffled_tags(test.examples, self.request.options.seed);
         let (retrieval, chance) = test.retrieval(scorer)?;
         let mut findings = self.quantiles(best)?;
         findings.suggests_tags = retrieval >= RETRIEVAL_GAIN * chance;
         let quantiles = |tag: &str| findings.tag_quantiles.get(tag).unwrap_or(&findings.quantiles).as_slice();
-        let own = test.judge(scorer, str::to_owned)?;
         let results = Results {
             validation: self.figures(&best.validation, scorer, str::to_owned)?,
             test: self.figures(test, scorer, str::to_owned)?,
@@ -101,10 +106,9 @@ impl<'a> Sides<'a> {
             default_tag: self.figures(test, scorer, |_| DEFAULT_TAG.to_owned())?,
             retrieval,
             chance,
-            within_conditions: self.within_conditions(test.examples, &own),
-            percentile_distance: evaluate::percentile_distance(test, scorer, quantiles)?,
-            tag_order: evaluate::tag_order(test.examples, &own, f64::from(self.request.options.tie_threshold)),
-            evaluation: self.evaluation(trained, scorer, test)?,
+            evaluation: self.evaluation(trained, scorer, test, quantiles)?,
+            unseen: encoded.fitted.as_ref().map_or_else(Vec::new, |fitted| fitted.unseen.clone()),
+            milliseconds: milliseconds(scorer, best.content.rule().size_px)?,
             epochs: trained.epochs.clone(),
             size_px: best.content.rule().size_px,
             parameters: best.content.parameters(),
@@ -115,17 +119,12 @@ impl<'a> Sides<'a> {
         Ok((results, findings))
     }
 
-    /// Mean of the SRCCs within each condition that images were made under; not a number where the data name none.
-    fn within_conditions(&self, examples: &[Example], judged: &[Judged]) -> f64 {
-        let of_condition = |(e, j): (&Example, &Judged)| Some(Judged { tag: e.condition.clone()?, ..j.clone() });
-        let by_condition: Vec<Judged> = examples.iter().zip(judged).filter_map(of_condition).collect();
-        Figures::of(&by_condition, f64::from(self.request.options.tie_threshold)).within_tag_srcc
-    }
-
-    /// What percentiles refer to: the reference images' scores under their own tags, and under each tag.
+    /// What percentiles are read off, under every tag and beside them.
     fn quantiles(&self, best: &Candidate<'_>) -> Result<Findings, TrainError> {
-        let (scorer, reference) = (&best.scorer, best.reference.as_ref().unwrap_or(&best.validation));
-        let mut findings = Findings { quantiles: own_quantiles(reference, scorer)?, ..Findings::default() };
+        let (scorer, images) = (&best.scorer, best.reference.as_ref().unwrap_or(&best.validation));
+        let reference = Reference::new(images, &self.provenance.first_source);
+        let quantiles = rounded_quantiles(&reference.own_scores(scorer)?);
+        let mut findings = Findings { quantiles, ..Findings::default() };
         for tag in self.provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
             let scores = reference.scores_under(scorer, tag)?;
             findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
@@ -134,12 +133,18 @@ impl<'a> Sides<'a> {
     }
 
     /// The test images' figures with their intervals, for the report.
-    fn evaluation(&self, trained: &Trained, scorer: &Scorer, test: &Embedded<'_>) -> Result<Evaluation, TrainError> {
+    fn evaluation<'q>(
+        &self,
+        trained: &Trained,
+        scorer: &Scorer,
+        test: &Embedded<'_>,
+        quantiles: impl Fn(&str) -> &'q [f32],
+    ) -> Result<Evaluation, TrainError> {
         let seed = self.request.options.seed;
         let by_group = test.examples.iter().any(|e| e.condition.is_some());
         let settings =
             Settings { rules: rules(scorer.bundle()), bootstrap: Bootstrap::new(REPLICATES, seed), by_group };
-        let mut evaluation = evaluate::evaluate(scorer, test, &settings)?;
+        let mut evaluation = evaluate::evaluate(scorer, test, &settings, quantiles)?;
         let [train, validation, _] = self.parts.sizes();
         evaluation.images = vec![format!(
             "the test part of {}, divided {}; {train} more examples were trained on, {validation} decided when to stop",
@@ -150,9 +155,18 @@ impl<'a> Sides<'a> {
     }
 }
 
-fn own_quantiles(images: &Embedded<'_>, scorer: &Scorer) -> Result<Vec<f32>, TrainError> {
-    let own: Vec<f32> = images.judge(scorer, str::to_owned)?.iter().map(|j| j.prediction as f32).collect();
-    Ok(rounded_quantiles(&own))
+/// Median time that the image encoder takes for one picture, alone on a thread.
+fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
+    let side = size_px as usize;
+    let picture = [Array3::zeros((3, side, side))];
+    let mut seconds = Vec::with_capacity(TIMED);
+    for _ in 0..TIMED {
+        let started = Instant::now();
+        scorer.embed(&picture)?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(1e3 * quantile(&seconds, 0.5))
 }
 
 /// To a ten-thousandth: more digits would only fill the manifest.

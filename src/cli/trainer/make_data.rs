@@ -71,6 +71,9 @@ struct StyleArguments {
     /// Renderings per source image, the plain one included
     #[arg(long, value_name = "N", default_value_t = 6)]
     renderings: usize,
+    /// Faults (JPEG artefacts, defocus, noise, ...) that each source image is also rendered with, each in three degrees
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    faults: usize,
     /// Tags that each rendering is listed under: its own styles, the neutral one, and others
     #[arg(long, value_name = "N", default_value_t = 4)]
     tags_per_rendering: usize,
@@ -140,6 +143,7 @@ fn style(arguments: &StyleArguments) -> Outcome {
         out: arguments.out.clone(),
         seed: arguments.seed,
         renderings: arguments.renderings,
+        faults: arguments.faults,
         tags_per_rendering: arguments.tags_per_rendering,
         short_px: arguments.short_px,
         limit: arguments.limit,

@@ -119,14 +119,16 @@ impl RunDirectory {
     pub fn write_split(&self, parts: &Parts) -> Result<(), TrainError> {
         let path = self.dir.join(SPLIT);
         let mut out = csv::Writer::from_path(&path).map_err(TrainError::file(&path))?;
-        out.write_record(["path", "tag", "score", "split", "group"]).map_err(TrainError::file(&path))?;
+        out.write_record(["path", "tag", "score", "split", "group", "condition", "source"])
+            .map_err(TrainError::file(&path))?;
         let rows = [(Part::Train, &parts.train), (Part::Validation, &parts.validation), (Part::Test, &parts.test)];
         for (part, examples) in rows {
             for e in examples {
                 // The list outlives the working directory that its paths may be relative to.
                 let image = std::path::absolute(&e.path).map_err(TrainError::file(&e.path))?;
                 let (score, part) = (e.score.to_string(), part.to_string());
-                out.write_record([&*image.to_string_lossy(), &e.tag, &score, &part, &e.group])
+                let condition = e.condition.as_deref().unwrap_or_default();
+                out.write_record([&*image.to_string_lossy(), &e.tag, &score, &part, &e.group, condition, &e.source])
                     .map_err(TrainError::file(&path))?;
             }
         }

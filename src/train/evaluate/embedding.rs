@@ -1,7 +1,7 @@
 //! Images and tags through the scorer: embeddings once, scores under any tag.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -116,16 +116,6 @@ impl Embedded<'_> {
         Ok(judged.collect())
     }
 
-    /// The scores that all images get under one tag, whatever their own.
-    ///
-    /// # Errors
-    /// [`JudgeError::Scorer`].
-    pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, JudgeError> {
-        let tag = scorer.encode_tag(tag)?;
-        let pairs: Vec<_> = self.images.iter().map(|image| (&**image, &tag)).collect();
-        Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
-    }
-
     /// Of the images' own tags, the share that has the highest similarity among all tags present, and the share that chance
     /// would give.
     ///
@@ -152,15 +142,23 @@ pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
     tags
 }
 
-/// Each tag with the tag that stands in for it in the shuffled test: the next one in an order that `seed` decides, so that
-/// none keeps its own.
-pub fn shuffled_tags(tags: &[String], seed: u64) -> HashMap<String, String> {
+/// Each tag with the tag that stands in for it in the shuffled test: the next one of the same data set in an order that `seed`
+/// decides, so that none keeps its own where a data set has several.
+pub fn shuffled_tags(examples: &[Example], seed: u64) -> HashMap<String, String> {
     use rand::SeedableRng;
     use rand::seq::SliceRandom;
-    let mut order = tags.to_vec();
-    order.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
-    let next = order.iter().cycle().skip(1);
-    order.iter().cloned().zip(next.cloned()).collect()
+    let mut by_source: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for example in examples {
+        by_source.entry(&example.source).or_default().insert(&example.tag);
+    }
+    let mut stand_ins = HashMap::new();
+    for tags in by_source.into_values() {
+        let mut order: Vec<&str> = tags.into_iter().collect();
+        order.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+        let next = order.iter().cycle().skip(1);
+        stand_ins.extend(order.iter().zip(next).map(|(tag, next)| ((*tag).to_owned(), (*next).to_owned())));
+    }
+    stand_ins
 }
 
 #[cfg(test)]
@@ -169,10 +167,21 @@ mod tests {
 
     #[test]
     fn no_tag_stands_in_for_itself() {
-        let tags: Vec<String> = (0..9).map(|i| format!("t{i}")).collect();
-        let map = shuffled_tags(&tags, 5);
+        let example = |i: usize| Example {
+            path: std::path::PathBuf::new(),
+            tag: format!("t{}", i % 9),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: String::new(),
+            source: if i % 9 < 4 { "a" } else { "b" }.to_owned(),
+            condition: None,
+            content_id: String::new(),
+        };
+        let examples: Vec<Example> = (0..30).map(example).collect();
+        let map = shuffled_tags(&examples, 5);
         assert_eq!(map.len(), 9);
-        assert!(map.iter().all(|(a, b)| a != b));
-        assert_eq!(map, shuffled_tags(&tags, 5));
+        assert!(map.iter().all(|(a, b)| a != b && (a < &"t4".to_owned()) == (b < &"t4".to_owned())));
+        assert_eq!(map, shuffled_tags(&examples, 5));
     }
 }

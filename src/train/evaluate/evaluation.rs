@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::choice::DataName;
+use super::data_sets::{DataSetRow, data_sets};
 use super::groups::Groups;
-use super::{Embedded, JudgeError, distinct_tags, shuffled_tags};
+use super::{Embedded, JudgeError, shuffled_tags};
 use crate::scorer::Scorer;
 use crate::train::dataset::Example;
 use crate::train::message::EpochRecord;
@@ -137,6 +138,8 @@ pub struct Evaluation {
     pub retrieval_by_chance: f64,
     /// Every tag's own figure.
     pub tags: Vec<TagRow>,
+    /// Each data set's own figures.
+    pub data_sets: Vec<DataSetRow>,
     /// Figures of the conditions, where they were asked for.
     pub groups: Option<Groups>,
     /// The course of the training, where it is known.
@@ -146,18 +149,23 @@ pub struct Evaluation {
     pub judged: Vec<Judged>,
 }
 
-/// Judges embedded images.
+/// Judges embedded images; `quantiles` are those that percentiles of a tag are read off.
 ///
 /// # Errors
 /// [`JudgeError::Scorer`], [`JudgeError::Request`] where there are no images.
-pub fn evaluate(scorer: &Scorer, images: &Embedded<'_>, settings: &Settings) -> Result<Evaluation, JudgeError> {
+pub fn evaluate<'q>(
+    scorer: &Scorer,
+    images: &Embedded<'_>,
+    settings: &Settings,
+    quantiles: impl Fn(&str) -> &'q [f32],
+) -> Result<Evaluation, JudgeError> {
     if images.examples.is_empty() {
         return Err(JudgeError::Request("there are no images to judge: check --data and --part".to_owned()));
     }
     let Settings { rules, bootstrap, by_group } = *settings;
     let manifest = scorer.manifest();
     let default_tag = manifest.default_tags.first().map_or("a good photo", String::as_str);
-    let shuffled = shuffled_tags(&distinct_tags(images.examples), bootstrap.seed);
+    let shuffled = shuffled_tags(images.examples, bootstrap.seed);
     let right = images.judge(scorer, str::to_owned)?;
     let wrong = images.judge(scorer, |t| shuffled.get(t).map_or_else(|| t.to_owned(), Clone::clone))?;
     let neutral = images.judge(scorer, |_| default_tag.to_owned())?;
@@ -180,6 +188,7 @@ pub fn evaluate(scorer: &Scorer, images: &Embedded<'_>, settings: &Settings) -> 
         retrieval,
         retrieval_by_chance,
         tags: tag_rows(&right, bootstrap),
+        data_sets: data_sets(images.examples, (&right, &wrong), (&rules, bootstrap), quantiles),
         groups: by_group.then(|| Groups::of(images.examples, &right, &resampling)),
         epochs: Vec::new(),
         judged: right,
@@ -239,7 +248,7 @@ pub fn differences(one: &Measured, other: &Measured) -> Measures {
 }
 
 /// Each tag's own correlation; its interval draws the tag's images.
-fn tag_rows(judged: &[Judged], bootstrap: Bootstrap) -> Vec<TagRow> {
+pub(super) fn tag_rows(judged: &[Judged], bootstrap: Bootstrap) -> Vec<TagRow> {
     let (names, tag) = numbered(judged.iter().map(|j| j.tag.as_str()));
     let sample = Sample::of(judged);
     let own = tag_srccs(&sample);

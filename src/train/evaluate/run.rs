@@ -63,7 +63,7 @@ pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgem
         bootstrap: Bootstrap::new(request.replicates, request.seed.unwrap_or(scorer.manifest().training.seed)),
         by_group: request.by_group,
     };
-    let mut evaluation = evaluate(&scorer, &images, &settings)?;
+    let mut evaluation = evaluate(&scorer, &images, &settings, |tag| scorer.manifest().quantiles_of(tag))?;
     evaluation.model.digest = Some(scorer.digest().to_owned());
     evaluation.data = Some(chosen.data);
     evaluation.images = chosen.how;

@@ -39,10 +39,15 @@ pub struct Fitted {
 impl KernelRidge {
     /// `group` says of each example what it belongs to.
     pub fn new(centres: DMatrix<f64>, examples: DMatrix<f64>, group: &[usize]) -> Self {
+        Self { centres, examples, groups: Vec::new() }.grouped(group)
+    }
+
+    /// The same with other groups.
+    pub fn grouped(self, group: &[usize]) -> Self {
         let mut groups = vec![Vec::new(); group.iter().max().map_or(0, |m| m + 1)];
         group.iter().enumerate().for_each(|(row, &g)| groups[g].push(row));
         groups.retain(|rows| !rows.is_empty());
-        Self { centres, examples, groups }
+        Self { groups, ..self }
     }
 
     /// Fits the questions that have `targets [L, Q]` at the examples `labelled`, with the ridge among `ridges` whose held-out

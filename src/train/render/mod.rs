@@ -1,6 +1,7 @@
 //! Pictures drawn by the project itself (the goldens of every bundle, the samples of the quick start, the data of tests), and
-//! photographic styles rendered from given pictures. A picture depends on its arguments only. Knows nothing of networks.
+//! photographic styles and faults rendered from given pictures. A picture depends on its arguments only. Knows nothing of networks.
 
+pub mod distortion;
 mod noise;
 mod scenes;
 pub mod style;

@@ -6,12 +6,14 @@ use std::fmt::Write;
 
 use serde_json::json;
 
+use super::words::{estimate, number};
 use super::{Report, evaluation};
 use crate::bundle::manifest::DataRecord;
 use crate::train::TrainError;
 use crate::train::assemble::{DEFAULT_TAG, Provenance};
-use crate::train::evaluate::Evaluation;
+use crate::train::evaluate::{DataSetRow, Evaluation};
 use crate::train::export::Parity;
+use crate::train::features::UnseenRow;
 use crate::train::message::EpochRecord;
 use crate::train::metrics::{Figures, Measure};
 
@@ -30,12 +32,10 @@ pub struct Results {
     pub retrieval: f64,
     /// The share that chance gives.
     pub chance: f64,
-    /// Mean of the SRCCs within each condition that test images were made under.
-    pub within_conditions: f64,
-    /// Kolmogorov's distance of the test images' percentiles to an even spread.
-    pub percentile_distance: f64,
-    /// Share of the pairs of tags of one picture that are put in the right order, and the number of such pairs.
-    pub tag_order: (f64, usize),
+    /// How an encoder that was fitted does on kinds of images that it was not fitted to.
+    pub unseen: Vec<UnseenRow>,
+    /// Time for one picture, in milliseconds.
+    pub milliseconds: f64,
     /// The test images' figures with their intervals.
     pub evaluation: Evaluation,
     /// The course of the training.
@@ -62,12 +62,19 @@ impl Results {
             let value = self.evaluation.right_tags[measure.key()].value;
             all.extend(value.is_finite().then(|| (format!("test.{}", measure.key()), value)));
         }
-        let further = [
-            ("test.within_condition_srcc", self.within_conditions),
-            ("test.percentile_distance", self.percentile_distance),
-            ("test.tag_order", self.tag_order.0),
-        ];
-        all.extend(further.into_iter().filter(|(_, v)| v.is_finite()).map(|(name, v)| (name.to_owned(), v)));
+        for row in &self.evaluation.data_sets {
+            let within = Measure::WithinTagSrcc.key();
+            let figures = [
+                ("srcc", row.right_tags[Measure::Srcc.key()].value),
+                ("within_tag_srcc", row.right_tags[within].value),
+                ("within_tag_srcc_right_minus_shuffled", row.right_minus_shuffled[within].value),
+                ("within_condition_srcc", row.within_conditions),
+                ("tag_order", row.tag_order),
+                ("percentile_distance", row.percentile_distance),
+            ];
+            let named = figures.into_iter().map(|(name, value)| (format!("test[{}].{name}", row.name), value));
+            all.extend(named.filter(|(_, value)| value.is_finite()));
+        }
         all.insert("test.tag_retrieval".to_owned(), self.retrieval);
         all.insert("test.tag_retrieval_by_chance".to_owned(), self.chance);
         all
@@ -119,6 +126,8 @@ pub fn files(results: &Results, provenance: &Provenance) -> Result<Vec<(String, 
     let internal = |e: serde_json::Error| TrainError::Internal(e.to_string());
     let machine = json!({
         "metrics": results.metrics(),
+        "unseen": results.unseen,
+        "milliseconds": results.milliseconds,
         "counts": {
             "test_images": results.test.n, "test_tags": results.test.tags, "test_pairs": results.test.pairs,
             "validation_images": results.validation.n,
@@ -140,30 +149,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         provenance;
     let megabytes = results.graph_bytes as f64 / 1e6;
     let millions = results.parameters as f64 / 1e6;
-    let gain = results.test.srcc - results.shuffled.srcc;
-    let verdict = if gain > 0.02 {
-        format!("Right tags beat shuffled ones by {gain:.3} in SRCC: the tag matters.")
-    } else {
-        format!(
-            "Right tags are no better than shuffled ones (SRCC {gain:+.3}): these data give the model little to learn from the \
-             tag, and its scores judge how well a picture is made, not how well it shows what the tag says."
-        )
-    };
-    let order = match results.tag_order {
-        (_, 0) => String::new(),
-        (share, pairs) => format!(
-            " Of two tags for one picture it puts the better one first in {:.1} % of {pairs} pairs.",
-            100.0 * share
-        ),
-    };
-    let within = if results.within_conditions.is_finite() {
-        format!(
-            " Within one of the conditions that the pictures were made under, such as a generator, SRCC is {:.3} in the mean.",
-            results.within_conditions
-        )
-    } else {
-        String::new()
-    };
+    let verdicts: String = results.evaluation.data_sets.iter().map(verdict).collect();
     let retrieval = format!("{:.1} % against {:.1} % by chance", 100.0 * results.retrieval, 100.0 * results.chance);
     format!(
         "# {name}\n\n\
@@ -173,14 +159,17 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          - Scores follow \"{unit}\", from {min} to {max}. They rank pictures of the same tag; a single score alone says little.\n\
          - It learned from {train} rated (picture, tag) examples. {about} It sees sharpness, noise, artefacts, contrast and \
          colour; its scores of other kinds of pictures are extrapolations.\n\
-         - {verdict}\n\
+         {verdicts}\
          - The text side knows the words of its {n_tags} training tags only. Any text is accepted, but other words carry \
          little meaning. Without a tag, pictures are scored under \"{DEFAULT_TAG}\".\n\
          - Similarity finds a test picture's own tag for {retrieval}. It is no general search.\n\
          - Only the centre square is seen: what happens at the borders of a wide picture does not count.\n\n\
-         ## Figures\n\n{table}\n\
-         The test images' percentiles are at most {distance:.3} away from an even spread (Kolmogorov's distance).{order}{within} \
-         Computed on the exported graphs by the scorer's own code; definitions in `report/report.md`.\n\n\
+         - It must not be used to judge people or their work, as the only reason to delete a picture, or to compare pictures \
+         across tags: what is worth showing is not measured here.\n\n\
+         ## Figures\n\n{table}\n{data_sets}\n{unseen}\
+         Computed on the exported graphs by the scorer's own code; definitions, and the figures by tag and by condition, in \
+         `report/report.md`. A picture takes the image encoder {milliseconds:.0} ms on one thread of the machine that it was \
+         trained on.\n\n\
          ## Data\n\n\
          {about} {train} examples to train on, {validation} to choose the epoch, {test} to test; divided {split}. No picture of \
          the data is in this bundle; the goldens are drawn by edge-trainer.\n\n{records}\n\
@@ -194,9 +183,69 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         max = scale.max,
         n_tags = tags.len(),
         table = results.table(),
-        distance = results.percentile_distance,
+        data_sets = data_sets(&results.evaluation.data_sets),
+        unseen = unseen(&results.unseen),
+        milliseconds = results.milliseconds,
         records = data.iter().map(record).collect::<String>(),
     )
+}
+
+/// What the tag counts on a data set.
+fn verdict(row: &DataSetRow) -> String {
+    let gain = row.right_minus_shuffled[Measure::WithinTagSrcc.key()].value;
+    let name = &row.name;
+    let gain = if gain > 0.02 {
+        format!("right tags beat shuffled ones by {gain:.3} in SRCC within tags: the tag matters.")
+    } else {
+        format!(
+            "right tags are no better than shuffled ones (SRCC within tags {gain:+.3}): these data give the model little to learn \
+             from the tag, and its scores judge how well a picture is made, not how well it shows what the tag says."
+        )
+    };
+    let order = match row.tag_pairs {
+        0 => String::new(),
+        pairs => {
+            let share = 100.0 * row.tag_order;
+            format!(" Of two tags for one picture the better one is put first in {share:.1} % of {pairs} pairs.")
+        }
+    };
+    format!("- On the test images of {name}, {gain}{order}\n")
+}
+
+fn data_sets(rows: &[DataSetRow]) -> String {
+    let mut text = String::from(
+        "| test images of | n | SRCC | SRCC within tags | within conditions | percentiles to an even spread |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in rows {
+        let figure = |measure: Measure| estimate(&row.right_tags[measure.key()]);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {:.3} |",
+            row.name,
+            row.n,
+            figure(Measure::Srcc),
+            figure(Measure::WithinTagSrcc),
+            number(row.within_conditions),
+            row.percentile_distance
+        );
+    }
+    text + "\nConditions are what images were made under, such as a generator and its setting; the last column is Kolmogorov's \
+            distance.\n"
+}
+
+fn unseen(rows: &[UnseenRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "SRCC of training and validation images by what made them, as answered before head and tag, without the image's group and \
+         without all images of the kind:\n\n| made by | n | kind known | kind unseen |\n| --- | --- | --- | --- |\n",
+    );
+    for UnseenRow { name, n, known, unseen } in rows {
+        let _ = writeln!(text, "| {name} | {n} | {known:.3} | {unseen:.3} |");
+    }
+    text + "\n"
 }
 
 fn record(data: &DataRecord) -> String {

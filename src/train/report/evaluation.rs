@@ -3,7 +3,7 @@
 use super::chart::{self, Band, Series};
 use super::document::{Block, Chart, Document, Grid, Section, Strip};
 use super::words::{estimate, interval, number, plural, signed};
-use crate::train::evaluate::{Epoch, Evaluation, Groups, Ladder, TagRow};
+use crate::train::evaluate::{DataSetRow, Epoch, Evaluation, Groups, Ladder, TagRow};
 use crate::train::metrics::{Bins, Judged, Measure, Rules, mean};
 
 /// Bins of the calibration, of equally many images each.
@@ -18,6 +18,7 @@ pub fn document(evaluation: &Evaluation, gallery: Vec<Strip>) -> Document {
         Some(groups) => sections.extend(group_sections(groups, evaluation)),
         None => sections.push(tags(evaluation)),
     }
+    sections.extend(data_set_sections(&evaluation.data_sets));
     sections.push(distributions(evaluation));
     sections.push(calibration(&evaluation.judged, &evaluation.model.unit));
     if !gallery.is_empty() {
@@ -93,6 +94,57 @@ fn tags(evaluation: &Evaluation) -> Section {
     let row = |t: &TagRow| vec![t.tag.clone(), t.n.to_string(), number(t.srcc.value), interval(&t.srcc)];
     grid.rows.extend(rows.into_iter().map(row));
     Section::printed("Tags", vec![Block::Table(grid)])
+}
+
+/// Each data set beside the others, then what each has of its own.
+fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
+    let mut grid = Grid::new(&[
+        "data set",
+        "n",
+        "SRCC",
+        "95 %",
+        "SRCC in tag",
+        "95 % ",
+        "right - shuffled",
+        "95 %  ",
+        "two tags in order",
+        "SRCC in condition",
+        "percentiles to even",
+    ]);
+    for row in rows {
+        let (srcc, within) = (Measure::Srcc.key(), Measure::WithinTagSrcc.key());
+        let (srcc, own, gain) = (row.right_tags[srcc], row.right_tags[within], row.right_minus_shuffled[within]);
+        grid.rows.push(vec![
+            row.name.clone(),
+            row.n.to_string(),
+            number(srcc.value),
+            interval(&srcc),
+            number(own.value),
+            interval(&own),
+            signed(gain.value),
+            interval(&gain),
+            number(row.tag_order),
+            number(row.within_conditions),
+            number(row.percentile_distance),
+        ]);
+    }
+    let mut sections = vec![Section::printed("Data sets", vec![Block::Table(grid)])];
+    for row in rows {
+        if !row.conditions.is_empty() {
+            let mut grid = Grid::new(&["condition", "n", "SRCC", "95 %"]);
+            let of = |c: &TagRow| vec![c.tag.clone(), c.n.to_string(), number(c.srcc.value), interval(&c.srcc)];
+            grid.rows.extend(row.conditions.iter().map(of));
+            sections.push(Section::filed(&format!("Conditions of {}", row.name), vec![Block::Table(grid)]));
+        }
+        let mut grid = Grid::new(&["end", "image", "tag", "model", "people"]);
+        grid.rows.extend(
+            row.extremes
+                .iter()
+                .map(|e| vec![e.end.to_owned(), e.image.clone(), e.tag.clone(), number(e.prediction), number(e.truth)]),
+        );
+        sections.push(Section::filed(&format!("Ends of {}", row.name), vec![Block::Table(grid)]));
+    }
+    sections
 }
 
 fn group_sections(groups: &Groups, evaluation: &Evaluation) -> Vec<Section> {
@@ -274,6 +326,21 @@ fn definitions(evaluation: &Evaluation) -> Section {
         "every tag replaced by another one of the judged tags, the same for all its images".to_owned(),
     );
     add("default tag", format!("every image scored under \"{}\"", evaluation.default_tag_text));
+    add(
+        "two tags in order",
+        "share of the pairs of tags of one image, with scores further apart than the tie threshold, that are in the right order"
+            .to_owned(),
+    );
+    add(
+        "condition",
+        "what an image was made under, such as a generator and its setting; the figure of a data set is the mean over conditions"
+            .to_owned(),
+    );
+    add(
+        "percentiles to even",
+        "Kolmogorov's distance between the images' percentiles and an even spread over 0 to 100; low is good"
+            .to_owned(),
+    );
     add(
         "tag's interval",
         "percentile bootstrap over the tag's own images; with few images it is rough, and images drawn twice agree \

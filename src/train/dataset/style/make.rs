@@ -7,10 +7,10 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::recipe::{LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
+use super::recipe::{FAULT, LACKING, NEUTRAL_TAG, Recipe, penalty};
+use super::rendering::{Rendering, draw_tags, normal};
 use super::sources::{self, Source};
 use super::{RECIPE, TABLE, readme};
 use crate::image_input::{self, Limits, resized_size};
@@ -18,12 +18,11 @@ use crate::train::TrainError;
 use crate::train::dataset::{DataError, DataSet, Part, check};
 use crate::train::message::{Listener, Message, note, warn};
 use crate::train::parallel;
-use crate::train::render::style::{Style, render};
+use crate::train::render::distortion::Distortion;
+use crate::train::render::style::Style;
 
 /// Quality of the JPEG files.
 pub const JPEG_QUALITY: u8 = 92;
-/// Every so many renderings one has a tonal and an optical style together.
-const COMBINED_EVERY: usize = 3;
 /// Mean difference of the largest and the smallest channel below which an image counts as one without colour.
 const GREY: f64 = 6.0;
 
@@ -38,6 +37,8 @@ pub struct StyleRequest {
     pub seed: u64,
     /// Renderings per source image, the plain one included.
     pub renderings: usize,
+    /// Faults that each source image is also rendered with, each in all its degrees.
+    pub faults: usize,
     /// Tags that each rendering is listed under.
     pub tags_per_rendering: usize,
     /// Short side that larger images are reduced to, in pixels.
@@ -77,6 +78,9 @@ impl StyleRequest {
         if !(2..=100).contains(&self.renderings) || !(2..=most_tags).contains(&self.tags_per_rendering) {
             return Some(format!("renderings must be 2 to 100 and tags-per-rendering 2 to {most_tags}"));
         }
+        if self.faults > Distortion::ALL.len() {
+            return Some(format!("faults must be 0 to {}", Distortion::ALL.len()));
+        }
         if !(16..=8192).contains(&self.short_px) || !(0.0..=1.0).contains(&self.rater_noise) {
             return Some("short-px must be 16 to 8192 and rater-noise 0 to 1".to_owned());
         }
@@ -98,11 +102,13 @@ impl StyleRequest {
             seed: self.seed,
             short_px: self.short_px,
             renderings: self.renderings,
+            faults: self.faults,
             tags_per_rendering: self.tags_per_rendering,
             validation_share: self.validation_share,
             test_share: self.test_share,
             rater_noise: self.rater_noise,
             lacking: LACKING,
+            fault: FAULT,
             penalties: Style::ALL.into_iter().map(|s| (s.tag().to_owned(), penalty(s))).collect(),
         }
     }
@@ -253,23 +259,23 @@ fn render_source(
     key.iter_mut().zip(request.seed.to_le_bytes()).for_each(|(k, s)| *k ^= s);
     let mut rng = StdRng::from_seed(key);
     let mut rows = Vec::new();
-    for (j, styles) in draw_styles(request.renderings, &mut rng).into_iter().enumerate() {
+    for (j, rendering) in Rendering::draw(request.renderings, request.faults, &mut rng).into_iter().enumerate() {
         let path = format!("images/{number:05}-{j:02}.jpg");
         let file = request.out.join(&path);
-        let rendering = render(&image, &styles, rng.random());
+        let rendered = rendering.of(&image, rng.random()).map_err(TrainError::file(&file))?;
         let mut bytes = Vec::new();
-        let encoded = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&rendering);
+        let encoded = JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(&rendered);
         encoded.map_err(TrainError::file(&file))?;
         write(&file, &bytes)?;
-        for tag in draw_tags(&styles, request.tags_per_rendering, &mut rng) {
+        for tag in draw_tags(rendering.styles(), request.tags_per_rendering, &mut rng) {
             let noise = normal(&mut rng);
             rows.push(Row {
                 path: path.clone(),
                 tag: tag.map_or(NEUTRAL_TAG, Style::tag),
-                score: recipe.score(example.score, &styles, tag, noise),
+                score: recipe.score(example.score, (rendering.styles(), rendering.degree()), tag, noise),
                 part: source.part,
                 group: example.group.clone(),
-                condition: condition(&styles),
+                condition: rendering.condition(),
             });
         }
     }
@@ -290,79 +296,4 @@ fn is_grey(image: &RgbImage) -> bool {
     let chroma = |Rgb([r, g, b]): &Rgb<u8>| u64::from(r.max(g).max(b) - r.min(g).min(b));
     let sum: u64 = image.pixels().map(chroma).sum();
     (sum as f64) < GREY * image.pixels().len() as f64
-}
-
-/// First no style, then each style in turn, in a drawn order and at drawn strengths.
-fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
-    let mut order = Style::ALL;
-    order.shuffle(rng);
-    let mut out = vec![Vec::new()];
-    for i in 1..renderings {
-        let style = order[(i - 1) % order.len()];
-        let mut strength = || STRENGTHS[rng.random_range(0..STRENGTHS.len())];
-        let mut styles = vec![(style, strength())];
-        if i % COMBINED_EVERY == 0 {
-            let partner = order.iter().cycle().skip(i).find(|s| s.is_optical() != style.is_optical());
-            styles.extend(partner.map(|s| (*s, strength())));
-            // Tones first: a lens smears what it sees, grain and dark corners come last.
-            styles.sort_by_key(|(style, _)| style.is_optical());
-        }
-        out.push(styles);
-    }
-    out
-}
-
-/// The rendering's own styles, the neutral tag, and others as drawn.
-fn draw_tags(styles: &[(Style, f32)], count: usize, rng: &mut StdRng) -> Vec<Option<Style>> {
-    let mut others: Vec<Style> = Style::ALL.into_iter().filter(|s| styles.iter().all(|(own, _)| own != s)).collect();
-    others.shuffle(rng);
-    let own = styles.iter().map(|(style, _)| Some(*style));
-    own.chain([None]).chain(others.into_iter().map(Some)).take(count).collect()
-}
-
-/// `plain`, or the styles with their strengths.
-fn condition(styles: &[(Style, f32)]) -> String {
-    if styles.is_empty() {
-        return "plain".to_owned();
-    }
-    styles.iter().map(|(style, strength)| format!("{} {strength}", style.tag())).collect::<Vec<_>>().join(" + ")
-}
-
-/// A normal number (Box and Muller).
-fn normal(rng: &mut StdRng) -> f32 {
-    let (a, b): (f64, f64) = (rng.random(), rng.random());
-    ((-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn renderings_go_through_all_styles_and_tags_begin_with_their_own() {
-        let mut rng = StdRng::seed_from_u64(3);
-        let drawn = draw_styles(12, &mut rng);
-        assert!(drawn[0].is_empty());
-        let first: HashSet<Style> = drawn.iter().flatten().map(|(s, _)| *s).collect();
-        assert_eq!(first.len(), Style::ALL.len());
-        let combined: Vec<_> = drawn.iter().filter(|s| s.len() == 2).collect();
-        assert_eq!(combined.len(), 3);
-        for styles in &combined {
-            assert!(!styles[0].0.is_optical() && styles[1].0.is_optical());
-            let tags = draw_tags(styles, 4, &mut rng);
-            assert_eq!(tags[..3], [Some(styles[0].0), Some(styles[1].0), None]);
-            assert!(tags[3].is_some_and(|t| styles.iter().all(|(s, _)| *s != t)));
-        }
-        assert_eq!(draw_tags(&[], 12, &mut rng).into_iter().collect::<HashSet<_>>().len(), 12);
-        assert_eq!(condition(&[(Style::Duotone, 0.7), (Style::Vignette, 1.0)]), "duotone 0.7 + vignette 1");
-    }
-
-    #[test]
-    fn the_raters_noise_is_normal() {
-        let mut rng = StdRng::seed_from_u64(1);
-        let draws: Vec<f32> = (0..20_000).map(|_| normal(&mut rng)).collect();
-        let mean = draws.iter().sum::<f32>() / 20_000.0;
-        let deviation = (draws.iter().map(|d| (d - mean).powi(2)).sum::<f32>() / 20_000.0).sqrt();
-        assert!(mean.abs() < 0.03 && (deviation - 1.0).abs() < 0.03, "{mean} {deviation}");
-    }
 }

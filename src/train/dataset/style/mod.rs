@@ -1,17 +1,18 @@
 //! The style data set: images rendered in photographic styles, each rendering rated under several tags by a stated rule, so
-//! that the same pixels have different scores under different tags.
+//! that the same pixels have different scores under different tags. Faults in degrees of known order may be among the renderings.
 //!
 //! This file reads one; [`make()`] makes one.
 
 mod make;
 mod readme;
 mod recipe;
+mod rendering;
 mod sources;
 
 use std::path::Path;
 
 pub use make::{MadeStyles, StyleRequest, make};
-pub use recipe::{LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
+pub use recipe::{FAULT, LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
 
 use super::{DataError, DataSet, open, table};
 

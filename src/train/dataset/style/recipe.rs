@@ -13,6 +13,9 @@ pub const NEUTRAL_TAG: &str = "photograph";
 /// What a rendering loses under a tag whose style it lacks, as a share of the scale.
 pub const LACKING: f32 = 0.25;
 
+/// What a rendering loses for each degree of a fault, whatever the tag, as a share of the scale.
+pub const FAULT: f32 = 0.12;
+
 /// What a rendering loses at full strength under a tag that does not ask for the style, as a share of the scale.
 pub fn penalty(style: Style) -> f32 {
     match style {
@@ -47,6 +50,9 @@ pub struct Recipe {
     pub short_px: u32,
     /// Renderings per source image, the plain one included.
     pub renderings: usize,
+    /// Faults that each source image is also rendered with, each in all its degrees.
+    #[serde(default)]
+    pub faults: usize,
     /// Tags that each rendering is listed under.
     pub tags_per_rendering: usize,
     /// Share of the source images for validation.
@@ -57,14 +63,23 @@ pub struct Recipe {
     pub rater_noise: f32,
     /// [`LACKING`] as it was.
     pub lacking: f32,
+    /// [`FAULT`] as it was.
+    #[serde(default)]
+    pub fault: f32,
     /// [`penalty`] as it was, by tag.
     pub penalties: BTreeMap<String, f32>,
 }
 
 impl Recipe {
-    /// The score of a rendering under the tag of a style, or under the neutral one. `source` is the source image's score,
-    /// `noise` a draw of unit deviation.
-    pub fn score(&self, source: f32, styles: &[(Style, f32)], tag: Option<Style>, noise: f32) -> f32 {
+    /// The score of a rendering, given its styles and the degree of its fault, under the tag of a style, or under the neutral one.
+    /// `source` is the source image's score, `noise` a draw of unit deviation.
+    pub fn score(
+        &self,
+        source: f32,
+        (styles, degree): (&[(Style, f32)], usize),
+        tag: Option<Style>,
+        noise: f32,
+    ) -> f32 {
         let (low, high) = self.scale;
         let unasked: f32 = styles
             .iter()
@@ -72,7 +87,7 @@ impl Recipe {
             .map(|(style, strength)| penalty(*style) * strength)
             .sum();
         let lacks = tag.is_some_and(|tag| styles.iter().all(|(style, _)| *style != tag));
-        let lost = unasked + if lacks { LACKING } else { 0.0 };
+        let lost = unasked + if lacks { LACKING } else { 0.0 } + FAULT * degree as f32;
         (source + (high - low) * (self.rater_noise * noise - lost)).clamp(low, high)
     }
 }
@@ -89,11 +104,13 @@ pub(super) fn example() -> Recipe {
         seed: 1,
         short_px: 512,
         renderings: 6,
+        faults: 1,
         tags_per_rendering: 4,
         validation_share: 0.1,
         test_share: 0.15,
         rater_noise: 0.02,
         lacking: LACKING,
+        fault: FAULT,
         penalties: Style::ALL.into_iter().map(|s| (s.tag().to_owned(), penalty(s))).collect(),
     }
 }
@@ -106,14 +123,16 @@ mod tests {
     fn a_rendering_is_best_under_the_tag_that_asks_for_it() {
         let recipe = example();
         let blurred = [(Style::MotionBlur, 0.7)];
-        let score = |tag| recipe.score(8.0, &blurred, tag, 0.0);
+        let score = |tag| recipe.score(8.0, (&blurred, 0), tag, 0.0);
         assert_eq!(score(Some(Style::MotionBlur)), 8.0);
         assert!((score(None) - (8.0 - 9.0 * 0.35 * 0.7)).abs() < 1e-5);
         assert!((score(Some(Style::Duotone)) - (8.0 - 9.0 * (0.35 * 0.7 + LACKING))).abs() < 1e-5);
-        assert!((recipe.score(8.0, &[], Some(Style::Duotone), 0.0) - (8.0 - 9.0 * LACKING)).abs() < 1e-5);
+        assert!((recipe.score(8.0, (&[], 0), Some(Style::Duotone), 0.0) - (8.0 - 9.0 * LACKING)).abs() < 1e-5);
         let both = [(Style::Duotone, 1.0), (Style::Vignette, 0.4)];
-        assert!((recipe.score(8.0, &both, Some(Style::Duotone), 0.0) - (8.0 - 9.0 * 0.06)).abs() < 1e-5);
-        assert_eq!(recipe.score(1.2, &[(Style::NegativeImage, 1.0)], None, 0.0), 1.0);
-        assert!((recipe.score(5.0, &[], None, 1.0) - 5.18).abs() < 1e-5);
+        assert!((recipe.score(8.0, (&both, 0), Some(Style::Duotone), 0.0) - (8.0 - 9.0 * 0.06)).abs() < 1e-5);
+        assert_eq!(recipe.score(1.2, (&[(Style::NegativeImage, 1.0)], 0), None, 0.0), 1.0);
+        assert!((recipe.score(5.0, (&[], 0), None, 1.0) - 5.18).abs() < 1e-5);
+        let faulty = [None, Some(Style::Duotone)].map(|tag| recipe.score(8.0, (&[], 2), tag, 0.0));
+        assert!((faulty[0] - (8.0 - 9.0 * 0.24)).abs() < 1e-5 && (faulty[0] - faulty[1] - 9.0 * LACKING).abs() < 1e-5);
     }
 }

@@ -57,7 +57,7 @@ impl Row {
     /// # Errors
     /// [`JudgeError::Scorer`].
     pub fn shuffled(name: &str, scorer: &Scorer, test: &Embedded<'_>, seed: u64) -> Result<Self, JudgeError> {
-        let other = shuffled_tags(&distinct_tags(test.examples), seed);
+        let other = shuffled_tags(test.examples, seed);
         let judged = test.judge(scorer, |t| other.get(t).map_or_else(|| t.to_owned(), Clone::clone))?;
         Ok(Self {
             name: format!("{name}, shuffled tags"),

@@ -6,7 +6,10 @@ use nalgebra::{DMatrix, DVector};
 
 use super::DistinctImages;
 use crate::train::TrainError;
+use crate::train::dataset::Example;
+use crate::train::features::UnseenRow;
 use crate::train::gradient_free::{Fitted, KernelRidge, gram};
+use crate::train::metrics::{numbered, spearman};
 use crate::train::model::{MAX_ANSWERS, SHARES};
 
 /// Examples of the ridge regression, at most; further images are only answered.
@@ -23,15 +26,20 @@ pub(super) struct Question {
     known: Vec<(usize, f64)>,
 }
 
-/// The questions that some images have answers to: one for each data set, and one for each frequent tag.
+/// The questions that some images have answers to: one for each data set, in the order in which they come, and one for each
+/// frequent tag.
 pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
     // Sums over an image's examples, and how many they are.
     type Known = BTreeMap<usize, (f64, f64)>;
-    let (mut by_source, mut by_tag): (BTreeMap<&str, Known>, BTreeMap<&str, Known>) = Default::default();
+    let mut by_source: Vec<(&str, Known)> = Vec::new();
+    let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
     for (i, examples) in images.examples.iter().enumerate() {
         for example in examples {
-            let of_source = by_source.entry(&example.source).or_default();
-            for known in [of_source, by_tag.entry(&example.tag).or_default()] {
+            let at = by_source.iter().position(|(name, _)| *name == example.source).unwrap_or(by_source.len());
+            if at == by_source.len() {
+                by_source.push((&example.source, Known::new()));
+            }
+            for known in [&mut by_source[at].1, by_tag.entry(&example.tag).or_default()] {
                 let (sum, count) = known.entry(i).or_default();
                 (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
             }
@@ -55,6 +63,8 @@ pub(super) struct Answers {
     held_out: Vec<DVector<f64>>,
     /// By question: what it is about, the ridge, and the share of the variance that held-out answers explain.
     figures: Vec<(String, f64, f64)>,
+    /// The first question, answered for kinds of images that nothing was fitted to.
+    pub(super) unseen: Vec<UnseenRow>,
 }
 
 impl Answers {
@@ -120,6 +130,7 @@ pub(super) fn answer(
     let ridge = KernelRidge::new(gram(centres, centres, &shares), gram(&some, centres, &shares), &groups);
     let all = gram(projected, centres, &shares);
     let mut answers = Answers::default();
+    let mut first = None;
     for question in questions {
         let known: Vec<(usize, f64)> =
             question.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect();
@@ -138,10 +149,50 @@ pub(super) fn answer(
         })?;
         answers.add(&fitted, &all, fitted_rows, &labelled);
         let variance = deviation(targets.as_slice()).powi(2);
-        let explained = 1.0 - fitted.error / variance.max(1e-12);
-        answers.figures.push((question.what.clone(), fitted.ridge, explained));
+        let (answers_ridge, explained) = (fitted.ridge, 1.0 - fitted.error / variance.max(1e-12));
+        if answers.figures.is_empty() {
+            first = Some((labelled, targets, fitted));
+        }
+        answers.figures.push((question.what.clone(), answers_ridge, explained));
+    }
+    if let Some((labelled, targets, fitted)) = first {
+        let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
+        answers.unseen = unseen(ridge, (&labelled, &targets), &fitted, &kinds);
     }
     Ok(answers)
+}
+
+/// What the image was made by: the condition without the setting that stands behind its last `_`.
+fn kind(example: &Example) -> Option<&str> {
+    let condition = example.condition.as_deref()?;
+    Some(condition.rsplit_once('_').map_or(condition, |(by, _)| by))
+}
+
+/// Answers the question once more without each kind of images. Codebook and components were found with them; the answers were not.
+fn unseen(
+    ridge: KernelRidge,
+    (labelled, targets): (&[usize], &DMatrix<f64>),
+    fitted: &Fitted,
+    kinds: &[Option<&str>],
+) -> Vec<UnseenRow> {
+    let (names, of_labelled) = numbered(labelled.iter().map(|&row| kinds[row].unwrap_or_default()));
+    if names.len() < 2 || labelled.iter().any(|&row| kinds[row].is_none()) {
+        return Vec::new();
+    }
+    // Images without a label are in a group of their own, which is not looked at.
+    let mut group = vec![names.len(); kinds.len()];
+    labelled.iter().zip(&of_labelled).for_each(|(&row, &kind)| group[row] = kind);
+    let Some(without) = ridge.grouped(&group).fit(labelled, targets, &[fitted.ridge]) else { return Vec::new() };
+    let row = |(number, name): (usize, &&str)| {
+        let places: Vec<usize> = (0..labelled.len()).filter(|&at| of_labelled[at] == number).collect();
+        let truth: Vec<f64> = places.iter().map(|&at| targets[(at, 0)]).collect();
+        let answers = |held_out: &DMatrix<f64>| {
+            spearman(&truth, &places.iter().map(|&at| held_out[(labelled[at], 0)]).collect::<Vec<_>>())
+        };
+        let (known, unseen) = (answers(&fitted.held_out), answers(&without.held_out));
+        UnseenRow { name: (*name).to_owned(), n: places.len(), known, unseen }
+    };
+    names.iter().enumerate().map(row).collect()
 }
 
 fn deviation(values: &[f64]) -> f64 {
@@ -155,7 +206,6 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::train::dataset::Example;
 
     #[test]
     fn a_question_that_no_fitted_image_answers_is_left_out() {

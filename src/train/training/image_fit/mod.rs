@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 use crate::image_input::InputRule;
 use crate::train::dataset::Example;
 use crate::train::device::Host;
-use crate::train::features::FeatureTable;
+use crate::train::features::{FeatureTable, FittedEncoder};
 use crate::train::gradient_free::Components;
 use crate::train::loader::{Job, View, pixels, to_tensor};
 use crate::train::message::{Listener, Message, note};
@@ -59,7 +59,7 @@ pub fn fit_image_encoder(
     rule: &InputRule,
     examples: [&[Example]; 2],
     listener: &mut dyn Listener,
-) -> Result<(Fit, FeatureTable), TrainError> {
+) -> Result<FittedEncoder, TrainError> {
     let mut rng = StdRng::seed_from_u64(options.seed);
     let images = DistinctImages::of(examples.into_iter().flatten());
     let codebook = learn_codebook(options.filters, rule, &images.first, &mut rng, listener)?;
@@ -89,7 +89,7 @@ pub fn fit_image_encoder(
         let row = embedding(fitted.of_image(i), &projected, taken, i);
         table.0.insert(example.content_id.clone(), row);
     }
-    Ok((fit, table))
+    Ok(FittedEncoder { fit, table, unseen: fitted.unseen })
 }
 
 /// The same images, those of each data set in turn, so that a large one does not take the places of a small one: as long as they
