@@ -22,6 +22,15 @@ pub fn weights<B: Backend, const D: usize>(param: &Param<Tensor<B, D>>) -> Vec<f
     values(param.val())
 }
 
+/// The layer with its weights and its biases multiplied. They begin anew for the optimizer: a product of tracked weights would get
+/// no gradient.
+pub fn scaled<B: Backend>(layer: Linear<B>, [weight, bias]: [f64; 2]) -> Linear<B> {
+    Linear {
+        weight: Param::from_tensor((layer.weight.val() * weight).detach()),
+        bias: layer.bias.map(|b| Param::from_tensor((b.val() * bias).detach())),
+    }
+}
+
 /// Writes `x [.., I] -> [.., O]`.
 pub fn export_linear<B: Backend>(layer: &Linear<B>, g: &mut GraphBuilder, x: &Value) -> Value {
     let outputs = layer.weight.dims()[1];

@@ -8,7 +8,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
 use super::{HeadInput, HeadShape, embedding_inputs};
-use crate::train::model::layers::{LAYER_NORM_EPSILON, export_layer_norm, export_linear};
+use crate::train::model::layers::{LAYER_NORM_EPSILON, export_layer_norm, export_linear, scaled};
 use crate::train::onnx::{GraphBuilder, Value};
 
 /// Length of what the tag is reduced to before the weights are made of it.
@@ -32,11 +32,10 @@ impl<B: Backend> HyperNetwork<B> {
     /// A fresh head. It has no dropout of its own: the made weights would drop out with it.
     pub fn new(shape: HeadShape, _dropout: f64, device: &B::Device) -> Self {
         let d = shape.embedding;
-        let mut first: Linear<B> = LinearConfig::new(CODE, d * UNITS).init(device);
         // So that the made weights begin with about the variance 1 / D that a layer of their own would begin with.
         let shrink = (1.0 / d as f64).sqrt();
-        first.weight = first.weight.map(|w| w * shrink);
-        first.bias = first.bias.map(|bias| bias.map(|b| b * (CODE as f64 / d as f64).sqrt()));
+        let first = LinearConfig::new(CODE, d * UNITS).init(device);
+        let first = scaled(first, [shrink, (CODE as f64 / d as f64).sqrt()]);
         Self {
             image_norm: LayerNormConfig::new(d).init(device),
             text_norm: LayerNormConfig::new(d).init(device),

@@ -1,6 +1,7 @@
 //! Every head: burn against tract on the exported graph, and what may and may not reach the score.
 
-use burn::backend::Flex;
+use burn::backend::{Autodiff, Flex};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Distribution;
 use ndarray::{ArrayD, IxDyn};
 
@@ -56,6 +57,36 @@ fn array<const D: usize>(x: Tensor<Flex, D>) -> Input {
 
 fn score(head: &Head<Flex>, input: HeadInput<Flex>) -> Vec<f32> {
     values(head.forward(input, UNIT))
+}
+
+/// Counts the weights of a head.
+struct Count(usize);
+
+impl<B: Backend> ModuleVisitor<B> for Count {
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<B, D>>) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn every_weight_of_every_head_is_reached_by_its_gradient() {
+    type B = Autodiff<Flex>;
+    for kind in KINDS {
+        let head = Head::<B>::new(kind, SHAPE, 0.0, &Default::default());
+        let HeadInput { image, patches, text, tokens } = input();
+        let lift = |(states, mask)| (Tensor::from_inner(states), Tensor::from_inner(mask));
+        let input = HeadInput {
+            image: Tensor::from_inner(image),
+            patches: patches.map(Tensor::from_inner),
+            text: Tensor::from_inner(text),
+            tokens: tokens.map(lift),
+        };
+        let gradients = head.forward(input, UNIT).sum().backward();
+        let mut all = Count(0);
+        Module::<B>::visit(&head, &mut all);
+        let reached = burn::optim::GradientsParams::from_grads(gradients, &head).len();
+        assert_eq!(reached, all.0, "{kind:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::{HeadInput, HeadShape, embedding_inputs};
-use crate::train::model::layers::{LAYER_NORM_EPSILON, export_layer_norm, export_linear, weights};
+use crate::train::model::layers::{LAYER_NORM_EPSILON, export_layer_norm, export_linear, scaled, weights};
 use crate::train::onnx::{GraphBuilder, Value};
 
 /// Length of what the tag is reduced to.
@@ -41,12 +41,7 @@ impl<B: Backend> WeightedSum<B> {
         let d = shape.embedding;
         let mut common = vec![0.0; d];
         common[0] = FIRST;
-        let closed = |inputs, outputs| {
-            let mut layer: Linear<B> = LinearConfig::new(inputs, outputs).init(device);
-            layer.weight = layer.weight.map(|w| w * 0.0);
-            layer.bias = layer.bias.map(|bias| bias.map(|b| b * 0.0));
-            layer
-        };
+        let closed = |inputs, outputs| scaled(LinearConfig::new(inputs, outputs).init(device), [0.0; 2]);
         Self {
             common: Param::from_tensor(Tensor::from_data(TensorData::new(common, [d]), device)),
             text_norm: LayerNormConfig::new(d).init(device),
