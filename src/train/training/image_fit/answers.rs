@@ -26,6 +26,13 @@ pub(super) struct Question {
     known: Vec<(usize, f64)>,
 }
 
+impl Question {
+    /// The rows that are known, by the images' places among those that are fitted to.
+    fn among(&self, place: &[Option<usize>]) -> Vec<(usize, f64)> {
+        self.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect()
+    }
+}
+
 /// The questions that some images have answers to: one for each data set, in the order in which they come, and one for each
 /// frequent tag.
 pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
@@ -89,14 +96,26 @@ impl Answers {
         )
     }
 
-    /// Takes the weights to a common unit; images that were not fitted to are answered by `all [N, M]`.
-    fn add(&mut self, fitted: &Fitted, all: &DMatrix<f64>, rows: &[usize], labelled: &[usize]) {
-        let of_labelled: Vec<f64> = labelled.iter().map(|&row| fitted.held_out[(row, 0)]).collect();
+    /// Takes the weights of a question to a common unit; images that were not fitted to are answered by `all [N, M]`.
+    fn add(
+        &mut self,
+        what: &str,
+        (fitted, column): (&Fitted, usize),
+        all: &DMatrix<f64>,
+        rows: &[usize],
+        (labelled, targets): (&[usize], &DMatrix<f64>),
+    ) {
+        let targets = targets.column(column);
+        let of_labelled: Vec<f64> = labelled.iter().map(|&row| fitted.held_out[(row, column)]).collect();
+        let error =
+            of_labelled.iter().zip(targets.iter()).map(|(a, t)| (a - t).powi(2)).sum::<f64>() / labelled.len() as f64;
+        let variance = deviation(targets.as_slice()).powi(2);
+        self.figures.push((what.to_owned(), fitted.ridge, 1.0 - error / variance.max(1e-12)));
         let spread = deviation(&of_labelled).max(1e-6);
-        let weights = fitted.weights.column(0) / spread;
+        let weights = fitted.weights.column(column) / spread;
         let mut answers = all * &weights;
         for (at, &image) in rows.iter().enumerate() {
-            answers[image] = (fitted.held_out[(at, 0)] - fitted.mean[0]) / spread;
+            answers[image] = (fitted.held_out[(at, column)] - fitted.mean[column]) / spread;
         }
         self.weights.push(weights);
         self.held_out.push(answers);
@@ -131,29 +150,24 @@ pub(super) fn answer(
     let all = gram(projected, centres, &shares);
     let mut answers = Answers::default();
     let mut first = None;
-    for question in questions {
-        let known: Vec<(usize, f64)> =
-            question.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect();
-        if known.is_empty() {
-            // None of its images is among those that are fitted to.
-            continue;
-        }
-        let (labelled, targets): (Vec<usize>, Vec<f64>) = known.into_iter().unzip();
-        let targets = DMatrix::from_column_slice(targets.len(), 1, &targets);
-        // What suits the first question suits the others, and takes a fraction of the time.
+    let known: Vec<(&Question, Vec<(usize, f64)>)> =
+        questions.iter().map(|q| (q, q.among(&place))).filter(|(_, known)| !known.is_empty()).collect();
+    let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
+    // Questions that are answered for the same images are fitted at once: what takes long depends on the images alone.
+    for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
+        let labelled = labelled_of(&together[0].1);
+        let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
+        // What suits the first questions suits the others, and takes a fraction of the time.
         let chosen = answers.figures.first().map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
         let fitted = ridge.fit(&labelled, &targets, ridges).ok_or_else(|| {
-            let what = &question.what;
+            let what = &together[0].0.what;
             TrainError::Options(format!("nothing can be fitted to {what}: its scores or measurements are no numbers"))
         })?;
-        answers.add(&fitted, &all, fitted_rows, &labelled);
-        let variance = deviation(targets.as_slice()).powi(2);
-        let (answers_ridge, explained) = (fitted.ridge, 1.0 - fitted.error / variance.max(1e-12));
-        if answers.figures.is_empty() {
-            first = Some((labelled, targets, fitted));
+        for (column, (question, _)) in together.iter().enumerate() {
+            answers.add(&question.what, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
         }
-        answers.figures.push((question.what.clone(), answers_ridge, explained));
+        first.get_or_insert((labelled, targets, fitted));
     }
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
