@@ -63,7 +63,7 @@ fn a_table_becomes_a_bundle_that_the_scorer_opens_and_inspect_explains() {
     assert!((0.0..=1.0).contains(&manifest.metrics["test.percentile_distance"]));
     assert!(manifest.tags.iter().all(|t| t.quantiles.len() == 33));
     assert!(scorer.replay().image_embedding <= 1e-4);
-    for name in ["README.md", "report/metrics.json", "report/report.md"] {
+    for name in ["README.md", "fit.toml", "report/metrics.json", "report/report.md"] {
         assert!(manifest.files.contains_key(name), "{name}");
     }
 
@@ -85,6 +85,47 @@ fn a_table_becomes_a_bundle_that_the_scorer_opens_and_inspect_explains() {
     std::fs::write(out.join("quality_head.onnx"), b"changed").unwrap();
     let shown = trainer(&["inspect", out.to_str().unwrap()]);
     assert_eq!(shown.status.code(), Some(78), "{}", stderr(&shown));
+}
+
+#[test]
+fn a_bundles_own_file_repeats_its_training_with_the_styles_that_it_was_made_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = table(dir.path(), "path,tag,score", |_| "", "");
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (data, config, styles) = (data.to_str().unwrap().to_owned(), at("config.toml"), at("styles"));
+    let setup = format!(
+        "data = [\"style:{styles}\"]\nout = \"{}\"\nepochs = 1\nbatch = 8\ncrop_px = 64\nresize_short_px = 96\n\
+         filters = 8\nseed = 4\n[[style]]\nimages = \"table:{data}\"\nout = \"{styles}\"\nrenderings = 3\nfaults = 1\n",
+        at("styled")
+    );
+    std::fs::write(&config, setup).unwrap();
+    let output = trainer(&["fit", "--config", &config]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let manifest = |name: &str| Scorer::open(Path::new(&at(name)), DeviceChoice::Cpu).unwrap().manifest().clone();
+    let first = manifest("styled");
+    let tags: Vec<&str> = first.tags.iter().map(|t| t.text.as_str()).collect();
+    assert!(tags.contains(&"duotone") && tags.contains(&"photograph"), "{tags:?}");
+    assert!(first.metrics.contains_key("test.tag_order"), "{:?}", first.metrics);
+
+    let output = trainer(&["fit", "--config", &format!("{}/fit.toml", at("styled")), "--out", &at("again")]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let again = manifest("again");
+    assert_eq!(first.training.data, again.training.data);
+    let srcc = "test.srcc";
+    assert!(
+        (first.metrics[srcc] - again.metrics[srcc]).abs() < 1e-6,
+        "{} {}",
+        first.metrics[srcc],
+        again.metrics[srcc]
+    );
+
+    let other = std::fs::read_to_string(&config).unwrap().replace("faults = 1", "faults = 2");
+    std::fs::write(&config, other).unwrap();
+    let output = trainer(&["fit", "--config", &config]);
+    assert!(stderr(&output).contains("made in another way"), "{}", stderr(&output));
+    let output = trainer(&["fit", "--out", &at("nothing")]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(stderr(&output).contains("give --data, or a --config that names it"), "{}", stderr(&output));
 }
 
 #[test]

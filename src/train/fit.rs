@@ -9,11 +9,13 @@ use super::assemble::{DEFAULT_TAG, Provenance};
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
 use super::checkpoint::{Progress, RunDirectory, RunRecord, StateDirectory};
+use super::dataset::style::StyleRequest;
 use super::dataset::{self, DataSet, Example, Parts, Shares};
 use super::device::{self, Device, Place};
 use super::evaluate::reference_examples;
 use super::export::Parity;
 use super::features::Encoded;
+use super::fit_file::{FitFile, Setup};
 use super::keeper::RunKeeper;
 use super::message::{Listener, Message, note, warn};
 use super::model::head::{problem, record};
@@ -32,6 +34,8 @@ const REFERENCE: usize = 3000;
 /// What to do.
 #[derive(Debug, Clone)]
 pub struct FitRequest {
+    /// Style data sets that are made first, where they are not there.
+    pub style: Vec<StyleRequest>,
     /// The data sets, see [`dataset::read`]; several are trained on together.
     pub data: Vec<String>,
     /// Where the bundle goes.
@@ -48,6 +52,18 @@ pub struct FitRequest {
     pub options: TrainOptions,
     /// The command line, for the model card.
     pub command: String,
+}
+
+impl FitRequest {
+    /// The request as a file that repeats it.
+    ///
+    /// # Errors
+    /// [`TrainError::Options`].
+    pub(super) fn file(&self) -> Result<String, TrainError> {
+        let (data, style) = (self.data.clone(), self.style.clone());
+        let setup = Setup { data, out: Some(self.out.clone()), run: Some(self.run.clone()), style };
+        FitFile { setup, options: self.options.clone() }.text().map_err(TrainError::Options)
+    }
 }
 
 /// What came of it.
@@ -69,6 +85,9 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     }
     let place = find_device(request.options.device, listener)?;
     let backbone = Backbone::find(&request.options.backbone)?;
+    for style in &request.style {
+        dataset::style::ensure(style, listener)?;
+    }
     let data = dataset::read_all(&request.data, &request.options.reading())?;
     let by_name = request.data.len() > 1;
     let parts = prepare((&data, by_name), &request.options, listener)?;

@@ -9,6 +9,7 @@ use super::assemble::{Content, DEFAULT_TAG, Findings};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Reference, Settings, rules, shuffled_tags};
 use super::features::Encoded;
 use super::fit::{FitOutcome, Sides};
+use super::fit_file::FIT_FILE;
 use super::message::{Listener, note};
 use super::metrics::{Figures, quantile, quantiles};
 use super::report::{self, Results};
@@ -116,6 +117,7 @@ impl<'a> Sides<'a> {
         };
         findings.metrics = results.metrics();
         findings.files = report::files(&results, self.provenance)?;
+        findings.files.push((FIT_FILE.to_owned(), self.request.file()?.into_bytes()));
         Ok((results, findings))
     }
 

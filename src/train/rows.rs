@@ -84,7 +84,10 @@ pub fn train_rows(request: &RowsRequest, listener: &mut dyn Listener) -> Result<
             note(listener, format!("{name}: training {}", if resume { "goes on" } else { "begins" }));
             let (data, cache, stop) = (vec![request.data.clone()], request.cache.clone(), Arc::clone(&request.stop));
             let command = request.command.clone();
-            fit(&FitRequest { data, out: out.clone(), run, cache, resume, stop, options, command }, listener)?;
+            fit(
+                &FitRequest { style: Vec::new(), data, out: out.clone(), run, cache, resume, stop, options, command },
+                listener,
+            )?;
         }
         bundles.push((name.to_owned(), out));
     }

@@ -76,7 +76,10 @@ impl CompareArguments {
     fn models(&self) -> Result<Vec<(String, PathBuf)>, Failure> {
         let Some(dir) = self.out.as_ref().filter(|_| self.models.is_empty()) else { return Ok(self.models.clone()) };
         let training = &self.training;
-        let mut options = training.config.as_ref().map_or_else(|| Ok(TrainOptions::default()), |p| read_config(p))?;
+        let mut options = training
+            .config
+            .as_ref()
+            .map_or_else(|| Ok(TrainOptions::default()), |p| read_config(p).map(|file| file.options))?;
         options.backbone = training.backbone.clone().unwrap_or(options.backbone);
         options.head = training.head.map(Into::into).or(options.head);
         options.epochs = training.epochs.unwrap_or(options.epochs);

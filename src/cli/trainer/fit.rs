@@ -12,7 +12,7 @@ use crate::train::checkpoint::CONFIG;
 use crate::train::dataset::{AvaSplit, Fold};
 use crate::train::device::Device;
 use crate::train::rows::beside;
-use crate::train::{FitRequest, Precision, TrainOptions, Trainable, fit};
+use crate::train::{FitFile, FitRequest, Precision, Trainable, fit};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer fit --data agiqa:data/agiqa-3k --out models/small
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   edge-trainer fit --data ratings.csv --out models/mine --config models/mine.run/config.toml
   edge-trainer fit --data ava:data/AVA --ava-split official --out models/ava
   edge-trainer fit --data agiqa:data/agiqa-3k --data style:data/styles --out models/both
+  edge-trainer fit --config models/both/fit.toml --seed 2 --out models/again
 
 A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and score; optional are tag2, tag3 and so on (or a list
 of tags), alignment, split (train, validation, test), group and condition. Images of one group, or of one tag where there are no
@@ -31,15 +32,15 @@ groups, stay in one part.";
 pub struct FitArguments {
     /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind shows; give it again to train on several
     /// data sets together
-    #[arg(long, value_name = "SPEC", required = true)]
+    #[arg(long, value_name = "SPEC")]
     data: Vec<String>,
     /// Where the bundle goes; an older one there is replaced when the new one is proved
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Where options, figures and weights of the run go [default: the output path with .run added]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Options in TOML, such as config.toml of an earlier run
+    /// Options in TOML, such as config.toml of an earlier run; fit.toml of a bundle also says data and output
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Go on with the training in this run directory, with its options
@@ -191,15 +192,30 @@ fn parse_ava_split(text: &str) -> Result<AvaSplit, String> {
 /// Trains.
 pub fn run(arguments: &FitArguments) -> Outcome {
     let stop = daemon::stop_flag().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
-    let run = arguments.resume.as_ref().or(arguments.run.as_ref());
+    let FitFile { setup, options } = arguments.file()?;
+    let missing = |what| {
+        Failure::new(exit_code::USAGE, format!("there is no {what}: give --{what}, or a --config that names it"))
+    };
+    let data = if arguments.data.is_empty() { setup.data } else { arguments.data.clone() };
+    if data.is_empty() {
+        return Err(missing("data"));
+    }
+    // The run of the file belongs to the output of the file.
+    let (out, of_file) = match (&arguments.out, setup.out) {
+        (Some(out), _) => (out.clone(), None),
+        (None, Some(out)) => (out, setup.run),
+        (None, None) => return Err(missing("out")),
+    };
+    let run = arguments.resume.clone().or(arguments.run.clone()).or(of_file);
     let request = FitRequest {
-        data: arguments.data.clone(),
-        out: arguments.out.clone(),
-        run: run.cloned().unwrap_or_else(|| beside(&arguments.out)),
+        style: setup.style,
+        data,
+        run: run.unwrap_or_else(|| beside(&out)),
+        out,
         resume: arguments.resume.is_some(),
         stop,
         cache: arguments.cache.clone().unwrap_or_else(user_cache),
-        options: arguments.options()?,
+        options,
         command: command_line(std::env::args()),
     };
     fit(&request, &mut Progress::new())?;
@@ -215,11 +231,12 @@ pub(super) fn user_cache() -> PathBuf {
 }
 
 impl FitArguments {
-    fn options(&self) -> Result<TrainOptions, Failure> {
+    /// The file, with the options that flags ask for.
+    fn file(&self) -> Result<FitFile, Failure> {
         let resumed = self.resume.as_ref().map(|run| run.join(CONFIG));
-        let mut options = match resumed.as_ref().or(self.config.as_ref()) {
+        let FitFile { setup, mut options } = match resumed.as_ref().or(self.config.as_ref()) {
             Some(path) => read_config(path)?,
-            None => TrainOptions::default(),
+            None => FitFile::default(),
         };
         fn set<T: Clone>(target: &mut T, flag: &Option<T>) {
             if let Some(value) = flag {
@@ -260,15 +277,15 @@ impl FitArguments {
         set(&mut options.ava_split, &self.ava_split);
         set(&mut options.device, &self.device);
         set(&mut options.precision, &self.precision.map(Into::into));
-        Ok(options)
+        Ok(FitFile { setup, options })
     }
 }
 
-pub(super) fn read_config(path: &Path) -> Result<TrainOptions, Failure> {
+pub(super) fn read_config(path: &Path) -> Result<FitFile, Failure> {
     let fail = |code, reason: String| Failure::new(code, format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)
         .map_err(|e| fail(exit_code::NO_INPUT, format!("{e}. Check --config or --resume")))?;
-    toml::from_str(&text).map_err(|e| fail(exit_code::CONFIG, e.to_string()))
+    FitFile::parse(&text).map_err(|reason| fail(exit_code::CONFIG, reason))
 }
 
 /// The command as it was typed, without the program's own directory.

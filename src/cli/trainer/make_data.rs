@@ -69,16 +69,16 @@ struct StyleArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Renderings per source image, the plain one included
-    #[arg(long, value_name = "N", default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
     renderings: usize,
     /// Faults (JPEG artefacts, defocus, noise, ...) that each source image is also rendered with, each in three degrees
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
     faults: usize,
     /// Tags that each rendering is listed under: its own styles, the neutral one, and others
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
     tags_per_rendering: usize,
     /// Short side that larger images are reduced to, in pixels
-    #[arg(long, value_name = "PX", default_value_t = 512)]
+    #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
     short_px: u32,
     /// Use so many source images at most, chosen by the seed
     #[arg(long, value_name = "N")]
@@ -90,16 +90,16 @@ struct StyleArguments {
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
     scale: Option<(f32, f32)>,
     /// Standard deviation of the raters' noise, as a share of the scale
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
     rater_noise: f32,
     /// Share of the source images for validation
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().validation_share)]
     validation_share: f64,
     /// Share of the source images for the test
-    #[arg(long, value_name = "SHARE", default_value_t = 0.15)]
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().test_share)]
     test_share: f64,
     /// Largest share of missing or unreadable source images
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
     max_bad_fraction: f64,
 }
 

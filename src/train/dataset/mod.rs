@@ -40,7 +40,7 @@ pub struct Example {
 }
 
 /// A data set as it was read, before any image was opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DataSet {
     /// Its name.
     pub name: String,

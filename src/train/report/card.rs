@@ -72,7 +72,9 @@ impl Results {
                 ("tag_order", row.tag_order),
                 ("percentile_distance", row.percentile_distance),
             ];
-            let named = figures.into_iter().map(|(name, value)| (format!("test[{}].{name}", row.name), value));
+            let part =
+                if self.evaluation.data_sets.len() > 1 { format!("test[{}]", row.name) } else { "test".to_owned() };
+            let named = figures.into_iter().map(|(name, value)| (format!("{part}.{name}"), value));
             all.extend(named.filter(|(_, value)| value.is_finite()));
         }
         all.insert("test.tag_retrieval".to_owned(), self.retrieval);

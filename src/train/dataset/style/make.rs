@@ -8,6 +8,7 @@ use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use super::recipe::{FAULT, LACKING, NEUTRAL_TAG, Recipe, penalty};
 use super::rendering::{Rendering, draw_tags, normal};
@@ -27,7 +28,8 @@ pub const JPEG_QUALITY: u8 = 92;
 const GREY: f64 = 6.0;
 
 /// What to make.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StyleRequest {
     /// The source images: a data set as [`crate::train::dataset::read`] takes it, or a directory of images.
     pub images: String,
@@ -44,10 +46,13 @@ pub struct StyleRequest {
     /// Short side that larger images are reduced to, in pixels.
     pub short_px: u32,
     /// Use so many source images at most, chosen by the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Score of the images of a directory; the middle of the scale where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_score: Option<f32>,
     /// Range of the scores, where the source does not fix it or another one is wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<(f32, f32)>,
     /// Standard deviation of the raters' noise, as a share of the scale.
     pub rater_noise: f32,
@@ -57,6 +62,28 @@ pub struct StyleRequest {
     pub test_share: f64,
     /// Largest share of missing or unreadable source images.
     pub max_bad_fraction: f64,
+}
+
+impl Default for StyleRequest {
+    /// Without source and target, which have none.
+    fn default() -> Self {
+        Self {
+            images: String::new(),
+            out: PathBuf::new(),
+            seed: 1,
+            renderings: 6,
+            faults: 0,
+            tags_per_rendering: 4,
+            short_px: 512,
+            limit: None,
+            source_score: None,
+            scale: None,
+            rater_noise: 0.02,
+            validation_share: 0.1,
+            test_share: 0.15,
+            max_bad_fraction: 0.01,
+        }
+    }
 }
 
 /// What came of it.
@@ -89,6 +116,17 @@ impl StyleRequest {
         }
         let shares = [self.validation_share, self.test_share];
         (!shares.iter().all(|s| (0.0..=0.45).contains(s))).then(|| "the shares must be 0 to 0.45".to_owned())
+    }
+
+    /// A recipe as this request would have it, with what only the source says taken over.
+    fn recipe_of(&self, made: &Recipe) -> Recipe {
+        let data = DataSet {
+            name: made.source.clone(),
+            licence: made.source_licence.clone(),
+            notes: made.source_notes.clone(),
+            ..DataSet::default()
+        };
+        Recipe { unit: made.unit.clone(), ..self.recipe(&data, self.scale.unwrap_or(made.scale)) }
     }
 
     fn recipe(&self, data: &DataSet, scale: (f32, f32)) -> Recipe {
@@ -152,6 +190,26 @@ pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeS
     let json = serde_json::to_vec_pretty(&recipe).map_err(|e| TrainError::Internal(e.to_string()))?;
     write(&request.out.join(RECIPE), &json)?;
     Ok(made)
+}
+
+/// Makes the data set where it is not there yet, and says whether it did. One that was made in another way is refused.
+///
+/// # Errors
+/// Those of [`make`]; [`TrainError::File`].
+pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<bool, TrainError> {
+    let path = request.out.join(RECIPE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return make(request, listener).map(|_| true),
+        Err(e) => return Err(TrainError::file(&path)(e)),
+    };
+    let recipe: Recipe = serde_json::from_slice(&bytes).map_err(TrainError::file(&path))?;
+    let asked = request.recipe_of(&recipe);
+    if recipe != asked {
+        let reason = "the styles were made in another way than is asked for. Remove the directory, or name another one";
+        return Err(TrainError::File { path, reason: reason.to_owned() });
+    }
+    Ok(false)
 }
 
 /// Images of an earlier run would lie among the new ones.

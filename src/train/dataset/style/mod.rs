@@ -11,7 +11,7 @@ mod sources;
 
 use std::path::Path;
 
-pub use make::{MadeStyles, StyleRequest, make};
+pub use make::{MadeStyles, StyleRequest, ensure, make};
 pub use recipe::{FAULT, LACKING, NEUTRAL_TAG, Recipe, STRENGTHS, penalty};
 
 use super::{DataError, DataSet, open, table};
