@@ -365,7 +365,7 @@ fn compare_trains_the_published_rows_and_takes_them_the_next_time() {
     let kind = |bundle: &str| {
         let scorer = Scorer::open(Path::new(&trained.at(&format!("rows/{bundle}"))), DeviceChoice::Cpu).unwrap();
         let manifest = scorer.manifest();
-        (manifest.architecture.image_encoder.clone(), serde_json::to_value(manifest.head.kind).unwrap())
+        (manifest.architecture.image_encoder.clone(), manifest.head.kind.clone())
     };
     assert_eq!(kind("with-tags"), ("small-kernel".to_owned(), "weighted_sum".into()));
     assert_eq!(kind("without-text"), ("small-kernel".to_owned(), "image_only".into()));

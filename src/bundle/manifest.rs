@@ -83,8 +83,8 @@ pub struct ScoreScale {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// How image and text are fused.
-    pub kind: HeadKind,
+    /// How image and text are fused, for people: a scorer needs the graph alone, and opens heads of kinds that came after it.
+    pub kind: String,
     /// What the head reads of the image.
     pub image_side: ImageSide,
     /// What the head reads of the tag.
@@ -92,7 +92,7 @@ pub struct Head {
     pub text_side: TextSide,
 }
 
-/// How a head fuses image and text.
+/// How a head fuses image and text: the kinds that this trainer knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
@@ -104,10 +104,24 @@ pub enum HeadKind {
     GatedCrossAttention,
     /// A small network over the image embedding whose weights come from the text embedding.
     HyperNetwork,
-    /// The numbers of the image embedding, weighted by the text embedding, and a correction.
+    /// The first numbers of the image embedding, mixed by shares that the text embedding chooses.
     WeightedSum,
     /// The image embedding alone: every tag gives the same score.
     ImageOnly,
+}
+
+impl HeadKind {
+    /// The name in manifests and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PatchCrossAttention => "patch_cross_attention",
+            Self::PooledCrossAttention => "pooled_cross_attention",
+            Self::GatedCrossAttention => "gated_cross_attention",
+            Self::HyperNetwork => "hyper_network",
+            Self::WeightedSum => "weighted_sum",
+            Self::ImageOnly => "image_only",
+        }
+    }
 }
 
 /// What a head reads of an image.
@@ -275,6 +289,15 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_of_a_kind_that_is_not_known_yet_can_be_read() {
+        let json = r#"{"kind": "of_the_future", "image_side": "image_embedding"}"#;
+        assert_eq!(serde_json::from_str::<Head>(json).unwrap().kind, "of_the_future");
+        for kind in [HeadKind::PatchCrossAttention, HeadKind::WeightedSum, HeadKind::ImageOnly] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
+    }
 
     #[test]
     fn percentile_is_linear_between_quantiles_and_clamped_outside() {

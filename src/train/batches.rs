@@ -11,12 +11,14 @@ use super::dataset::Example;
 
 /// Divides the examples into batches of about `batch` images for one epoch. Each image stands for one of its tags, drawn anew; the
 /// images that stand for one tag are shuffled and cut into runs of `per_tag`, the runs are shuffled and lined up, and each image
-/// brings its examples under its other tags. Every example occurs exactly once. A tag's last run takes a single left-over image
-/// in, so that it has a partner.
+/// brings its examples under its other tags. Of each data set as many images are taken as the smallest has, drawn anew, so that a
+/// large one does not drown it; of one data set every example occurs exactly once. A tag's last run takes a single left-over image in,
+/// so that it has a partner.
 pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let examples_of = by_image(examples);
     let mut by_tag: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (image, listed) in examples_of.iter().enumerate() {
+    for image in even_share(examples, &examples_of, rng) {
+        let listed = &examples_of[image];
         let at = if listed.len() > 1 { rng.random_range(0..listed.len()) } else { 0 };
         by_tag.entry(&examples[listed[at]].tag).or_default().push(image);
     }
@@ -32,6 +34,25 @@ pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &m
         batches.push(current);
     }
     batches.iter().map(|images| images.iter().flat_map(|&image| examples_of[image].clone()).collect()).collect()
+}
+
+/// Equally many images of each data set, in their order.
+fn even_share(examples: &[Example], examples_of: &[Vec<usize>], rng: &mut StdRng) -> Vec<usize> {
+    let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (image, listed) in examples_of.iter().enumerate() {
+        by_source.entry(&examples[listed[0]].source).or_default().push(image);
+    }
+    let least = by_source.values().map(Vec::len).min().unwrap_or_default();
+    let mut chosen: Vec<usize> = Vec::new();
+    for mut images in by_source.into_values() {
+        if images.len() > least {
+            images.shuffle(rng);
+            images.truncate(least);
+        }
+        chosen.extend(images);
+    }
+    chosen.sort_unstable();
+    chosen
 }
 
 /// All examples, the images in the order in which they first occur, `at_once` of them together.
@@ -159,6 +180,20 @@ mod tests {
             }
         }
         assert!(companies.len() > 10, "the same images begin every batch: {companies:?}");
+    }
+
+    #[test]
+    fn data_sets_have_an_even_share_of_an_epoch() {
+        let mut examples = examples((0..90).map(|i| (i, ["a", "b"][i % 2])));
+        examples.iter_mut().skip(20).for_each(|e| e.source = "large".to_owned());
+        let mut rng = StdRng::seed_from_u64(3);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            let all = epoch_batches(&examples, 8, 4, &mut rng).concat();
+            assert_eq!((all.len(), all.iter().filter(|&&i| i < 20).count()), (40, 20));
+            seen.extend(all);
+        }
+        assert_eq!(seen.len(), 90);
     }
 
     #[test]

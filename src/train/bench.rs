@@ -102,6 +102,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         shape: &shape,
         data_sha256: "",
         fit: None,
+        answer_of: None,
         features,
     };
     let seconds = time_steps(setting, [request.warm_up, request.steps])?;

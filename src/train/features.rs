@@ -30,6 +30,8 @@ pub struct FittedEncoder {
     pub fit: Fit,
     /// Embeddings as a fit without the image's group has them.
     pub table: FeatureTable,
+    /// Which number of the embedding answers a tag: its own one, or that of its data set.
+    pub answer_of: HashMap<String, usize>,
     /// How the first answer does on kinds of images that it was not fitted to.
     pub unseen: Vec<UnseenRow>,
 }

@@ -231,6 +231,7 @@ impl Sides<'_> {
             shape: &self.shape,
             data_sha256: &self.provenance.data_sha256,
             fit: encoded.fitted.as_ref().map(|fitted| &fitted.fit),
+            answer_of: encoded.fitted.as_ref().map(|fitted| &fitted.answer_of),
             features: encoded.features(),
         };
         let mut keeper = RunKeeper {

@@ -53,6 +53,12 @@ pub fn contrast<B: Backend>(
     log_softmax(logits, 1).gather(1, tag_of.reshape([n, 1])).mean().neg()
 }
 
+/// Mean cross-entropy of `logits [N, K]` where row n should have chosen `right[n]`.
+pub fn choice<B: Backend>(logits: Tensor<B, 2>, right: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    let n = logits.dims()[0];
+    log_softmax(logits, 1).gather(1, right.reshape([n, 1])).mean().neg()
+}
+
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex};
@@ -94,6 +100,17 @@ mod tests {
         let expected = 1.0 / (1.0 + (0.3f64 - 1.1).exp());
         close(gradient[0], -expected);
         close(gradient[1], expected);
+    }
+
+    #[test]
+    fn choice_is_the_mean_of_minus_the_logarithm_of_the_right_share() {
+        let logits = [[1.0f32, 3.0, -2.0], [0.5, 0.5, 4.0]];
+        let share =
+            |row: &[f32; 3], k: usize| f64::from(row[k]).exp() / row.iter().map(|v| f64::from(*v).exp()).sum::<f64>();
+        let expected = -(share(&logits[0], 1).ln() + share(&logits[1], 0).ln()) / 2.0;
+        let device = Default::default();
+        let found = choice::<B>(Tensor::from_data(logits, &device), Tensor::from_data([1i64, 0], &device));
+        close(found.into_scalar(), expected);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::clip::ClipConfig;
 use super::efficientnet::{EfficientNet, EfficientNetShape};
 use super::head::{Head, HeadShape};
 use super::text_encoder::TextShape;
-use super::{EMBEDDING, ImageEncoder, TextEncoder};
+use super::{EMBEDDING, ImageEncoder, MAX_ANSWERS, TextEncoder};
 use crate::bundle::manifest::HeadKind;
 
 /// Mean and deviation of the training scores: the head works in this unit.
@@ -97,7 +97,8 @@ impl ModelShape {
             ),
             BackboneShape::Small(_) | BackboneShape::EfficientnetB0 => ([0, 0], [0, 0]),
         };
-        HeadShape { embedding: self.embedding(), patches, tokens }
+        let answers = if matches!(self.backbone, BackboneShape::Small(_)) { MAX_ANSWERS } else { 0 };
+        HeadShape { embedding: self.embedding(), patches, tokens, answers }
     }
 }
 

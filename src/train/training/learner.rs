@@ -27,6 +27,8 @@ use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, fits, ranked_pairs};
 use crate::train::{TrainError, loss};
 
+/// Weight of the cross-entropy of what tags choose, where it is known what they should.
+const CHOICE_WEIGHT: f64 = 1.0;
 /// Softmax temperature of the contrast between tags.
 const TEMPERATURE: f32 = 0.1;
 
@@ -221,6 +223,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
             image = image.select(Tensor::from_data(rows.as_slice(), &device));
         }
         let distinct = in_bf16(bf16, || self.encode(&texts))?;
+        let choice = self.choice_loss(batch, &texts, (&text_of, distinct.embedding.clone()));
         let text_of = Tensor::<L, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());
         let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
@@ -237,6 +240,9 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let mut total = error.clone() * options.lambda;
         if let Some(ranking) = &ranking {
             total = total + ranking.clone();
+        }
+        if let Some(choice) = choice {
+            total = total + choice * CHOICE_WEIGHT;
         }
         // Neither can change frozen encoders.
         if !self.setting.is_head_only() && self.setting.teaches_text() {
@@ -284,6 +290,27 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let model = &self.model;
         let texts = texts.iter().map(String::as_str);
         Ok(self.texts.encode(texts, self.setting.tokenizer, &self.device, || model.valid())?.lift())
+    }
+
+    /// Cross-entropy of what the distinct texts choose, where the head lets them and the right choice is known: that of the tag, or the
+    /// first number for the default tag. The ranking alone would have every prompt choose what fits its few images.
+    fn choice_loss(
+        &self,
+        batch: &[&Example],
+        texts: &[String],
+        (text_of, embedding): (&[i64], Tensor<L, 2>),
+    ) -> Option<Tensor<L, 1>> {
+        let answer_of = self.setting.answer_of?;
+        let device = embedding.device();
+        let logits = self.model.head.choice(embedding)?;
+        let mut right = vec![0i64; texts.len()];
+        for (example, &text) in batch.iter().zip(text_of) {
+            let text = text as usize;
+            if texts[text] != self.setting.default_tag {
+                right[text] = answer_of.get(&example.tag).map_or(0, |&answer| answer as i64);
+            }
+        }
+        Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
     }
 
     /// See [`fits`]; the similarity is that of this batch's embeddings.

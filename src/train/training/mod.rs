@@ -7,6 +7,7 @@ mod step_time;
 mod texts;
 mod units;
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -67,6 +68,8 @@ pub struct Setting<'a> {
     pub data_sha256: &'a str,
     /// The small image encoder, which is fitted before.
     pub fit: Option<&'a Fit>,
+    /// Which number of the embedding answers a tag, where that is known.
+    pub answer_of: Option<&'a HashMap<String, usize>>,
     /// The images' features, where their encoder stays as it is.
     pub features: Option<Features<'a>>,
 }

@@ -38,6 +38,8 @@ pub struct HeadShape {
     pub patches: [usize; 2],
     /// T and V: number and length of the text's token states; zero where the backbone gives none.
     pub tokens: [usize; 2],
+    /// How many numbers at the beginning of the image embedding are answers; zero where the backbone gives none.
+    pub answers: usize,
 }
 
 /// What a head reads of N (image, tag) pairs.
@@ -80,13 +82,17 @@ pub fn record(kind: HeadKind) -> HeadManifest {
         | HeadKind::HyperNetwork
         | HeadKind::WeightedSum => (ImageSide::ImageEmbedding, TextSide::TextEmbedding),
     };
-    HeadManifest { kind, image_side, text_side }
+    HeadManifest { kind: kind.name().to_owned(), image_side, text_side }
 }
 
 /// Why a head of this kind cannot be put on such a backbone.
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
-    let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _] } = shape;
+    let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _], answers } = shape;
     match kind {
+        HeadKind::WeightedSum if answers == 0 => Some(
+            "the head weighted_sum chooses among answers, which the backbone small alone gives: use gated_cross_attention"
+                .to_owned(),
+        ),
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
             "the head patch_cross_attention looks at patch and text tokens, which this backbone does not give: use \
              pooled_cross_attention"
@@ -129,6 +135,14 @@ impl<B: Backend> Head<B> {
             Self::ImageOnly(head) => head.forward(input),
         };
         score * unit.deviation + unit.mean
+    }
+
+    /// `text_embedding [N, D]` -> how a tag chooses among the image's numbers, as logits `[N, K]`, where the head does that.
+    pub fn choice(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        match self {
+            Self::Weighted(head) => Some(head.logits(text)),
+            _ => None,
+        }
     }
 
     /// Writes the whole head: the image side's inputs, then the text side's.

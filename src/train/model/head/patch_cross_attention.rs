@@ -26,7 +26,7 @@ pub struct PatchCrossAttention<B: Backend> {
 impl<B: Backend> PatchCrossAttention<B> {
     /// A fresh head.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
-        let HeadShape { embedding, patches: [_, patch], tokens: [_, state] } = shape;
+        let HeadShape { embedding, patches: [_, patch], tokens: [_, state], .. } = shape;
         Self {
             state_norm: LayerNormConfig::new(state).init(device),
             query: LinearConfig::new(state, embedding).init(device),
@@ -56,7 +56,7 @@ impl<B: Backend> PatchCrossAttention<B> {
 
     /// Writes the head up to its `[N, 1]`.
     pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape) -> Value {
-        let HeadShape { embedding, patches: [p, w], tokens: [t, v] } = shape;
+        let HeadShape { embedding, patches: [p, w], tokens: [t, v], .. } = shape;
         let embedding_dims = [Dim::Batch, Dim::Fixed(embedding)];
         let image = g.input_f32("image_embedding", &embedding_dims);
         let patches = g.input_f32("patch_tokens", &[Dim::Batch, Dim::Fixed(p), Dim::Fixed(w)]);

@@ -11,7 +11,7 @@ use crate::train::model::reference::run;
 use crate::train::model::values;
 
 const N: usize = 3;
-const SHAPE: HeadShape = HeadShape { embedding: 64, patches: [9, 24], tokens: [7, 20] };
+const SHAPE: HeadShape = HeadShape { embedding: 64, patches: [9, 24], tokens: [7, 20], answers: 12 };
 const UNIT: ScoreUnit = ScoreUnit { mean: 3.0, deviation: 2.0 };
 const KINDS: [HeadKind; 6] = [
     HeadKind::PatchCrossAttention,
@@ -154,9 +154,10 @@ fn a_closed_gate_is_a_head_without_text() {
 
 #[test]
 fn heads_that_do_not_fit_a_backbone_say_so() {
-    let bare = HeadShape { embedding: 1280, patches: [0, 0], tokens: [0, 0] };
+    let bare = HeadShape { embedding: 1280, patches: [0, 0], tokens: [0, 0], answers: 0 };
     assert!(problem(HeadKind::PatchCrossAttention, bare).unwrap().contains("use pooled_cross_attention"));
     assert_eq!(problem(HeadKind::PooledCrossAttention, bare), None);
+    assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("the backbone small alone"));
     let odd = HeadShape { embedding: 100, ..SHAPE };
     assert!(problem(HeadKind::GatedCrossAttention, odd).unwrap().contains("here 100"));
     assert_eq!(problem(HeadKind::ImageOnly, odd), None);

@@ -1,23 +1,23 @@
-//! Weighted sums, among which the tag chooses: for embeddings whose numbers are answers already, such as those of `small-kernel`.
-//! Nothing normalises them. The tag's shares (a softmax) mix some sums of the numbers, a mixture of linear experts (Jacobs, Jordan,
-//! Nowlan, Hinton, "Adaptive mixtures of local experts", Neural Computation 3, 1991). In the beginning sum k is number k alone and
-//! nearly all goes to the first, so that a tag has its own answer as soon as it turns to it, and one that says nothing keeps the
-//! first. Stored embeddings suffice.
+//! A sum of numbers among which the tag chooses: for embeddings whose numbers are answers already, such as those of `small-kernel`.
+//! Nothing normalises them. The tag's shares (a softmax) mix the first numbers, each with a gain and a shift: a mixture of experts
+//! (Jacobs, Jordan, Nowlan, Hinton, "Adaptive mixtures of local experts", Neural Computation 3, 1991) that were fitted before. In
+//! the beginning nearly all goes to the first number; a tag has its own answer as soon as it turns to it. That nothing else can be
+//! learned is on purpose: see `docs/small-model.md`. Where it is known which number answers a tag, the training says so. Stored
+//! embeddings suffice.
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 
 use super::{HeadInput, HeadShape, embedding_inputs};
-use crate::train::model::MAX_ANSWERS;
 use crate::train::model::layers::{LAYER_NORM_EPSILON, export_layer_norm, export_linear, scaled, weights};
 use crate::train::onnx::{GraphBuilder, Value};
 
-/// Weight of its own number in every sum at the beginning.
-const OWN: f32 = 0.9;
-/// Logit of the first sum at the beginning, those of the others being near zero.
+/// Gain of every number at the beginning.
+const GAIN: f32 = 0.9;
+/// Logit of the first number at the beginning, those of the others being near zero.
 const FIRST: f32 = 6.0;
 /// How far texts tell logits apart at the beginning, as a share of what a fresh layer does.
 const SPREAD: f64 = 0.3;
@@ -26,39 +26,43 @@ const SPREAD: f64 = 0.3;
 #[derive(Module, Debug)]
 pub struct WeightedSum<B: Backend> {
     text_norm: LayerNorm<B>,
-    /// Text -> logit of each of S sums.
+    /// Text -> logit of each of the first K numbers.
     choice: Linear<B>,
-    /// `[S, D + 1]`: what each number counts in a sum, and what is added.
-    sums: Param<Tensor<B, 2>>,
+    /// `[K]`
+    gain: Param<Tensor<B, 1>>,
+    /// `[K]`
+    shift: Param<Tensor<B, 1>>,
     dropout: Dropout,
 }
 
 impl<B: Backend> WeightedSum<B> {
     /// A fresh head.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
-        let (d, count) = (shape.embedding, shape.embedding.min(MAX_ANSWERS));
-        let mut sums = vec![0.0; count * (d + 1)];
-        (0..count).for_each(|k| sums[k * (d + 1) + k] = OWN);
+        let (d, count) = (shape.embedding, shape.answers);
         let mut logits = vec![0.0; count];
         logits[0] = FIRST;
         let choice = scaled(LinearConfig::new(d, count).init(device), [SPREAD, 0.0]);
         Self {
             text_norm: LayerNormConfig::new(d).init(device),
             choice: Linear { bias: Some(Param::from_data(logits.as_slice(), device)), ..choice },
-            sums: Param::from_data(TensorData::new(sums, [count, d + 1]), device),
+            gain: Param::from_data(vec![GAIN; count].as_slice(), device),
+            shift: Param::from_data(vec![0.0; count].as_slice(), device),
             dropout: DropoutConfig::new(dropout).init(),
         }
     }
 
     /// `[N]`, in the unit of the training scores.
     pub fn forward(&self, input: HeadInput<B>) -> Tensor<B, 1> {
-        let [n, d] = input.image.dims();
-        let text = self.dropout.forward(self.text_norm.forward(input.text));
-        let shares = softmax(self.choice.forward(text), 1);
-        let mixed = shares.matmul(self.sums.val());
-        let counts = mixed.clone().narrow(1, 0, d);
-        let added = mixed.narrow(1, d, 1);
-        ((input.image * counts).sum_dim(1) + added).reshape([n])
+        let (n, count) = (input.image.dims()[0], self.gain.dims()[0]);
+        let shares = softmax(self.logits(input.text), 1);
+        let answers =
+            input.image.narrow(1, 0, count) * self.gain.val().unsqueeze::<2>() + self.shift.val().unsqueeze::<2>();
+        (shares * answers).sum_dim(1).reshape([n])
+    }
+
+    /// `text_embedding [N, D]` -> logit of each of the first numbers, `[N, K]`.
+    pub fn logits(&self, text: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.choice.forward(self.dropout.forward(self.text_norm.forward(text)))
     }
 
     /// The same head with texts that are told apart.
@@ -71,17 +75,16 @@ impl<B: Backend> WeightedSum<B> {
     /// Writes the head up to its `[N, 1]`.
     pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape) -> Value {
         let [image, text] = embedding_inputs(g, shape);
-        let (d, [count, _]) = (shape.embedding, self.sums.dims());
+        let count = self.gain.dims()[0];
         let text = export_layer_norm(&self.text_norm, g, &text, LAYER_NORM_EPSILON);
         let logits = export_linear(&self.choice, g, &text);
         let shares = g.softmax(&logits, 1);
-        let sums = g.constant(&weights(&self.sums), &[count, d + 1]);
-        let mixed = g.matmul(&shares, &sums);
-        let counts = g.slice(&mixed, 1, 0, d as i64);
-        let added = g.slice(&mixed, 1, d as i64, d as i64 + 1);
-        let weighted = g.mul(&image, &counts);
+        let (gain, shift) = (g.constant(&weights(&self.gain), &[count]), g.constant(&weights(&self.shift), &[count]));
+        let answers = g.slice(&image, 1, 0, count as i64);
+        let answers = g.mul(&answers, &gain);
+        let answers = g.add(&answers, &shift);
+        let weighted = g.mul(&shares, &answers);
         let sum = g.sum(&weighted, &[1]);
-        let sum = g.reshape(&sum, &[-1, 1]);
-        g.add(&sum, &added)
+        g.reshape(&sum, &[-1, 1])
     }
 }

@@ -22,8 +22,16 @@ const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 /// What the encoder is to answer of images: the mean score within a data set, or the score under a tag.
 pub(super) struct Question {
     what: String,
+    about: About,
     /// Images and what is right of them.
     known: Vec<(usize, f64)>,
+}
+
+/// What kind of question it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    DataSet,
+    Tag,
 }
 
 impl Question {
@@ -54,11 +62,13 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
     }
     let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
     frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
-    let question = |(what, known): (&str, Known)| Question {
+    let question = |about: About, (what, known): (&str, Known)| Question {
         what: what.to_owned(),
+        about,
         known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
     };
-    by_source.into_iter().chain(frequent).take(MAX_ANSWERS).map(question).collect()
+    let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
+    of_sources.chain(frequent.into_iter().map(|known| question(About::Tag, known))).take(MAX_ANSWERS).collect()
 }
 
 /// The answers to all questions.
@@ -70,6 +80,8 @@ pub(super) struct Answers {
     held_out: Vec<DVector<f64>>,
     /// By question: what it is about, the ridge, and the share of the variance that held-out answers explain.
     figures: Vec<(String, f64, f64)>,
+    /// By tag, the number that answers it.
+    pub(super) of_tag: HashMap<String, usize>,
     /// The first question, answered for kinds of images that nothing was fitted to.
     pub(super) unseen: Vec<UnseenRow>,
 }
@@ -150,6 +162,7 @@ pub(super) fn answer(
     let all = gram(projected, centres, &shares);
     let mut answers = Answers::default();
     let mut first = None;
+    let mut of_question = HashMap::new();
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
         questions.iter().map(|q| (q, q.among(&place))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
@@ -165,6 +178,7 @@ pub(super) fn answer(
             TrainError::Options(format!("nothing can be fitted to {what}: its scores or measurements are no numbers"))
         })?;
         for (column, (question, _)) in together.iter().enumerate() {
+            of_question.insert((question.about, question.what.clone()), answers.weights.len());
             answers.add(&question.what, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
         }
         first.get_or_insert((labelled, targets, fitted));
@@ -172,6 +186,11 @@ pub(super) fn answer(
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
         answers.unseen = unseen(ridge, (&labelled, &targets), &fitted, &kinds);
+    }
+    for example in images.examples.iter().flatten() {
+        let own = of_question.get(&(About::Tag, example.tag.clone()));
+        let answer = own.or_else(|| of_question.get(&(About::DataSet, example.source.clone())));
+        answers.of_tag.entry(example.tag.clone()).or_insert(answer.copied().unwrap_or_default());
     }
     Ok(answers)
 }
@@ -238,12 +257,14 @@ mod tests {
         let images = DistinctImages::of(examples.iter());
         let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
         let blocks = [rows(2), rows(3), rows(4)];
-        let question = |what: &str, known: Vec<(usize, f64)>| Question { what: what.to_owned(), known };
+        let question =
+            |what: &str, known: Vec<(usize, f64)>| Question { what: what.to_owned(), about: About::DataSet, known };
         let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
         let questions = [question("none", Vec::new()), question("all", known)];
         let order: Vec<usize> = (0..12).collect();
         let answers = answer(&images, &order, &blocks, &blocks, &questions).unwrap();
         assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
+        assert_eq!(answers.of_tag[""], 0);
         assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());
     }
 }

@@ -89,7 +89,7 @@ pub fn fit_image_encoder(
         let row = embedding(fitted.of_image(i), &projected, taken, i);
         table.0.insert(example.content_id.clone(), row);
     }
-    Ok(FittedEncoder { fit, table, unseen: fitted.unseen })
+    Ok(FittedEncoder { fit, table, answer_of: fitted.of_tag, unseen: fitted.unseen })
 }
 
 /// The same images, those of each data set in turn, so that a large one does not take the places of a small one: as long as they
