@@ -64,7 +64,21 @@ impl FitFile {
     pub fn text(&self) -> Result<String, String> {
         let mut table = toml::Table::try_from(&self.setup).map_err(|e| e.to_string())?;
         table.extend(toml::Table::try_from(&self.options).map_err(|e| e.to_string())?);
-        toml::to_string(&table).map_err(|e| e.to_string())
+        let mut whole = toml::Value::Table(table);
+        shorten(&mut whole);
+        toml::to_string(&whole).map_err(|e| e.to_string())
+    }
+}
+
+/// Writes 0.1, not 0.10000000149011612, where a number was kept in 32 bits.
+fn shorten(value: &mut toml::Value) {
+    match value {
+        toml::Value::Float(number) if f64::from(*number as f32) == *number => {
+            *number = (*number as f32).to_string().parse().unwrap_or(*number);
+        }
+        toml::Value::Array(values) => values.iter_mut().for_each(shorten),
+        toml::Value::Table(table) => table.iter_mut().for_each(|(_, value)| shorten(value)),
+        _ => {}
     }
 }
 
@@ -83,7 +97,9 @@ mod tests {
             style: vec![style],
         };
         let file = FitFile { setup, options: TrainOptions { lr: 0.25, epochs: 3, ..TrainOptions::default() } };
-        assert_eq!(FitFile::parse(&file.text().unwrap()).unwrap(), file);
+        let text = file.text().unwrap();
+        assert_eq!(FitFile::parse(&text).unwrap(), file);
+        assert!(text.contains("tie_threshold = 0.1\n") && text.contains("rater_noise = 0.02\n"), "{text}");
     }
 
     #[test]

@@ -244,7 +244,8 @@ pub fn read_all(specs: &[String], options: &ReadOptions) -> Result<DataSet, Data
         name: all(|s| &s.name, " and "),
         licence: all(|s| &s.licence, "; "),
         about: all(|s| &s.about, " "),
-        unit: all(|s| &s.unit, "; "),
+        // The others are on the same scale, and of the first one's making.
+        unit: sets[0].unit.clone(),
         scale: scales[0],
         test_share: None,
         notes: sets.iter().flat_map(|s| s.notes.clone()).collect(),

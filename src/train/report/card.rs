@@ -17,6 +17,9 @@ use crate::train::features::UnseenRow;
 use crate::train::message::EpochRecord;
 use crate::train::metrics::{Figures, Measure};
 
+/// Pairs of tags that a share is worth stating of.
+const FEWEST_PAIRS: usize = 20;
+
 /// All figures of a training.
 #[derive(Debug, Clone)]
 pub struct Results {
@@ -165,7 +168,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          - The text side knows the words of its {n_tags} training tags only. Any text is accepted, but other words carry \
          little meaning. Without a tag, pictures are scored under \"{DEFAULT_TAG}\".\n\
          - Similarity finds a test picture's own tag for {retrieval}. It is no general search.\n\
-         - Only the centre square is seen: what happens at the borders of a wide picture does not count.\n\n\
+         - Only the centre square is seen: what happens at the borders of a wide picture does not count.\n\
          - It must not be used to judge people or their work, as the only reason to delete a picture, or to compare pictures \
          across tags: what is worth showing is not measured here.\n\n\
          ## Figures\n\n{table}\n{data_sets}\n{unseen}\
@@ -205,7 +208,7 @@ fn verdict(row: &DataSetRow) -> String {
         )
     };
     let order = match row.tag_pairs {
-        0 => String::new(),
+        pairs if pairs < FEWEST_PAIRS => String::new(),
         pairs => {
             let share = 100.0 * row.tag_order;
             format!(" Of two tags for one picture the better one is put first in {share:.1} % of {pairs} pairs.")
