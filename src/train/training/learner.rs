@@ -21,7 +21,9 @@ use crate::train::device::Host;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
 use crate::train::model::head::HeadInput;
-use crate::train::model::{ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
+use crate::train::model::{
+    BackboneShape, ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer, TextOutput, in_bf16, values,
+};
 use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
 use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, fits, ranked_pairs};
@@ -29,6 +31,10 @@ use crate::train::{TrainError, loss};
 
 /// Weight of the cross-entropy of what tags choose, where it is known what they should.
 const CHOICE_WEIGHT: f64 = 1.0;
+/// Texts of random tokens that a step has beside its own.
+const STRANGE: usize = 8;
+/// Tokens of such a text, at most.
+const STRANGE_TOKENS: usize = 6;
 /// Softmax temperature of the contrast between tags.
 const TEMPERATURE: f32 = 0.1;
 
@@ -293,17 +299,20 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
     }
 
     /// Cross-entropy of what the distinct texts choose, where the head lets them and the right choice is known: that of the tag, or the
-    /// first number for the default tag. The ranking alone would have every prompt choose what fits its few images.
+    /// first number for the default tag and for texts that mean nothing. The ranking alone would have every prompt choose what fits
+    /// its few images, and a tag that is never trained on choose anything.
     fn choice_loss(
-        &self,
+        &mut self,
         batch: &[&Example],
         texts: &[String],
         (text_of, embedding): (&[i64], Tensor<L, 2>),
     ) -> Option<Tensor<L, 1>> {
         let answer_of = self.setting.answer_of?;
         let device = embedding.device();
+        let strange = self.strange_texts();
+        let embedding = Tensor::cat(vec![embedding, self.model.embed_texts(&strange, &device).embedding], 0);
         let logits = self.model.head.choice(embedding)?;
-        let mut right = vec![0i64; texts.len()];
+        let mut right = vec![0i64; texts.len() + strange.len()];
         for (example, &text) in batch.iter().zip(text_of) {
             let text = text as usize;
             if texts[text] != self.setting.default_tag {
@@ -311,6 +320,28 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
             }
         }
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
+    }
+
+    /// Texts of random tokens, padded.
+    fn strange_texts(&mut self) -> Vec<Vec<i64>> {
+        let (tokens, pad, length) = match &self.setting.shape.backbone {
+            BackboneShape::Small(small) => (small.vocabulary as i64, small.pad_id, self.setting.shape.context_length),
+            _ => return Vec::new(),
+        };
+        // A real text shows how texts begin and end.
+        let Ok(mut framed) = self.setting.tokenizer.encode(self.setting.default_tag, None) else { return Vec::new() };
+        framed.retain(|&id| id != pad);
+        let (Some(&begin), Some(&end)) = (framed.first(), framed.last()) else { return Vec::new() };
+        let most = STRANGE_TOKENS.min(length.saturating_sub(2)).max(1);
+        let mut text = || {
+            let count = self.rng.random_range(1..=most);
+            let mut ids = vec![begin];
+            ids.extend((0..count).map(|_| self.rng.random_range(0..tokens)));
+            ids.push(end);
+            ids.resize(length, pad);
+            ids
+        };
+        (0..STRANGE).map(|_| text()).collect()
     }
 
     /// See [`fits`]; the similarity is that of this batch's embeddings.
