@@ -12,8 +12,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::Setting;
+use super::strange::strange_texts;
 use super::texts::TextMemory;
 use super::units::spread;
+use crate::bundle::manifest::HeadKind;
 use crate::train::batches::{Images, epoch_batches};
 use crate::train::checkpoint::{Progress, StateDirectory, Sums, Weights};
 use crate::train::dataset::Example;
@@ -21,9 +23,7 @@ use crate::train::device::Host;
 use crate::train::loader::{Job, View};
 use crate::train::message::{Listener, Message};
 use crate::train::model::head::HeadInput;
-use crate::train::model::{
-    BackboneShape, ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer, TextOutput, in_bf16, values,
-};
+use crate::train::model::{ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::train::optimise::{RateShares, average, clip_together, draw, learning_rate};
 use crate::train::options::Trainable;
 use crate::train::pairs::{Rated, fits, ranked_pairs};
@@ -31,10 +31,6 @@ use crate::train::{TrainError, loss};
 
 /// Weight of the cross-entropy of what tags choose, where it is known what they should.
 const CHOICE_WEIGHT: f64 = 1.0;
-/// Texts of random tokens that a step has beside its own.
-const STRANGE: usize = 8;
-/// Tokens of such a text, at most.
-const STRANGE_TOKENS: usize = 6;
 /// Softmax temperature of the contrast between tags.
 const TEMPERATURE: f32 = 0.1;
 
@@ -307,9 +303,11 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         texts: &[String],
         (text_of, embedding): (&[i64], Tensor<L, 2>),
     ) -> Option<Tensor<L, 1>> {
-        let answer_of = self.setting.answer_of?;
+        let setting = self.setting;
+        // Other heads have no use for the texts, and burn would keep what no loss reads.
+        let answer_of = setting.answer_of.filter(|_| setting.shape.head == HeadKind::WeightedSum)?;
         let device = embedding.device();
-        let strange = self.strange_texts();
+        let strange = strange_texts(setting, &mut self.rng);
         let embedding = Tensor::cat(vec![embedding, self.model.embed_texts(&strange, &device).embedding], 0);
         let logits = self.model.head.choice(embedding)?;
         let mut right = vec![0i64; texts.len() + strange.len()];
@@ -320,28 +318,6 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
             }
         }
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
-    }
-
-    /// Texts of random tokens, padded.
-    fn strange_texts(&mut self) -> Vec<Vec<i64>> {
-        let (tokens, pad, length) = match &self.setting.shape.backbone {
-            BackboneShape::Small(small) => (small.vocabulary as i64, small.pad_id, self.setting.shape.context_length),
-            _ => return Vec::new(),
-        };
-        // A real text shows how texts begin and end.
-        let Ok(mut framed) = self.setting.tokenizer.encode(self.setting.default_tag, None) else { return Vec::new() };
-        framed.retain(|&id| id != pad);
-        let (Some(&begin), Some(&end)) = (framed.first(), framed.last()) else { return Vec::new() };
-        let most = STRANGE_TOKENS.min(length.saturating_sub(2)).max(1);
-        let mut text = || {
-            let count = self.rng.random_range(1..=most);
-            let mut ids = vec![begin];
-            ids.extend((0..count).map(|_| self.rng.random_range(0..tokens)));
-            ids.push(end);
-            ids.resize(length, pad);
-            ids
-        };
-        (0..STRANGE).map(|_| text()).collect()
     }
 
     /// See [`fits`]; the similarity is that of this batch's embeddings.

@@ -4,6 +4,7 @@ mod features;
 mod image_fit;
 mod learner;
 mod step_time;
+mod strange;
 mod texts;
 mod units;
 
