@@ -55,8 +55,8 @@ impl fmt::Debug for Chosen {
 }
 
 /// The first backend of `choice`, in the order of preference, that `accept` takes. `accept` is given the backend and answers
-/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve. `precision` is for devices that
-/// offer a choice; the CPU computes in f32.
+/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve. A device that cannot compute in
+/// `precision` computes in the next wider one that it can.
 ///
 /// # Errors
 /// The refusal of the last backend that was tried.
@@ -66,6 +66,7 @@ pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
     mut accept: impl FnMut(Chosen) -> Result<T, E>,
 ) -> Result<T, E> {
     let asked_for = || "asked for".to_owned();
+    let on_cpu = |reason| on_cpu(reason, precision);
     let cuda = |reason| Ok::<_, BackendError>(Chosen { backend: cuda::backend(precision)?, reason });
     match choice {
         DeviceChoice::Cpu => accept(on_cpu(asked_for())),
@@ -78,6 +79,6 @@ pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
 }
 
 /// The CPU, for that reason.
-pub fn on_cpu(reason: String) -> Chosen {
-    Chosen { backend: Box::new(cpu::backend()), reason }
+pub fn on_cpu(reason: String, precision: Precision) -> Chosen {
+    Chosen { backend: Box::new(cpu::backend(precision)), reason }
 }

@@ -26,18 +26,22 @@ pub(super) fn prepare(
 
 fn typed(mut onnx: &[u8], batch: Batch, precision: Precision) -> TractResult<TypedModel> {
     let model = tract_onnx::onnx().model_for_read(&mut onnx)?.into_typed()?;
-    let model = match batch {
-        Batch::Any => model,
-        Batch::Fixed(count) => {
-            let symbol = model.symbols.sym(BATCH_SYMBOL);
-            model.set_symbols(&HashMap::from([(symbol, count.to_dim())]))?
-        }
-    };
-    let mut model = model.into_decluttered()?;
+    let mut model = for_batch(model, batch)?.into_decluttered()?;
     if precision == Precision::F16 {
         to_f16(&mut model)?;
     }
     Ok(model)
+}
+
+/// The graph for that many examples.
+pub(super) fn for_batch(model: TypedModel, batch: Batch) -> TractResult<TypedModel> {
+    match batch {
+        Batch::Any => Ok(model),
+        Batch::Fixed(count) => {
+            let symbol = model.symbols.sym(BATCH_SYMBOL);
+            model.set_symbols(&HashMap::from([(symbol, count.to_dim())]))
+        }
+    }
 }
 
 /// A product with fewer weights gains nothing: it is over before it is started.

@@ -94,7 +94,7 @@ table! {
         dir: PathBuf,
         /// `auto`, `cpu` or `cuda`.
         device: String,
-        /// `f32` or `f16`.
+        /// `f32`, `f16` or `int8`.
         precision: String,
     }
 }

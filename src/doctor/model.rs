@@ -20,7 +20,8 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
         }
     }
     let gpu = [(DeviceChoice::Cuda, Precision::F32), (DeviceChoice::Cuda, Precision::F16)];
-    let devices = [(DeviceChoice::Cpu, Precision::F32)].into_iter().chain(gpu.into_iter().filter(|_| has_gpu));
+    let cpu = [(DeviceChoice::Cpu, Precision::F32), (DeviceChoice::Cpu, Precision::Int8)];
+    let devices = cpu.into_iter().chain(gpu.into_iter().filter(|_| has_gpu));
     for (device, precision) in devices {
         report(proof(settings, device, precision, prover.prove(dir, device, precision)));
     }
@@ -29,7 +30,11 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
 fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof: Result<Proof, String>) -> Finding {
     let subject = format!("{device} in {precision}");
     let reason = match proof {
-        Ok(Proof { open_s, image_s, score_off, embedding_off }) => {
+        Ok(proof) if proof.precision != precision.to_string() => {
+            let found = format!("not on this machine: computed in {}", proof.precision);
+            return Finding::fine(AREA, subject, found);
+        }
+        Ok(Proof { open_s, image_s, score_off, embedding_off, .. }) => {
             let found = format!(
                 "goldens right: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms an image",
                 1e3 * image_s
@@ -40,7 +45,9 @@ fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof:
     };
     let is_asked_for = match device {
         DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.precision == precision,
-        _ => settings.device != DeviceChoice::Cuda,
+        // Without a GPU, 16 bits are 32.
+        _ if precision == Precision::Int8 => settings.device != DeviceChoice::Cuda && settings.precision == precision,
+        _ => settings.device != DeviceChoice::Cuda && settings.precision != Precision::Int8,
     };
     if is_asked_for {
         Finding::problem(
@@ -50,6 +57,10 @@ fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof:
             "Nothing can be scored on this device: mend what the report says above, or set another device",
         )
     } else {
-        Finding::note(AREA, subject, reason, "It is not used; see what the report says of the gpu above")
+        let next = match device {
+            DeviceChoice::Cuda => "It is not used; see what the report says of the gpu above",
+            _ => "It is not used; do not ask for it with this model",
+        };
+        Finding::note(AREA, subject, reason, next)
     }
 }

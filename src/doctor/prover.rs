@@ -22,6 +22,8 @@ const RUNS: usize = 5;
 /// What a model proved on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
+    /// What the device computes in: a wider one than was asked for where it does not have that.
+    pub precision: String,
     /// Seconds from nothing to a proved model.
     pub open_s: f64,
     /// Seconds for the embedding of one image, its decoding not included.
@@ -54,7 +56,8 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
     }
     let replay = scorer.replay();
     let embedding_off = replay.image_embedding.max(replay.text_embedding);
-    Ok(Proof { open_s, image_s, score_off: replay.score, embedding_off })
+    let precision = scorer.device().precision.to_string();
+    Ok(Proof { precision, open_s, image_s, score_off: replay.score, embedding_off })
 }
 
 /// Starts the children: the program itself with a hidden subcommand.

@@ -107,16 +107,16 @@ impl Engine {
     /// How far goldens may be off here: what the bundle allows, on a device with fewer digits at least what these cost.
     pub(super) fn tolerance(&self) -> Tolerance {
         let Tolerance { embedding, score, similarity } = self.manifest().goldens.tolerance;
-        match self.backend.precision() {
-            Precision::F32 => Tolerance { embedding, score, similarity },
-            Precision::F16 => {
-                let scale = &self.manifest().score_scale;
-                Tolerance {
-                    embedding: embedding.max(F16_EMBEDDING),
-                    score: score.max(F16_SCORE * (scale.max - scale.min)),
-                    similarity: similarity.max(F16_SIMILARITY),
-                }
-            }
+        let costs = match self.backend.precision() {
+            Precision::F32 => return Tolerance { embedding, score, similarity },
+            Precision::F16 => F16,
+            Precision::Int8 => INT8,
+        };
+        let scale = &self.manifest().score_scale;
+        Tolerance {
+            embedding: embedding.max(costs.embedding),
+            score: score.max(costs.score * (scale.max - scale.min)),
+            similarity: similarity.max(costs.similarity),
         }
     }
 
@@ -213,12 +213,10 @@ impl Engine {
     }
 }
 
-/// What 16-bit products cost at most, on the models that were measured: as a share of the largest magnitude,
-const F16_EMBEDDING: f32 = 2e-2;
-/// as a share of the score scale,
-const F16_SCORE: f32 = 2e-3;
-/// and for a cosine.
-const F16_SIMILARITY: f32 = 5e-3;
+/// What products of 16 bits cost at most, on the models that were measured; the score's as a share of the score scale.
+const F16: Tolerance = Tolerance { embedding: 2e-2, score: 2e-3, similarity: 5e-3 };
+/// What products of 8 bits cost.
+const INT8: Tolerance = Tolerance { embedding: 5e-2, score: 1e-2, similarity: 2e-2 };
 
 fn shape_error(graph: &'static str, found: &[usize], expected: Vec<usize>) -> ScorerError {
     ScorerError::Shape { graph, found: found.to_vec(), expected }

@@ -10,17 +10,18 @@ use crate::backend::{DeviceChoice, Precision};
 /// The device in use and how to leave it.
 pub(super) struct Failover {
     choice: DeviceChoice,
+    precision: Precision,
     engine: RwLock<Arc<Engine>>,
 }
 
 impl Failover {
     pub(super) fn open(model: &Arc<Model>, choice: DeviceChoice, precision: Precision) -> Result<Self, ScorerError> {
         let engine = first_accepted(choice, precision, |chosen| Engine::prove(Arc::clone(model), chosen))?;
-        Ok(Self::new(choice, engine))
+        Ok(Self::new(choice, precision, engine))
     }
 
-    pub(super) fn new(choice: DeviceChoice, engine: Engine) -> Self {
-        Self { choice, engine: RwLock::new(Arc::new(engine)) }
+    pub(super) fn new(choice: DeviceChoice, precision: Precision, engine: Engine) -> Self {
+        Self { choice, precision, engine: RwLock::new(Arc::new(engine)) }
     }
 
     /// The engine in use.
@@ -50,8 +51,8 @@ impl Failover {
             return Err(if let ScorerError::NotFinite(_) = failure { failure } else { failed(failure.to_string()) });
         }
         let reason = format!("fallback: {} failed twice while it worked: {failure}", engine.device());
-        let cpu =
-            Engine::prove(Arc::clone(&engine.model), on_cpu(reason)).map_err(|e| failed(format!("{failure}; {e}")))?;
+        let cpu = Engine::prove(Arc::clone(&engine.model), on_cpu(reason, self.precision))
+            .map_err(|e| failed(format!("{failure}; {e}")))?;
         let result = work(&cpu);
         if result.is_ok() || !matches!(failure, ScorerError::NotFinite(_)) {
             self.leave(&engine, cpu);

@@ -40,7 +40,7 @@ impl Backend for Faulty {
     }
 
     fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let graph = on_cpu(String::new()).backend.load(name, onnx, batch)?;
+        let graph = on_cpu(String::new(), Precision::F32).backend.load(name, onnx, batch)?;
         Ok(Box::new(FaultyGraph { name: name.to_owned(), graph, fault: Arc::clone(&self.0) }))
     }
 }
@@ -79,7 +79,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     let fault = Arc::new(Mutex::new(Fault::None));
     let chosen = Chosen { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
     let engine = Engine::prove(Arc::clone(&model), chosen).unwrap();
-    (Scorer { model, failover: Failover::new(choice, engine), known_tags: OnceLock::new() }, fault)
+    (Scorer { model, failover: Failover::new(choice, Precision::F32, engine), known_tags: OnceLock::new() }, fault)
 }
 
 fn pixels(value: f32) -> Array3<f32> {

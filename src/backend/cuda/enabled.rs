@@ -29,7 +29,8 @@ pub(in crate::backend) fn backend(precision: Precision) -> Result<Box<dyn Backen
     let unavailable = |reason| BackendError::Unavailable { device: DEVICE.to_owned(), reason };
     let check = || runtime()?.check().map_err(|e| format!("{e:#}"));
     OWNER.call(LONGEST_LOAD, check).map_err(unavailable)?;
-    Ok(Box::new(Cuda(precision)))
+    // No bytes here; the next wider numbers.
+    Ok(Box::new(Cuda(if precision == Precision::F32 { precision } else { Precision::F16 })))
 }
 
 fn runtime() -> Result<&'static dyn Runtime, String> {

@@ -27,7 +27,7 @@ pub(super) struct Common {
     /// auto, cpu or cuda [default: auto]
     #[arg(long, value_name = "DEVICE")]
     pub(super) device: Option<DeviceChoice>,
-    /// What a GPU computes in: f32 or f16 [default: f32]
+    /// What large products are computed in: f32, f16 (GPUs) or int8 (processors) [default: f32]
     #[arg(long, value_name = "PRECISION")]
     pub(super) precision: Option<Precision>,
 }

@@ -1,0 +1,137 @@
+//! Kernels for processors with AVX2: three rows by four registers of eight columns, twelve of the 16 registers.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::arch::x86_64::{
+    _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_dpbusd_epi32, _mm256_fmadd_ps,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_storeu_ps,
+};
+
+use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
+
+const ROWS: usize = 3;
+/// Values in a register.
+const LANES: usize = 8;
+/// Registers in a row of the tile.
+const REGISTERS: usize = 4;
+
+/// Those that this processor can run.
+pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
+    // A panel's part of 24 KiB stays in the first cache.
+    let f32 = Kernel { name: "avx2", rows: ROWS, steps: 192, run: Run::F32(run_f32) };
+    let kernel = |name, run| Kernel { name, rows: ROWS, steps: usize::MAX, run: Run::Int8(run) };
+    let has_f32 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+    let has_vnni = std::arch::is_x86_feature_detected!("avxvnni");
+    let has_avx512 =
+        std::arch::is_x86_feature_detected!("avx512vnni") && std::arch::is_x86_feature_detected!("avx512vl");
+    [
+        has_f32.then_some(f32),
+        (has_f32 && has_vnni).then(|| kernel("avx-vnni", run_int8_avx)),
+        // The same instruction by its other name: never the fastest, but what the one above is tested by where it is missing.
+        (has_f32 && has_avx512).then(|| kernel("avx512vl-vnni", run_int8_avx512)),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// # Safety
+/// AVX2 and FMA, and pointers to what [`F32Tile`] says.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_f32(tile: &F32Tile) {
+    unsafe {
+        match tile.rows {
+            1 => rows_f32::<1>(tile),
+            2 => rows_f32::<2>(tile),
+            3 => rows_f32::<3>(tile),
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`run_f32`].
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
+    unsafe {
+        let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
+        let mut sums = [[_mm256_setzero_ps(); REGISTERS]; M];
+        let (start, stride) = if tile.start.is_null() { (tile.c.cast_const(), tile.c_stride) } else { (tile.start, 0) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            for (register, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_loadu_ps(start.add(row * stride + register * LANES));
+            }
+        }
+        let mut b = tile.b.cast::<f32>();
+        for step in 0..tile.steps {
+            let values = rows.map(|row| _mm256_set1_ps(*row.add(step)));
+            for register in 0..REGISTERS {
+                let columns = _mm256_loadu_ps(b.add(register * LANES));
+                for (sums, value) in sums.iter_mut().zip(values) {
+                    sums[register] = _mm256_fmadd_ps(value, columns, sums[register]);
+                }
+            }
+            b = b.add(REGISTERS * LANES);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (register, sum) in sums.iter().enumerate() {
+                _mm256_storeu_ps(tile.c.add(row * tile.c_stride + register * LANES), *sum);
+            }
+        }
+    }
+}
+
+macro_rules! int8 {
+    ($run:ident, $rows:ident, $features:literal, $multiply:ident) => {
+        /// # Safety
+        /// The features, and pointers to what [`Int8Tile`] says.
+        #[target_feature(enable = $features)]
+        unsafe fn $run(tile: &Int8Tile) {
+            unsafe {
+                match tile.rows {
+                    1 => $rows::<1>(tile),
+                    2 => $rows::<2>(tile),
+                    3 => $rows::<3>(tile),
+                    rows => unreachable!("a tile of {rows} rows"),
+                }
+            }
+        }
+
+        /// # Safety
+        /// The features, and pointers to what [`Int8Tile`] says.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $rows<const M: usize>(tile: &Int8Tile) {
+            unsafe {
+                let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
+                let mut sums = [[_mm256_setzero_si256(); REGISTERS]; M];
+                let mut b = tile.b.cast::<i32>();
+                for step in 0..tile.steps {
+                    let values = rows.map(|row| _mm256_set1_epi32((*row.add(step)).cast_signed()));
+                    for register in 0..REGISTERS {
+                        let columns = _mm256_loadu_si256(b.add(register * LANES).cast());
+                        for (sums, values) in sums.iter_mut().zip(values) {
+                            sums[register] = $multiply(sums[register], values, columns);
+                        }
+                    }
+                    b = b.add(REGISTERS * LANES);
+                }
+                for register in 0..REGISTERS {
+                    let at = register * LANES;
+                    let start = _mm256_loadu_si256(tile.start.add(at).cast());
+                    let (scale, bias) =
+                        (_mm256_loadu_ps(tile.column_scale.add(at)), _mm256_loadu_ps(tile.bias.add(at)));
+                    for (row, sums) in sums.iter().enumerate() {
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[register], start));
+                        let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*tile.row_scale.add(row)));
+                        _mm256_storeu_ps(tile.c.add(row * tile.c_stride + at), _mm256_fmadd_ps(sum, scale, bias));
+                    }
+                }
+            }
+        }
+    };
+}
+
+int8!(run_int8_avx, rows_int8_avx, "avx2,fma,avxvnni", _mm256_dpbusd_avx_epi32);
+int8!(run_int8_avx512, rows_int8_avx512, "avx2,fma,avx512vnni,avx512vl", _mm256_dpbusd_epi32);

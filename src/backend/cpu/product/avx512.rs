@@ -1,0 +1,109 @@
+//! Kernels for processors with AVX-512: ten rows by two registers of sixteen columns, so that twenty of the 32 registers hold sums
+//! and a multiplication is started in every cycle. The rows are read where they lie, one value spread over a register at a time.
+
+#![cfg(target_arch = "x86_64")]
+
+use std::arch::x86_64::{
+    _mm512_add_epi32, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+};
+
+use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
+
+const ROWS: usize = 10;
+/// Values in a register.
+const LANES: usize = 16;
+
+/// Those that this processor can run.
+pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
+    let f32 = Kernel { name: "avx512", rows: ROWS, steps: 1024, run: Run::F32(run_f32) };
+    let int8 = Kernel { name: "avx512-vnni", rows: ROWS, steps: usize::MAX, run: Run::Int8(run_int8) };
+    let has_f32 = std::arch::is_x86_feature_detected!("avx512f");
+    let has_int8 = has_f32 && std::arch::is_x86_feature_detected!("avx512vnni");
+    [has_f32.then_some(f32), has_int8.then_some(int8)].into_iter().flatten()
+}
+
+macro_rules! for_rows {
+    ($tile:expr, $run:ident: $($rows:literal)*) => {
+        match $tile.rows {
+            $($rows => $run::<$rows>($tile),)*
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+
+/// # Safety
+/// AVX-512F, and pointers to what [`F32Tile`] says.
+#[target_feature(enable = "avx512f")]
+unsafe fn run_f32(tile: &F32Tile) {
+    unsafe { for_rows!(tile, rows_f32: 1 2 3 4 5 6 7 8 9 10) }
+}
+
+/// # Safety
+/// As for [`run_f32`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
+    unsafe {
+        let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
+        let mut sums = [[_mm512_setzero_ps(); 2]; M];
+        let (start, stride) = if tile.start.is_null() { (tile.c.cast_const(), tile.c_stride) } else { (tile.start, 0) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let start = start.add(row * stride);
+            *sums = [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(LANES))];
+        }
+        let mut b = tile.b.cast::<f32>();
+        for step in 0..tile.steps {
+            let (left, right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(LANES)));
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                let value = _mm512_set1_ps(*row.add(step));
+                sums[0] = _mm512_fmadd_ps(value, left, sums[0]);
+                sums[1] = _mm512_fmadd_ps(value, right, sums[1]);
+            }
+            b = b.add(2 * LANES);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let output = tile.c.add(row * tile.c_stride);
+            _mm512_storeu_ps(output, sums[0]);
+            _mm512_storeu_ps(output.add(LANES), sums[1]);
+        }
+    }
+}
+
+/// # Safety
+/// AVX-512F and VNNI, and pointers to what [`Int8Tile`] says.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn run_int8(tile: &Int8Tile) {
+    unsafe { for_rows!(tile, rows_int8: 1 2 3 4 5 6 7 8 9 10) }
+}
+
+/// # Safety
+/// As for [`run_int8`].
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn rows_int8<const M: usize>(tile: &Int8Tile) {
+    unsafe {
+        let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
+        let mut sums = [[_mm512_setzero_si512(); 2]; M];
+        let mut b = tile.b.cast::<i32>();
+        for step in 0..tile.steps {
+            let (left, right) = (_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(LANES).cast()));
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                let values = _mm512_set1_epi32((*row.add(step)).cast_signed());
+                sums[0] = _mm512_dpbusd_epi32(sums[0], values, left);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], values, right);
+            }
+            b = b.add(2 * LANES);
+        }
+        for half in 0..2 {
+            let at = half * LANES;
+            let start = _mm512_loadu_si512(tile.start.add(at).cast());
+            let (scale, bias) = (_mm512_loadu_ps(tile.column_scale.add(at)), _mm512_loadu_ps(tile.bias.add(at)));
+            for (row, sums) in sums.iter().enumerate() {
+                let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sums[half], start));
+                let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*tile.row_scale.add(row)));
+                _mm512_storeu_ps(tile.c.add(row * tile.c_stride + at), _mm512_fmadd_ps(sum, scale, bias));
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a kernel is, and which of them this processor can run.
+
+use super::super::super::Precision;
+use super::weights::Step;
+
+/// Columns of a panel, and of every kernel's tile.
+pub(super) const COLUMNS: usize = 32;
+
+/// The innermost part of a product: a tile of some rows and [`COLUMNS`] columns, over all or some of the steps of `K`.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Kernel {
+    /// For logs and reports.
+    pub(super) name: &'static str,
+    /// Rows of a full tile; it takes any smaller number too.
+    pub(super) rows: usize,
+    /// Steps after which the panel's part in use would leave the nearest cache that can hold it.
+    pub(super) steps: usize,
+    pub(super) run: Run,
+}
+
+/// By the numbers that are multiplied.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    /// A step is one row of the panel.
+    F32(unsafe fn(&F32Tile)),
+    /// A step is four rows of the panel, interleaved.
+    Int8(unsafe fn(&Int8Tile)),
+}
+
+/// `c = start + a x b`, where `start` is a row of [`COLUMNS`] for all rows, or `c` itself.
+pub(super) struct F32Tile {
+    /// 1 to the kernel's rows.
+    pub(super) rows: usize,
+    pub(super) steps: usize,
+    /// `rows` rows of at least `steps` values, `a_stride` apart.
+    pub(super) a: *const f32,
+    pub(super) a_stride: usize,
+    /// `steps` steps.
+    pub(super) b: *const Step,
+    /// `rows` rows of [`COLUMNS`] values, `c_stride` apart.
+    pub(super) c: *mut f32,
+    pub(super) c_stride: usize,
+    /// [`COLUMNS`] values; null to add to what is in `c`.
+    pub(super) start: *const f32,
+}
+
+/// `c = (start + a x b) * row_scale * column_scale + bias`, the sum in integers.
+pub(super) struct Int8Tile {
+    /// 1 to the kernel's rows.
+    pub(super) rows: usize,
+    pub(super) steps: usize,
+    /// `rows` rows of at least `steps` groups of four unsigned bytes, `a_stride` groups apart.
+    pub(super) a: *const u32,
+    pub(super) a_stride: usize,
+    /// `steps` steps.
+    pub(super) b: *const Step,
+    /// `rows` rows of [`COLUMNS`] values, `c_stride` apart.
+    pub(super) c: *mut f32,
+    pub(super) c_stride: usize,
+    /// [`COLUMNS`] values: what takes the offset of the unsigned bytes back.
+    pub(super) start: *const i32,
+    /// `rows` values.
+    pub(super) row_scale: *const f32,
+    /// [`COLUMNS`] values.
+    pub(super) column_scale: *const f32,
+    /// [`COLUMNS`] values.
+    pub(super) bias: *const f32,
+}
+
+/// The kernels in use.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Kernels {
+    exact: Kernel,
+    /// For products with many weights, where fewer digits were asked for and this processor is faster with them.
+    reduced: Option<Kernel>,
+}
+
+/// Products with fewer weights are over before bytes gain anything, and sums of squares, as statistics and norms take them, are
+/// among those.
+const WORTH_REDUCING: usize = 1 << 16;
+
+impl Kernels {
+    /// The fastest ones of this processor; `None` where it has none of them.
+    pub(in super::super) fn best(precision: Precision) -> Option<Self> {
+        let best = |precision| Kernel::available().into_iter().find(|kernel| kernel.precision() == precision);
+        let reduced = if precision == Precision::Int8 { best(precision) } else { None };
+        best(Precision::F32).map(|exact| Self { exact, reduced })
+    }
+
+    /// That for a product with so many weights.
+    pub(in super::super) fn for_weights(&self, count: usize) -> Kernel {
+        self.reduced.filter(|_| count >= WORTH_REDUCING).unwrap_or(self.exact)
+    }
+
+    /// What products with many weights are computed in.
+    pub(in super::super) fn precision(&self) -> Precision {
+        self.reduced.unwrap_or(self.exact).precision()
+    }
+}
+
+impl Kernel {
+    /// What this processor can run, fastest first.
+    pub(super) fn available() -> Vec<Self> {
+        let mut kernels = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(super::avx512::kernels());
+            kernels.extend(super::avx2::kernels());
+        }
+        kernels
+    }
+
+    /// What its products are computed in.
+    pub(super) fn precision(&self) -> Precision {
+        match self.run {
+            Run::F32(_) => Precision::F32,
+            Run::Int8(_) => Precision::Int8,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Every kernel that this processor can run, against sums in plain loops.
+
+use super::Weights;
+use super::kernel::Kernel;
+use super::quantize::{byte, scale_of};
+use crate::backend::Precision;
+
+/// Values without a pattern that a product could hide in, both signs, of that magnitude.
+fn values(seed: u32, count: usize, magnitude: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).max(1);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    (0..count).map(|_| (next() as f32 / u32::MAX as f32 - 0.5) * 2.0 * magnitude).collect()
+}
+
+fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
+    let outer = bias.len();
+    let sum =
+        |row: &[f32], n: usize| -> f64 { (0..inner).map(|k| f64::from(row[k]) * f64::from(b[k * outer + n])).sum() };
+    a.chunks_exact(inner).flat_map(|row| (0..outer).map(move |n| f64::from(bias[n]) + sum(row, n))).collect()
+}
+
+/// Rows below, at and above a tile's and a block's, depths that are no multiple of anything, columns on both sides of a panel.
+const SHAPES: [(usize, usize, usize); 14] = [
+    (1, 1, 1),
+    (1, 768, 33),
+    (2, 3, 31),
+    (3, 193, 32),
+    (4, 5, 64),
+    (7, 30, 63),
+    (9, 64, 65),
+    (10, 1025, 32),
+    (11, 17, 100),
+    (29, 2049, 16),
+    (50, 127, 96),
+    (119, 8, 40),
+    (121, 33, 47),
+    (250, 66, 34),
+];
+
+#[test]
+fn every_kernel_multiplies_as_plain_loops_do() {
+    let kernels = Kernel::available();
+    eprintln!("kernels: {:?}", kernels.iter().map(|kernel| kernel.name).collect::<Vec<_>>());
+    for kernel in kernels {
+        for (seed, (rows, inner, outer)) in (0..).zip(SHAPES) {
+            let (a, b) = (values(seed + 1, rows * inner, 2.0), values(seed + 100, inner * outer, 0.5));
+            let bias = values(seed + 200, outer, 3.0);
+            let weights = Weights::pack(&b, outer, Some(&bias), kernel).unwrap();
+            let mut found = vec![f32::NAN; rows * outer];
+            weights.multiply(&a, &mut found);
+            // Rounding grows with the square root of the depth; a byte is 1/254 of the range off at most, both sides are.
+            let size = (inner as f64).sqrt();
+            let allowed = if kernel.precision() == Precision::F32 { 2e-6 * size } else { 2.0 * 0.5 * size / 100.0 };
+            for (at, (found, expected)) in found.iter().zip(plain(&a, &b, &bias, inner)).enumerate() {
+                let off = (f64::from(*found) - expected).abs();
+                assert!(
+                    off <= allowed + 1e-5,
+                    "{} {rows}x{inner}x{outer} at {at}: {found} for {expected}",
+                    kernel.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_bytes_are_exact() {
+    for kernel in Kernel::available().into_iter().filter(|kernel| kernel.precision() == Precision::Int8) {
+        // Every value is a whole number of scales: nothing is rounded, whatever the sign, up to the largest sums.
+        let (rows, inner, outer) = (13, 259, 37);
+        let whole = |seed, count| -> Vec<f32> { values(seed, count, 127.4).into_iter().map(f32::round).collect() };
+        let (mut a, mut b) = (whole(1, rows * inner), whole(2, inner * outer));
+        a.chunks_exact_mut(inner).for_each(|row| row[7] = 127.0);
+        b[..outer].fill(-127.0);
+        let weights = Weights::pack(&b, outer, None, kernel).unwrap();
+        let mut found = vec![f32::NAN; rows * outer];
+        weights.multiply(&a, &mut found);
+        let expected = plain(&a, &b, &vec![0.0; outer], inner);
+        assert!(expected.iter().any(|v| v.abs() > 1e5), "the sums are small");
+        assert!(found.iter().zip(&expected).all(|(a, b)| (f64::from(*a) - b).abs() < 0.1), "{}", kernel.name);
+    }
+}
+
+#[test]
+fn kernels_of_one_precision_agree_to_the_bit_in_bytes() {
+    let (rows, inner, outer) = (31, 515, 70);
+    let (a, b, bias) = (values(5, rows * inner, 4.0), values(6, inner * outer, 0.1), values(7, outer, 1.0));
+    let kernels = Kernel::available().into_iter().filter(|kernel| kernel.precision() == Precision::Int8);
+    let answers: Vec<Vec<u32>> = kernels
+        .map(|kernel| {
+            let mut out = vec![0.0; rows * outer];
+            Weights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, &mut out);
+            out.into_iter().map(f32::to_bits).collect()
+        })
+        .collect();
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn what_is_not_finite_stays_so() {
+    for kernel in Kernel::available() {
+        for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (mut a, b) = (values(1, 5 * 40, 1.0), values(2, 40 * 32, 1.0));
+            a[2 * 40 + 39] = poison;
+            let weights = Weights::pack(&b, 32, None, kernel).unwrap();
+            let mut out = vec![0.0; 5 * 32];
+            weights.multiply(&a, &mut out);
+            for (row, values) in out.chunks_exact(32).enumerate() {
+                assert_eq!(values.iter().any(|v| !v.is_finite()), row == 2, "{} row {row}", kernel.name);
+            }
+            assert_eq!(Weights::pack(&[poison; 64], 32, None, kernel).is_none(), kernel.precision() == Precision::Int8);
+        }
+    }
+}
+
+#[test]
+fn bytes_hold_a_range_symmetrically() {
+    assert_eq!(scale_of([0.0, -0.0].into_iter()), (0.0, 0.0));
+    let (scale, inverse) = scale_of([0.5, -2.54].into_iter());
+    assert!((scale - 0.02).abs() < 1e-6);
+    assert_eq!([2.54, -2.54, 0.5, 0.0].map(|v| byte(v, inverse)), [127, -127, 25, 0]);
+    assert!(scale_of([1.0, f32::NAN].into_iter()).0.is_nan());
+    assert!(scale_of([f32::MIN_POSITIVE / 2.0].into_iter()).1.is_finite());
+}
