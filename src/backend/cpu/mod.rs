@@ -1,7 +1,10 @@
 //! The CPU, by tract, with products of our own.
 
+mod attention;
+mod operator;
 mod product;
 mod rewrite;
+mod rows;
 
 use std::num::NonZeroUsize;
 
@@ -10,7 +13,7 @@ use tract_onnx::tract_core::runtime::DefaultRuntime;
 
 use super::tract::{for_batch, prepare, run};
 use super::{ArrayD, Backend, BackendError, Batch, Graph, Input, Policy, Precision};
-use product::{ConstantProduct, Kernels};
+use product::Kernels;
 
 pub(super) const DEVICE: &str = "cpu";
 
@@ -55,16 +58,12 @@ impl Backend for Cpu {
 /// Lays an ONNX graph out with our own products in the places of those that [`rewrite`] finds.
 fn prepare_with(kernels: &Kernels, mut onnx: &[u8], batch: Batch) -> TractResult<Box<dyn Runnable>> {
     let mut framework = tract_onnx::onnx();
-    product::register(&mut framework.op_register);
+    operator::register(&mut framework.op_register);
     let mut graph = framework.proto_model_for_read(&mut onnx)?;
     let weights = rewrite::rewrite(&mut graph, kernels);
     let mut model = framework.model_for_proto_model(&graph)?.into_typed()?;
     drop(graph);
-    for node in model.nodes_mut() {
-        if let Some(product) = node.op_as_mut::<ConstantProduct>() {
-            product.weights = weights.get(product.index).cloned();
-        }
-    }
+    operator::complete(&mut model, &weights, kernels);
     DefaultRuntime.prepare(for_batch(model, batch)?.into_decluttered()?)
 }
 

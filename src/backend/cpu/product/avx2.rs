@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
+use super::multiply::{F32Product, Int8Product};
 
 const ROWS: usize = 3;
 /// Values in a register.
@@ -19,15 +20,15 @@ const REGISTERS: usize = 4;
 /// Those that this processor can run.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
     // A panel's part of 24 KiB stays in the first cache.
-    let f32 = Kernel { name: "avx2", rows: ROWS, steps: 192, run: Run::F32(run_f32) };
-    let kernel = |name, run| Kernel { name, rows: ROWS, steps: usize::MAX, run: Run::Int8(run) };
+    let f32 = Kernel { name: "avx2", run: Run::F32(F32Product { rows: ROWS, steps: 192, run: run_f32 }) };
+    let kernel = |name, run| Kernel { name, run: Run::Int8(Int8Product { rows: ROWS, run }) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
     let has_vnni = std::arch::is_x86_feature_detected!("avxvnni");
     let has_avx512 =
         std::arch::is_x86_feature_detected!("avx512vnni") && std::arch::is_x86_feature_detected!("avx512vl");
     [
         has_f32.then_some(f32),
-        (has_f32 && has_vnni).then(|| kernel("avx-vnni", run_int8_avx)),
+        (has_f32 && has_vnni).then(|| kernel("avx-vnni", run_int8_avx as unsafe fn(&_))),
         // The same instruction by its other name: never the fastest, but what the one above is tested by where it is missing.
         (has_f32 && has_avx512).then(|| kernel("avx512vl-vnni", run_int8_avx512)),
     ]

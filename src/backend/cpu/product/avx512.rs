@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
+use super::multiply::{F32Product, Int8Product};
 
 const ROWS: usize = 10;
 /// Values in a register.
@@ -16,8 +17,9 @@ const LANES: usize = 16;
 
 /// Those that this processor can run.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let f32 = Kernel { name: "avx512", rows: ROWS, steps: 1024, run: Run::F32(run_f32) };
-    let int8 = Kernel { name: "avx512-vnni", rows: ROWS, steps: usize::MAX, run: Run::Int8(run_int8) };
+    let f32 = F32Product { rows: ROWS, steps: 1024, run: run_f32 };
+    let f32 = Kernel { name: "avx512", run: Run::F32(f32) };
+    let int8 = Kernel { name: "avx512-vnni", run: Run::Int8(Int8Product { rows: ROWS, run: run_int8 }) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx512f");
     let has_int8 = has_f32 && std::arch::is_x86_feature_detected!("avx512vnni");
     [has_f32.then_some(f32), has_int8.then_some(int8)].into_iter().flatten()

@@ -1,20 +1,16 @@
 //! What a kernel is, and which of them this processor can run.
 
 use super::super::super::Precision;
-use super::weights::Step;
+use super::multiply::{F32Product, Int8Product, Step};
 
 /// Columns of a panel, and of every kernel's tile.
-pub(super) const COLUMNS: usize = 32;
+pub(in super::super) const COLUMNS: usize = 32;
 
 /// The innermost part of a product: a tile of some rows and [`COLUMNS`] columns, over all or some of the steps of `K`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Kernel {
     /// For logs and reports.
     pub(super) name: &'static str,
-    /// Rows of a full tile; it takes any smaller number too.
-    pub(super) rows: usize,
-    /// Steps after which the panel's part in use would leave the nearest cache that can hold it.
-    pub(super) steps: usize,
     pub(super) run: Run,
 }
 
@@ -22,9 +18,9 @@ pub(in super::super) struct Kernel {
 #[derive(Clone, Copy)]
 pub(super) enum Run {
     /// A step is one row of the panel.
-    F32(unsafe fn(&F32Tile)),
+    F32(F32Product),
     /// A step is four rows of the panel, interleaved.
-    Int8(unsafe fn(&Int8Tile)),
+    Int8(Int8Product),
 }
 
 /// `c = start + a x b`, where `start` is a row of [`COLUMNS`] for all rows, or `c` itself.
@@ -71,6 +67,7 @@ pub(super) struct Int8Tile {
 #[derive(Clone, Copy)]
 pub(in super::super) struct Kernels {
     exact: Kernel,
+    f32: F32Product,
     /// For products with many weights, where fewer digits were asked for and this processor is faster with them.
     reduced: Option<Kernel>,
 }
@@ -84,7 +81,14 @@ impl Kernels {
     pub(in super::super) fn best(precision: Precision) -> Option<Self> {
         let best = |precision| Kernel::available().into_iter().find(|kernel| kernel.precision() == precision);
         let reduced = if precision == Precision::Int8 { best(precision) } else { None };
-        best(Precision::F32).map(|exact| Self { exact, reduced })
+        let exact = best(Precision::F32)?;
+        let Run::F32(f32) = exact.run else { return None };
+        Some(Self { exact, f32, reduced })
+    }
+
+    /// That for products in f32 whose sides both change.
+    pub(in super::super) fn f32(&self) -> F32Product {
+        self.f32
     }
 
     /// That for a product with so many weights.

@@ -1,18 +1,18 @@
-//! Products of activations with constant matrices: `[R, K] x [K, N] + [N]`, with all of the processor's width.
+//! Products of matrices, `[R, K] x [K, N]`, with all of the processor's width.
 //!
-//! They are nine tenths of a transformer's time, and their right side never changes: it is packed once, in the order in which
-//! a kernel reads it. Here belong the packing, the kernels and what chooses among them; which products of a graph are computed
-//! so is decided in [`super::rewrite`]. A processor for which there is no kernel leaves them to tract.
+//! Those with a constant matrix are nine tenths of a transformer's time, and it never changes: it is packed once, in the order in which
+//! a kernel reads it. Here belong the packing, the kernels and what chooses among them. A processor for which there is no kernel leaves
+//! its products to tract.
 
 mod avx2;
 mod avx512;
 mod kernel;
-mod op;
+mod multiply;
 mod quantize;
 #[cfg(test)]
 mod tests;
 mod weights;
 
-pub(super) use kernel::Kernels;
-pub(super) use op::{ConstantProduct, INDEX, NAME, OUTER, register};
+pub(super) use kernel::{COLUMNS, Kernels};
+pub(super) use multiply::{F32Product, Rows, Step};
 pub(super) use weights::Weights;

@@ -1,26 +1,27 @@
 //! Numbers as bytes: activations row by row as they come, weights column by column once.
 
+use super::super::rows::{Width, largest_magnitude, to_bytes};
+
 /// Zero among the unsigned bytes of the activations.
 pub(super) const ZERO: i32 = 128;
 /// The largest magnitude in bytes; symmetric, so that a byte's negative is one too.
 const LARGEST: f32 = 127.0;
-/// Adding it leaves the nearest integer, ties to even, in the last bits: `1.5 * 2^23`.
-const ROUND: f32 = 12_582_912.0;
 
 /// Writes a row as bytes around [`ZERO`] and returns their scale: NaN where the row has a value that is not finite, so that the
 /// products are not either. `bytes` may be longer than the row; what is behind it meets weights of zero.
-pub(super) fn quantize_row(row: &[f32], bytes: &mut [u8]) -> f32 {
-    let (scale, inverse) = scale_of(row.iter().copied());
-    for (byte, value) in bytes.iter_mut().zip(row) {
-        *byte = ((value * inverse + ROUND).to_bits() as i32).wrapping_add(ZERO) as u8;
-    }
+pub(super) fn quantize_row(width: Width, row: &[f32], bytes: &mut [u8]) -> f32 {
+    let (scale, inverse) = scale(f32::from_bits(largest_magnitude(width, row)));
+    to_bytes(width, row, inverse, bytes);
     scale
 }
 
 /// The scale of the values and its inverse, 0 where all are zero. The scale is NaN where one is not finite.
 pub(super) fn scale_of(values: impl Iterator<Item = f32>) -> (f32, f32) {
     // Bits of magnitudes are in the order of the magnitudes, and what is not finite is above all that is.
-    let largest = f32::from_bits(values.fold(0, |largest, value| largest.max(value.abs().to_bits())));
+    scale(f32::from_bits(values.fold(0, |largest, value| largest.max(value.abs().to_bits()))))
+}
+
+fn scale(largest: f32) -> (f32, f32) {
     if !largest.is_finite() {
         return (f32::NAN, 0.0);
     }

@@ -1,0 +1,175 @@
+//! Our own operators in a graph of tract's.
+
+use std::sync::Arc;
+
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_hir::internal::*;
+
+use super::attention::Attention;
+use super::product::{Kernels, Weights};
+use super::rows::{Width, layer_norm};
+
+/// `[.., K]` times weights `[K, N]`, plus their bias: `[.., N]`. Attributes [`INDEX`] and [`OUTER`].
+pub(super) const CONSTANT_PRODUCT: &str = "ConstantProduct";
+/// `[.., W]`, a scale and a shift `[W]`: as the first. Attribute [`EPSILON`].
+pub(super) const ROW_NORM: &str = "RowNorm";
+/// Queries `[N, Q, W]`, keys and values `[N, K, W]`, perhaps a mask `[.., Q, K]` for all of `N`: as the queries. Attributes [`HEADS`]
+/// and [`FACTOR`].
+pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
+/// Which of the weights beside the graph are meant.
+pub(super) const INDEX: &str = "index";
+/// How many columns they have.
+pub(super) const OUTER: &str = "outer";
+pub(super) const EPSILON: &str = "epsilon";
+pub(super) const HEADS: &str = "heads";
+pub(super) const FACTOR: &str = "factor";
+
+/// An operator; without its weights and kernels until graph and these have come together.
+#[derive(Debug, Clone)]
+pub(super) struct Operator(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    ConstantProduct { index: usize, outer: usize, weights: Option<Arc<Weights>> },
+    RowNorm { epsilon: f32 },
+    HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
+}
+
+/// Operators are not compared: each stands for one place in one graph.
+impl PartialEq for Operator {
+    fn eq(&self, _: &Self) -> bool {
+        false
+    }
+}
+
+impl Eq for Operator {}
+
+/// Makes the operators known to the reader of graphs.
+pub(super) fn register(operators: &mut OnnxOpRegister) {
+    operators.insert(CONSTANT_PRODUCT, |_, node| {
+        read(Kind::ConstantProduct { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, weights: None })
+    });
+    operators.insert(ROW_NORM, |_, node| read(Kind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
+    operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
+        let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
+        read(Kind::HeadsAttention { heads, factor, attention: None })
+    });
+}
+
+fn read(kind: Kind) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    Ok((expand(Operator(kind)), Vec::new()))
+}
+
+/// Gives the operators of a graph what they work with.
+pub(super) fn complete(model: &mut TypedModel, all: &[Arc<Weights>], kernels: &Kernels) {
+    let product = kernels.f32();
+    for operator in model.nodes_mut().iter_mut().filter_map(|node| node.op_as_mut::<Operator>()) {
+        match &mut operator.0 {
+            Kind::ConstantProduct { index, weights, .. } => *weights = all.get(*index).cloned(),
+            Kind::HeadsAttention { heads, factor, attention } => {
+                *attention = Some(Attention { heads: *heads, factor: *factor, product, width: Width::best() });
+            }
+            Kind::RowNorm { .. } => {}
+        }
+    }
+}
+
+impl Operator {
+    /// The shape of the answer to a first input of that shape.
+    fn shape<D: From<usize>>(&self, mut input: TVec<D>) -> TVec<D> {
+        if let (Kind::ConstantProduct { outer, .. }, Some(last)) = (&self.0, input.last_mut()) {
+            *last = (*outer).into();
+        }
+        input
+    }
+}
+
+impl Expansion for Operator {
+    fn name(&self) -> StaticName {
+        Op::name(self)
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_output_arity(outputs, 1)?;
+        for fact in inputs.iter().chain(outputs) {
+            solver.equals(&fact.datum_type, f32::datum_type())?;
+        }
+        solver.equals(&inputs[0].rank, &outputs[0].rank)?;
+        solver.given(&inputs[0].shape, move |solver, shape| {
+            solver.equals(&outputs[0].shape, self.shape(shape.iter().cloned().collect()))
+        })
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+}
+
+impl Op for Operator {
+    fn name(&self) -> StaticName {
+        match self.0 {
+            Kind::ConstantProduct { .. } => CONSTANT_PRODUCT,
+            Kind::RowNorm { .. } => ROW_NORM,
+            Kind::HeadsAttention { .. } => HEADS_ATTENTION,
+        }
+        .into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Operator {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
+        let values = inputs.iter().map(|input| input.try_as_plain_ram()?.as_slice::<f32>());
+        let values = values.collect::<TractResult<TVec<_>>>()?;
+        let shape = self.shape::<usize>(shapes[0].into());
+        let width = shapes[0].last().copied().unwrap_or(1);
+        // SAFETY: every operator writes all of it.
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
+        let mut view = output.try_as_plain_ram_mut()?;
+        let out = view.as_slice_mut::<f32>()?;
+        match &self.0 {
+            Kind::ConstantProduct { weights, .. } => {
+                let weights = weights.as_ref().context("the product has no weights yet")?;
+                ensure!(width == weights.inner(), "{weights:?} cannot be multiplied with {:?}", shapes[0]);
+                weights.multiply(values[0], out);
+            }
+            Kind::RowNorm { epsilon } => {
+                ensure!(values[1].len() == width && values[2].len() == width, "a norm of {shapes:?}");
+                layer_norm(Width::best(), values[0], values[1], values[2], *epsilon, out);
+            }
+            Kind::HeadsAttention { heads, attention, .. } => {
+                let attention = attention.as_ref().context("the attention has no kernels yet")?;
+                let (&[count, queries, _], &[_, keys, _]) = (shapes[0], shapes[1]) else {
+                    bail!("attention of {shapes:?}")
+                };
+                let mask = values.get(3).copied().unwrap_or_default();
+                let fits = width.is_multiple_of(*heads) && shapes[1] == [count, keys, width] && shapes[1] == shapes[2];
+                ensure!(fits && (mask.is_empty() || mask.len() == queries * keys), "attention of {shapes:?}");
+                let (queries, keys) = (queries * width, keys * width);
+                for (n, out) in out.chunks_exact_mut(queries).enumerate() {
+                    let example = |side: usize, length: usize| &values[side][n * length..][..length];
+                    attention.run([example(0, queries), example(1, keys), example(2, keys), mask], width, out);
+                }
+            }
+        }
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for Operator {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(f32::fact(self.shape(inputs[0].shape.to_tvec()))))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,241 @@
+//! What is done to rows of numbers between two products: norm, softmax, activation. Written in plain loops over a register's width,
+//! which the compiler turns into the processor's own vectors; each is compiled for every [`Width`].
+
+/// Values that are worked on together: the widest register's.
+const LANES: usize = 16;
+/// Adding and taking it away rounds to whole numbers: `1.5 * 2^23`.
+const ROUND: f32 = 12_582_912.0;
+
+/// The vectors that the processor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Those that every processor of this kind has.
+    Plain,
+}
+
+impl Width {
+    /// The widest of this processor.
+    pub(super) fn best() -> Self {
+        Self::available()[0]
+    }
+
+    /// What this processor has, widest first.
+    pub(super) fn available() -> Vec<Self> {
+        let mut widths = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            widths.extend(std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512));
+            widths.extend(std::arch::is_x86_feature_detected!("avx2").then_some(Self::Avx2));
+        }
+        widths.push(Self::Plain);
+        widths
+    }
+}
+
+/// Defines a function of a [`Width`] whose body is compiled for each.
+macro_rules! for_each_width {
+    ($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)? $body:block) => {
+        $(#[$doc])*
+        pub(super) fn $name(width: Width, $($argument: $type),*) $(-> $answer)? {
+            #[inline(always)]
+            fn plain($($argument: $type),*) $(-> $answer)? $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+            fn avx512($($argument: $type),*) $(-> $answer)? { plain($($argument),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($($argument: $type),*) $(-> $answer)? { plain($($argument),*) }
+            match width {
+                // SAFETY: a width is made from the processor's features only.
+                #[cfg(target_arch = "x86_64")]
+                Width::Avx512 => unsafe { avx512($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Width::Avx2 => unsafe { avx2($($argument),*) },
+                Width::Plain => plain($($argument),*),
+            }
+        }
+    };
+}
+
+for_each_width! {
+    /// Layer norm of each row of `values`, whose length is that of `scale` and `shift`: `(x - mean) / sqrt(variance + epsilon) *
+    /// scale + shift`.
+    fn layer_norm(values: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
+        let length = scale.len();
+        for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(length)) {
+            let mean = sum(row, |v| v) / length as f32;
+            let variance = sum(row, |v| (v - mean) * (v - mean)) / length as f32;
+            let factor = 1.0 / (variance + epsilon).sqrt();
+            for ((out, value), (scale, shift)) in out.iter_mut().zip(row).zip(scale.iter().zip(shift)) {
+                *out = (value - mean) * factor * scale + shift;
+            }
+        }
+    }
+}
+
+for_each_width! {
+    /// The largest magnitude as its bits, those of infinity or more where a value is not finite.
+    fn largest_magnitude(values: &[f32]) -> u32 {
+        values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))
+    }
+}
+
+for_each_width! {
+    /// Each value times `factor` as the nearest whole number, which must lie within 127 of zero, plus 128.
+    fn to_bytes(values: &[f32], factor: f32, bytes: &mut [u8]) {
+        for (byte, value) in bytes.iter_mut().zip(values) {
+            *byte = (value * factor + ROUND).to_bits().wrapping_add(128) as u8;
+        }
+    }
+}
+
+for_each_width! {
+    /// Softmax of `factor * row + added`, in place; nothing is added where `added` is empty.
+    fn softmax(row: &mut [f32], factor: f32, added: &[f32]) {
+        if added.is_empty() {
+            row.iter_mut().for_each(|value| *value *= factor);
+        } else {
+            row.iter_mut().zip(added).for_each(|(value, added)| *value = *value * factor + added);
+        }
+        let largest = largest(row);
+        row.iter_mut().for_each(|value| *value = exp(*value - largest));
+        let share = 1.0 / sum(row, |v| v);
+        row.iter_mut().for_each(|value| *value *= share);
+    }
+}
+
+for_each_width! {
+    /// `x * sigmoid(factor * x)` of each value, in place.
+    fn quick_gelu(values: &mut [f32], factor: f32) {
+        values.iter_mut().for_each(|value| *value /= 1.0 + exp(-factor * *value));
+    }
+}
+
+/// The sum of a function of the values, in as many sums as a register has lanes: exact to the last digits, whatever the order.
+#[inline(always)]
+fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in whole {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += of(*value);
+        }
+    }
+    sums.iter().sum::<f32>() + rest.iter().map(|value| of(*value)).sum::<f32>()
+}
+
+/// The largest value; NaN is passed over, its exponential will not be.
+#[inline(always)]
+fn largest(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (whole, rest) = values.as_chunks::<LANES>();
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for chunk in whole {
+        for (most, value) in most.iter_mut().zip(chunk) {
+            *most = larger(*most, *value);
+        }
+    }
+    most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| larger(most, *value))
+}
+
+/// The exponential, to 2 units in the last place; below the smallest normal number it stays there, above the largest it is infinite.
+/// `e^x = 2^n e^r` with the nearest `n` and `|r| <= ln 2 / 2`, whose Taylor polynomial of the sixth degree is that exact.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // ln 2 in two parts, of which the first has few digits: its multiples are exact.
+    const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 89.0 { 89.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN2[0] - n * LN2[1];
+    let polynomial =
+        1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
+    // Twice by half of it: 2^128 is out of range, though its product may not be.
+    let exponent = (shifted.to_bits().wrapping_sub(ROUND.to_bits())).cast_signed();
+    let half = exponent >> 1;
+    let power = |n: i32| f32::from_bits((n + 127).cast_unsigned() << 23);
+    polynomial * power(half) * power(exponent - half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(count: usize, magnitude: f32) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 * magnitude - magnitude).collect()
+    }
+
+    #[test]
+    fn the_exponential_is_right_to_the_last_digits() {
+        for i in -8_700..=8_860 {
+            let x = i as f32 * 0.01;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2.5e-7, "{x}: {} for {exact}", exp(x));
+        }
+        assert_eq!((exp(0.0), exp(100.0)), (1.0, f32::INFINITY));
+        assert!(exp(-1e30) < 2e-38 && exp(f32::NEG_INFINITY) < 2e-38);
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn rows_are_normed_as_the_formula_says() {
+        for length in [1, 15, 16, 17, 50, 768] {
+            let (x, scale, shift) = (values(3 * length, 5.0), values(length, 2.0), values(length, 1.0));
+            for width in Width::available() {
+                let mut out = vec![0.0; 3 * length];
+                layer_norm(width, &x, &scale, &shift, 1e-5, &mut out);
+                for (row, out) in x.chunks(length).zip(out.chunks(length)) {
+                    let mean = row.iter().map(|v| f64::from(*v)).sum::<f64>() / length as f64;
+                    let variance = row.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / length as f64;
+                    for (at, out) in out.iter().enumerate() {
+                        let normed = (f64::from(row[at]) - mean) / (variance + 1e-5).sqrt();
+                        let exact = normed * f64::from(scale[at]) + f64::from(shift[at]);
+                        assert!((f64::from(*out) - exact).abs() < 1e-5, "{width:?} {length}: {out} for {exact}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_is_a_share_of_exponentials() {
+        for length in [1, 2, 16, 33, 50, 77] {
+            let mask: Vec<f32> = (0..length).map(|i| if i % 3 == 2 { f32::NEG_INFINITY } else { 0.5 }).collect();
+            for (width, added) in
+                Width::available().into_iter().flat_map(|width| [(width, &[][..]), (width, &mask[..])])
+            {
+                let mut row = values(length, 40.0);
+                let with = |i: usize, v: f32| f64::from(v) * 0.3 + added.get(i).map_or(0.0, |a| f64::from(*a));
+                let exact: Vec<f64> = row.iter().enumerate().map(|(i, v)| with(i, *v).exp()).collect();
+                let all: f64 = exact.iter().sum();
+                softmax(width, &mut row, 0.3, added);
+                for (found, exact) in row.iter().zip(&exact) {
+                    assert!((f64::from(*found) - exact / all).abs() < 1e-6, "{width:?} {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_activation_is_the_value_times_its_sigmoid() {
+        for width in Width::available() {
+            let before = values(3 * 40 + 5, 12.0);
+            let mut after = before.clone();
+            quick_gelu(width, &mut after, 1.702);
+            for (before, after) in before.iter().zip(&after) {
+                let x = f64::from(*before);
+                let exact = x / (1.0 + (-1.702 * x).exp());
+                assert!((f64::from(*after) - exact).abs() < 4e-6, "{width:?}: {after} for {exact}");
+            }
+            let mut odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1e30];
+            quick_gelu(width, &mut odd, 1.702);
+            assert!(odd[0].is_nan() && odd[1] == f32::INFINITY && !(odd[2] > 0.0) && !(odd[3] > 0.0), "{odd:?}");
+        }
+    }
+}
