@@ -10,7 +10,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use edge_scorer::backend::{BackendError, DeviceChoice, Precision};
+use edge_scorer::backend::{BackendError, DeviceChoice, Precision, Setup};
 use edge_scorer::image_input::Limits;
 use edge_scorer::scorer::{EncodedTag, ImageFeatures, Scorer, ScorerError};
 use ndarray::Array3;
@@ -49,7 +49,7 @@ struct Pair {
 impl Pair {
     fn of(model: &Path, (device, precision): (DeviceChoice, Precision)) -> Option<Self> {
         let name = format!("{} on {device} in {precision}", model.display());
-        let scorer = match Scorer::open_in(model, device, precision) {
+        let scorer = match Scorer::open_in(model, device, &Setup { precision, cache_dir: None }) {
             Ok(scorer) => scorer,
             Err(ScorerError::Backend(error @ (BackendError::Unavailable { .. } | BackendError::NotBuilt { .. })))
                 if std::env::var_os("EDGE_SCORER_GPU").is_none_or(|v| v != "required") =>
@@ -59,7 +59,7 @@ impl Pair {
             }
             Err(error) => panic!("{name}: {error}"),
         };
-        let reference = Scorer::open_in(model, DeviceChoice::Cpu, Precision::F32).unwrap();
+        let reference = Scorer::open(model, DeviceChoice::Cpu).unwrap();
         let opened = scorer.device();
         if (device, precision) == (DeviceChoice::Cpu, Precision::Int8) && opened.precision == Precision::F32 {
             common::skip(&format!("parity of {name}"), "this processor does not multiply bytes");

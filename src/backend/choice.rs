@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Backend, BackendError, Precision, cpu, cuda};
+use super::{Backend, BackendError, Setup, cpu, cuda};
 
 /// The device that the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,18 +56,18 @@ impl fmt::Debug for Chosen {
 
 /// The first backend of `choice`, in the order of preference, that `accept` takes. `accept` is given the backend and answers
 /// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve. A device that cannot compute in
-/// `precision` computes in the next wider one that it can.
+/// `setup.precision` computes in the next wider one that it can.
 ///
 /// # Errors
 /// The refusal of the last backend that was tried.
 pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
     choice: DeviceChoice,
-    precision: Precision,
+    setup: &Setup,
     mut accept: impl FnMut(Chosen) -> Result<T, E>,
 ) -> Result<T, E> {
     let asked_for = || "asked for".to_owned();
-    let on_cpu = |reason| on_cpu(reason, precision);
-    let cuda = |reason| Ok::<_, BackendError>(Chosen { backend: cuda::backend(precision)?, reason });
+    let on_cpu = |reason| on_cpu(reason, setup);
+    let cuda = |reason| Ok::<_, BackendError>(Chosen { backend: cuda::backend(setup.precision)?, reason });
     match choice {
         DeviceChoice::Cpu => accept(on_cpu(asked_for())),
         DeviceChoice::Cuda => accept(cuda(asked_for())?),
@@ -79,6 +79,6 @@ pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
 }
 
 /// The CPU, for that reason.
-pub fn on_cpu(reason: String, precision: Precision) -> Chosen {
-    Chosen { backend: Box::new(cpu::backend(precision)), reason }
+pub fn on_cpu(reason: String, setup: &Setup) -> Chosen {
+    Chosen { backend: Box::new(cpu::backend(setup)), reason }
 }

@@ -13,6 +13,8 @@ pub use choice::{Chosen, DeviceChoice};
 pub use cuda::Fact;
 pub use precision::Precision;
 
+use std::path::PathBuf;
+
 use ndarray::ArrayD;
 
 /// An input of a graph.
@@ -31,6 +33,24 @@ pub enum Batch {
     Fixed(usize),
     /// Any number, decided at each run.
     Any,
+}
+
+/// What a backend is made with, whatever its device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// What large products are computed in, where the device can; see [`Precision`].
+    pub precision: Precision,
+    /// Where prepared graphs may be kept for the next start; nowhere without it.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// A graph's file.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphFile<'a> {
+    /// Its name, for messages.
+    pub name: &'a str,
+    /// Digest of its bytes, by which what was made of them is found again.
+    pub digest: &'a str,
 }
 
 /// How a device likes its work.
@@ -108,11 +128,17 @@ pub trait Backend: Send + Sync {
     /// How the device likes its work.
     fn policy(&self) -> Policy;
 
-    /// Prepares an ONNX graph whose batch dimension is the symbol `N`. `name` serves messages.
+    /// The graph as an earlier start prepared it, without its file's bytes; `None` where there is nothing of the kind or it is
+    /// damaged.
+    fn load_prepared(&self, _file: GraphFile<'_>, _batch: Batch) -> Option<Box<dyn Graph>> {
+        None
+    }
+
+    /// Prepares an ONNX graph whose batch dimension is the symbol `N`.
     ///
     /// # Errors
     /// [`BackendError::Load`].
-    fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError>;
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError>;
 }
 
 /// A prepared graph. Runs may go on in several threads at once.

@@ -245,6 +245,8 @@ pub mod file {
     pub const TOKENIZER: &str = "tokenizer.json";
     /// The goldens' tensors.
     pub const GOLDEN_TENSORS: &str = "golden.safetensors";
+    /// The graphs.
+    pub const GRAPHS: [&str; 3] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD];
     /// Files that a bundle cannot do without.
     pub const REQUIRED: [&str; 5] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD, TOKENIZER, GOLDEN_TENSORS];
 }

@@ -9,10 +9,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use places::cache_dir;
 pub use places::{default_database, shipped_model};
 pub use raw::{ConfigError, RawConfig};
 
-use crate::backend::{DeviceChoice, Precision};
+use crate::backend::{DeviceChoice, Precision, Setup};
 use crate::image_input::Limits;
 use crate::store::RetryPolicy;
 use crate::text::normalise_tag;
@@ -71,8 +72,8 @@ pub struct Settings {
     pub model_dir: PathBuf,
     /// The device.
     pub device: DeviceChoice,
-    /// What a GPU computes in.
-    pub precision: Precision,
+    /// What large products are computed in, and where what was prepared is kept.
+    pub setup: Setup,
     /// The directories.
     pub watch: WatchSettings,
     /// The tags.
@@ -154,7 +155,7 @@ impl Settings {
         Ok(Self {
             model_dir,
             device,
-            precision,
+            setup: Setup { precision, cache_dir: cache_dir() },
             watch: WatchSettings {
                 dirs,
                 recursive: raw.watch.recursive.unwrap_or(true),

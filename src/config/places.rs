@@ -27,6 +27,12 @@ pub fn default_database() -> Option<PathBuf> {
     Some(dir.join("scores.db"))
 }
 
+/// Where what can be made again is kept: in the cache directory that systemd gives a service, else in the user's.
+pub(super) fn cache_dir() -> Option<PathBuf> {
+    let service = env::var_os("CACHE_DIRECTORY").and_then(|dirs| env::split_paths(&dirs).next());
+    service.or_else(|| xdg("XDG_CACHE_HOME", ".cache").map(|d| d.join("edge-scorer")))
+}
+
 /// A directory of the XDG base directory specification; relative values are ignored, as it demands.
 fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());

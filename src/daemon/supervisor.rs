@@ -114,7 +114,7 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
         }
     }
     let bundle = BundleWatch::new(&settings.model_dir);
-    let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
     log::info!("model {} ({}) on {}", scorer.manifest().name, &scorer.digest()[..12], scorer.device());
     check_always(&settings.tags, &scorer)?;
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })

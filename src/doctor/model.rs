@@ -9,7 +9,7 @@ const AREA: &str = "model";
 
 pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     let dir = &settings.model_dir;
-    match Bundle::open(dir) {
+    match Bundle::open(dir).and_then(|bundle| bundle.verify().map(|()| bundle)) {
         Ok(bundle) => {
             let found = format!("{} ({}), all files as the manifest says", bundle.manifest().name, bundle.digest());
             report(Finding::fine(AREA, dir.display().to_string(), found));
@@ -44,10 +44,12 @@ fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof:
         Err(reason) => reason,
     };
     let is_asked_for = match device {
-        DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.precision == precision,
+        DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.setup.precision == precision,
         // Without a GPU, 16 bits are 32.
-        _ if precision == Precision::Int8 => settings.device != DeviceChoice::Cuda && settings.precision == precision,
-        _ => settings.device != DeviceChoice::Cuda && settings.precision != Precision::Int8,
+        _ if precision == Precision::Int8 => {
+            settings.device != DeviceChoice::Cuda && settings.setup.precision == precision
+        }
+        _ => settings.device != DeviceChoice::Cuda && settings.setup.precision != Precision::Int8,
     };
     if is_asked_for {
         Finding::problem(

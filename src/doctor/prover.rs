@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{DeviceChoice, Fact, Precision};
+use crate::backend::{DeviceChoice, Fact, Precision, Setup};
 use crate::image_input::{Limits, decode_reduced, pixel_values};
 use crate::scorer::{Scorer, ScorerError};
 
@@ -40,7 +40,7 @@ pub struct Proof {
 /// Why it is refused.
 pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ScorerError> {
     let started = Instant::now();
-    let scorer = Scorer::open_in(model, device, precision)?;
+    let scorer = Scorer::open_in(model, device, &Setup { precision, cache_dir: None })?;
     let open_s = started.elapsed().as_secs_f64();
     let mut image_s = f64::INFINITY;
     if let Some(name) = scorer.manifest().goldens.images.first() {

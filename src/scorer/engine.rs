@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn, stack};
 
 use super::known_answer::KnownAnswer;
 use super::{EncodedTag, ImageEmbedding, ImageFeatures, ScorerError, TagTokens, finite, replay};
-use crate::backend::{Backend, Batch, Chosen, Graph, Input, Policy, Precision};
+use crate::backend::{Backend, Batch, Chosen, Graph, GraphFile, Input, Policy, Precision};
 use crate::bundle::manifest::{ImageSide, TextSide, Tolerance, file};
 use crate::bundle::{Bundle, Manifest, Replay};
 use crate::text::{TagTokenizer, TextError};
@@ -75,14 +75,22 @@ impl Engine {
         let Chosen { backend, reason } = chosen;
         let policy = backend.policy();
         let batch = |count| if policy.needs_known_answers { Batch::Any } else { Batch::Fixed(count) };
-        let load = |name: &str, batch| -> Result<Box<dyn Graph>, ScorerError> {
-            Ok(backend.load(name, &model.bundle.read(name)?, batch)?)
+        let digest = |name: &str| model.bundle.manifest().files.get(name).map_or("", |file| &file.sha256);
+        let prepared = |name, batch| backend.load_prepared(GraphFile { name, digest: digest(name) }, batch);
+        let load = |name, prepared: Option<Box<dyn Graph>>, batch| match prepared {
+            Some(graph) => Ok::<_, ScorerError>(graph),
+            None => Ok(backend.load(GraphFile { name, digest: digest(name) }, model.bundle.read(name)?, batch)?),
         };
-        let (image_encoder, text_encoder, quality_head) = (
-            load(file::IMAGE_ENCODER, batch(policy.image_batch))?,
-            load(file::TEXT_ENCODER, batch(1))?,
-            load(file::QUALITY_HEAD, Batch::Any)?,
-        );
+        // What is ready is opened at once. What is not takes a multiple of its size while it is made, so one comes after the other.
+        let batches = [batch(policy.image_batch), batch(1), Batch::Any];
+        let [image, text, head] = std::thread::scope(|scope| {
+            let image = scope.spawn(|| prepared(file::IMAGE_ENCODER, batches[0]));
+            let [text, head] = [prepared(file::TEXT_ENCODER, batches[1]), prepared(file::QUALITY_HEAD, batches[2])];
+            [image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text, head]
+        });
+        let image_encoder = load(file::IMAGE_ENCODER, image, batches[0])?;
+        let text_encoder = load(file::TEXT_ENCODER, text, batches[1])?;
+        let quality_head = load(file::QUALITY_HEAD, head, batches[2])?;
         let nothing = Replay { image_embedding: 0.0, text_embedding: 0.0, score: 0.0, similarity: 0.0 };
         let mut engine =
             Self { model, backend, reason, replay: nothing, image_encoder, text_encoder, quality_head, known: None };

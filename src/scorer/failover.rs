@@ -5,23 +5,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::ScorerError;
 use super::engine::{Engine, Model};
 use crate::backend::choice::{first_accepted, on_cpu};
-use crate::backend::{DeviceChoice, Precision};
+use crate::backend::{DeviceChoice, Setup};
 
 /// The device in use and how to leave it.
 pub(super) struct Failover {
     choice: DeviceChoice,
-    precision: Precision,
+    setup: Setup,
     engine: RwLock<Arc<Engine>>,
 }
 
 impl Failover {
-    pub(super) fn open(model: &Arc<Model>, choice: DeviceChoice, precision: Precision) -> Result<Self, ScorerError> {
-        let engine = first_accepted(choice, precision, |chosen| Engine::prove(Arc::clone(model), chosen))?;
-        Ok(Self::new(choice, precision, engine))
+    pub(super) fn open(model: &Arc<Model>, choice: DeviceChoice, setup: &Setup) -> Result<Self, ScorerError> {
+        let engine = first_accepted(choice, setup, |chosen| Engine::prove(Arc::clone(model), chosen))?;
+        Ok(Self::new(choice, setup.clone(), engine))
     }
 
-    pub(super) fn new(choice: DeviceChoice, precision: Precision, engine: Engine) -> Self {
-        Self { choice, precision, engine: RwLock::new(Arc::new(engine)) }
+    pub(super) fn new(choice: DeviceChoice, setup: Setup, engine: Engine) -> Self {
+        Self { choice, setup, engine: RwLock::new(Arc::new(engine)) }
     }
 
     /// The engine in use.
@@ -51,7 +51,7 @@ impl Failover {
             return Err(if let ScorerError::NotFinite(_) = failure { failure } else { failed(failure.to_string()) });
         }
         let reason = format!("fallback: {} failed twice while it worked: {failure}", engine.device());
-        let cpu = Engine::prove(Arc::clone(&engine.model), on_cpu(reason, self.precision))
+        let cpu = Engine::prove(Arc::clone(&engine.model), on_cpu(reason, &self.setup))
             .map_err(|e| failed(format!("{failure}; {e}")))?;
         let result = work(&cpu);
         if result.is_ok() || !matches!(failure, ScorerError::NotFinite(_)) {

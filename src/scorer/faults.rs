@@ -9,7 +9,9 @@ use super::engine::{Engine, Model};
 use super::failover::Failover;
 use super::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 use crate::backend::choice::on_cpu;
-use crate::backend::{Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, Input, Policy, Precision};
+use crate::backend::{
+    Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, GraphFile, Input, Policy, Precision, Setup,
+};
 
 /// What the device does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,9 +41,9 @@ impl Backend for Faulty {
         Policy { image_batch: 4, streams: 1, needs_known_answers: true }
     }
 
-    fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let graph = on_cpu(String::new(), Precision::F32).backend.load(name, onnx, batch)?;
-        Ok(Box::new(FaultyGraph { name: name.to_owned(), graph, fault: Arc::clone(&self.0) }))
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+        let graph = on_cpu(String::new(), &Setup::default()).backend.load(file, onnx, batch)?;
+        Ok(Box::new(FaultyGraph { name: file.name.to_owned(), graph, fault: Arc::clone(&self.0) }))
     }
 }
 
@@ -79,7 +81,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     let fault = Arc::new(Mutex::new(Fault::None));
     let chosen = Chosen { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
     let engine = Engine::prove(Arc::clone(&model), chosen).unwrap();
-    (Scorer { model, failover: Failover::new(choice, Precision::F32, engine), known_tags: OnceLock::new() }, fault)
+    (Scorer { model, failover: Failover::new(choice, Setup::default(), engine), known_tags: OnceLock::new() }, fault)
 }
 
 fn pixels(value: f32) -> Array3<f32> {

@@ -22,7 +22,7 @@ use ndarray::Array3;
 pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
 pub use vocabulary::ForeignTag;
 
-use crate::backend::{BackendError, DeviceChoice, Policy, Precision};
+use crate::backend::{BackendError, DeviceChoice, Policy, Precision, Setup};
 use crate::bundle::{Bundle, BundleError, Manifest, Replay};
 use crate::image_input::{self, ImageError, Limits, Picture};
 use crate::text::TextError;
@@ -160,23 +160,23 @@ impl fmt::Debug for Scorer {
 }
 
 impl Scorer {
-    /// Like [`Scorer::open_in`], in 32 bits.
+    /// Like [`Scorer::open_in`], in 32 bits and without a cache.
     ///
     /// # Errors
     /// [`ScorerError`], with what to do next.
     pub fn open(dir: &Path, choice: DeviceChoice) -> Result<Self, ScorerError> {
-        Self::open_in(dir, choice, Precision::F32)
+        Self::open_in(dir, choice, &Setup::default())
     }
 
     /// Opens the bundle in `dir`, prepares its graphs on the chosen device and replays the goldens there. A device on which
     /// they drift is refused; with [`DeviceChoice::Auto`] the next one is tried and the reason kept. With it, too, a device that
-    /// fails at work is left for the CPU: see [`Scorer::device`]. `precision` is for devices that offer a choice.
+    /// fails at work is left for the CPU: see [`Scorer::device`].
     ///
     /// # Errors
     /// [`ScorerError`], with what to do next.
-    pub fn open_in(dir: &Path, choice: DeviceChoice, precision: Precision) -> Result<Self, ScorerError> {
+    pub fn open_in(dir: &Path, choice: DeviceChoice, setup: &Setup) -> Result<Self, ScorerError> {
         let model = Arc::new(Model::open(dir)?);
-        Ok(Self { failover: Failover::open(&model, choice, precision)?, model, known_tags: OnceLock::new() })
+        Ok(Self { failover: Failover::open(&model, choice, setup)?, model, known_tags: OnceLock::new() })
     }
 
     /// The bundle's manifest.

@@ -1,34 +1,43 @@
 //! The CPU, by tract, with products of our own.
 
 mod attention;
+mod constants;
 mod operator;
+mod prepared;
 mod product;
 mod rewrite;
 mod rows;
+mod storage;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
+use prost::Message;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt, Runnable, Runtime, TractResult};
 use tract_onnx::tract_core::runtime::DefaultRuntime;
 
 use super::tract::{for_batch, prepare, run};
-use super::{ArrayD, Backend, BackendError, Batch, Graph, Input, Policy, Precision};
+use super::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, Policy, Precision, Setup};
+use prepared::Prepared;
 use product::Kernels;
 
 pub(super) const DEVICE: &str = "cpu";
 
 /// The CPU backend. One image per run and one run per core: a batch costs more in cache than its products gain, and single runs
-/// keep the latency of one image short. It computes in `precision` where the processor has a kernel for it.
-pub(super) fn backend(precision: Precision) -> impl Backend {
+/// keep the latency of one image short. It computes in the precision that is asked for where the processor has a kernel for
+/// it.
+pub(super) fn backend(setup: &Setup) -> impl Backend + use<> {
     let streams = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let policy = Policy { image_batch: 1, streams, needs_known_answers: false };
-    Cpu { policy, kernels: Kernels::best(precision) }
+    Cpu { policy, kernels: Kernels::best(setup.precision), cache_dir: setup.cache_dir.clone() }
 }
 
 struct Cpu {
     policy: Policy,
     /// `None` on a processor whose products are left to tract.
     kernels: Option<Kernels>,
+    cache_dir: Option<PathBuf>,
 }
 
 impl Backend for Cpu {
@@ -44,26 +53,42 @@ impl Backend for Cpu {
         self.policy
     }
 
-    fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: name.to_owned(), reason };
-        let runnable = match &self.kernels {
-            Some(kernels) => prepare_with(kernels, onnx, batch).map_err(|e| format!("{e:#}")),
-            None => prepare(&DefaultRuntime, onnx, batch, Precision::F32),
+    fn load_prepared(&self, file: GraphFile<'_>, batch: Batch) -> Option<Box<dyn Graph>> {
+        let kernels = self.kernels.as_ref()?;
+        let prepared = prepared::read(&prepared::path(self.cache_dir.as_ref()?, file.digest, kernels))?;
+        match lay_out(&prepared, kernels, batch) {
+            Ok(runnable) => Some(CpuGraph::boxed(file, runnable)),
+            Err(error) => {
+                log::warn!("{}: what was prepared earlier is of no use, it is made again: {error:#}", file.name);
+                None
+            }
+        }
+    }
+
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+        let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: file.name.to_owned(), reason };
+        let Some(kernels) = &self.kernels else {
+            let runnable = prepare(&DefaultRuntime, &onnx, batch, Precision::F32).map_err(fail)?;
+            return Ok(CpuGraph::boxed(file, runnable));
         };
-        let runnable = runnable.map_err(fail)?;
-        Ok(Box::new(CpuGraph { name: name.to_owned(), runnable }))
+        let mut graph = ModelProto::decode(&*onnx).map_err(|e| fail(e.to_string()))?;
+        drop(onnx);
+        let constants = rewrite::rewrite(&mut graph, kernels);
+        let mut prepared = Prepared { graph, constants };
+        if let Some(dir) = &self.cache_dir {
+            prepared = prepared::keep(&prepared::path(dir, file.digest, kernels), prepared);
+        }
+        let runnable = lay_out(&prepared, kernels, batch).map_err(|e| fail(format!("{e:#}")))?;
+        Ok(CpuGraph::boxed(file, runnable))
     }
 }
 
-/// Lays an ONNX graph out with our own products in the places of those that [`rewrite`] finds.
-fn prepare_with(kernels: &Kernels, mut onnx: &[u8], batch: Batch) -> TractResult<Box<dyn Runnable>> {
+/// Lays a graph out with our own operators in the places of what [`rewrite`] finds.
+fn lay_out(prepared: &Prepared, kernels: &Kernels, batch: Batch) -> TractResult<Box<dyn Runnable>> {
     let mut framework = tract_onnx::onnx();
     operator::register(&mut framework.op_register);
-    let mut graph = framework.proto_model_for_read(&mut onnx)?;
-    let weights = rewrite::rewrite(&mut graph, kernels);
-    let mut model = framework.model_for_proto_model(&graph)?.into_typed()?;
-    drop(graph);
-    operator::complete(&mut model, &weights, kernels);
+    let mut model = framework.model_for_proto_model(&prepared.graph)?.into_typed()?;
+    operator::complete(&mut model, &prepared.constants, kernels);
     DefaultRuntime.prepare(for_batch(model, batch)?.into_decluttered()?)
 }
 
@@ -72,9 +97,50 @@ struct CpuGraph {
     runnable: Box<dyn Runnable>,
 }
 
+impl CpuGraph {
+    fn boxed(file: GraphFile<'_>, runnable: Box<dyn Runnable>) -> Box<dyn Graph> {
+        Box::new(Self { name: file.name.to_owned(), runnable })
+    }
+}
+
 impl Graph for CpuGraph {
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
         let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
         run(&*self.runnable, inputs).map_err(fail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::ArrayD;
+
+    use super::*;
+
+    fn bits(outputs: &[ArrayD<f32>]) -> Vec<u32> {
+        outputs.iter().flatten().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn a_graph_from_the_cache_answers_as_the_one_from_the_file() {
+        let onnx = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/small/text_encoder.onnx")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for precision in [Precision::F32, Precision::Int8] {
+            let cpu = backend(&Setup { precision, cache_dir: Some(dir.path().join(precision.to_string())) });
+            let file = GraphFile { name: "text_encoder.onnx", digest: "one" };
+            assert!(cpu.load_prepared(file, Batch::Fixed(1)).is_none());
+            let first = cpu.load(file, onnx.clone(), Batch::Fixed(1)).unwrap();
+            if Kernels::best(precision).is_none() {
+                return;
+            }
+            let ids = ArrayD::from_shape_fn(vec![1, 77], |at| if at[1] < 6 { 3 + at[1] as i64 } else { 0 });
+            let answers = first.run(vec![Input::I64(ids.clone())]).unwrap();
+            let again = cpu.load_prepared(file, Batch::Fixed(1)).unwrap();
+            assert_eq!(bits(&again.run(vec![Input::I64(ids.clone())]).unwrap()), bits(&answers));
+            // The batch is decided at each start, not when the graph is kept.
+            let any = cpu.load_prepared(file, Batch::Any).unwrap();
+            let two = ndarray::concatenate![ndarray::Axis(0), ids, ids];
+            assert_eq!(bits(&any.run(vec![Input::I64(two)]).unwrap())[..answers[0].len()], bits(&answers)[..]);
+            assert!(cpu.load_prepared(GraphFile { digest: "two", ..file }, Batch::Any).is_none());
+        }
     }
 }

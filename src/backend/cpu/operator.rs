@@ -7,6 +7,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::attention::Attention;
+use super::constants::{Constants, Table};
 use super::product::{Kernels, Weights};
 use super::rows::{Width, layer_norm};
 
@@ -17,7 +18,9 @@ pub(super) const ROW_NORM: &str = "RowNorm";
 /// Queries `[N, Q, W]`, keys and values `[N, K, W]`, perhaps a mask `[.., Q, K]` for all of `N`: as the queries. Attributes [`HEADS`]
 /// and [`FACTOR`].
 pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
-/// Which of the weights beside the graph are meant.
+/// Row numbers, `i64 [..]`: the rows of a table, `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
+pub(super) const TABLE_LOOKUP: &str = "TableLookup";
+/// Which of the weights or tables beside the graph are meant.
 pub(super) const INDEX: &str = "index";
 /// How many columns they have.
 pub(super) const OUTER: &str = "outer";
@@ -34,6 +37,7 @@ enum Kind {
     ConstantProduct { index: usize, outer: usize, weights: Option<Arc<Weights>> },
     RowNorm { epsilon: f32 },
     HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
+    TableLookup { index: usize, outer: usize, table: Option<Arc<Table>> },
 }
 
 /// Operators are not compared: each stands for one place in one graph.
@@ -50,6 +54,9 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert(CONSTANT_PRODUCT, |_, node| {
         read(Kind::ConstantProduct { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, weights: None })
     });
+    operators.insert(TABLE_LOOKUP, |_, node| {
+        read(Kind::TableLookup { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, table: None })
+    });
     operators.insert(ROW_NORM, |_, node| read(Kind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
     operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
         let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
@@ -62,11 +69,12 @@ fn read(kind: Kind) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
 }
 
 /// Gives the operators of a graph what they work with.
-pub(super) fn complete(model: &mut TypedModel, all: &[Arc<Weights>], kernels: &Kernels) {
+pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &Kernels) {
     let product = kernels.f32();
     for operator in model.nodes_mut().iter_mut().filter_map(|node| node.op_as_mut::<Operator>()) {
         match &mut operator.0 {
-            Kind::ConstantProduct { index, weights, .. } => *weights = all.get(*index).cloned(),
+            Kind::ConstantProduct { index, weights, .. } => *weights = constants.weights.get(*index).cloned(),
+            Kind::TableLookup { index, table, .. } => *table = constants.tables.get(*index).cloned(),
             Kind::HeadsAttention { heads, factor, attention } => {
                 *attention = Some(Attention { heads: *heads, factor: *factor, product, width: Width::best() });
             }
@@ -78,8 +86,10 @@ pub(super) fn complete(model: &mut TypedModel, all: &[Arc<Weights>], kernels: &K
 impl Operator {
     /// The shape of the answer to a first input of that shape.
     fn shape<D: From<usize>>(&self, mut input: TVec<D>) -> TVec<D> {
-        if let (Kind::ConstantProduct { outer, .. }, Some(last)) = (&self.0, input.last_mut()) {
-            *last = (*outer).into();
+        match (&self.0, input.last_mut()) {
+            (Kind::ConstantProduct { outer, .. }, Some(last)) => *last = (*outer).into(),
+            (Kind::TableLookup { outer, .. }, _) => input.push((*outer).into()),
+            _ => {}
         }
         input
     }
@@ -97,10 +107,11 @@ impl Expansion for Operator {
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
         check_output_arity(outputs, 1)?;
-        for fact in inputs.iter().chain(outputs) {
-            solver.equals(&fact.datum_type, f32::datum_type())?;
+        // Row numbers are whole numbers of one kind or another.
+        for input in inputs.iter().filter(|_| !matches!(self.0, Kind::TableLookup { .. })) {
+            solver.equals(&input.datum_type, f32::datum_type())?;
         }
-        solver.equals(&inputs[0].rank, &outputs[0].rank)?;
+        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
         solver.given(&inputs[0].shape, move |solver, shape| {
             solver.equals(&outputs[0].shape, self.shape(shape.iter().cloned().collect()))
         })
@@ -117,6 +128,7 @@ impl Op for Operator {
             Kind::ConstantProduct { .. } => CONSTANT_PRODUCT,
             Kind::RowNorm { .. } => ROW_NORM,
             Kind::HeadsAttention { .. } => HEADS_ATTENTION,
+            Kind::TableLookup { .. } => TABLE_LOOKUP,
         }
         .into()
     }
@@ -128,6 +140,10 @@ impl EvalOp for Operator {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        if let Kind::TableLookup { table, .. } = &self.0 {
+            let table = table.as_ref().context("the lookup has no table yet")?;
+            return look_up(table, &inputs[0], &self.shape::<usize>(inputs[0].shape().into()));
+        }
         let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
         let values = inputs.iter().map(|input| input.try_as_plain_ram()?.as_slice::<f32>());
         let values = values.collect::<TractResult<TVec<_>>>()?;
@@ -143,6 +159,7 @@ impl EvalOp for Operator {
                 ensure!(width == weights.inner(), "{weights:?} cannot be multiplied with {:?}", shapes[0]);
                 weights.multiply(values[0], out);
             }
+            Kind::TableLookup { .. } => {}
             Kind::RowNorm { epsilon } => {
                 ensure!(values[1].len() == width && values[2].len() == width, "a norm of {shapes:?}");
                 layer_norm(Width::best(), values[0], values[1], values[2], *epsilon, out);
@@ -164,6 +181,17 @@ impl EvalOp for Operator {
         }
         Ok(tvec!(output.into_tvalue()))
     }
+}
+
+fn look_up(table: &Table, numbers: &Tensor, shape: &[usize]) -> TractResult<TVec<TValue>> {
+    let mut output = Tensor::zero::<f32>(shape)?;
+    let mut view = output.try_as_plain_ram_mut()?;
+    let rows = view.as_slice_mut::<f32>()?.chunks_exact_mut(table.width);
+    let numbers = numbers.cast_to::<i64>()?;
+    for (row, number) in rows.zip(numbers.try_as_plain_ram()?.as_slice::<i64>()?) {
+        row.copy_from_slice(table.row(*number).with_context(|| format!("{table:?} has no row {number}"))?);
+    }
+    Ok(tvec!(output.into_tvalue()))
 }
 
 impl TypedOp for Operator {

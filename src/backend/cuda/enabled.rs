@@ -8,7 +8,7 @@ use tract_onnx::prelude::{Runnable, Runtime, runtime_for_name};
 
 use super::owner::Owner;
 use crate::backend::tract::{prepare, run};
-use crate::backend::{ArrayD, Backend, BackendError, Batch, Graph, Input, Policy, Precision};
+use crate::backend::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, Policy, Precision};
 
 // Named so that the linker keeps the crate, which registers its runtime by itself.
 use tract_cuda as _;
@@ -53,8 +53,8 @@ impl Backend for Cuda {
         Policy { image_batch: IMAGE_BATCH, streams: 1, needs_known_answers: true }
     }
 
-    fn load(&self, name: &str, onnx: &[u8], batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let (onnx, precision) = (onnx.to_vec(), self.0);
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+        let (name, precision) = (file.name, self.0);
         let runnable = OWNER.call(LONGEST_LOAD, move || prepare(runtime()?, &onnx, batch, precision));
         if let Ok(runnable) = &runnable {
             log::info!("{name}: {}", where_it_runs(&**runnable));

@@ -24,7 +24,7 @@ enum Command {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let Command::Check(common) = &arguments.command;
     let settings = common.settings(&[], &[])?;
-    let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
     let mut out = stdout().lock();
     let shown = |path: &std::path::Path| printable(&path.display().to_string()).into_owned();
     writeln!(out, "model      {} in {}", printable(&scorer.manifest().name), shown(&settings.model_dir))?;

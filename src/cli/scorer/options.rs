@@ -76,7 +76,7 @@ impl Common {
     /// The settings and the proved model.
     pub(super) fn scorer(&self) -> Result<(Settings, Scorer), Failure> {
         let settings = self.settings(&[], &[])?;
-        let scorer = Scorer::open_in(&settings.model_dir, settings.device, settings.precision)?;
+        let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
         Ok((settings, scorer))
     }
 }

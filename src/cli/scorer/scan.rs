@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     if let Some(path) = settings.watch.dirs.iter().find(|dir| !dir.is_dir()) {
         return Err(daemon::DaemonError::NoDirectory { path: path.clone() }.into());
     }
-    let scorer = Scorer::open(&settings.model_dir, settings.device)?;
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
     let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
     let counters = Arc::new(Counters::default());
     let started = Instant::now();

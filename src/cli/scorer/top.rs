@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::options::Common;
 use crate::cli::output::{Table, csv_error, number, printable};
+use crate::cli::progress::Progress;
 use crate::cli::{Failure, Outcome, exit_code, logging};
 use crate::clock::iso;
 use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
@@ -175,9 +176,11 @@ fn best_of_stored(
     arguments: &Arguments,
 ) -> Result<(Vec<Ranked>, u64), Failure> {
     let (mut best, mut looked_at, mut after) = (BinaryHeap::new(), 0, None);
+    let (mut progress, mut seen, total) = (Progress::new("images"), 0, store.counts()?.images);
     loop {
         let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE)?;
         let Some(last) = page.last() else { break };
+        seen += page.len() as u64;
         after = Some(last.image_id);
         let mut images = Vec::with_capacity(page.len());
         for stored in page {
@@ -202,7 +205,9 @@ fn best_of_stored(
                 best.pop();
             }
         }
+        progress.set(seen, total);
     }
+    progress.finish();
     Ok((best.into_sorted_vec(), looked_at))
 }
 

@@ -42,6 +42,7 @@ pub fn run(arguments: &InspectArguments) -> Outcome {
 
 fn describe_bundle(dir: &Path) -> Result<String, Failure> {
     let bundle = Bundle::open(dir)?;
+    bundle.verify()?;
     let m = bundle.manifest();
     let mut out = String::new();
     writeln!(out, "bundle          {}", dir.display())?;

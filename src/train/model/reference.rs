@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::tensor::SafeTensors;
 
 use crate::backend::choice::first_accepted;
-use crate::backend::{BackendError, Batch, Chosen, DeviceChoice, Graph, Input, Precision};
+use crate::backend::{Batch, Chosen, DeviceChoice, GraphFile, Input, Setup};
 
 /// Inputs, and the outputs that another framework saw for them.
 pub struct Reference(Vec<u8>);
@@ -47,8 +47,8 @@ impl Reference {
 
 /// All outputs of a graph in tract.
 pub fn run(onnx: &[u8], inputs: Vec<Input>) -> Vec<Vec<f32>> {
-    let load =
-        |chosen: Chosen| -> Result<Box<dyn Graph>, BackendError> { chosen.backend.load("test", onnx, Batch::Any) };
-    let graph = first_accepted(DeviceChoice::Cpu, Precision::F32, load).unwrap();
+    let file = GraphFile { name: "test", digest: "" };
+    let load = |chosen: Chosen| chosen.backend.load(file, onnx.to_vec(), Batch::Any);
+    let graph = first_accepted(DeviceChoice::Cpu, &Setup::default(), load).unwrap();
     graph.run(inputs).unwrap().into_iter().map(|a| a.into_iter().collect()).collect()
 }

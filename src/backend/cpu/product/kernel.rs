@@ -86,6 +86,11 @@ impl Kernels {
         Some(Self { exact, f32, reduced })
     }
 
+    /// What they are, for what is kept for them alone.
+    pub(in super::super) fn names(&self) -> String {
+        [Some(self.exact), self.reduced].into_iter().flatten().map(|kernel| kernel.name).collect::<Vec<_>>().join(" ")
+    }
+
     /// That for products in f32 whose sides both change.
     pub(in super::super) fn f32(&self) -> F32Product {
         self.f32

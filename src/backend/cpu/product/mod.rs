@@ -15,4 +15,4 @@ mod weights;
 
 pub(super) use kernel::{COLUMNS, Kernels};
 pub(super) use multiply::{F32Product, Rows, Step};
-pub(super) use weights::Weights;
+pub(super) use weights::{Packed, Weights};

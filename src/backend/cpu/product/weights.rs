@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::super::rows::{Width, quick_gelu};
+use super::super::storage::Storage;
 use super::kernel::{COLUMNS, Kernel, Run};
 use super::multiply::{F32Product, Int8Columns, Int8Product, ROWS_AT_ONCE, Rows, Step};
 use super::quantize::{ZERO, byte, quantize_row, scale_of};
@@ -16,12 +17,12 @@ pub(in super::super) struct Weights {
     /// Steps of a panel.
     steps: usize,
     /// Panel after panel.
-    panels: Vec<Step>,
+    panels: Storage<Step>,
     /// A value for each column of all panels.
-    bias: Vec<f32>,
+    bias: Storage<f32>,
     /// The same, for bytes: what a column's bytes are to be multiplied with, and what its offset adds up to.
-    column_scale: Vec<f32>,
-    start: Vec<i32>,
+    column_scale: Storage<f32>,
+    start: Storage<i32>,
     /// `factor` of `x * sigmoid(factor * x)`, which the product goes through.
     quick_gelu: Option<f32>,
     kernel: Kernel,
@@ -41,68 +42,54 @@ impl Weights {
         let columns = outer.next_multiple_of(COLUMNS);
         let mut padded = vec![0.0; columns];
         padded[..outer].copy_from_slice(bias.unwrap_or(&vec![0.0; outer]));
-        let mut weights = Self {
+        let (panels, column_scale, start) = match kernel.run {
+            Run::F32(_) => (f32_panels(matrix, outer), Vec::new(), Vec::new()),
+            Run::Int8(_) => int8_panels(matrix, outer)?,
+        };
+        Self::unpack(Packed {
             inner,
             outer,
-            steps: 0,
-            panels: Vec::new(),
-            bias: padded,
-            column_scale: Vec::new(),
-            start: Vec::new(),
+            kernel: kernel.name.to_owned(),
             quick_gelu: None,
-            kernel,
-            width: Width::best(),
+            panels: panels.into(),
+            bias: padded.into(),
+            column_scale: column_scale.into(),
+            start: start.into(),
+        })
+    }
+
+    /// The weights that were [`Packed`]; `None` where the parts do not fit together or this processor has no such kernel.
+    pub(in super::super) fn unpack(packed: Packed<Storage<Step>, Storage<f32>, Storage<i32>>) -> Option<Self> {
+        let Packed { inner, outer, kernel, quick_gelu, panels, bias, column_scale, start } = packed;
+        let kernel = Kernel::available().into_iter().find(|known| known.name == kernel)?;
+        let columns = outer.checked_next_multiple_of(COLUMNS).filter(|_| inner > 0 && outer > 0)?;
+        let (steps, scaled) = match kernel.run {
+            Run::F32(_) => (inner, 0),
+            Run::Int8(_) => (inner.div_ceil(4), columns),
         };
-        match kernel.run {
-            Run::F32(_) => weights.fill_f32(matrix),
-            Run::Int8(_) => weights.fill_int8(matrix)?,
+        let fits = panels.len() == steps.checked_mul(columns / COLUMNS)?
+            && (bias.len(), column_scale.len(), start.len()) == (columns, scaled, scaled);
+        let width = Width::best();
+        fits.then_some(Self { inner, outer, steps, panels, bias, column_scale, start, quick_gelu, kernel, width })
+    }
+
+    /// What [`Weights::unpack`] makes them of.
+    pub(in super::super) fn packed(&self) -> Packed<&Storage<Step>, &Storage<f32>, &Storage<i32>> {
+        Packed {
+            inner: self.inner,
+            outer: self.outer,
+            kernel: self.kernel.name.to_owned(),
+            quick_gelu: self.quick_gelu,
+            panels: &self.panels,
+            bias: &self.bias,
+            column_scale: &self.column_scale,
+            start: &self.start,
         }
-        Some(weights)
     }
 
     /// The same with `x * sigmoid(factor * x)` behind the product.
     pub(in super::super) fn with_quick_gelu(self, factor: Option<f32>) -> Self {
         Self { quick_gelu: factor, ..self }
-    }
-
-    fn fill_f32(&mut self, matrix: &[f32]) {
-        self.steps = self.inner;
-        self.panels.reserve_exact(self.steps * self.outer.div_ceil(COLUMNS));
-        for first in (0..self.outer).step_by(COLUMNS) {
-            let width = COLUMNS.min(self.outer - first);
-            self.panels.extend(matrix.chunks_exact(self.outer).map(|row| Step::of(&row[first..first + width])));
-        }
-    }
-
-    fn fill_int8(&mut self, matrix: &[f32]) -> Option<()> {
-        self.steps = self.inner.div_ceil(4);
-        let columns = self.bias.len();
-        let mut inverse = vec![0.0; columns];
-        self.column_scale = vec![0.0; columns];
-        self.start = vec![0; columns];
-        for column in 0..self.outer {
-            let (scale, of_bytes) = scale_of(matrix[column..].iter().step_by(self.outer).copied());
-            if !scale.is_finite() {
-                return None;
-            }
-            (self.column_scale[column], inverse[column]) = (scale, of_bytes);
-        }
-        self.panels.reserve_exact(self.steps * columns / COLUMNS);
-        for first in (0..self.outer).step_by(COLUMNS) {
-            let width = COLUMNS.min(self.outer - first);
-            for rows in matrix.chunks(4 * self.outer) {
-                let mut step = Step::ZERO;
-                for (place, row) in rows.chunks_exact(self.outer).enumerate() {
-                    for column in 0..width {
-                        let value = byte(row[first + column], inverse[first + column]);
-                        step.0[column][place] = value.cast_unsigned();
-                        self.start[first + column] -= ZERO * i32::from(value);
-                    }
-                }
-                self.panels.push(step);
-            }
-        }
-        Some(())
     }
 
     /// `K`.
@@ -152,6 +139,56 @@ impl Weights {
             product.multiply(groups, row_scale, columns, out);
         });
     }
+}
+
+/// What weights are made of; `P`, `F` and `I` hold them.
+pub(in super::super) struct Packed<P, F, I> {
+    pub(in super::super) inner: usize,
+    pub(in super::super) outer: usize,
+    /// Name of the kernel that they are packed for.
+    pub(in super::super) kernel: String,
+    pub(in super::super) quick_gelu: Option<f32>,
+    pub(in super::super) panels: P,
+    pub(in super::super) bias: F,
+    pub(in super::super) column_scale: F,
+    pub(in super::super) start: I,
+}
+
+fn f32_panels(matrix: &[f32], outer: usize) -> Vec<Step> {
+    let mut panels = Vec::with_capacity(matrix.len() / outer * outer.div_ceil(COLUMNS));
+    for first in (0..outer).step_by(COLUMNS) {
+        let width = COLUMNS.min(outer - first);
+        panels.extend(matrix.chunks_exact(outer).map(|row| Step::of(&row[first..first + width])));
+    }
+    panels
+}
+
+/// Panels, scales and starts; `None` where a weight is not finite.
+fn int8_panels(matrix: &[f32], outer: usize) -> Option<(Vec<Step>, Vec<f32>, Vec<i32>)> {
+    let (steps, columns) = ((matrix.len() / outer).div_ceil(4), outer.next_multiple_of(COLUMNS));
+    let (mut inverse, mut scale, mut start) = (vec![0.0; columns], vec![0.0; columns], vec![0; columns]);
+    for column in 0..outer {
+        (scale[column], inverse[column]) = scale_of(matrix[column..].iter().step_by(outer).copied());
+    }
+    if scale.iter().any(|scale| !scale.is_finite()) {
+        return None;
+    }
+    let mut panels = Vec::with_capacity(steps * columns / COLUMNS);
+    for first in (0..outer).step_by(COLUMNS) {
+        let width = COLUMNS.min(outer - first);
+        for rows in matrix.chunks(4 * outer) {
+            let mut step = Step::ZERO;
+            for (place, row) in rows.chunks_exact(outer).enumerate() {
+                for column in 0..width {
+                    let value = byte(row[first + column], inverse[first + column]);
+                    step.0[column][place] = value.cast_unsigned();
+                    start[first + column] -= ZERO * i32::from(value);
+                }
+            }
+            panels.push(step);
+        }
+    }
+    Some((panels, scale, start))
 }
 
 thread_local! {

@@ -3,6 +3,7 @@
 
 mod attention;
 mod graph;
+mod lookup;
 mod norm;
 mod product;
 #[cfg(test)]
@@ -12,14 +13,16 @@ use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
 
-use super::product::{Kernels, Weights};
+use super::constants::Constants;
+use super::product::Kernels;
 
-/// Replaces what the patterns find by the operators of [`super::operator`]. Returns the weights that they refer to by their place.
-pub(super) fn rewrite(model: &mut ModelProto, kernels: &Kernels) -> Vec<Arc<Weights>> {
-    let Some(graph) = &mut model.graph else { return Vec::new() };
+/// Replaces what the patterns find by the operators of [`super::operator`]. Returns what they refer to.
+pub(super) fn rewrite(model: &mut ModelProto, kernels: &Kernels) -> Constants {
+    let Some(graph) = &mut model.graph else { return Constants::default() };
     norm::rewrite(graph);
     attention::rewrite(graph);
-    let weights = product::rewrite(graph, kernels);
+    let tables = lookup::rewrite(graph).into_iter().map(Arc::new).collect();
+    let weights = product::rewrite(graph, kernels).into_iter().map(Arc::new).collect();
     graph::remove_unread(graph);
-    weights
+    Constants { weights, tables }
 }

@@ -1,7 +1,5 @@
 //! Products with constant matrices, with what follows them: a constant bias, `x * sigmoid(factor * x)`.
 
-use std::sync::Arc;
-
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::operator::{CONSTANT_PRODUCT, INDEX, OUTER};
@@ -11,7 +9,8 @@ use super::graph::{Index, floats, integer};
 /// A matrix with fewer rows or columns is left to tract, whose tiles may be smaller.
 const LEAST: i64 = 16;
 
-pub(super) fn rewrite(graph: &mut GraphProto, kernels: &Kernels) -> Vec<Arc<Weights>> {
+/// Returns the weights, by the places that the graph refers to them by.
+pub(super) fn rewrite(graph: &mut GraphProto, kernels: &Kernels) -> Vec<Weights> {
     let index = Index::of(graph);
     let plans: Vec<_> = index.nodes("MatMul").filter_map(|(at, node)| plan(&index, at, node)).collect();
     let mut weights = Vec::with_capacity(plans.len());
@@ -22,7 +21,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, kernels: &Kernels) -> Vec<Arc<Weig
         node.input = vec![plan.input];
         node.attribute = vec![integer(INDEX, weights.len()), integer(OUTER, plan.outer)];
         graph.node[plan.last] = node;
-        weights.push(Arc::new(packed));
+        weights.push(packed);
     }
     weights
 }

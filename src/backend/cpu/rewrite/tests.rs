@@ -154,8 +154,8 @@ fn rewritten(model: &ModelProto) -> ([usize; 3], usize) {
     let kernels = Kernels::best(Precision::F32).unwrap();
     let expected = answers(model, |_| {});
     let mut model = model.clone();
-    let weights = rewrite(&mut model, &kernels);
-    let found = answers(&model, |model| operator::complete(model, &weights, &kernels));
+    let constants = rewrite(&mut model, &kernels);
+    let found = answers(&model, |model| operator::complete(model, &constants, &kernels));
     assert_eq!(expected.len(), found.len());
     for (expected, found) in expected.iter().zip(&found) {
         let largest = expected.iter().fold(0.0f32, |most, v| most.max(v.abs()));
@@ -236,4 +236,30 @@ fn what_only_looks_like_a_pattern_is_left() {
     let model = b.finish(&[&attended, &gram, &narrow, &shifted, &normed]);
     // The attention's three sides and the product are found, the biases of the first three with them.
     assert_eq!(rewritten(&model), ([4, 0, 0], before - 3));
+}
+
+#[test]
+fn a_large_table_is_looked_up_beside_the_graph() {
+    if !has_kernels() {
+        return;
+    }
+    // More than the least that is worth it, with numbers from the input: 0 to 20, and below zero.
+    let mut b = Builder::new();
+    let table = b.constant(&[6000, W]);
+    let (scale, zero) = (b.scalar(10.0), b.shape(&[0]));
+    let first = b.node("Gather", &["x", &zero], vec![integer("axis", 2)]);
+    let scaled = b.node("Mul", &[&first, &scale], Vec::new());
+    let numbers = b.node("Cast", &[&scaled], vec![integer("to", DataType::Int64 as usize)]);
+    let rows = b.node("Gather", &[&table, &numbers], Vec::new());
+    let (expected, model) = (rows.clone(), b.finish(&[&rows]));
+    let kernels = Kernels::best(Precision::F32).unwrap();
+    let mut changed = model.clone();
+    let constants = rewrite(&mut changed, &kernels);
+    assert_eq!((constants.tables.len(), constants.weights.len()), (1, 0));
+    assert!(changed.graph.as_ref().unwrap().initializer.iter().all(|constant| constant.name != table), "{expected}");
+    let found = answers(&changed, |model| operator::complete(model, &constants, &kernels));
+    assert_eq!(found, answers(&model, |_| {}));
+    let table = &constants.tables[0];
+    assert!(table.row(-6000) == table.row(0) && table.row(5999) == table.row(-1));
+    assert!(table.row(6000).is_none() && table.row(-6001).is_none() && table.row(i64::MIN).is_none());
 }
