@@ -39,7 +39,7 @@ mod training;
 pub mod weights;
 
 pub use error::TrainError;
-pub use export::{PARITY, Parity};
+pub use export::{IMAGE_PARITY, PARITY, Parity};
 pub use fit::{FitOutcome, FitRequest, fit};
 pub use fit_file::{FIT_FILE, FitFile, Setup};
 pub use options::{Precision, TrainOptions, Trainable};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::convolution::Filters;
 use super::product::Weights;
 use super::storage::Storage;
 
@@ -10,6 +11,7 @@ use super::storage::Storage;
 pub(super) struct Constants {
     pub(super) weights: Vec<Arc<Weights>>,
     pub(super) tables: Vec<Arc<Table>>,
+    pub(super) filters: Vec<Arc<Filters>>,
 }
 
 /// Rows that are looked up by number, such as a text encoder's token embeddings: `[rows, width]`.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod constants;
+mod convolution;
 mod operator;
 mod prepared;
 mod product;

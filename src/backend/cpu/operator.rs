@@ -8,8 +8,9 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::attention::Attention;
 use super::constants::{Constants, Table};
-use super::product::{Kernels, Weights};
-use super::rows::{Width, layer_norm};
+use super::convolution::{Filters, Windows};
+use super::product::{F32Product, Kernels, Weights};
+use super::rows::{Width, layer_norm, mean_of_columns, mean_of_rows};
 
 /// `[.., K]` times weights `[K, N]`, plus their bias: `[.., N]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const CONSTANT_PRODUCT: &str = "ConstantProduct";
@@ -20,10 +21,17 @@ pub(super) const ROW_NORM: &str = "RowNorm";
 pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
 /// Row numbers, `i64 [..]`: the rows of a table, `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
-/// Which of the weights or tables beside the graph are meant.
+/// `[N, C, H, W]`: what filters say of every window, `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
+pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
+/// The mean over one axis, which disappears. Attribute [`AXIS`].
+pub(super) const AXIS_MEAN: &str = "AxisMean";
+/// Which of the weights, tables or filters beside the graph are meant.
 pub(super) const INDEX: &str = "index";
 /// How many columns they have.
 pub(super) const OUTER: &str = "outer";
+/// Filters; channels, height and width of a window, steps down and across.
+pub(super) const WINDOWS: &str = "windows";
+pub(super) const AXIS: &str = "axis";
 pub(super) const EPSILON: &str = "epsilon";
 pub(super) const HEADS: &str = "heads";
 pub(super) const FACTOR: &str = "factor";
@@ -38,6 +46,8 @@ enum Kind {
     RowNorm { epsilon: f32 },
     HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
     TableLookup { index: usize, outer: usize, table: Option<Arc<Table>> },
+    WindowProduct { index: usize, count: usize, windows: Windows, filters: Option<(Arc<Filters>, F32Product)> },
+    AxisMean { axis: usize },
 }
 
 /// Operators are not compared: each stands for one place in one graph.
@@ -57,6 +67,13 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert(TABLE_LOOKUP, |_, node| {
         read(Kind::TableLookup { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, table: None })
     });
+    operators.insert(WINDOW_PRODUCT, |_, node| {
+        let [count, channels, height, width, down, across]: [usize; 6] =
+            node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
+        let windows = Windows { channels, size: [height, width], step: [down, across] };
+        read(Kind::WindowProduct { index: node.get_attr(INDEX)?, count, windows, filters: None })
+    });
+    operators.insert(AXIS_MEAN, |_, node| read(Kind::AxisMean { axis: node.get_attr(AXIS)? }));
     operators.insert(ROW_NORM, |_, node| read(Kind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
     operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
         let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
@@ -78,20 +95,39 @@ pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &
             Kind::HeadsAttention { heads, factor, attention } => {
                 *attention = Some(Attention { heads: *heads, factor: *factor, product, width: Width::best() });
             }
-            Kind::RowNorm { .. } => {}
+            Kind::WindowProduct { index, windows, filters, .. } => {
+                let found = constants.filters.get(*index).filter(|filters| filters.shape == *windows);
+                *filters = found.map(|filters| (Arc::clone(filters), product));
+            }
+            Kind::RowNorm { .. } | Kind::AxisMean { .. } => {}
         }
     }
 }
 
 impl Operator {
     /// The shape of the answer to a first input of that shape.
-    fn shape<D: From<usize>>(&self, mut input: TVec<D>) -> TVec<D> {
+    fn shape(&self, mut input: TVec<TDim>) -> TractResult<TVec<TDim>> {
         match (&self.0, input.last_mut()) {
-            (Kind::ConstantProduct { outer, .. }, Some(last)) => *last = (*outer).into(),
-            (Kind::TableLookup { outer, .. }, _) => input.push((*outer).into()),
+            (Kind::ConstantProduct { outer, .. }, Some(last)) => *last = outer.to_dim(),
+            (Kind::TableLookup { outer, .. }, _) => input.push(outer.to_dim()),
+            (Kind::AxisMean { axis }, _) => {
+                ensure!(*axis < input.len(), "there is no axis {axis}");
+                input.remove(*axis);
+            }
+            (Kind::WindowProduct { count, windows, .. }, _) => {
+                let &[_, _, height, width] = &input.as_slice() else { bail!("a picture of {input:?}") };
+                let beside = windows.count([height.to_usize()?, width.to_usize()?]);
+                input[1..].clone_from_slice(&[count.to_dim(), beside[0].to_dim(), beside[1].to_dim()]);
+            }
             _ => {}
         }
-        input
+        Ok(input)
+    }
+
+    /// The same for a shape that is known.
+    fn known_shape(&self, input: &[usize]) -> TractResult<TVec<usize>> {
+        let shape = self.shape(input.iter().map(|dim| dim.to_dim()).collect())?;
+        shape.iter().map(|dim| Ok(dim.to_usize()?)).collect()
     }
 }
 
@@ -113,7 +149,7 @@ impl Expansion for Operator {
         }
         solver.equals(&outputs[0].datum_type, f32::datum_type())?;
         solver.given(&inputs[0].shape, move |solver, shape| {
-            solver.equals(&outputs[0].shape, self.shape(shape.iter().cloned().collect()))
+            solver.equals(&outputs[0].shape, self.shape(shape.iter().cloned().collect())?)
         })
     }
 
@@ -128,6 +164,8 @@ impl Op for Operator {
             Kind::ConstantProduct { .. } => CONSTANT_PRODUCT,
             Kind::RowNorm { .. } => ROW_NORM,
             Kind::HeadsAttention { .. } => HEADS_ATTENTION,
+            Kind::WindowProduct { .. } => WINDOW_PRODUCT,
+            Kind::AxisMean { .. } => AXIS_MEAN,
             Kind::TableLookup { .. } => TABLE_LOOKUP,
         }
         .into()
@@ -142,12 +180,12 @@ impl EvalOp for Operator {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         if let Kind::TableLookup { table, .. } = &self.0 {
             let table = table.as_ref().context("the lookup has no table yet")?;
-            return look_up(table, &inputs[0], &self.shape::<usize>(inputs[0].shape().into()));
+            return look_up(table, &inputs[0], &self.known_shape(inputs[0].shape())?);
         }
         let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
         let values = inputs.iter().map(|input| input.try_as_plain_ram()?.as_slice::<f32>());
         let values = values.collect::<TractResult<TVec<_>>>()?;
-        let shape = self.shape::<usize>(shapes[0].into());
+        let shape = self.known_shape(shapes[0])?;
         let width = shapes[0].last().copied().unwrap_or(1);
         // SAFETY: every operator writes all of it.
         let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
@@ -160,6 +198,16 @@ impl EvalOp for Operator {
                 weights.multiply(values[0], out);
             }
             Kind::TableLookup { .. } => {}
+            Kind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),
+            Kind::WindowProduct { windows, filters, .. } => {
+                let (filters, product) = filters.as_ref().context("the convolution has no filters yet")?;
+                let &[count, channels, height, across] = shapes[0] else { bail!("a picture of {shapes:?}") };
+                ensure!(channels == windows.channels, "{filters:?} for a picture of {shapes:?}");
+                let size = out.len() / count.max(1);
+                for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
+                    filters.run(*product, input, [height, across], out);
+                }
+            }
             Kind::RowNorm { epsilon } => {
                 ensure!(values[1].len() == width && values[2].len() == width, "a norm of {shapes:?}");
                 layer_norm(Width::best(), values[0], values[1], values[2], *epsilon, out);
@@ -183,6 +231,18 @@ impl EvalOp for Operator {
     }
 }
 
+/// Over one axis.
+fn mean(values: &[f32], shape: &[usize], axis: usize, out: &mut [f32]) {
+    let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+    let width = Width::best();
+    if inner == 1 {
+        return mean_of_rows(width, values, length, out);
+    }
+    for (values, out) in values.chunks_exact(length * inner).zip(out.chunks_exact_mut(inner)) {
+        mean_of_columns(width, values, out);
+    }
+}
+
 fn look_up(table: &Table, numbers: &Tensor, shape: &[usize]) -> TractResult<TVec<TValue>> {
     let mut output = Tensor::zero::<f32>(shape)?;
     let mut view = output.try_as_plain_ram_mut()?;
@@ -196,7 +256,7 @@ fn look_up(table: &Table, numbers: &Tensor, shape: &[usize]) -> TractResult<TVec
 
 impl TypedOp for Operator {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(tvec!(f32::fact(self.shape(inputs[0].shape.to_tvec()))))
+        Ok(tvec!(f32::fact(self.shape(inputs[0].shape.to_tvec())?)))
     }
 
     as_op!();

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tract_onnx::pb::ModelProto;
 
 use super::constants::{Constants, Table};
+use super::convolution::{Filters, Windows};
 use super::product::{Kernels, Packed, Weights};
 use super::storage::{Plain, Storage};
 
@@ -43,6 +44,8 @@ struct Index {
     graph: Range<u64>,
     products: Vec<Product>,
     tables: Vec<(usize, Range<u64>)>,
+    /// Channels, height, width, steps down and across.
+    filters: Vec<([usize; 5], Range<u64>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,7 +135,13 @@ fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<Prepared> {
     };
     let weights = index.products.iter().map(product).collect::<Option<_>>()?;
     let tables = index.tables.iter().map(table).collect::<Option<_>>()?;
-    Some(Prepared { graph, constants: Constants { weights, tables } })
+    let filters = |([channels, height, width, down, across], values): &([usize; 5], Range<u64>)| {
+        let shape = Windows { channels: *channels, size: [*height, *width], step: [*down, *across] };
+        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
+        Some(Arc::new(Filters { values, shape }))
+    };
+    let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
+    Some(Prepared { graph, constants: Constants { weights, tables, filters } })
 }
 
 fn usize_range(range: &Range<u64>) -> Option<Range<usize>> {
@@ -180,7 +189,12 @@ fn write(path: &Path, prepared: &Prepared) -> io::Result<()> {
     }
     let table = |table: &Arc<Table>| Ok((table.width, out.array(&table.values)?));
     let tables = prepared.constants.tables.iter().map(table).collect::<io::Result<_>>()?;
-    let index = serde_json::to_vec(&Index { graph, products, tables })?;
+    let mut filters = Vec::with_capacity(prepared.constants.filters.len());
+    for kept in &prepared.constants.filters {
+        let Windows { channels, size: [height, width], step: [down, across] } = kept.shape;
+        filters.push(([channels, height, width, down, across], out.array(&kept.values)?));
+    }
+    let index = serde_json::to_vec(&Index { graph, products, tables, filters })?;
     out.bytes(&index)?;
     out.bytes(&(index.len() as u64).to_ne_bytes())?;
     let digest = out.hasher.finalize();
@@ -242,10 +256,13 @@ mod tests {
         let bias: Vec<f32> = (0..2100).map(|i| i as f32).collect();
         let weights = Weights::pack(&matrix, 2100, Some(&bias), kernels.for_weights(matrix.len())).unwrap();
         let table = Table { width: 100, values: matrix[..100_000].to_vec().into() };
+        let windows = Windows { channels: 2, size: [3, 3], step: [1, 2] };
+        let filters = Filters { values: matrix[..19 * 20].to_vec().into(), shape: windows };
         let graph = GraphProto { name: "a graph".to_owned(), ..GraphProto::default() };
         let graph = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let weights = vec![Arc::new(weights.with_quick_gelu(Some(1.702)))];
-        Prepared { graph, constants: Constants { weights, tables: vec![Arc::new(table)] } }
+        let constants = Constants { weights, tables: vec![Arc::new(table)], filters: vec![Arc::new(filters)] };
+        Prepared { graph, constants }
     }
 
     fn answer(prepared: &Prepared) -> Vec<f32> {
@@ -253,6 +270,8 @@ mod tests {
         let mut out = vec![0.0; 7 * 2100];
         prepared.constants.weights[0].multiply(&activations, &mut out);
         out.extend_from_slice(prepared.constants.tables[0].row(999).unwrap());
+        out.extend_from_slice(&prepared.constants.filters[0].values);
+        assert_eq!(prepared.constants.filters[0].shape.step, [1, 2]);
         out
     }
 

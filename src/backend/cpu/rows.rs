@@ -79,6 +79,27 @@ for_each_width! {
 }
 
 for_each_width! {
+    /// The mean of each row of that length.
+    fn mean_of_rows(values: &[f32], length: usize, out: &mut [f32]) {
+        for (row, out) in values.chunks_exact(length).zip(out) {
+            *out = sum(row, |v| v) / length as f32;
+        }
+    }
+}
+
+for_each_width! {
+    /// The mean of the rows, which are as long as `out`.
+    fn mean_of_columns(values: &[f32], out: &mut [f32]) {
+        out.fill(0.0);
+        for row in values.chunks_exact(out.len()) {
+            out.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let count = (values.len() / out.len()) as f32;
+        out.iter_mut().for_each(|sum| *sum /= count);
+    }
+}
+
+for_each_width! {
     /// The largest magnitude as its bits, those of infinity or more where a value is not finite.
     fn largest_magnitude(values: &[f32]) -> u32 {
         values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))
@@ -198,6 +219,29 @@ mod tests {
                         let exact = normed * f64::from(scale[at]) + f64::from(shift[at]);
                         assert!((f64::from(*out) - exact).abs() < 1e-5, "{width:?} {length}: {out} for {exact}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn means_are_those_of_rows_and_of_columns() {
+        for (rows, columns) in [(1, 1), (3, 15), (7, 192), (40, 33), (192, 2)] {
+            let x = values(rows * columns, 3.0);
+            let mean = |of: &mut dyn Iterator<Item = usize>, count: usize| {
+                of.map(|at| f64::from(x[at])).sum::<f64>() / count as f64
+            };
+            for width in Width::available() {
+                let (mut of_rows, mut of_columns) = (vec![f32::NAN; rows], vec![f32::NAN; columns]);
+                mean_of_rows(width, &x, columns, &mut of_rows);
+                mean_of_columns(width, &x, &mut of_columns);
+                for (row, found) in of_rows.iter().enumerate() {
+                    let exact = mean(&mut (row * columns..(row + 1) * columns), columns);
+                    assert!((f64::from(*found) - exact).abs() < 1e-6, "{width:?} {rows}x{columns}");
+                }
+                for (column, found) in of_columns.iter().enumerate() {
+                    let exact = mean(&mut (column..x.len()).step_by(columns), rows);
+                    assert!((f64::from(*found) - exact).abs() < 1e-6, "{width:?} {rows}x{columns}");
                 }
             }
         }

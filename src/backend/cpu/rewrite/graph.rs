@@ -114,6 +114,12 @@ pub(super) fn integer(name: &str, value: usize) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
 }
 
+/// An attribute that is some whole numbers.
+pub(super) fn integers_attribute(name: &str, values: &[usize]) -> AttributeProto {
+    let ints = values.iter().map(|value| i64::try_from(*value).unwrap_or(i64::MAX)).collect();
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Ints as i32, ints, ..AttributeProto::default() }
+}
+
 /// An attribute that is a float.
 pub(super) fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f, ..AttributeProto::default() }

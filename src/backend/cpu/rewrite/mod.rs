@@ -2,8 +2,10 @@
 //! were read to and are never kept twice. Each file knows one pattern; what none of them knows stays as it is.
 
 mod attention;
+mod convolution;
 mod graph;
 mod lookup;
+mod mean;
 mod norm;
 mod product;
 #[cfg(test)]
@@ -20,9 +22,11 @@ use super::product::Kernels;
 pub(super) fn rewrite(model: &mut ModelProto, kernels: &Kernels) -> Constants {
     let Some(graph) = &mut model.graph else { return Constants::default() };
     norm::rewrite(graph);
+    mean::rewrite(graph);
     attention::rewrite(graph);
+    let filters = convolution::rewrite(graph).into_iter().map(Arc::new).collect();
     let tables = lookup::rewrite(graph).into_iter().map(Arc::new).collect();
     let weights = product::rewrite(graph, kernels).into_iter().map(Arc::new).collect();
     graph::remove_unread(graph);
-    Constants { weights, tables }
+    Constants { weights, tables, filters }
 }

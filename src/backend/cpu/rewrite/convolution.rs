@@ -1,0 +1,57 @@
+//! Convolutions of many filters with whole windows, in one group, without padding.
+
+use tract_onnx::pb::{GraphProto, NodeProto};
+
+use super::super::convolution::{Filters, Windows};
+use super::super::operator::{INDEX, WINDOW_PRODUCT, WINDOWS};
+use super::graph::{Index, attribute, floats, integer, integers_attribute};
+
+/// Fewer filters fill no tile.
+const LEAST: usize = 16;
+
+/// Returns the filters, by the places that the graph refers to them by.
+pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Filters> {
+    let index = Index::of(graph);
+    let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
+    let mut all = Vec::with_capacity(found.len());
+    for (at, filters) in found {
+        let Windows { channels, size, step } = filters.shape;
+        let node = &mut graph.node[at];
+        node.op_type = WINDOW_PRODUCT.to_owned();
+        node.input.truncate(1);
+        let shape = [filters.count(), channels, size[0], size[1], step[0], step[1]];
+        node.attribute = vec![integer(INDEX, all.len()), integers_attribute(WINDOWS, &shape)];
+        all.push(filters);
+    }
+    all
+}
+
+fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
+    let constant = index.constant(node.input.get(1)?)?;
+    let count = |value: &i64| usize::try_from(*value).ok().filter(|value| *value > 0);
+    let &[count, channels, height, width] = constant.dims.iter().map(count).collect::<Option<Vec<_>>>()?.as_slice()
+    else {
+        return None;
+    };
+    let ints = |name| attribute(node, name).map(|attribute| attribute.ints.as_slice());
+    let is_plain = ints("pads").is_none_or(|pads| pads.iter().all(|pad| *pad == 0))
+        && ints("dilations").is_none_or(|dilations| dilations.iter().all(|dilation| *dilation == 1))
+        && attribute(node, "group").is_none_or(|group| group.i == 1)
+        && attribute(node, "auto_pad").is_none_or(|auto| matches!(auto.s.as_slice(), b"" | b"NOTSET" | b"VALID"));
+    let step = match ints("strides") {
+        None => [1, 1],
+        Some(&[down, across]) => [usize::try_from(down).ok()?, usize::try_from(across).ok()?],
+        Some(_) => return None,
+    };
+    if count < LEAST || !is_plain || step.contains(&0) {
+        return None;
+    }
+    let weights = floats(constant)?;
+    let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+        Some(name) => floats(index.constant(name)?).filter(|bias| bias.len() == count)?,
+        None => vec![0.0; count],
+    };
+    let rows = weights.chunks_exact(channels * height * width).zip(&bias);
+    let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
+    Some(Filters { values: values.into(), shape: Windows { channels, size: [height, width], step } })
+}
