@@ -14,6 +14,7 @@ pub use cuda::Fact;
 pub use precision::Precision;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ndarray::ArrayD;
 
@@ -148,6 +149,25 @@ pub trait Graph: Send + Sync {
     /// # Errors
     /// [`BackendError::Run`].
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError>;
+
+    /// Runs the graph and says how long each of its operators took; nothing where the device does not tell.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`].
+    fn profile(&self, _inputs: Vec<Input>) -> Result<Vec<OperatorTime>, BackendError> {
+        Ok(Vec::new())
+    }
+}
+
+/// What an operator of a graph took in one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorTime {
+    /// Its kind.
+    pub operator: String,
+    /// Shapes of its inputs and of its output.
+    pub shapes: String,
+    /// The time.
+    pub time: Duration,
 }
 
 /// What driver, libraries and first device of a GPU say of themselves; nothing in a program without CUDA. May take long, and may

@@ -1,6 +1,7 @@
 //! What all of tract's runtimes share: preparing an ONNX graph and running it.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use ndarray::ArrayD;
 use tract_onnx::prelude::*;
@@ -8,8 +9,9 @@ use tract_onnx::tract_core::internal::ToDim;
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::plan::eval;
 
-use super::{Batch, Input, Precision};
+use super::{Batch, Input, OperatorTime, Precision};
 
 /// The symbol of the batch dimension in a bundle's graphs.
 const BATCH_SYMBOL: &str = "N";
@@ -82,20 +84,7 @@ fn is_worth_f16(model: &TypedModel, id: usize) -> bool {
 
 /// Runs a prepared graph. The error is what tract says.
 pub(super) fn run(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, String> {
-    let outputs = inputs
-        .into_iter()
-        .enumerate()
-        .map(|(index, input)| {
-            let tensor = match input {
-                Input::F32(array) => Tensor::from(array),
-                Input::I64(array) => Tensor::from(array),
-            };
-            let wanted = runnable.input_fact(index)?.datum_type;
-            Ok(tensor.cast_to_dt(wanted)?.into_owned().into_tvalue())
-        })
-        .collect::<TractResult<_>>()
-        .and_then(|values| runnable.run(values))
-        .map_err(|e| format!("{e:#}"))?;
+    let outputs = values(runnable, inputs).and_then(|values| runnable.run(values)).map_err(|e| format!("{e:#}"))?;
     if outputs.is_empty() {
         return Err("it has no output".to_owned());
     }
@@ -104,6 +93,39 @@ pub(super) fn run(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<Arr
         output.cast_to_dt(f32::datum_type())?.into_owned().into_plain_array::<f32>()
     });
     arrays.collect::<TractResult<_>>().map_err(|e| format!("{e:#}"))
+}
+
+fn values(runnable: &dyn Runnable, inputs: Vec<Input>) -> TractResult<TVec<TValue>> {
+    let value = |(index, input)| {
+        let tensor = match input {
+            Input::F32(array) => Tensor::from(array),
+            Input::I64(array) => Tensor::from(array),
+        };
+        let wanted = runnable.input_fact(index)?.datum_type;
+        Ok(tensor.cast_to_dt(wanted)?.into_owned().into_tvalue())
+    };
+    inputs.into_iter().enumerate().map(value).collect()
+}
+
+/// Runs a prepared graph and takes the time of each operator. The error is what tract says.
+pub(super) fn profile(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, String> {
+    let mut times = Vec::new();
+    let work = || {
+        let Some(plan) = runnable.typed_plan() else { return Ok(()) };
+        let values = values(runnable, inputs)?;
+        plan.spawn()?.run_plan_with_eval(values, |context, state, node, inputs| {
+            let mut shapes: Vec<_> = inputs.iter().map(|input| format!("{:?}", input.shape())).collect();
+            let started = Instant::now();
+            let outputs = eval(context, state, node, inputs);
+            let time = started.elapsed();
+            shapes.extend(outputs.iter().flatten().map(|output| format!("-> {:?}", output.shape())));
+            times.push(OperatorTime { operator: node.op.name().into_owned(), shapes: shapes.join(" "), time });
+            outputs
+        })?;
+        Ok::<_, TractError>(())
+    };
+    work().map_err(|e| format!("{e:#}"))?;
+    Ok(times)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn, stack};
 
 use super::known_answer::KnownAnswer;
 use super::{EncodedTag, ImageEmbedding, ImageFeatures, ScorerError, TagTokens, finite, replay};
-use crate::backend::{Backend, Batch, Chosen, Graph, GraphFile, Input, Policy, Precision};
+use crate::backend::{Backend, Batch, Chosen, Graph, GraphFile, Input, OperatorTime, Policy, Precision};
 use crate::bundle::manifest::{ImageSide, TextSide, Tolerance, file};
 use crate::bundle::{Bundle, Manifest, Replay};
 use crate::text::{TagTokenizer, TextError};
@@ -146,6 +146,12 @@ impl Engine {
             let results = workers.into_iter().map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
             results.collect::<Result<Vec<_>, _>>().map(|parts| parts.into_iter().flatten().collect())
         })
+    }
+
+    /// How long each operator of the image encoder takes for one image.
+    pub(super) fn profile(&self, pixel_values: &Array3<f32>) -> Result<Vec<OperatorTime>, ScorerError> {
+        let input = pixel_values.clone().insert_axis(Axis(0)).into_dyn();
+        Ok(self.image_encoder.profile(vec![Input::F32(input)])?)
     }
 
     /// One run: the known image, where one is needed, then the batch. A graph that is laid out for more gets zeros behind them.

@@ -22,7 +22,7 @@ use ndarray::Array3;
 pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
 pub use vocabulary::ForeignTag;
 
-use crate::backend::{BackendError, DeviceChoice, Policy, Precision, Setup};
+use crate::backend::{BackendError, DeviceChoice, OperatorTime, Policy, Precision, Setup};
 use crate::bundle::{Bundle, BundleError, Manifest, Replay};
 use crate::image_input::{self, ImageError, Limits, Picture};
 use crate::text::TextError;
@@ -238,6 +238,14 @@ impl Scorer {
             let encoded = engine.encode_images(pixel_values)?;
             encoded.into_iter().map(engine::EncodedImage::into_features).collect()
         })
+    }
+
+    /// How long each operator of the image encoder takes for one image; empty on a device that does not tell.
+    ///
+    /// # Errors
+    /// As for [`Scorer::embed`].
+    pub fn profile(&self, pixel_values: &Array3<f32>) -> Result<Vec<OperatorTime>, ScorerError> {
+        self.failover.attempt(|engine| engine.profile(pixel_values))
     }
 
     /// Encodes a tag: white space folded, template applied, tokens padded, text encoder run.

@@ -1,8 +1,10 @@
-//! Convolutions of many filters with whole windows, as products: the filters' rows times the windows' columns.
+//! Convolutions with whole windows: of many filters as products, the filters' rows times the windows' columns; of few filters that see one
+//! pixel each as sums of channels.
 
 use std::cell::RefCell;
 
 use super::product::{COLUMNS, F32Product, Rows, Step};
+use super::rows::{Width, add_scaled};
 use super::storage::Storage;
 
 /// Filters `[F, C * height * width + 1]`; the last number of each is its bias, which meets a one in every window.
@@ -26,12 +28,17 @@ impl std::fmt::Debug for Filters {
     }
 }
 
-thread_local! {
-    /// A panel of windows.
-    static PANEL: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
-}
+/// Fewer filters fill no tile.
+pub(super) const FEW: usize = 16;
+/// Pixels of one channel that stay in the first cache with those of some others.
+const PIXELS_AT_ONCE: usize = 1024;
 
 impl Windows {
+    /// Whether each window is a pixel, and each pixel a window.
+    pub(super) fn is_pixels(&self) -> bool {
+        (self.size, self.step) == ([1, 1], [1, 1])
+    }
+
     /// Windows below and beside each other in a picture of that height and width; 0 where not even one fits.
     pub(super) fn count(&self, picture: [usize; 2]) -> [usize; 2] {
         std::array::from_fn(|axis| match picture[axis].checked_sub(self.size[axis]) {
@@ -54,53 +61,104 @@ impl Filters {
 
     /// One example: `input` is `[C, height, width]`, `out` `[F, windows below, windows beside each other]`.
     pub(super) fn run(&self, product: F32Product, input: &[f32], picture: [usize; 2], out: &mut [f32]) {
+        if self.shape.is_pixels() && self.count() < FEW {
+            return self.mix(input, picture[0] * picture[1], out);
+        }
         let [below, beside] = self.shape.count(picture);
         let (windows, depth) = (below * beside, self.depth());
         let left = Rows { values: &self.values, stride: depth, width: depth };
-        PANEL.with_borrow_mut(|panel| {
+        SCRATCH.with_borrow_mut(|Scratch { panel, lines }| {
+            lines.row = None;
             panel.resize(depth, Step::ZERO);
             panel[depth - 1] = Step::of(&[1.0; COLUMNS]);
             for first in (0..windows).step_by(COLUMNS) {
                 let columns = COLUMNS.min(windows - first);
-                self.gather(input, picture, beside, first..first + columns, panel);
+                let mut window = first;
+                // Windows of one row of windows are in the same lines of the picture.
+                while window < first + columns {
+                    let (row, column) = (window / beside, window % beside);
+                    let count = (beside - column).min(first + columns - window);
+                    lines.take(self.shape, input, picture, row);
+                    self.gather(lines, column..column + count, &mut panel[..depth - 1], window - first);
+                    window += count;
+                }
                 product.multiply(left, panel, columns, &[], &mut out[first..], windows);
             }
         });
     }
 
-    /// Writes windows as a panel's columns.
-    fn gather(
-        &self,
-        input: &[f32],
-        picture: [usize; 2],
-        beside: usize,
-        windows: std::ops::Range<usize>,
-        panel: &mut [Step],
-    ) {
-        let Windows { channels, size, step } = self.shape;
-        let start = windows.start;
-        let mut window = start;
-        // Windows of one row of windows are as far apart as the step.
-        while window < windows.end {
-            let (row, column) = (window / beside, window % beside);
-            let count = (beside - column).min(windows.end - window);
-            let place = window - start;
-            let mut steps = panel.iter_mut();
-            for channel in 0..channels {
-                for y in 0..size[0] {
-                    let line = (channel * picture[0] + row * step[0] + y) * picture[1] + column * step[1];
-                    for x in 0..size[1] {
-                        let Some(to) = steps.next() else { return };
-                        let from = input[line + x..].iter().step_by(step[1]);
-                        for (to, from) in to.0[place..place + count].iter_mut().zip(from) {
-                            *to = from.to_ne_bytes();
-                        }
-                    }
+    /// Every pixel for itself: sums of channels.
+    fn mix(&self, input: &[f32], pixels: usize, out: &mut [f32]) {
+        let width = Width::best();
+        for first in (0..pixels).step_by(PIXELS_AT_ONCE) {
+            let part = first..pixels.min(first + PIXELS_AT_ONCE);
+            for (filter, out) in self.values.chunks_exact(self.depth()).zip(out.chunks_exact_mut(pixels)) {
+                let (weights, bias) = filter.split_at(self.shape.channels);
+                let out = &mut out[part.clone()];
+                out.fill(bias[0]);
+                for (weight, channel) in weights.iter().zip(input.chunks_exact(pixels)) {
+                    add_scaled(width, &channel[part.clone()], *weight, out);
                 }
             }
-            window += count;
         }
     }
+
+    /// Writes windows of a row of windows as a panel's columns from `place` on.
+    fn gather(&self, lines: &Lines, windows: std::ops::Range<usize>, panel: &mut [Step], place: usize) {
+        let (width, step) = (self.shape.size[1], self.shape.step[1]);
+        for (line, steps) in lines.values.chunks_exact(lines.length * step).zip(panel.chunks_exact_mut(width)) {
+            for (x, to) in steps.iter_mut().enumerate() {
+                // The windows' values at x are `step` apart in the picture, so beside each other in the line of their rest.
+                let from = &line[x % step * lines.length + x / step..][windows.clone()];
+                for (to, from) in to.0[place..].iter_mut().zip(from) {
+                    *to = from.to_ne_bytes();
+                }
+            }
+        }
+    }
+}
+
+/// The lines of the picture that a row of windows lies in, each sorted by the rest of the column's number by the step.
+#[derive(Default)]
+struct Lines {
+    /// Which row of windows.
+    row: Option<usize>,
+    /// `[C, height of a window, step, length]`
+    values: Vec<f32>,
+    /// Columns of one rest, at most.
+    length: usize,
+}
+
+impl Lines {
+    fn take(&mut self, shape: Windows, input: &[f32], picture: [usize; 2], row: usize) {
+        if self.row.replace(row) == Some(row) {
+            return;
+        }
+        let step = shape.step[1];
+        self.length = picture[1].div_ceil(step);
+        self.values.resize(shape.channels * shape.size[0] * step * self.length, 0.0);
+        let mut lines = self.values.chunks_exact_mut(step * self.length);
+        for channel in 0..shape.channels {
+            for y in 0..shape.size[0] {
+                let Some(line) = lines.next() else { return };
+                let from = &input[(channel * picture[0] + row * shape.step[0] + y) * picture[1]..][..picture[1]];
+                for (rest, to) in line.chunks_exact_mut(self.length).enumerate() {
+                    to.iter_mut().zip(from.iter().skip(rest).step_by(step)).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// A panel of windows.
+    panel: Vec<Step>,
+    lines: Lines,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 #[cfg(test)]
@@ -123,6 +181,8 @@ mod tests {
             (16, 2, [3, 5], [1, 2], [12, 40]),
             (130, 1, [1, 1], [3, 2], [40, 5]),
             (17, 2, [9, 8], [2, 2], [9, 8]),
+            (3, 3, [1, 1], [1, 1], [40, 33]),
+            (16, 3, [1, 1], [1, 1], [7, 11]),
         ] {
             let shape = Windows { channels, size, step };
             let depth = channels * size[0] * size[1] + 1;

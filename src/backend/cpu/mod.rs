@@ -18,8 +18,8 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt, Runnable, Runtime, TractResult};
 use tract_onnx::tract_core::runtime::DefaultRuntime;
 
-use super::tract::{for_batch, prepare, run};
-use super::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, Policy, Precision, Setup};
+use super::tract::{for_batch, prepare, profile, run};
+use super::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, OperatorTime, Policy, Precision, Setup};
 use prepared::Prepared;
 use product::Kernels;
 
@@ -108,6 +108,11 @@ impl Graph for CpuGraph {
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
         let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
         run(&*self.runnable, inputs).map_err(fail)
+    }
+
+    fn profile(&self, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, BackendError> {
+        let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
+        profile(&*self.runnable, inputs).map_err(fail)
     }
 }
 

@@ -100,6 +100,13 @@ for_each_width! {
 }
 
 for_each_width! {
+    /// Adds `weight` times each value.
+    fn add_scaled(values: &[f32], weight: f32, out: &mut [f32]) {
+        out.iter_mut().zip(values).for_each(|(out, value)| *out += weight * value);
+    }
+}
+
+for_each_width! {
     /// The largest magnitude as its bits, those of infinity or more where a value is not finite.
     fn largest_magnitude(values: &[f32]) -> u32 {
         values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))

@@ -1,5 +1,6 @@
 //! `edge-scorer bench`.
 
+use std::collections::HashMap;
 use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use serde_json::json;
 use super::options::{Common, ListFormat};
 use crate::cli::Outcome;
 use crate::cli::output::Table;
+use crate::scorer::Scorer;
 
 /// Runs that are not counted: a GPU chooses its kernels in the first ones.
 const WARM_UP: usize = 3;
@@ -26,6 +28,9 @@ pub(super) struct Arguments {
     /// Runs of each
     #[arg(long, default_value = "20")]
     runs: NonZeroUsize,
+    /// Say instead what each operator of the image encoder takes
+    #[arg(long, conflicts_with_all = ["batch", "format"])]
+    operators: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
     format: ListFormat,
@@ -38,6 +43,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (_, scorer) = arguments.common.scorer()?;
     let side = scorer.manifest().image_input.size_px as usize;
     let device = scorer.device();
+    if arguments.operators {
+        return operators(&scorer, arguments.runs.get());
+    }
     let mut rows = Vec::with_capacity(arguments.batch.len());
     for batch in arguments.batch.iter().map(|n| n.get()) {
         let images: Vec<_> = (0..batch).map(|seed| pixels(seed, side)).collect();
@@ -75,6 +83,33 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Times the parts of the image encoder, the largest first.
+fn operators(scorer: &Scorer, runs: usize) -> Outcome {
+    let image = pixels(0, scorer.manifest().image_input.size_px as usize);
+    let mut kinds: HashMap<(String, String), (usize, f64)> = HashMap::new();
+    for run in 0..WARM_UP + runs {
+        for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP) {
+            let (count, seconds) = kinds.entry((part.operator, part.shapes)).or_default();
+            *count += 1;
+            *seconds += part.time.as_secs_f64();
+        }
+    }
+    if kinds.is_empty() {
+        eprintln!("{} does not tell", scorer.device());
+    }
+    let mut kinds: Vec<_> = kinds.into_iter().collect();
+    kinds.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+    let all: f64 = kinds.iter().map(|(_, (_, seconds))| seconds).sum();
+    let mut table = Table::new(&["ms", "share", "number", "operator", "shapes"]);
+    for ((operator, shapes), (count, seconds)) in kinds {
+        let ms = format!("{:.2}", 1e3 * seconds / runs as f64);
+        table.push(vec![ms, format!("{:.1} %", 1e2 * seconds / all), (count / runs).to_string(), operator, shapes]);
+    }
+    let mut out = stdout().lock();
+    writeln!(out, "{} on {}: {:.2} ms an image", scorer.manifest().name, scorer.device(), 1e3 * all / runs as f64)?;
+    Ok(table.write(&mut out)?)
 }
 
 /// Pixel values that are like no other image's, in the range of real ones.

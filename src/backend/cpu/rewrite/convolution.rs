@@ -1,13 +1,10 @@
-//! Convolutions of many filters with whole windows, in one group, without padding.
+//! Convolutions with whole windows, in one group, without padding: of many filters, or of single pixels.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::super::convolution::{Filters, Windows};
+use super::super::convolution::{FEW, Filters, Windows};
 use super::super::operator::{INDEX, WINDOW_PRODUCT, WINDOWS};
 use super::graph::{Index, attribute, floats, integer, integers_attribute};
-
-/// Fewer filters fill no tile.
-const LEAST: usize = 16;
 
 /// Returns the filters, by the places that the graph refers to them by.
 pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Filters> {
@@ -43,7 +40,8 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
         Some(&[down, across]) => [usize::try_from(down).ok()?, usize::try_from(across).ok()?],
         Some(_) => return None,
     };
-    if count < LEAST || !is_plain || step.contains(&0) {
+    let shape = Windows { channels, size: [height, width], step };
+    if (count < FEW && !shape.is_pixels()) || !is_plain || step.contains(&0) {
         return None;
     }
     let weights = floats(constant)?;
@@ -53,5 +51,5 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
     };
     let rows = weights.chunks_exact(channels * height * width).zip(&bias);
     let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
-    Some(Filters { values: values.into(), shape: Windows { channels, size: [height, width], step } })
+    Some(Filters { values: values.into(), shape })
 }

@@ -263,3 +263,42 @@ fn a_large_table_is_looked_up_beside_the_graph() {
     assert!(table.row(-6000) == table.row(0) && table.row(5999) == table.row(-1));
     assert!(table.row(6000).is_none() && table.row(-6001).is_none() && table.row(i64::MIN).is_none());
 }
+
+#[test]
+fn convolutions_with_whole_windows_and_means_become_operators() {
+    if !has_kernels() {
+        return;
+    }
+    let mut b = Builder::new();
+    let shape = b.shape(&[-1, 3, (T / 3) as i64, W as i64]);
+    let picture = b.node("Reshape", &["x", &shape], Vec::new());
+    let conv = |b: &mut Builder, dims: &[usize], more: Vec<AttributeProto>| {
+        let (filters, bias) = (b.constant(dims), b.constant(&[dims[0]]));
+        b.node(
+            "Conv",
+            &[&picture, &filters, &bias],
+            [vec![integers("kernel_shape", &[dims[2] as i64, dims[3] as i64])], more].concat(),
+        )
+    };
+    let many = conv(&mut b, &[20, 3, 3, 5], vec![integers("strides", &[2, 3]), integers("pads", &[0; 4])]);
+    let pixels = conv(&mut b, &[2, 3, 1, 1], Vec::new());
+    // Few filters, padded, spread, and in groups: left.
+    let few = conv(&mut b, &[2, 3, 3, 3], Vec::new());
+    let padded = conv(&mut b, &[20, 3, 3, 3], vec![integers("pads", &[1; 4])]);
+    let spread = conv(&mut b, &[20, 3, 2, 2], vec![integers("dilations", &[2, 2])]);
+    let grouped = conv(&mut b, &[24, 1, 2, 2], vec![integer("group", 3)]);
+    let mean = |b: &mut Builder, of: &str, axes: &[i64], keep: usize| {
+        b.node("ReduceMean", &[of], vec![integers("axes", axes), integer("keepdims", keep)])
+    };
+    let of_rows = mean(&mut b, &many, &[3], 0);
+    let of_columns = mean(&mut b, &many, &[2], 0);
+    let of_both = mean(&mut b, &many, &[2, 3], 0);
+    let kept = mean(&mut b, &many, &[3], 1);
+    let model = b.finish(&[&pixels, &few, &padded, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept]);
+    rewritten(&model);
+    let mut changed = model.clone();
+    let constants = rewrite(&mut changed, &Kernels::best(Precision::F32).unwrap());
+    let count = |kind: &str| changed.graph.as_ref().unwrap().node.iter().filter(|node| node.op_type == kind).count();
+    assert_eq!(constants.filters.len(), 2);
+    assert_eq!(["WindowProduct", "Conv", "AxisMean", "ReduceMean"].map(count), [2, 4, 2, 2]);
+}
