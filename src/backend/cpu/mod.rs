@@ -1,4 +1,4 @@
-//! The CPU, by tract, with products of our own.
+//! The CPU, by tract, with operators of our own where a processor is an x86 one with AVX2 or more.
 
 mod attention;
 mod constants;
@@ -74,6 +74,9 @@ impl Backend for Cpu {
         };
         let mut graph = ModelProto::decode(&*onnx).map_err(|e| fail(e.to_string()))?;
         drop(onnx);
+        if let Some(name) = graph.graph.iter().flat_map(|graph| &graph.node).find_map(operator::is_ours) {
+            return Err(fail(format!("{name} is no operator of ONNX")));
+        }
         let constants = rewrite::rewrite(&mut graph, kernels);
         let mut prepared = Prepared { graph, constants };
         if let Some(dir) = &self.cache_dir {
@@ -124,6 +127,19 @@ mod tests {
 
     fn bits(outputs: &[ArrayD<f32>]) -> Vec<u32> {
         outputs.iter().flatten().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn our_own_operators_are_no_part_of_a_file() {
+        if Kernels::best(Precision::F32).is_none() {
+            return;
+        }
+        let onnx = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/small/quality_head.onnx")).unwrap();
+        let mut graph = ModelProto::decode(&*onnx).unwrap();
+        graph.graph.as_mut().unwrap().node[0].op_type = "WindowProduct".to_owned();
+        let file = GraphFile { name: "quality_head.onnx", digest: "" };
+        let refused = backend(&Setup::default()).load(file, graph.encode_to_vec(), Batch::Any).err().unwrap();
+        assert!(refused.to_string().contains("WindowProduct is no operator of ONNX"), "{refused}");
     }
 
     #[test]

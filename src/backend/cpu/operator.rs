@@ -36,6 +36,12 @@ pub(super) const EPSILON: &str = "epsilon";
 pub(super) const HEADS: &str = "heads";
 pub(super) const FACTOR: &str = "factor";
 
+/// The name of a node's operator, if it is one of these.
+pub(super) fn is_ours(node: &NodeProto) -> Option<&str> {
+    let ours = [CONSTANT_PRODUCT, ROW_NORM, HEADS_ATTENTION, TABLE_LOOKUP, WINDOW_PRODUCT, AXIS_MEAN];
+    ours.contains(&node.op_type.as_str()).then_some(&node.op_type)
+}
+
 /// An operator; without its weights and kernels until graph and these have come together.
 #[derive(Debug, Clone)]
 pub(super) struct Operator(Kind);
@@ -185,6 +191,7 @@ impl EvalOp for Operator {
         let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
         let values = inputs.iter().map(|input| input.try_as_plain_ram()?.as_slice::<f32>());
         let values = values.collect::<TractResult<TVec<_>>>()?;
+        ensure!(values.iter().all(|values| !values.is_empty()), "nothing to compute with: {shapes:?}");
         let shape = self.known_shape(shapes[0])?;
         let width = shapes[0].last().copied().unwrap_or(1);
         // SAFETY: every operator writes all of it.
