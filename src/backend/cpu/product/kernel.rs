@@ -16,6 +16,7 @@ pub(in super::super) struct Kernel {
 
 /// By the numbers that are multiplied.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "there is no kernel to make one of"))]
 pub(super) enum Run {
     /// A step is one row of the panel.
     F32(F32Product),
@@ -24,6 +25,7 @@ pub(super) enum Run {
 }
 
 /// `c = start + a x b`, where `start` is a row of [`COLUMNS`] for all rows, or `c` itself.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
 pub(super) struct F32Tile {
     /// 1 to the kernel's rows.
     pub(super) rows: usize,
@@ -41,6 +43,7 @@ pub(super) struct F32Tile {
 }
 
 /// `c = (start + a x b) * row_scale * column_scale + bias`, the sum in integers.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
 pub(super) struct Int8Tile {
     /// 1 to the kernel's rows.
     pub(super) rows: usize,
@@ -109,14 +112,15 @@ impl Kernels {
 
 impl Kernel {
     /// What this processor can run, fastest first.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn available() -> Vec<Self> {
-        let mut kernels = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            kernels.extend(super::avx512::kernels());
-            kernels.extend(super::avx2::kernels());
-        }
-        kernels
+        super::avx512::kernels().chain(super::avx2::kernels()).collect()
+    }
+
+    /// None: tract's own are written for other processors.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn available() -> Vec<Self> {
+        Vec::new()
     }
 
     /// What its products are computed in.
