@@ -9,8 +9,8 @@ use super::storage::Storage;
 
 /// Filters `[F, C * height * width + 1]`; the last number of each is its bias, which meets a one in every window.
 pub(super) struct Filters {
-    pub(super) values: Storage<f32>,
-    pub(super) shape: Windows,
+    values: Storage<f32>,
+    shape: Windows,
 }
 
 /// Which windows the filters see: all that lie inside the picture, `step` apart.
@@ -49,6 +49,21 @@ impl Windows {
 }
 
 impl Filters {
+    /// `None` where the numbers are no whole filters of that shape, or windows are no distance apart.
+    pub(super) fn new(values: Storage<f32>, shape: Windows) -> Option<Self> {
+        let filters = Self { values, shape };
+        let is_whole = filters.values.len().is_multiple_of(filters.depth()) && !filters.values.is_empty();
+        (is_whole && !shape.step.contains(&0)).then_some(filters)
+    }
+
+    pub(super) fn values(&self) -> &Storage<f32> {
+        &self.values
+    }
+
+    pub(super) fn shape(&self) -> Windows {
+        self.shape
+    }
+
     /// `C * height * width + 1`.
     fn depth(&self) -> usize {
         self.shape.channels * self.shape.size[0] * self.shape.size[1] + 1
@@ -173,7 +188,7 @@ mod tests {
 
     #[test]
     fn filters_see_every_window_inside_the_picture() {
-        let Some(kernels) = Kernels::best(Precision::F32) else { return };
+        let Some(kernels) = Kernels::or_skip(Precision::F32, "backend::cpu::convolution") else { return };
         // Windows that overlap, touch and leave gaps; panels that begin inside a row of windows; a window as large as the picture.
         for (filters, channels, size, step, picture) in [
             (99, 3, [7, 7], [6, 6], [49, 61]),
@@ -188,7 +203,7 @@ mod tests {
             let depth = channels * size[0] * size[1] + 1;
             let weights = values(1, filters * depth);
             let (input, [below, beside]) = (values(2, channels * picture[0] * picture[1]), shape.count(picture));
-            let all = Filters { values: weights.clone().into(), shape };
+            let all = Filters::new(weights.clone().into(), shape).unwrap();
             assert_eq!(all.count(), filters);
             let mut out = vec![f32::NAN; filters * below * beside];
             all.run(kernels.f32(), &input, picture, &mut out);
@@ -204,6 +219,14 @@ mod tests {
                 assert!((f64::from(*found) - sum).abs() < 2e-5, "{all:?} at {at}: {found} for {sum}");
             }
         }
+    }
+
+    #[test]
+    fn filters_that_are_cut_off_are_none() {
+        let shape = Windows { channels: 2, size: [3, 3], step: [1, 1] };
+        let of = |count: usize, shape| Filters::new(vec![0.0; count].into(), shape).map(|filters| filters.count());
+        assert_eq!([of(38, shape), of(37, shape), of(0, shape)], [Some(2), None, None]);
+        assert!(of(38, Windows { step: [1, 0], ..shape }).is_none());
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &
                 *attention = Some(Attention { heads: *heads, factor: *factor, product, width: Width::best() });
             }
             Kind::WindowProduct { index, windows, filters, .. } => {
-                let found = constants.filters.get(*index).filter(|filters| filters.shape == *windows);
+                let found = constants.filters.get(*index).filter(|filters| filters.shape() == *windows);
                 *filters = found.map(|filters| (Arc::clone(filters), product));
             }
             Kind::RowNorm { .. } | Kind::AxisMean { .. } => {}

@@ -1,6 +1,8 @@
 //! What is done to rows of numbers between two products: norm, softmax, activation. Written in plain loops over a register's width,
 //! which the compiler turns into the processor's own vectors; each is compiled for every [`Width`].
 
+use std::sync::LazyLock;
+
 /// Values that are worked on together: the widest register's.
 const LANES: usize = 16;
 /// Adding and taking it away rounds to whole numbers: `1.5 * 2^23`.
@@ -20,7 +22,9 @@ pub(super) enum Width {
 impl Width {
     /// The widest of this processor.
     pub(super) fn best() -> Self {
-        Self::available()[0]
+        // Asked for in every run of some operators.
+        static BEST: LazyLock<Width> = LazyLock::new(|| Width::available()[0]);
+        *BEST
     }
 
     /// What this processor has, widest first.

@@ -131,3 +131,15 @@ impl Kernel {
         }
     }
 }
+
+#[cfg(test)]
+impl Kernels {
+    /// Those that compute in `precision`; a test that goes without says so.
+    pub(in super::super) fn or_skip(precision: Precision, test: &str) -> Option<Self> {
+        let found = Self::best(precision).filter(|kernels| kernels.precision() == precision);
+        if found.is_none() {
+            crate::testing::skip(test, &format!("this processor has no kernel for {precision}"));
+        }
+        found
+    }
+}

@@ -1,8 +1,8 @@
 //! Every kernel that this processor can run, against sums in plain loops.
 
-use super::Weights;
 use super::kernel::Kernel;
 use super::quantize::{byte, scale_of};
+use super::{Kernels, Weights};
 use crate::backend::Precision;
 
 /// Values without a pattern that a product could hide in, both signs, of that magnitude.
@@ -16,6 +16,15 @@ fn values(seed: u32, count: usize, magnitude: f32) -> Vec<f32> {
     };
     (0..count).map(|_| (next() as f32 / u32::MAX as f32 - 0.5) * 2.0 * magnitude).collect()
 }
+
+/// The kernels of these precisions; what this processor has none of is said.
+fn kernels(precisions: &[Precision]) -> Vec<Kernel> {
+    let has = |precision: &&Precision| Kernels::or_skip(**precision, "backend::cpu::product").is_some();
+    let precisions: Vec<_> = precisions.iter().filter(has).collect();
+    Kernel::available().into_iter().filter(|kernel| precisions.contains(&&kernel.precision())).collect()
+}
+
+const BOTH: [Precision; 2] = [Precision::F32, Precision::Int8];
 
 fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
     let outer = bias.len();
@@ -44,7 +53,7 @@ const SHAPES: [(usize, usize, usize); 14] = [
 
 #[test]
 fn every_kernel_multiplies_as_plain_loops_do() {
-    let kernels = Kernel::available();
+    let kernels = kernels(&BOTH);
     eprintln!("kernels: {:?}", kernels.iter().map(|kernel| kernel.name).collect::<Vec<_>>());
     for kernel in kernels {
         for (seed, (rows, inner, outer)) in (0..).zip(SHAPES) {
@@ -70,7 +79,7 @@ fn every_kernel_multiplies_as_plain_loops_do() {
 
 #[test]
 fn sums_of_bytes_are_exact() {
-    for kernel in Kernel::available().into_iter().filter(|kernel| kernel.precision() == Precision::Int8) {
+    for kernel in kernels(&[Precision::Int8]) {
         // Every value is a whole number of scales: nothing is rounded, whatever the sign, up to the largest sums.
         let (rows, inner, outer) = (13, 259, 37);
         let whole = |seed, count| -> Vec<f32> { values(seed, count, 127.4).into_iter().map(f32::round).collect() };
@@ -90,8 +99,8 @@ fn sums_of_bytes_are_exact() {
 fn kernels_of_one_precision_agree_to_the_bit_in_bytes() {
     let (rows, inner, outer) = (31, 515, 70);
     let (a, b, bias) = (values(5, rows * inner, 4.0), values(6, inner * outer, 0.1), values(7, outer, 1.0));
-    let kernels = Kernel::available().into_iter().filter(|kernel| kernel.precision() == Precision::Int8);
-    let answers: Vec<Vec<u32>> = kernels
+    let answers: Vec<Vec<u32>> = kernels(&[Precision::Int8])
+        .into_iter()
         .map(|kernel| {
             let mut out = vec![0.0; rows * outer];
             Weights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, &mut out);
@@ -103,7 +112,7 @@ fn kernels_of_one_precision_agree_to_the_bit_in_bytes() {
 
 #[test]
 fn what_is_not_finite_stays_so() {
-    for kernel in Kernel::available() {
+    for kernel in kernels(&BOTH) {
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let (mut a, b) = (values(1, 5 * 40, 1.0), values(2, 40 * 32, 1.0));
             a[2 * 40 + 39] = poison;

@@ -25,9 +25,8 @@ fn around(index: &Index<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> 
         let [a, b] = add.input.as_slice() else { return None };
         let (rest, constant) = if index.constant(b).is_some() { (a, b) } else { (b, a) };
         // One mask for all examples and heads.
-        let &[.., _, _] = index.constant(constant)?.dims.as_slice() else { return None };
-        let dims = &index.constant(constant)?.dims;
-        if dims[..dims.len() - 2].iter().any(|dim| *dim != 1) {
+        let [of_all @ .., _, _] = index.constant(constant)?.dims.as_slice() else { return None };
+        if of_all.iter().any(|dim| *dim != 1) {
             return None;
         }
         (scores, mask) = (rest, Some(constant.clone()));
@@ -74,7 +73,8 @@ fn heads(index: &Index<'_>, value: &str, order: &[i64]) -> Option<Side> {
     let transpose = index.writer(value, "Transpose").filter(|node| permutation(node) == order)?;
     let reshape = index.writer(transpose.input.first()?, "Reshape")?;
     let shape = integers(index.constant(reshape.input.get(1)?)?)?;
-    (shape.len() == 4).then(|| Some(Side { of: reshape.input.first()?.clone(), shape }))?
+    let of = reshape.input.first()?.clone();
+    (shape.len() == 4).then_some(Side { of, shape })
 }
 
 fn permutation(node: &NodeProto) -> &[i64] {

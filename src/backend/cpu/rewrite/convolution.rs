@@ -12,7 +12,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Filters> {
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
     for (at, filters) in found {
-        let Windows { channels, size, step } = filters.shape;
+        let Windows { channels, size, step } = filters.shape();
         let node = &mut graph.node[at];
         node.op_type = WINDOW_PRODUCT.to_owned();
         node.input.truncate(1);
@@ -41,7 +41,7 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
         Some(_) => return None,
     };
     let shape = Windows { channels, size: [height, width], step };
-    if (count < FEW && !shape.is_pixels()) || !is_plain || step.contains(&0) {
+    if (count < FEW && !shape.is_pixels()) || !is_plain {
         return None;
     }
     let weights = floats(constant)?;
@@ -51,5 +51,5 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
     };
     let rows = weights.chunks_exact(channels * height * width).zip(&bias);
     let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
-    Some(Filters { values: values.into(), shape })
+    Filters::new(values.into(), shape)
 }

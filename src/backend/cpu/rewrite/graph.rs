@@ -33,16 +33,21 @@ impl<'a> Index<'a> {
         self.graph.node.iter().enumerate().filter(move |(_, node)| node.op_type == kind)
     }
 
+    /// The node at that place, if it is of that type.
+    pub(super) fn node(&self, at: usize, kind: &str) -> Option<&'a NodeProto> {
+        self.graph.node.get(at).filter(|node| node.op_type == kind)
+    }
+
     /// The node of that type which writes a value.
     pub(super) fn writer(&self, value: &str, kind: &str) -> Option<&'a NodeProto> {
-        self.graph.node.get(*self.writers.get(value)?).filter(|node| node.op_type == kind)
+        self.node(*self.writers.get(value)?, kind)
     }
 
     /// The only reader of a node's only answer, if it is of that type.
     pub(super) fn only_reader(&self, node: &NodeProto, kind: &str) -> Option<(usize, &'a NodeProto)> {
         let [output] = node.output.as_slice() else { return None };
         let &[at] = self.readers.get(output.as_str())?.as_slice() else { return None };
-        self.graph.node.get(at).filter(|node| node.op_type == kind).map(|node| (at, node))
+        self.node(at, kind).map(|node| (at, node))
     }
 
     /// The places of the nodes that read a value; one that is no node's stands for the graph's answer.

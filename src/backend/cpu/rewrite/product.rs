@@ -78,7 +78,7 @@ fn quick_gelu(index: &Index<'_>, x: &NodeProto) -> Option<(usize, f32)> {
     let name = x.output.first()?;
     let &[_, _] = index.readers(name) else { return None };
     let is_product = |at: usize| {
-        let (_, product) = index.nodes("Mul").find(|(place, _)| *place == at)?;
+        let product = index.node(at, "Mul")?;
         let other = index.other(product, name)?;
         let sigmoid = index.writer(other, "Sigmoid")?;
         let scaled = index.writer(sigmoid.input.first()?, "Mul")?;

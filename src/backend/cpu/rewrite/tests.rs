@@ -168,7 +168,7 @@ fn rewritten(model: &ModelProto) -> ([usize; 3], usize) {
 }
 
 fn has_kernels() -> bool {
-    Kernels::best(Precision::F32).is_some()
+    Kernels::or_skip(Precision::F32, "backend::cpu::rewrite").is_some()
 }
 
 #[test]
@@ -251,12 +251,12 @@ fn a_large_table_is_looked_up_beside_the_graph() {
     let scaled = b.node("Mul", &[&first, &scale], Vec::new());
     let numbers = b.node("Cast", &[&scaled], vec![integer("to", DataType::Int64 as usize)]);
     let rows = b.node("Gather", &[&table, &numbers], Vec::new());
-    let (expected, model) = (rows.clone(), b.finish(&[&rows]));
+    let model = b.finish(&[&rows]);
     let kernels = Kernels::best(Precision::F32).unwrap();
     let mut changed = model.clone();
     let constants = rewrite(&mut changed, &kernels);
     assert_eq!((constants.tables.len(), constants.weights.len()), (1, 0));
-    assert!(changed.graph.as_ref().unwrap().initializer.iter().all(|constant| constant.name != table), "{expected}");
+    assert!(changed.graph.as_ref().unwrap().initializer.iter().all(|constant| constant.name != table));
     let found = answers(&changed, |model| operator::complete(model, &constants, &kernels));
     assert_eq!(found, answers(&model, |_| {}));
     let table = &constants.tables[0];
