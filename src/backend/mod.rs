@@ -18,6 +18,13 @@ use std::time::Duration;
 
 use ndarray::ArrayD;
 
+/// Says to GPU libraries what they are only told by the environment: that numbers of 32 bits are to be multiplied as such. For `main` to
+/// call before it starts a thread; in a process that has others already, nothing is done, and whoever starts it sets
+/// `NVIDIA_TF32_OVERRIDE=0`.
+pub fn prepare_process() {
+    cuda::prepare_process();
+}
+
 /// An input of a graph.
 #[derive(Debug, Clone)]
 pub enum Input {

@@ -4,6 +4,7 @@
 pub mod exit_code;
 pub mod logging;
 pub mod output;
+pub mod process;
 pub mod progress;
 pub mod scorer;
 #[cfg(feature = "train")]

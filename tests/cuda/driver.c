@@ -192,7 +192,11 @@ EXPORT size_t cublasGetCudartVersion(void) { return 12060; }
 EXPORT int cublasSgemmStridedBatched(void) { return launch() ? 13 : SUCCESS; }
 EXPORT int cublasGemmStridedBatchedEx(void) { return launch() ? 13 : SUCCESS; }
 
-/* Convolutions. */
+/* Convolutions. In 32 bits only where TF32 is forbidden, which the real one does by the environment alone. */
+static int is_exact(void) {
+  const char *value = getenv("NVIDIA_TF32_OVERRIDE");
+  return value && strcmp(value, "0") == 0;
+}
 EXPORT int cudnnCreate(void **handle) { return give(handle); }
 EXPORT int cudnnDestroy(void *handle) { return free(handle), SUCCESS; }
 EXPORT int cudnnSetStream(void) { return SUCCESS; }
@@ -212,5 +216,5 @@ EXPORT int cudnnSetFilterNdDescriptor(void) { return SUCCESS; }
 EXPORT int cudnnGetConvolutionForwardWorkspaceSize(void *handle, void *x, void *w, void *conv, void *y, int algorithm, size_t *size) {
   return (void)handle, (void)x, (void)w, (void)conv, (void)y, (void)algorithm, *size = 0, SUCCESS;
 }
-EXPORT int cudnnConvolutionForward(void) { return launch() ? 5000 : SUCCESS; }
+EXPORT int cudnnConvolutionForward(void) { return launch() || !is_exact() ? 5000 : SUCCESS; }
 EXPORT const char *cudnnGetErrorString(int error) { return (void)error, "a stub's error"; }

@@ -12,6 +12,9 @@ pub(in crate::backend) fn backend(_: Precision) -> Result<Box<dyn Backend>, Back
     })
 }
 
+/// There is nothing to prepare.
+pub(in crate::backend) fn prepare_process() {}
+
 /// Nothing.
 pub(in crate::backend) fn facts() -> Vec<Fact> {
     Vec::new()

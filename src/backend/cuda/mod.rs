@@ -10,9 +10,9 @@ mod facts;
 mod owner;
 
 #[cfg(not(feature = "cuda-any"))]
-pub(super) use disabled::{backend, facts};
+pub(super) use disabled::{backend, facts, prepare_process};
 #[cfg(feature = "cuda-any")]
-pub(super) use enabled::backend;
+pub(super) use enabled::{backend, prepare_process};
 #[cfg(feature = "cuda-any")]
 pub(super) use facts::facts;
 

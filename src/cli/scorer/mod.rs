@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{Outcome, conclude, parse};
+use super::{Outcome, conclude, parse, process};
 use crate::daemon::{Decoders, serve_decoder};
 use crate::doctor::Prover;
 use options::Common;
@@ -76,6 +76,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    process::settle();
     let arguments: Arguments = match parse() {
         Ok(arguments) => arguments,
         Err(code) => return code,

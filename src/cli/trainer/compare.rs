@@ -90,7 +90,7 @@ impl CompareArguments {
         let request = RowsRequest {
             data: self.data.clone(),
             dir: dir.clone(),
-            cache: user_cache(),
+            cache: user_cache("features"),
             stop: daemon::stop_flag().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?,
             options,
             command: command_line(std::env::args()),

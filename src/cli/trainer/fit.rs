@@ -214,7 +214,7 @@ pub fn run(arguments: &FitArguments) -> Outcome {
         out,
         resume: arguments.resume.is_some(),
         stop,
-        cache: arguments.cache.clone().unwrap_or_else(user_cache),
+        cache: arguments.cache.clone().unwrap_or_else(|| user_cache("features")),
         options,
         command: command_line(std::env::args()),
     };
@@ -224,10 +224,10 @@ pub fn run(arguments: &FitArguments) -> Outcome {
 }
 
 /// The user's cache directory, after the XDG base directory specification; the system's temporary one where there is no home.
-pub(super) fn user_cache() -> PathBuf {
+pub(super) fn user_cache(name: &str) -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("edge-scorer/features")
+    cache.unwrap_or_else(std::env::temp_dir).join("edge-scorer").join(name)
 }
 
 impl FitArguments {

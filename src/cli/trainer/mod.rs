@@ -12,10 +12,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{Failure, conclude, exit_code, logging, parse};
+use super::{Failure, conclude, exit_code, logging, parse, process};
 use crate::train::TrainError;
 use crate::train::backbone::BackboneError;
 use crate::train::dataset::DataError;
+use crate::train::device;
 
 /// Trains the models that edge-scorer scores with.
 #[derive(Debug, Parser)]
@@ -43,6 +44,8 @@ enum Command {
 
 /// Runs the command line that the process was started with.
 pub fn main() -> ExitCode {
+    process::settle();
+    device::keep_kernels_in(&fit::user_cache("kernels"));
     let arguments: Arguments = match parse() {
         Ok(arguments) => arguments,
         Err(code) => return code,

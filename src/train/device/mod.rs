@@ -5,6 +5,7 @@ mod cuda;
 
 use std::any::Any;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use burn::backend::{Autodiff, Flex};
@@ -112,6 +113,11 @@ pub fn find(device: Device) -> Result<(Place, Option<DeviceError>), DeviceError>
         Device::Cuda(index) => Ok((cuda::probe(index)?, None)),
         Device::Auto => Ok(cuda::probe(0).map_or_else(|reason| (Place::Cpu, Some(reason)), |place| (place, None))),
     }
+}
+
+/// Where the kernels are kept that a GPU's first training compiles, which takes minutes; for `main` to say before anything runs.
+pub fn keep_kernels_in(dir: &Path) {
+    cuda::keep_kernels_in(dir);
 }
 
 /// Something that is done on a device.

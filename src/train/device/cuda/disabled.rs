@@ -1,6 +1,11 @@
 //! The twin for builds without the `train-cuda` feature.
 
+use std::path::Path;
+
 use crate::train::device::{DeviceError, Place, Work};
+
+/// There are none.
+pub(in crate::train::device) fn keep_kernels_in(_dir: &Path) {}
 
 /// Always refuses.
 pub(in crate::train::device) fn probe(index: usize) -> Result<Place, DeviceError> {

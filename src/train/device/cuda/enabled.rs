@@ -3,9 +3,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use burn::backend::Autodiff;
 use burn::backend::cuda::{Cuda, CudaDevice};
+use burn::cubecl::config::cache::CacheConfig;
+use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cudarc::driver::CudaContext;
 
 use crate::train::device::{DeviceError, Place, Work};
@@ -16,6 +19,16 @@ const HEADER: &str = "cuda_runtime.h";
 /// Does the work on a GPU that [`probe`] has found.
 pub(in crate::train::device) fn run<W: Work>(index: usize, work: W) -> Result<W::Output, DeviceError> {
     Ok(work.on::<Autodiff<Cuda<f32, i32>>>(&CudaDevice::new(index)))
+}
+
+/// Has compiled kernels kept on disk, where a `cubecl.toml` does not say otherwise. Once in a process, before the first device is opened.
+pub(in crate::train::device) fn keep_kernels_in(dir: &Path) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+        config.compilation.cache.get_or_insert_with(|| CacheConfig::File(dir.to_owned()));
+        CubeClRuntimeConfig::set(config);
+    });
 }
 
 /// The GPU of this number, if driver, compiler and headers are there.

@@ -6,6 +6,6 @@ mod disabled;
 mod enabled;
 
 #[cfg(not(feature = "train-cuda"))]
-pub(super) use disabled::{probe, run};
+pub(super) use disabled::{keep_kernels_in, probe, run};
 #[cfg(feature = "train-cuda")]
-pub(super) use enabled::{probe, run};
+pub(super) use enabled::{keep_kernels_in, probe, run};
