@@ -102,7 +102,7 @@ fn stderr(output: &Output) -> String {
 /// Scores of one picture under two tags.
 fn two_tags(scorer: &Scorer, image: &Path) -> [f32; 2] {
     let bytes = std::fs::read(image).unwrap();
-    let pixels = scorer.pixel_values(&scorer.decode(&bytes, &Default::default()).unwrap());
+    let pixels = scorer.square(&scorer.decode(&bytes, &Default::default()).unwrap());
     let image = scorer.embed(&[pixels]).unwrap().remove(0);
     let tags = ["night street", "birds"].map(|t| scorer.encode_tag(t).unwrap());
     let scored = scorer.score(&image, &tags).unwrap();

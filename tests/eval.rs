@@ -97,7 +97,7 @@ impl Trained {
 
 fn embed(scorer: &Scorer, path: &Path) -> ImageFeatures {
     let picture = scorer.decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
-    scorer.embed(&[scorer.pixel_values(&picture)]).unwrap().remove(0)
+    scorer.embed(&[scorer.square(&picture)]).unwrap().remove(0)
 }
 
 /// Spearman's correlation by counting.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use edge_scorer::backend::{BackendError, DeviceChoice, Precision, Setup};
 use edge_scorer::image_input::Limits;
 use edge_scorer::scorer::{EncodedTag, ImageFeatures, Scorer, ScorerError};
-use ndarray::Array3;
+use image::RgbImage;
 
 /// Every device and precision that a score can come from.
 const DEVICES: [(DeviceChoice, Precision); 4] = [
@@ -41,7 +41,7 @@ struct Pair {
     reference: Scorer,
     scorer: Scorer,
     device: (&'static str, Precision),
-    pictures: Vec<Array3<f32>>,
+    pictures: Vec<RgbImage>,
     score_off: f32,
     embedding_off: f32,
 }
@@ -170,13 +170,13 @@ impl Pair {
 }
 
 /// The samples, as the model takes them.
-fn pictures(scorer: &Scorer) -> Vec<Array3<f32>> {
+fn pictures(scorer: &Scorer) -> Vec<RgbImage> {
     let mut paths: Vec<_> = std::fs::read_dir(root().join("samples")).unwrap().map(|e| e.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| ["jpg", "png", "webp"].iter().any(|known| e == *known)));
     paths.sort();
     assert!(paths.len() >= 10, "{paths:?}");
     let read = |path: &PathBuf| scorer.decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
-    paths.iter().map(|path| scorer.pixel_values(&read(path))).collect()
+    paths.iter().map(|path| scorer.square(&read(path))).collect()
 }
 
 /// The repository, where the program was built, or where it is started.

@@ -1,10 +1,11 @@
-//! The inference thread: the one owner of the device. New images go before stored ones.
+//! The inference threads, as many as the device does runs at the same time. New images go before stored ones. Each works for itself: a
+//! thread that waited for the others' images would leave its core idle.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
-use ndarray::Array3;
+use image::RgbImage;
 
 use crate::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
@@ -15,17 +16,22 @@ use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWo
 /// Encoded tags that are kept; keywords of strangers could be any number.
 const TAG_CACHE: usize = 4096;
 
-/// What the inference thread holds.
+/// The tags that were encoded so far, for all threads; `None` for a text that the model cannot take.
+pub(super) type TagCache = Arc<Mutex<HashMap<String, Option<EncodedTag>>>>;
+
+/// What an inference thread holds.
 pub(super) struct InferWorker {
     pub(super) scorer: Arc<Scorer>,
     /// The device that the database knows of.
     pub(super) device: Device,
-    pub(super) tagger: Tagger,
+    pub(super) tagger: Arc<Tagger>,
     pub(super) reader: Store,
     pub(super) decoded: Receiver<Decoded>,
     pub(super) stored: Receiver<StoredWork>,
     pub(super) outcomes: Sender<Outcome>,
-    pub(super) tag_cache: HashMap<String, Option<EncodedTag>>,
+    pub(super) tag_cache: TagCache,
+    /// How many of these threads there are.
+    pub(super) workers: usize,
 }
 
 impl InferWorker {
@@ -65,10 +71,10 @@ impl InferWorker {
         Ok(())
     }
 
-    /// Takes what is waiting along, up to what the device works on at once.
+    /// Takes what is waiting along, up to this thread's share of what the device works on at once.
     fn take_decoded(&mut self, first: Decoded) -> Result<(), End> {
         let policy = self.scorer.policy();
-        let most = policy.image_batch * policy.streams;
+        let most = (policy.image_batch * policy.streams).div_ceil(self.workers);
         let mut pictures = Vec::with_capacity(most);
         let waiting = self.decoded.clone();
         for item in std::iter::once(first).chain(waiting.try_iter().take(most - 1)) {
@@ -83,7 +89,7 @@ impl InferWorker {
     #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
     fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), End> {
         // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
-        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.pixel_values)).collect();
+        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.square)).collect();
         let scorer = Arc::clone(&self.scorer);
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),
@@ -177,7 +183,9 @@ impl InferWorker {
 
     /// The tag's embedding; `None` for a text that the model cannot take, which is said once.
     fn encoded(&mut self, text: &str) -> Result<Option<EncodedTag>, ScorerError> {
-        if let Some(known) = self.tag_cache.get(text) {
+        // Held meanwhile: two threads that meet a new tag together encode it once and say once what is to be said of it.
+        let mut cache = self.tag_cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = cache.get(text) {
             return Ok(known.clone());
         }
         let encoded = match self.scorer.encode_tag(text) {
@@ -191,10 +199,10 @@ impl InferWorker {
             }
             Err(other) => return Err(other),
         };
-        if self.tag_cache.len() >= TAG_CACHE {
-            self.tag_cache.clear();
+        if cache.len() >= TAG_CACHE {
+            cache.clear();
         }
-        self.tag_cache.insert(text.to_owned(), encoded.clone());
+        cache.insert(text.to_owned(), encoded.clone());
         Ok(encoded)
     }
 
@@ -248,7 +256,7 @@ enum End {
     DeviceFailed(ScorerError),
 }
 
-fn embed_one(scorer: &Scorer, input: &Array3<f32>) -> Result<ImageFeatures, ScorerError> {
+fn embed_one(scorer: &Scorer, input: &RgbImage) -> Result<ImageFeatures, ScorerError> {
     let mut images = scorer.embed(std::slice::from_ref(input))?;
     images.pop().ok_or(ScorerError::NotFinite("the image embedding"))
 }

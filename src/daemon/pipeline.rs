@@ -1,6 +1,5 @@
 //! The stages behind the intake: started together, ended from left to right.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -18,7 +17,7 @@ use super::counters::Counters;
 use super::decode::DecodeWorker;
 use super::decoder::Decoders;
 use super::in_flight::InFlight;
-use super::infer::InferWorker;
+use super::infer::{InferWorker, TagCache};
 use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::tagging::Tagger;
@@ -111,7 +110,7 @@ impl Inlet {
 /// The running stages.
 pub(super) struct Pipeline {
     decoders: Vec<JoinHandle<()>>,
-    infer: JoinHandle<Result<(), ScorerError>>,
+    infer: Vec<JoinHandle<Result<(), ScorerError>>>,
     writer: JoinHandle<Result<(), StoreError>>,
     ended: Receiver<()>,
     _lock: WriteLock,
@@ -159,16 +158,22 @@ impl Pipeline {
             };
             workers.push(spawn(&format!("decode-{number}"), &alarm, move || worker.run())?);
         }
-        let infer = InferWorker {
-            scorer: Arc::clone(scorer),
-            device,
-            tagger,
-            reader: Store::open_read_only(path)?,
-            decoded: decoded_out,
-            stored: stored_out,
-            outcomes: outcomes_in.clone(),
-            tag_cache: HashMap::new(),
-        };
+        let (tagger, tag_cache) = (Arc::new(tagger), TagCache::default());
+        let mut infer = Vec::with_capacity(policy.streams);
+        for number in 0..policy.streams {
+            let worker = InferWorker {
+                scorer: Arc::clone(scorer),
+                device: device.clone(),
+                tagger: Arc::clone(&tagger),
+                reader: Store::open_read_only(path)?,
+                decoded: decoded_out.clone(),
+                stored: stored_out.clone(),
+                outcomes: outcomes_in.clone(),
+                tag_cache: Arc::clone(&tag_cache),
+                workers: policy.streams,
+            };
+            infer.push(spawn(&format!("infer-{number}"), &alarm, move || worker.run())?);
+        }
         let inlet = Inlet {
             fresh: fresh_in,
             backlog: backlog_in,
@@ -195,7 +200,6 @@ impl Pipeline {
             last_image,
             stop: stop.clone(),
         };
-        let infer = spawn("infer", &alarm, move || infer.run())?;
         let writer = spawn("store", &alarm, move || writer.run())?;
         Ok((Self { decoders: workers, infer, writer, ended, _lock: lock }, inlet))
     }
@@ -215,10 +219,12 @@ impl Pipeline {
                 panicked = Some("decode");
             }
         }
-        let infer = self.infer.join();
+        let infer: Vec<_> = self.infer.into_iter().map(JoinHandle::join).collect();
         let writer = self.writer.join();
         writer.map_err(|_| DaemonError::Panicked("store"))??;
-        infer.map_err(|_| DaemonError::Panicked("infer"))??;
+        for worker in infer {
+            worker.map_err(|_| DaemonError::Panicked("infer"))??;
+        }
         panicked.map_or(Ok(()), |name| Err(DaemonError::Panicked(name)))
     }
 }

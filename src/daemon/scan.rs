@@ -21,6 +21,8 @@ use super::{Control, DaemonError};
 
 /// Files that may be in the middle of being written at the same time; more are found by another walk.
 const SETTLING: usize = 10_000;
+/// Files whose rows are looked up together.
+const PAGE: usize = 256;
 /// A file that is still growing after this long is left for another scan.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -124,31 +126,37 @@ impl Pass {
     }
 
     fn walk(&mut self, dir: &Path, recursive: bool) -> Result<(), SurveyError> {
-        for found in watch::scan(dir, dir, recursive)? {
+        let mut files = watch::scan(dir, dir, recursive)?;
+        let mut page = Vec::with_capacity(PAGE);
+        loop {
+            let mut looked = 0;
+            for found in files.by_ref().take(PAGE) {
+                looked += 1;
+                match found {
+                    Ok(found) => page.push(found),
+                    Err(error) => {
+                        log::warn!("{error}");
+                        self.unreadable.push(error.to_string());
+                    }
+                }
+            }
+            if looked == 0 {
+                return Ok(());
+            }
             if self.stop().is_stopped() {
                 return Err(SurveyError::Ended);
             }
-            let found = match found {
-                Ok(found) => found,
-                Err(error) => {
-                    log::warn!("{error}");
-                    self.unreadable.push(error.to_string());
-                    continue;
-                }
-            };
-            Counters::add(&self.surveyor.inlet.counters.found, 1);
-            let must_read = self.surveyor.must_read(&found.path, found.stamp, true)?;
+            Counters::add(&self.surveyor.inlet.counters.found, page.len() as u64);
+            let must_read = self.surveyor.must_read_each(&page)?;
             self.surveyor.submit_stored()?;
-            if !must_read {
-                continue;
-            }
-            match self.settler.observe(&found.path, found.stamp, Sighting::Scan, self.clock.now()) {
-                Observed::Ready => self.surveyor.submit(found.path, found.stamp, Lane::Backlog)?,
-                Observed::Waiting => {}
-                Observed::Refused => self.still_written.push(found.path),
+            for (found, _) in page.drain(..).zip(must_read).filter(|(_, must_read)| *must_read) {
+                match self.settler.observe(&found.path, found.stamp, Sighting::Scan, self.clock.now()) {
+                    Observed::Ready => self.surveyor.submit(found.path, found.stamp, Lane::Backlog)?,
+                    Observed::Waiting => {}
+                    Observed::Refused => self.still_written.push(found.path),
+                }
             }
         }
-        Ok(())
     }
 
     /// Files that were touched just before the scan are given the time to settle.

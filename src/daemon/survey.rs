@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::store::{FileLookup, FileState, StoreError};
-use crate::watch::{self, FileStamp, RootState, ScanError};
+use crate::watch::{self, FileStamp, Found, RootState, ScanError};
 
 use super::backfill::{Backfill, Needs};
 use super::counters::Counters;
@@ -62,27 +62,18 @@ impl Surveyor {
     /// `check_scores` is set: they can be missing only since the tags or the model changed, so once after a start is enough;
     /// for a file that was away then, when it is back.
     pub(super) fn must_read(&mut self, path: &Path, stamp: FileStamp, check_scores: bool) -> Result<bool, SurveyError> {
-        let inlet = &self.inlet;
-        if inlet.in_flight.covers(path, stamp) {
-            return Ok(false);
-        }
-        match inlet.reader.file_state(path, stamp.size_bytes, stamp.mtime_ns)? {
-            FileLookup::Known { image_id, state } => {
-                if state != FileState::Present {
-                    inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Present })?;
-                }
-                let check_scores = check_scores || state != FileState::Present;
-                let stored = &mut self.stored;
-                if check_scores
-                    && self.backfill.check(&inlet.reader, image_id, |work| stored.push(work))? == Needs::File
-                {
-                    return is_due(inlet, path, stamp);
-                }
-                Counters::add(&inlet.counters.unchanged, 1);
-                Ok(false)
-            }
-            FileLookup::Unknown | FileLookup::Changed => is_due(inlet, path, stamp),
-        }
+        let Self { inlet, backfill, stored } = self;
+        must_read(inlet, backfill, stored, path, stamp, check_scores)
+    }
+
+    /// The same for many files, looked up on one state of the database, with a check of their scores.
+    pub(super) fn must_read_each(&mut self, files: &[Found]) -> Result<Vec<bool>, SurveyError> {
+        let Self { inlet, backfill, stored } = self;
+        let each = || {
+            let one = |file: &Found| must_read(inlet, backfill, stored, &file.path, file.stamp, true);
+            files.iter().map(one).collect()
+        };
+        inlet.reader.at_once(each)?
     }
 
     /// Hands a file to the pipeline, unless it is on its way already.
@@ -147,6 +138,33 @@ impl Surveyor {
             self.inlet.record(Outcome::Presence { paths, state: FileState::Missing })?;
         }
         if self.inlet.stop.is_stopped() { Err(SurveyError::Ended) } else { Ok(()) }
+    }
+}
+
+fn must_read(
+    inlet: &Inlet,
+    backfill: &mut Backfill,
+    stored: &mut Vec<StoredWork>,
+    path: &Path,
+    stamp: FileStamp,
+    check_scores: bool,
+) -> Result<bool, SurveyError> {
+    if inlet.in_flight.covers(path, stamp) {
+        return Ok(false);
+    }
+    match inlet.reader.file_state(path, stamp.size_bytes, stamp.mtime_ns)? {
+        FileLookup::Known { image_id, state } => {
+            if state != FileState::Present {
+                inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Present })?;
+            }
+            let check_scores = check_scores || state != FileState::Present;
+            if check_scores && backfill.check(&inlet.reader, image_id, |work| stored.push(work))? == Needs::File {
+                return is_due(inlet, path, stamp);
+            }
+            Counters::add(&inlet.counters.unchanged, 1);
+            Ok(false)
+        }
+        FileLookup::Unknown | FileLookup::Changed => is_due(inlet, path, stamp),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{DeviceChoice, Fact, Precision, Setup};
-use crate::image_input::{Limits, decode_reduced, pixel_values};
+use crate::image_input::{Limits, decode_reduced, square};
 use crate::scorer::{Scorer, ScorerError};
 
 /// A GPU's kernels are compiled at the first start, which takes minutes on a small board.
@@ -47,7 +47,7 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
         let input = &scorer.manifest().image_input;
         let picture = decode_reduced(&scorer.bundle().read(name)?, &Limits::default(), input)
             .map_err(|source| ScorerError::GoldenImage { name: name.clone(), source })?;
-        let pixels = [pixel_values(&picture, input)];
+        let pixels = [square(&picture, input)];
         for _ in 0..RUNS {
             let started = Instant::now();
             scorer.embed(&pixels)?;

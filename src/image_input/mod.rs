@@ -18,7 +18,7 @@ pub use decode::{Picture, decode, decode_reduced, keywords_of};
 pub use error::{ImageError, ImageErrorKind};
 pub use measures::Measures;
 pub use metadata::Metadata;
-pub use pixels::{normalise, pixel_values, resize_crop, resized_size};
+pub use pixels::{normalise, normalise_into, pixel_values, resize_crop, resized_size, square};
 pub use prepare::{Prepared, prepare};
 pub use rule::{InputRule, ResizeFilter};
 

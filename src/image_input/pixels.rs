@@ -11,9 +11,14 @@ use super::rule::{InputRule, ResizeFilter};
 
 /// `pixel_values` of one picture, `f32 [3, size_px, size_px]`; see [`InputRule`] for the steps.
 pub fn pixel_values(picture: &Picture, rule: &InputRule) -> Array3<f32> {
+    normalise(&square(picture, rule), rule)
+}
+
+/// What the image encoder sees of a picture, not yet normalised: `size_px` x `size_px` pixels.
+pub fn square(picture: &Picture, rule: &InputRule) -> RgbImage {
     let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
     let (left, top) = ((width - rule.size_px) / 2, (height - rule.size_px) / 2);
-    normalise(&resize_crop(picture, rule, rule.size_px, (left, top)), rule)
+    resize_crop(picture, rule, rule.size_px, (left, top))
 }
 
 /// Width and height after a resize of the short side to `short_px`: the long side by the same factor, rounded down, as
@@ -55,10 +60,11 @@ pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top
         Err(reason) => panic!("resizing {width}x{height} to {new_width}x{new_height}: {reason}"),
     };
     let (skip_x, skip_y) = (left - across.start, top - down.start);
-    let resized = resized.pixels();
-    RgbImage::from_fn(size_px, size_px, |x, y| {
-        image::Rgb(resized[((y + skip_y) * across.length + x + skip_x) as usize].0)
-    })
+    let rows = resized.pixels().chunks_exact(across.length as usize).skip(skip_y as usize).take(size_px as usize);
+    let bytes = rows.flat_map(|row| row[skip_x as usize..].iter().take(size_px as usize)).flat_map(|pixel| pixel.0);
+    let mut square = RgbImage::new(size_px, size_px);
+    square.as_flat_samples_mut().samples.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    square
 }
 
 /// One call of the crate: `source_box` (left, top, width, height) of `source` resized to `width` x `height`.
@@ -101,13 +107,23 @@ impl Span {
 
 /// `(v / 255 - mean) / std` of every value, channels first.
 pub fn normalise(pixels: &RgbImage, rule: &InputRule) -> Array3<f32> {
-    let (width, height) = (pixels.width() as usize, pixels.height() as usize);
-    let mut values = Array3::<f32>::zeros((3, height, width));
-    for (channel, mut plane) in values.outer_iter_mut().enumerate() {
+    let mut values = Array3::<f32>::zeros((3, pixels.height() as usize, pixels.width() as usize));
+    normalise_into(pixels, rule, values.as_slice_mut().unwrap_or_default());
+    values
+}
+
+/// The same, into the place of a picture in a batch: `[3, H, W]`.
+///
+/// # Panics
+/// When that is of another length.
+pub fn normalise_into(pixels: &RgbImage, rule: &InputRule, values: &mut [f32]) {
+    assert_eq!(values.len(), pixels.as_raw().len(), "three values for a pixel");
+    let count = values.len() / 3;
+    for channel in 0..3 {
         let (scale, shift) = (1.0 / (255.0 * rule.std[channel]), rule.mean[channel] / rule.std[channel]);
-        for (value, byte) in plane.iter_mut().zip(pixels.as_raw()[channel..].iter().step_by(3)) {
-            *value = f32::from(*byte) * scale - shift;
+        let bytes = pixels.as_raw().as_chunks::<3>().0;
+        for (value, pixel) in values[channel * count..][..count].iter_mut().zip(bytes) {
+            *value = f32::from(pixel[channel]) * scale - shift;
         }
     }
-    values
 }

@@ -1,8 +1,8 @@
 //! Everything that is wanted of one image, in one go.
 
-use ndarray::Array3;
+use image::RgbImage;
 
-use super::{ImageError, InputRule, Limits, Measures, Metadata, decode_reduced, pixel_values};
+use super::{ImageError, InputRule, Limits, Measures, Metadata, decode_reduced, square};
 
 /// What is wanted of an image besides its bytes.
 #[derive(Debug, Clone)]
@@ -17,8 +17,8 @@ pub struct Prepared {
     pub measures: Measures,
     /// What the file says about itself.
     pub metadata: Metadata,
-    /// The image encoder's input, `f32 [3, S, S]`.
-    pub pixel_values: Array3<f32>,
+    /// What the image encoder sees, not yet normalised: S x S pixels.
+    pub square: RgbImage,
 }
 
 /// Decodes with the resolution that `rule` needs, measures and makes the model's input.
@@ -32,7 +32,7 @@ pub fn prepare(bytes: &[u8], limits: &Limits, rule: &InputRule) -> Result<Prepar
         width_px: picture.width_px,
         height_px: picture.height_px,
         measures: picture.measures(),
-        pixel_values: pixel_values(&picture, rule),
+        square: square(&picture, rule),
         metadata: picture.metadata,
     })
 }

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn, stack};
+use image::RgbImage;
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 
 use super::known_answer::KnownAnswer;
 use super::{EncodedTag, ImageEmbedding, ImageFeatures, ScorerError, TagTokens, finite, replay};
 use crate::backend::{Backend, Batch, Chosen, Graph, GraphFile, Input, OperatorTime, Policy, Precision};
 use crate::bundle::manifest::{ImageSide, TextSide, Tolerance, file};
 use crate::bundle::{Bundle, Manifest, Replay};
+use crate::image_input;
 use crate::text::{TagTokenizer, TextError};
 
 /// What a model is on every device.
@@ -129,10 +131,10 @@ impl Engine {
     }
 
     /// Encodes images, in their order, on as many threads as the device's policy allows.
-    pub(super) fn encode_images(&self, pixel_values: &[Array3<f32>]) -> Result<Vec<EncodedImage>, ScorerError> {
+    pub(super) fn encode_images(&self, squares: &[RgbImage]) -> Result<Vec<EncodedImage>, ScorerError> {
         let Policy { image_batch, streams, .. } = self.policy();
-        let batches: Vec<&[Array3<f32>]> = pixel_values.chunks(image_batch).collect();
-        let encode_share = |share: &[&[Array3<f32>]]| {
+        let batches: Vec<&[RgbImage]> = squares.chunks(image_batch).collect();
+        let encode_share = |share: &[&[RgbImage]]| {
             let parts = share.iter().map(|batch| self.encode_batch(batch)).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, ScorerError>(parts.into_iter().flatten().collect::<Vec<_>>())
         };
@@ -149,23 +151,38 @@ impl Engine {
     }
 
     /// How long each operator of the image encoder takes for one image.
-    pub(super) fn profile(&self, pixel_values: &Array3<f32>) -> Result<Vec<OperatorTime>, ScorerError> {
-        let input = pixel_values.clone().insert_axis(Axis(0)).into_dyn();
+    pub(super) fn profile(&self, square: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
+        let input = self.normalised([square].into_iter(), 1)?;
         Ok(self.image_encoder.profile(vec![Input::F32(input)])?)
     }
 
-    /// One run: the known image, where one is needed, then the batch. A graph that is laid out for more gets zeros behind them.
-    fn encode_batch(&self, batch: &[Array3<f32>]) -> Result<Vec<EncodedImage>, ScorerError> {
-        let side = self.manifest().image_input.size_px as usize;
-        let known = self.known.as_ref().map(|known| &known.pixel_values);
-        let blank = Array3::zeros((3, side, side));
-        let mut views: Vec<_> = known.into_iter().chain(batch).map(|image| image.view()).collect();
-        if !self.policy().needs_known_answers {
-            views.resize(self.policy().image_batch, blank.view());
+    /// The image encoder's input, `f32 [rows, 3, S, S]`, with zeros behind the pictures.
+    fn normalised<'a>(
+        &self,
+        squares: impl Iterator<Item = &'a RgbImage>,
+        rows: usize,
+    ) -> Result<ArrayD<f32>, ScorerError> {
+        let rule = &self.manifest().image_input;
+        let side = rule.size_px as usize;
+        let mut values = vec![0.0; rows * 3 * side * side];
+        for (square, place) in squares.zip(values.chunks_exact_mut(3 * side * side)) {
+            let (width, height) = square.dimensions();
+            if (width, height) != (rule.size_px, rule.size_px) {
+                let found = [3, height as usize, width as usize];
+                return Err(shape_error(file::IMAGE_ENCODER, &found, vec![3, side, side]));
+            }
+            image_input::normalise_into(square, rule, place);
         }
-        let rows = views.len();
-        let wrong = |_| shape_error(file::IMAGE_ENCODER, batch[0].shape(), vec![3, side, side]);
-        let input = stack(Axis(0), &views).map_err(wrong)?.into_dyn();
+        let wrong = |_| shape_error(file::IMAGE_ENCODER, &[rows], vec![rows, 3, side, side]);
+        ArrayD::from_shape_vec(IxDyn(&[rows, 3, side, side]), values).map_err(wrong)
+    }
+
+    /// One run: the known image, where one is needed, then the batch. A graph that is laid out for more gets zeros behind them.
+    fn encode_batch(&self, batch: &[RgbImage]) -> Result<Vec<EncodedImage>, ScorerError> {
+        let known = self.known.as_ref().map(|known| &known.square);
+        let Policy { image_batch, needs_known_answers, .. } = self.policy();
+        let rows = if needs_known_answers { batch.len() + known.iter().len() } else { image_batch };
+        let input = self.normalised(known.into_iter().chain(batch), rows)?;
         let mut outputs = self.image_encoder.run(vec![Input::F32(input)])?.into_iter();
         let embeddings = self.matrix(outputs.next().unwrap_or_default(), rows, file::IMAGE_ENCODER)?;
         let needs_images = self.manifest().head.image_side == ImageSide::PatchTokens;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
-use ndarray::{Array3, ArrayD, Axis};
+use image::RgbImage;
+use ndarray::{ArrayD, Axis};
 
 use super::engine::{Engine, Model};
 use super::failover::Failover;
@@ -84,8 +85,9 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     (Scorer { model, failover: Failover::new(choice, Setup::default(), engine), known_tags: OnceLock::new() }, fault)
 }
 
-fn pixels(value: f32) -> Array3<f32> {
-    Array3::from_shape_fn((3, 384, 384), |(c, y, x)| value * ((c + y / 9 + x / 7) % 5) as f32 - 1.0)
+fn pixels(value: f32) -> RgbImage {
+    let pattern = |x: u32, y: u32, c: u32| 30.0 + 40.0 * value * ((c + y / 9 + x / 7) % 5) as f32;
+    RgbImage::from_fn(384, 384, |x, y| image::Rgb([0, 1, 2].map(|c| pattern(x, y, c) as u8)))
 }
 
 /// An image and a tag through all three graphs.

@@ -2,7 +2,7 @@
 //! lost its memory, whose kernels do not run any more or whose library was replaced may answer with zeros or with what was there
 //! before: then the known answer is wrong as well, and nothing of that run is believed.
 
-use ndarray::Array3;
+use image::RgbImage;
 
 use super::engine::{EncodedImage, Engine};
 use super::{EncodedTag, ImageFeatures, ScorerError};
@@ -11,8 +11,8 @@ use crate::bundle::manifest::file;
 /// A golden image and tag, and what the device answered when it was proved.
 #[derive(Debug, Clone)]
 pub(super) struct KnownAnswer {
-    /// `[3, S, S]`.
-    pub(super) pixel_values: Array3<f32>,
+    /// S x S pixels.
+    pub(super) square: RgbImage,
     pub(super) image: EncodedImage,
     pub(super) features: ImageFeatures,
     pub(super) tag_ids: Vec<i64>,

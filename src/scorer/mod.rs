@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use ndarray::Array3;
+use image::RgbImage;
 
 pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
 pub use vocabulary::ForeignTag;
@@ -140,7 +140,7 @@ pub struct Scored {
 /// let tags = [scorer.encode_tag("a mountain lake")?, scorer.encode_tag("portrait")?];
 /// let bytes = std::fs::read("photo.jpg")?;
 /// let picture = scorer.decode(&bytes, &Limits::default())?;
-/// let image = scorer.embed(&[scorer.pixel_values(&picture)])?.remove(0);
+/// let image = scorer.embed(&[scorer.square(&picture)])?.remove(0);
 /// for (tag, scored) in tags.iter().zip(scorer.score(&image, &tags)?) {
 ///     println!("{}: {:.2}", tag.tag, scored.score);
 /// }
@@ -223,19 +223,19 @@ impl Scorer {
         image_input::decode_reduced(bytes, limits, &self.manifest().image_input)
     }
 
-    /// The image encoder's input, `f32 [3, S, S]`.
-    pub fn pixel_values(&self, picture: &Picture) -> Array3<f32> {
-        image_input::pixel_values(picture, &self.manifest().image_input)
+    /// What the image encoder sees of a picture: S x S pixels, which are normalised on their way into its input.
+    pub fn square(&self, picture: &Picture) -> RgbImage {
+        image_input::square(picture, &self.manifest().image_input)
     }
 
-    /// Embeds images, in their order, on as many threads as the device's policy allows.
+    /// Embeds images (see [`Scorer::square`]), in their order, on as many threads as the device's policy allows.
     ///
     /// # Errors
     /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`], [`ScorerError::DeviceFailed`]; then none of
     /// them has an embedding.
-    pub fn embed(&self, pixel_values: &[Array3<f32>]) -> Result<Vec<ImageFeatures>, ScorerError> {
+    pub fn embed(&self, squares: &[RgbImage]) -> Result<Vec<ImageFeatures>, ScorerError> {
         self.failover.attempt(|engine| {
-            let encoded = engine.encode_images(pixel_values)?;
+            let encoded = engine.encode_images(squares)?;
             encoded.into_iter().map(engine::EncodedImage::into_features).collect()
         })
     }
@@ -244,8 +244,8 @@ impl Scorer {
     ///
     /// # Errors
     /// As for [`Scorer::embed`].
-    pub fn profile(&self, pixel_values: &Array3<f32>) -> Result<Vec<OperatorTime>, ScorerError> {
-        self.failover.attempt(|engine| engine.profile(pixel_values))
+    pub fn profile(&self, square: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
+        self.failover.attempt(|engine| engine.profile(square))
     }
 
     /// Encodes a tag: white space folded, template applied, tokens padded, text encoder run.

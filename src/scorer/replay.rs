@@ -6,7 +6,7 @@ use super::ScorerError;
 use super::engine::Engine;
 use super::known_answer::KnownAnswer;
 use crate::bundle::{BundleError, GoldenTensors, Replay};
-use crate::image_input::{Limits, decode_reduced, pixel_values};
+use crate::image_input::{Limits, decode_reduced, square};
 use crate::text::normalise_tag;
 
 /// Runs the goldens through the whole way of an image and of a tag, and compares. The first of them serves as a known answer.
@@ -18,7 +18,7 @@ pub(super) fn replay_goldens(engine: &Engine) -> Result<(Replay, Option<KnownAns
     for name in &goldens.images {
         let picture = decode_reduced(&bundle.read(name)?, &Limits::default(), &manifest.image_input)
             .map_err(|source| ScorerError::GoldenImage { name: name.clone(), source })?;
-        inputs.push(pixel_values(&picture, &manifest.image_input));
+        inputs.push(square(&picture, &manifest.image_input));
     }
     let not_finite =
         |what| BundleError::NotFinite { dir: bundle.dir().to_owned(), what, device: engine.device().to_owned() };
@@ -56,11 +56,11 @@ pub(super) fn replay_goldens(engine: &Engine) -> Result<(Replay, Option<KnownAns
     let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
     let first =
         (inputs.into_iter().next(), encoded.into_iter().next(), images.into_iter().next(), tags.into_iter().next());
-    let (Some(pixel_values), Some(image), Some(features), Some((tag, tag_ids))) = first else {
+    let (Some(square), Some(image), Some(features), Some((tag, tag_ids))) = first else {
         return Ok((replay, None));
     };
     let known = KnownAnswer {
-        pixel_values,
+        square,
         image,
         features,
         tag_ids,

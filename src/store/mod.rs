@@ -151,6 +151,15 @@ impl Store {
         Batch::begin(self)
     }
 
+    /// Does work that reads many rows on one state of the database: of single looks, most of the time goes into finding out which state
+    /// is the latest.
+    pub fn at_once<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let reading = self.conn.unchecked_transaction().map_err(self.fail("start reading"))?;
+        let done = work();
+        reading.commit().map_err(self.fail("end reading"))?;
+        Ok(done)
+    }
+
     /// Moves the write-ahead log into the database and cuts it to nothing. False where a reader is in the way: try again later.
     pub fn checkpoint(&mut self) -> Result<bool> {
         self.row("PRAGMA wal_checkpoint(TRUNCATE)", [], "checkpoint", |row| Ok(row.get::<_, i64>(0)? == 0))

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ndarray::Array3;
+use image::RgbImage;
 
 use super::TrainError;
 use super::assemble::{Content, DEFAULT_TAG, Findings};
@@ -159,8 +159,7 @@ impl<'a> Sides<'a> {
 
 /// Median time that the image encoder takes for one picture, alone on a thread.
 fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
-    let side = size_px as usize;
-    let picture = [Array3::zeros((3, side, side))];
+    let picture = [RgbImage::new(size_px, size_px)];
     let mut seconds = Vec::with_capacity(TIMED);
     for _ in 0..TIMED {
         let started = Instant::now();

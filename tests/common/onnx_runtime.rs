@@ -5,7 +5,7 @@ use std::process::Command;
 
 use edge_scorer::backend::DeviceChoice;
 use edge_scorer::bundle::manifest::file;
-use edge_scorer::image_input::Limits;
+use edge_scorer::image_input::{Limits, pixel_values};
 use edge_scorer::scorer::Scorer;
 use edge_scorer::text::TagTokenizer;
 use safetensors::tensor::{Dtype, TensorView};
@@ -26,7 +26,7 @@ fn golden_inputs(bundle: &Path) -> Vec<u8> {
         .iter()
         .flat_map(|name| {
             let bytes = scorer.bundle().read(name).unwrap();
-            scorer.pixel_values(&scorer.decode(&bytes, &Limits::default()).unwrap())
+            pixel_values(&scorer.decode(&bytes, &Limits::default()).unwrap(), &manifest.image_input)
         })
         .flat_map(f32::to_le_bytes)
         .collect();

@@ -42,12 +42,15 @@ impl Drop for Stopped {
     }
 }
 
-/// The number of the daemon's thread of that name.
-fn thread(daemon: &Daemon, name: &str) -> i32 {
+/// Stops all inference threads of the daemon.
+fn stop_inference(daemon: &Daemon) -> std::io::Result<Vec<Stopped>> {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().flatten();
-    let is_named = |dir: &std::fs::DirEntry| std::fs::read_to_string(dir.path().join("comm")).unwrap().trim() == name;
-    let task = tasks.into_iter().find(is_named).unwrap_or_else(|| panic!("no thread {name}"));
-    task.file_name().to_str().unwrap().parse().unwrap()
+    let infers =
+        |dir: &std::fs::DirEntry| std::fs::read_to_string(dir.path().join("comm")).unwrap().starts_with("infer-");
+    let number = |dir: std::fs::DirEntry| dir.file_name().to_str().unwrap().parse().unwrap();
+    let threads: Vec<i32> = tasks.filter(infers).map(number).collect();
+    assert!(!threads.is_empty(), "no inference thread");
+    threads.into_iter().map(Stopped::thread).collect()
 }
 
 /// Whether a ping comes within that time; messages that wait already are passed over.
@@ -83,7 +86,7 @@ fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
     place.wait_for_rows(IMAGES, &["1"]);
     assert!(pings(&socket, PATIENCE), "no ping at rest");
 
-    let stopped = match Stopped::thread(thread(&daemon, "infer")) {
+    let stopped = match stop_inference(&daemon) {
         Ok(stopped) => stopped,
         Err(error) => return skip("a_backend_that_is_stuck_ends_the_pings…", &format!("no ptrace here: {error}")),
     };
@@ -100,7 +103,7 @@ fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
     place.wait_for_rows(IMAGES, &["2"]);
     assert!(pings(&socket, PATIENCE), "no ping after it has moved again");
 
-    let stopped = Stopped::thread(thread(&daemon, "infer")).unwrap();
+    let stopped = stop_inference(&daemon).unwrap();
     place.write("third.jpg", &jpeg(3));
     until("the file in work", || (place.live("in_work") == 1).then_some(()));
     std::thread::sleep(Duration::from_secs(4));

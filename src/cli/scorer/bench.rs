@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::Args;
-use ndarray::Array3;
+use image::RgbImage;
 use serde_json::json;
 
 use super::options::{Common, ListFormat};
@@ -41,14 +41,14 @@ go to all cores, on a GPU up to 32 of them together.";
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (_, scorer) = arguments.common.scorer()?;
-    let side = scorer.manifest().image_input.size_px as usize;
+    let side = scorer.manifest().image_input.size_px;
     let device = scorer.device();
     if arguments.operators {
         return operators(&scorer, arguments.runs.get());
     }
     let mut rows = Vec::with_capacity(arguments.batch.len());
     for batch in arguments.batch.iter().map(|n| n.get()) {
-        let images: Vec<_> = (0..batch).map(|seed| pixels(seed, side)).collect();
+        let images: Vec<_> = (0..batch as u32).map(|seed| pixels(seed, side)).collect();
         let mut seconds = Vec::with_capacity(arguments.runs.get());
         for run in 0..WARM_UP + arguments.runs.get() {
             let started = Instant::now();
@@ -87,7 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 /// Times the parts of the image encoder, the largest first.
 fn operators(scorer: &Scorer, runs: usize) -> Outcome {
-    let image = pixels(0, scorer.manifest().image_input.size_px as usize);
+    let image = pixels(0, scorer.manifest().image_input.size_px);
     let mut kinds: HashMap<(String, String), (usize, f64)> = HashMap::new();
     for run in 0..WARM_UP + runs {
         for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP) {
@@ -112,7 +112,7 @@ fn operators(scorer: &Scorer, runs: usize) -> Outcome {
     Ok(table.write(&mut out)?)
 }
 
-/// Pixel values that are like no other image's, in the range of real ones.
-fn pixels(seed: usize, side: usize) -> Array3<f32> {
-    Array3::from_shape_fn((3, side, side), |(c, y, x)| ((seed * 31 + c * 17 + y * 7 + x * 3) % 255) as f32 / 64.0 - 2.0)
+/// Pixels that are like no other image's.
+fn pixels(seed: u32, side: u32) -> RgbImage {
+    RgbImage::from_fn(side, side, |x, y| image::Rgb([0, 17, 34].map(|c| ((seed * 31 + c + y * 7 + x * 3) % 255) as u8)))
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ndarray::Array3;
+use image::RgbImage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::here::Here;
-use super::protocol::{Reply, Request, receive, receive_values, send};
+use super::protocol::{Reply, Request, receive, receive_bytes, send};
 use super::{CRASH, DecodeError, Decoders, Opened, TIME};
 use crate::daemon::work::FileFailure;
 use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared};
@@ -20,7 +20,7 @@ use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared};
 const START: Duration = Duration::from_secs(30);
 /// The program itself, its stack and what the decoders hold besides pixels.
 const BASE_MEMORY_BYTES: u64 = 512 << 20;
-/// A picture's values go through the pipe in fewer, larger pieces.
+/// A picture's pixels go through the pipe in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Starts the process when there is work, and again after it has died.
@@ -91,13 +91,15 @@ impl DecoderProcess {
         match self.ask(&Request::Picture)? {
             Reply::Picture { format, width_px, height_px, measures, captured_at, keywords, side } => {
                 let format = Format::named(&format).ok_or(ErrorKind::InvalidData.into());
-                let values = format.and_then(|format| {
+                let square = format.and_then(|format| {
                     let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-                    let values = receive_values(&mut running.from, side.saturating_mul(side).saturating_mul(3))?;
-                    let values = Array3::from_shape_vec((3, side, side), values).map_err(io::Error::other)?;
-                    Ok((format, values))
+                    if side != self.here.rule.size_px {
+                        return Err(ErrorKind::InvalidData.into());
+                    }
+                    let bytes = receive_bytes(&mut running.from, 3 * side as usize * side as usize)?;
+                    Ok((format, RgbImage::from_raw(side, side, bytes).ok_or(ErrorKind::InvalidData)?))
                 });
-                let (format, pixel_values) = values.map_err(|error| self.died(&error))?;
+                let (format, square) = square.map_err(|error| self.died(&error))?;
                 let [brightness, contrast, sharpness] = measures;
                 Ok(Prepared {
                     format: format.name(),
@@ -105,7 +107,7 @@ impl DecoderProcess {
                     height_px,
                     measures: Measures { brightness, contrast, sharpness },
                     metadata: Metadata { captured_at, keywords },
-                    pixel_values,
+                    square,
                 })
             }
             other => Err(self.refused(other)),

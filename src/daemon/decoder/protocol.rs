@@ -1,5 +1,5 @@
-//! Messages between the daemon and its decoder processes: a length (u32, little-endian) and so many bytes of JSON. The values of
-//! a picture follow their message as f32, little-endian, in the order of `[3, S, S]`.
+//! Messages between the daemon and its decoder processes: a length (u32, little-endian) and so many bytes of JSON. The pixels of
+//! a picture follow their message, S rows of S times red, green and blue.
 
 use std::io::{self, Read, Write};
 
@@ -33,7 +33,7 @@ pub(super) enum Reply {
     Opened { content_id: [u8; 32], size_bytes: u64, mtime_ns: i64 },
     /// To `Keywords`.
     Keywords(Vec<String>),
-    /// To `Picture`; the values follow.
+    /// To `Picture`; the pixels follow.
     Picture {
         format: String,
         width_px: u32,
@@ -42,7 +42,7 @@ pub(super) enum Reply {
         measures: [f32; 3],
         captured_at: Option<String>,
         keywords: Vec<String>,
-        side: usize,
+        side: u32,
     },
     /// To any of them: there is no such file.
     Gone,
@@ -80,16 +80,15 @@ pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<O
     Ok(Some(serde_json::from_slice(&text)?))
 }
 
-pub(super) fn send_values<'a>(to: &mut impl Write, values: impl Iterator<Item = &'a f32>) -> io::Result<()> {
-    let bytes: Vec<u8> = values.flat_map(|v| v.to_le_bytes()).collect();
-    to.write_all(&bytes)?;
+pub(super) fn send_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes)?;
     to.flush()
 }
 
-pub(super) fn receive_values(from: &mut impl Read, count: usize) -> io::Result<Vec<f32>> {
-    let mut bytes = vec![0; count * 4];
+pub(super) fn receive_bytes(from: &mut impl Read, count: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
     from.read_exact(&mut bytes)?;
-    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -97,14 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_and_values_arrive_as_they_were_sent() {
+    fn messages_and_pixels_arrive_as_they_were_sent() {
         let mut pipe = Vec::new();
         let path = b"/\xff\n\"".to_vec();
         send(&mut pipe, &Request::Open { path: path.clone() }).unwrap();
-        send_values(&mut pipe, [0.1, f32::MIN_POSITIVE, -7.5].iter()).unwrap();
+        send_bytes(&mut pipe, &[0, 13, 255]).unwrap();
         let mut from = pipe.as_slice();
         assert!(matches!(receive(&mut from).unwrap(), Some(Request::Open { path: arrived }) if arrived == path));
-        assert_eq!(receive_values(&mut from, 3).unwrap(), [0.1, f32::MIN_POSITIVE, -7.5]);
+        assert_eq!(receive_bytes(&mut from, 3).unwrap(), [0, 13, 255]);
         assert!(receive::<Request>(&mut from).unwrap().is_none());
     }
 

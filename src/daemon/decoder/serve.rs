@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use super::here::Here;
-use super::protocol::{Reply, Request, receive, send, send_values};
+use super::protocol::{Reply, Request, receive, send, send_bytes};
 use super::{DecodeError, Opened};
 use crate::daemon::signals;
 use crate::image_input::Prepared;
@@ -59,7 +59,7 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 }
 
 fn send_picture(to: &mut impl Write, prepared: Prepared) -> io::Result<()> {
-    let Prepared { format, width_px, height_px, measures, metadata, pixel_values } = prepared;
+    let Prepared { format, width_px, height_px, measures, metadata, square } = prepared;
     let header = Reply::Picture {
         format: format.to_owned(),
         width_px,
@@ -67,10 +67,10 @@ fn send_picture(to: &mut impl Write, prepared: Prepared) -> io::Result<()> {
         measures: [measures.brightness, measures.contrast, measures.sharpness],
         captured_at: metadata.captured_at,
         keywords: metadata.keywords,
-        side: pixel_values.shape()[1],
+        side: square.width(),
     };
     send(to, &header)?;
-    send_values(to, pixel_values.iter())
+    send_bytes(to, square.as_raw())
 }
 
 fn refusal(error: DecodeError) -> Reply {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::Array3;
+use image::RgbImage;
 
 use super::JudgeError;
 use crate::image_input::{Limits, read_file};
@@ -72,7 +72,7 @@ impl<'a> Embedded<'a> {
 }
 
 /// Decodes a few images, each on a thread of its own.
-fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<Array3<f32>>, JudgeError> {
+fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<RgbImage>, JudgeError> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = chunk.iter().map(|path| scope.spawn(move || decode_one(scorer, path))).collect();
         let lost = |_| JudgeError::Internal("a decoding thread ended early".to_owned());
@@ -80,11 +80,11 @@ fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<Array3<f32>>, JudgeErr
     })
 }
 
-fn decode_one(scorer: &Scorer, path: &Path) -> Result<Array3<f32>, JudgeError> {
+fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
     let limits = Limits::default();
     read_file(path, &limits)
         .and_then(|bytes| scorer.decode(&bytes, &limits))
-        .map(|picture| scorer.pixel_values(&picture))
+        .map(|picture| scorer.square(&picture))
         .map_err(|e| JudgeError::Image { path: path.to_owned(), reason: e.to_string() })
 }
 

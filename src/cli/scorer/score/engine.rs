@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use ndarray::Array3;
+use image::RgbImage;
 
 use super::pairs::Pair;
 use crate::image_input::{Limits, read_file};
@@ -104,7 +104,7 @@ impl Engine {
         }
     }
 
-    fn decode_all(&self, paths: &[&Path]) -> Vec<Result<Array3<f32>>> {
+    fn decode_all(&self, paths: &[&Path]) -> Vec<Result<RgbImage>> {
         let share = paths.len().div_ceil(self.threads).max(1);
         std::thread::scope(|scope| {
             let workers: Vec<_> = paths
@@ -122,8 +122,8 @@ impl Engine {
         })
     }
 
-    fn decode(&self, path: &Path) -> Result<Array3<f32>> {
+    fn decode(&self, path: &Path) -> Result<RgbImage> {
         let decoded = read_file(path, &self.limits).and_then(|bytes| self.scorer.decode(&bytes, &self.limits));
-        decoded.map(|picture| self.scorer.pixel_values(&picture)).map_err(|e| e.to_string())
+        decoded.map(|picture| self.scorer.square(&picture)).map_err(|e| e.to_string())
     }
 }
