@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
-use image::RgbImage;
 
+use crate::image_input::RgbImage;
 use crate::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
 

@@ -22,6 +22,9 @@ pub use pixels::{normalise, normalise_into, pixel_values, resize_crop, resized_s
 pub use prepare::{Prepared, prepare};
 pub use rule::{InputRule, ResizeFilter};
 
+/// 8-bit pixels, red, green and blue.
+pub use image::RgbImage;
+
 use std::fs::{File, Metadata as FileMetadata};
 use std::io::Read;
 use std::path::Path;

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use image::RgbImage;
 use ndarray::{Array1, Array2, Array3, ArrayD, Axis, IxDyn};
 
 use super::known_answer::KnownAnswer;
@@ -10,7 +9,7 @@ use super::{EncodedTag, ImageEmbedding, ImageFeatures, ScorerError, TagTokens, f
 use crate::backend::{Backend, Batch, Chosen, Graph, GraphFile, Input, OperatorTime, Policy, Precision};
 use crate::bundle::manifest::{ImageSide, TextSide, Tolerance, file};
 use crate::bundle::{Bundle, Manifest, Replay};
-use crate::image_input;
+use crate::image_input::{self, RgbImage};
 use crate::text::{TagTokenizer, TextError};
 
 /// What a model is on every device.

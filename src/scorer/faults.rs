@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
-use image::RgbImage;
 use ndarray::{ArrayD, Axis};
 
 use super::engine::{Engine, Model};
@@ -13,6 +12,7 @@ use crate::backend::choice::on_cpu;
 use crate::backend::{
     Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, GraphFile, Input, Policy, Precision, Setup,
 };
+use crate::image_input::RgbImage;
 
 /// What the device does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,7 +87,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
 
 fn pixels(value: f32) -> RgbImage {
     let pattern = |x: u32, y: u32, c: u32| 30.0 + 40.0 * value * ((c + y / 9 + x / 7) % 5) as f32;
-    RgbImage::from_fn(384, 384, |x, y| image::Rgb([0, 1, 2].map(|c| pattern(x, y, c) as u8)))
+    RgbImage::from_fn(384, 384, |x, y| [0, 1, 2].map(|c| pattern(x, y, c) as u8).into())
 }
 
 /// An image and a tag through all three graphs.

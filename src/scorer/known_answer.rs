@@ -2,11 +2,10 @@
 //! lost its memory, whose kernels do not run any more or whose library was replaced may answer with zeros or with what was there
 //! before: then the known answer is wrong as well, and nothing of that run is believed.
 
-use image::RgbImage;
-
 use super::engine::{EncodedImage, Engine};
 use super::{EncodedTag, ImageFeatures, ScorerError};
 use crate::bundle::manifest::file;
+use crate::image_input::RgbImage;
 
 /// A golden image and tag, and what the device answered when it was proved.
 #[derive(Debug, Clone)]

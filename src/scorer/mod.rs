@@ -17,14 +17,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use image::RgbImage;
-
 pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
 pub use vocabulary::ForeignTag;
 
 use crate::backend::{BackendError, DeviceChoice, OperatorTime, Policy, Precision, Setup};
 use crate::bundle::{Bundle, BundleError, Manifest, Replay};
-use crate::image_input::{self, ImageError, Limits, Picture};
+use crate::image_input::{self, ImageError, Limits, Picture, RgbImage};
 use crate::text::TextError;
 use engine::Model;
 use failover::Failover;

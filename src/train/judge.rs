@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use image::RgbImage;
-
 use super::TrainError;
 use super::assemble::{Content, DEFAULT_TAG, Findings};
 use super::evaluate::{self, Bootstrap, Embedded, Epoch, Evaluation, Reference, Settings, rules, shuffled_tags};
@@ -14,6 +12,7 @@ use super::message::{Listener, note};
 use super::metrics::{Figures, quantile, quantiles};
 use super::report::{self, Results};
 use super::training::Trained;
+use crate::image_input::RgbImage;
 use crate::scorer::Scorer;
 
 /// Evenly spaced quantiles kept per tag.

@@ -6,12 +6,12 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::Args;
-use image::RgbImage;
 use serde_json::json;
 
 use super::options::{Common, ListFormat};
 use crate::cli::Outcome;
 use crate::cli::output::Table;
+use crate::image_input::RgbImage;
 use crate::scorer::Scorer;
 
 /// Runs that are not counted: a GPU chooses its kernels in the first ones.
@@ -114,5 +114,6 @@ fn operators(scorer: &Scorer, runs: usize) -> Outcome {
 
 /// Pixels that are like no other image's.
 fn pixels(seed: u32, side: u32) -> RgbImage {
-    RgbImage::from_fn(side, side, |x, y| image::Rgb([0, 17, 34].map(|c| ((seed * 31 + c + y * 7 + x * 3) % 255) as u8)))
+    let value = |x: u32, y: u32, channel: u32| ((seed * 31 + channel * 17 + y * 7 + x * 3) % 255) as u8;
+    RgbImage::from_fn(side, side, |x, y| [0, 1, 2].map(|channel| value(x, y, channel)).into())
 }

@@ -7,14 +7,13 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use image::RgbImage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::here::Here;
 use super::protocol::{Reply, Request, receive, receive_bytes, send};
 use super::{CRASH, DecodeError, Decoders, Opened, TIME};
 use crate::daemon::work::FileFailure;
-use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared};
+use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared, RgbImage};
 
 /// Time that a new process may take to answer at all.
 const START: Duration = Duration::from_secs(30);

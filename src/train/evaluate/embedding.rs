@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use image::RgbImage;
-
 use super::JudgeError;
-use crate::image_input::{Limits, read_file};
+use crate::image_input::{Limits, RgbImage, read_file};
 use crate::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
 use crate::train::batches::Images;
 use crate::train::dataset::Example;

@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
-
 use super::pairs::Pair;
-use crate::image_input::{Limits, read_file};
+use crate::image_input::{Limits, RgbImage, read_file};
 use crate::scorer::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError};
 
 /// Embeddings and tags that are remembered: a list may name an image again much later.
