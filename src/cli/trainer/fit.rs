@@ -223,7 +223,8 @@ pub fn run(arguments: &FitArguments) -> Outcome {
     Ok(())
 }
 
-/// Where what is called `name` is kept in the user's cache directory, after the XDG base directory specification; the system's temporary one where there is no home.
+/// Where what is called `name` is kept in the user's cache directory, after the XDG base directory specification; in the system's temporary
+/// one where there is no home.
 pub(super) fn user_cache(name: &str) -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
