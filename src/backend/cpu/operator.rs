@@ -202,7 +202,9 @@ impl EvalOp for Operator {
             Kind::ConstantProduct { weights, .. } => {
                 let weights = weights.as_ref().context("the product has no weights yet")?;
                 ensure!(width == weights.inner(), "{weights:?} cannot be multiplied with {:?}", shapes[0]);
-                weights.multiply(values[0], out);
+                // All but the batch and the width.
+                let together = shapes[0].get(1..shapes[0].len() - 1).unwrap_or_default().iter().product();
+                weights.multiply(values[0], together, out);
             }
             Kind::TableLookup { .. } => {}
             Kind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),

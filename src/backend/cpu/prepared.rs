@@ -268,7 +268,7 @@ mod tests {
     fn answer(prepared: &Prepared) -> Vec<f32> {
         let activations: Vec<f32> = (0..7 * 1030).map(|i| (i % 91) as f32 / 45.0 - 1.0).collect();
         let mut out = vec![0.0; 7 * 2100];
-        prepared.constants.weights[0].multiply(&activations, &mut out);
+        prepared.constants.weights[0].multiply(&activations, 1, &mut out);
         out.extend_from_slice(prepared.constants.tables[0].row(999).unwrap());
         out.extend_from_slice(prepared.constants.filters[0].values());
         assert_eq!(prepared.constants.filters[0].shape().step, [1, 2]);

@@ -65,6 +65,7 @@ macro_rules! for_each_width {
         }
     };
 }
+pub(super) use for_each_width;
 
 for_each_width! {
     /// Layer norm of each row of `values`, whose length is that of `scale` and `shift`: `(x - mean) / sqrt(variance + epsilon) *

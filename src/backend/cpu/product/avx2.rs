@@ -3,9 +3,9 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::arch::x86_64::{
-    _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_dpbusd_epi32, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_storeu_ps,
+    _MM_HINT_T1, _mm_prefetch, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_dpbusd_avx_epi32, _mm256_dpbusd_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 
 use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
@@ -20,7 +20,10 @@ const REGISTERS: usize = 4;
 /// Those that this processor can run.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
     // A panel's part of 24 KiB stays in the first cache.
-    let f32 = Kernel { name: "avx2", run: Run::F32(F32Product { rows: ROWS, steps: 192, run: run_f32 }) };
+    let f32 = Kernel {
+        name: "avx2",
+        run: Run::F32(F32Product { rows: ROWS, steps: 192, run: run_f32, run_difference: None }),
+    };
     let kernel = |name, run| Kernel { name, run: Run::Int8(Int8Product { rows: ROWS, run }) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
     let has_vnni = std::arch::is_x86_feature_detected!("avxvnni");
@@ -67,6 +70,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
         let mut b = tile.b.cast::<f32>();
         for step in 0..tile.steps {
             let values = rows.map(|row| _mm256_set1_ps(*row.add(step)));
+            _mm_prefetch::<_MM_HINT_T1>(tile.ahead.add(step * tile.ahead_step).cast());
             for register in 0..REGISTERS {
                 let columns = _mm256_loadu_ps(b.add(register * LANES));
                 for (sums, value) in sums.iter_mut().zip(values) {

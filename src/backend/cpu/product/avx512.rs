@@ -1,34 +1,40 @@
-//! Kernels for processors with AVX-512: ten rows by two registers of sixteen columns, so that twenty of the 32 registers hold sums
-//! and a multiplication is started in every cycle. The rows are read where they lie, one value spread over a register at a time.
+//! Kernels for processors with AVX-512: ten or thirteen rows by two registers of sixteen columns, so that most of the 32 registers hold
+//! sums and a multiplication is started in every cycle. The rows are read where they lie, one value spread over a register at a time.
 
 #![cfg(target_arch = "x86_64")]
 
 use std::arch::x86_64::{
-    _mm512_add_epi32, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+    _MM_HINT_T1, _mm_prefetch, _mm512_add_epi32, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
+use super::kernel::{Difference, F32Tile, Int8Tile, Kernel, Run};
 use super::multiply::{F32Product, Int8Product};
 
-const ROWS: usize = 10;
+/// Of a tile of floats.
+const F32_ROWS: usize = 13;
+/// Of a tile of bytes.
+const INT8_ROWS: usize = 10;
 /// Values in a register.
 const LANES: usize = 16;
 
 /// Those that this processor can run.
 pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let f32 = F32Product { rows: ROWS, steps: 1024, run: run_f32 };
+    let f32 = F32Product { rows: F32_ROWS, steps: 1024, run: run_f32, run_difference: Some(run_f32_difference) };
     let f32 = Kernel { name: "avx512", run: Run::F32(f32) };
-    let int8 = Kernel { name: "avx512-vnni", run: Run::Int8(Int8Product { rows: ROWS, run: run_int8 }) };
+    let int8 = Kernel { name: "avx512-vnni", run: Run::Int8(Int8Product { rows: INT8_ROWS, run: run_int8 }) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx512f");
     let has_int8 = has_f32 && std::arch::is_x86_feature_detected!("avx512vnni");
     [has_f32.then_some(f32), has_int8.then_some(int8)].into_iter().flatten()
 }
 
+/// `for_rows!(run(arguments), rows => 1 2 ..)` calls `run::<rows>(arguments)`.
 macro_rules! for_rows {
-    ($tile:expr, $run:ident: $($rows:literal)*) => {
-        match $tile.rows {
-            $($rows => $run::<$rows>($tile),)*
+    (@ $rows:literal $run:ident ($($argument:expr),*)) => { $run::<$rows>($($argument),*) };
+    ($run:ident $arguments:tt, $count:expr => $($rows:literal)*) => {
+        match $count {
+            $($rows => for_rows!(@ $rows $run $arguments),)*
             rows => unreachable!("a tile of {rows} rows"),
         }
     };
@@ -38,14 +44,21 @@ macro_rules! for_rows {
 /// AVX-512F, and pointers to what [`F32Tile`] says.
 #[target_feature(enable = "avx512f")]
 unsafe fn run_f32(tile: &F32Tile) {
-    unsafe { for_rows!(tile, rows_f32: 1 2 3 4 5 6 7 8 9 10) }
+    unsafe { for_rows!(rows_f32(tile, None), tile.rows => 1 2 3 4 5 6 7 8 9 10 11 12 13) }
 }
 
 /// # Safety
-/// As for [`run_f32`].
+/// AVX-512F, and pointers to what [`F32Tile`] and [`Difference`] say.
+#[target_feature(enable = "avx512f")]
+unsafe fn run_f32_difference(tile: &F32Tile, difference: Difference) {
+    unsafe { for_rows!(rows_f32(tile, Some(difference)), tile.rows => 1 2 3 4 5 6 7 8 9 10 11 12 13) }
+}
+
+/// # Safety
+/// As for [`run_f32_difference`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
+unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<Difference>) {
     unsafe {
         let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
@@ -54,15 +67,23 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
             let start = start.add(row * stride);
             *sums = [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(LANES))];
         }
-        let mut b = tile.b.cast::<f32>();
         for step in 0..tile.steps {
-            let (left, right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(LANES)));
+            let b = tile.b.add(step).cast::<f32>();
+            let (mut left, mut right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(LANES)));
+            if let Some(Difference { less, to }) = difference {
+                let less = less.add(step).cast::<f32>();
+                left = _mm512_sub_ps(left, _mm512_loadu_ps(less));
+                right = _mm512_sub_ps(right, _mm512_loadu_ps(less.add(LANES)));
+                let to = to.add(step).cast::<f32>();
+                _mm512_storeu_ps(to, left);
+                _mm512_storeu_ps(to.add(LANES), right);
+            }
+            _mm_prefetch::<_MM_HINT_T1>(tile.ahead.add(step * tile.ahead_step).cast());
             for (sums, row) in sums.iter_mut().zip(&rows) {
                 let value = _mm512_set1_ps(*row.add(step));
                 sums[0] = _mm512_fmadd_ps(value, left, sums[0]);
                 sums[1] = _mm512_fmadd_ps(value, right, sums[1]);
             }
-            b = b.add(2 * LANES);
         }
         for (row, sums) in sums.iter().enumerate() {
             let output = tile.c.add(row * tile.c_stride);
@@ -76,7 +97,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
 /// AVX-512F and VNNI, and pointers to what [`Int8Tile`] says.
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn run_int8(tile: &Int8Tile) {
-    unsafe { for_rows!(tile, rows_int8: 1 2 3 4 5 6 7 8 9 10) }
+    unsafe { for_rows!(rows_int8(tile), tile.rows => 1 2 3 4 5 6 7 8 9 10) }
 }
 
 /// # Safety

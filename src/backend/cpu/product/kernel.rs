@@ -40,6 +40,19 @@ pub(super) struct F32Tile {
     pub(super) c_stride: usize,
     /// [`COLUMNS`] values; null to add to what is in `c`.
     pub(super) start: *const f32,
+    /// What will be read after this tile is brought near in passing: from here on, so many bytes with each step.
+    pub(super) ahead: *const u8,
+    pub(super) ahead_step: usize,
+}
+
+/// The right side of a tile as a difference: `b - less`.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
+pub(super) struct Difference {
+    /// As many steps as the tile has.
+    pub(super) less: *const Step,
+    /// As many steps: where it goes, for the tiles that follow.
+    pub(super) to: *mut Step,
 }
 
 /// `c = (start + a x b) * row_scale * column_scale + bias`, the sum in integers.

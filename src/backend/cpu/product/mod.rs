@@ -9,6 +9,7 @@ mod avx512;
 mod kernel;
 mod multiply;
 mod quantize;
+mod strassen;
 #[cfg(test)]
 mod tests;
 mod weights;

@@ -1,6 +1,6 @@
 //! Which tiles make up a product, in which order.
 
-use super::kernel::{COLUMNS, F32Tile, Int8Tile};
+use super::kernel::{COLUMNS, Difference, F32Tile, Int8Tile};
 
 /// What a kernel reads of a panel at once: two lines of cache, four bytes for each of its [`COLUMNS`] columns.
 #[derive(Clone, Copy)]
@@ -29,6 +29,8 @@ pub(in super::super) struct F32Product {
     /// Steps after which the panel's part in use would leave the nearest cache that can hold it.
     pub(super) steps: usize,
     pub(super) run: unsafe fn(&F32Tile),
+    /// The same with a difference on the right; `None` where making it first is as fast.
+    pub(super) run_difference: Option<unsafe fn(&F32Tile, Difference)>,
 }
 
 /// Rows of numbers, some of them apart: row `r` is the `width` values from `r * stride` on.
@@ -64,30 +66,123 @@ impl F32Product {
         for (values, out) in blocks.zip(out.chunks_mut(ROWS_AT_ONCE * out_stride)) {
             let left = Rows { values, ..left };
             let (rows, depth) = (left.count(), left.width);
-            assert!((rows - 1) * left.stride + depth <= values.len(), "the last row is cut off");
             for_panels(out, (rows, outer), out_stride, |panel, c, c_stride| {
-                let start = bias.get(panel * COLUMNS..(panel + 1) * COLUMNS).unwrap_or(&[0.0; COLUMNS]);
-                for first_step in (0..depth).step_by(self.steps) {
-                    let steps = self.steps.min(depth - first_step);
-                    let b = &panels[panel * depth + first_step..][..steps];
-                    for first in (0..rows).step_by(self.rows) {
-                        let tile = F32Tile {
-                            rows: self.rows.min(rows - first),
-                            steps,
-                            a: values[first * left.stride + first_step..].as_ptr(),
-                            a_stride: left.stride,
-                            b: b.as_ptr(),
-                            c: c[first * c_stride..].as_mut_ptr(),
-                            c_stride,
-                            start: if first_step == 0 { start.as_ptr() } else { std::ptr::null() },
-                        };
-                        // SAFETY: the kernel was chosen by the processor's features. The last row's `depth` values end inside
-                        // `values`, as asserted above, and all others' do; `for_panels` gives room for `rows` rows.
-                        unsafe { (self.run)(&tile) };
-                    }
-                }
+                let start = bias.get(panel * COLUMNS..).and_then(<[f32]>::first_chunk).unwrap_or(&[0.0; COLUMNS]);
+                let next = panels.get((panel + 1) * depth..(panel + 2) * depth).unwrap_or_default();
+                self.tiles(left, Panel::Kept(&panels[panel * depth..][..depth]), next, Some(start), (c, c_stride));
             });
         }
+    }
+
+    /// `c = start + left x panel` for the `left.width` steps of one panel and each of its [`COLUMNS`]; without `start`, added to what is in
+    /// `c`. Rows of `c` begin `c_stride` apart. `next` is what will be read afterwards.
+    ///
+    /// # Panics
+    /// Where one of them is too short for that.
+    pub(super) fn tiles(
+        &self,
+        left: Rows<'_>,
+        mut panel: Panel<'_>,
+        next: &[Step],
+        start: Option<&[f32; COLUMNS]>,
+        (c, c_stride): (&mut [f32], usize),
+    ) {
+        let (rows, depth) = (left.count(), left.width);
+        assert!((rows - 1) * left.stride + depth <= left.values.len(), "the last row is cut off");
+        assert!(panel.has_steps(depth), "a panel of another depth");
+        assert!((rows - 1) * c_stride + COLUMNS <= c.len(), "the product does not fit");
+        // Of about the same size: a tile of few rows waits for its own sums.
+        let tiles = rows.div_ceil(self.rows);
+        let tile_rows = rows.div_ceil(tiles);
+        let mut ahead = Ahead::new(next, tiles * depth);
+        for first_step in (0..depth).step_by(self.steps) {
+            let steps = self.steps.min(depth - first_step);
+            for first in (0..rows).step_by(tile_rows) {
+                let (b, difference) = panel.read(first_step, first == 0);
+                let (ahead, ahead_step) = ahead.take(steps).unwrap_or((b.cast(), 0));
+                let tile = F32Tile {
+                    rows: tile_rows.min(rows - first),
+                    steps,
+                    a: left.values[first * left.stride + first_step..].as_ptr(),
+                    a_stride: left.stride,
+                    b,
+                    c: c[first * c_stride..].as_mut_ptr(),
+                    c_stride,
+                    start: start.filter(|_| first_step == 0).map_or(std::ptr::null(), |start| start.as_ptr()),
+                    ahead,
+                    ahead_step,
+                };
+                // SAFETY: the kernel was chosen by the processor's features, and both sides and `c` are as long as was asserted
+                // above.
+                unsafe {
+                    match (difference, self.run_difference) {
+                        (None, _) => (self.run)(&tile),
+                        (Some(difference), Some(run)) => run(&tile, difference),
+                        (Some(_), None) => unreachable!("a kernel without differences"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The right side of tiles.
+pub(super) enum Panel<'a> {
+    Kept(&'a [Step]),
+    /// `of - less`, which is to be left in `to`.
+    Difference {
+        of: &'a [Step],
+        less: &'a [Step],
+        to: &'a mut [Step],
+    },
+}
+
+impl Panel<'_> {
+    fn has_steps(&self, count: usize) -> bool {
+        match self {
+            Panel::Kept(steps) => steps.len() == count,
+            Panel::Difference { of, less, to } => [of.len(), less.len(), to.len()] == [count; 3],
+        }
+    }
+
+    /// What a tile reads from a step on. The first one makes the difference.
+    fn read(&mut self, step: usize, is_first: bool) -> (*const Step, Option<Difference>) {
+        match self {
+            Panel::Kept(steps) => (steps[step..].as_ptr(), None),
+            Panel::Difference { of, less, to } if is_first => {
+                let difference = Difference { less: less[step..].as_ptr(), to: to[step..].as_mut_ptr() };
+                (of[step..].as_ptr(), Some(difference))
+            }
+            Panel::Difference { to, .. } => (to[step..].as_ptr(), None),
+        }
+    }
+}
+
+/// What will be read next, divided among the steps of what is done before.
+struct Ahead<'a> {
+    rest: &'a [u8],
+    /// Bytes for each step.
+    step: usize,
+}
+
+/// Bytes that come into the cache together.
+const LINE: usize = 64;
+
+impl<'a> Ahead<'a> {
+    /// For so many steps in all. Nothing where these are too few: what is read fast comes by itself as fast as it can.
+    fn new(next: &'a [Step], steps: usize) -> Self {
+        let bytes = size_of_val(next);
+        // SAFETY: a step is made of bytes alone.
+        let all = unsafe { std::slice::from_raw_parts(next.as_ptr().cast::<u8>(), bytes) };
+        let step = bytes.div_ceil(steps.max(1));
+        if step > LINE { Self { rest: &[], step: 0 } } else { Self { rest: all, step } }
+    }
+
+    /// The share of so many steps: where it begins, and how many bytes belong to each; `None` where nothing is left.
+    fn take(&mut self, steps: usize) -> Option<(*const u8, usize)> {
+        let (share, rest) = self.rest.split_at_checked(steps * self.step).filter(|(share, _)| !share.is_empty())?;
+        self.rest = rest;
+        Some((share.as_ptr(), self.step))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Every kernel that this processor can run, against sums in plain loops.
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Run};
 use super::quantize::{byte, scale_of};
-use super::{Kernels, Weights};
+use super::{Kernels, Weights, strassen};
 use crate::backend::Precision;
 
 /// Values without a pattern that a product could hide in, both signs, of that magnitude.
@@ -34,7 +34,7 @@ fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
 }
 
 /// Rows below, at and above a tile's and a block's, depths that are no multiple of anything, columns on both sides of a panel.
-const SHAPES: [(usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 768, 33),
     (2, 3, 31),
@@ -49,6 +49,11 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (119, 8, 40),
     (121, 33, 47),
     (250, 66, 34),
+    // Enough for products of sums: even and odd rows, panels in pairs and beside them, more steps than are multiplied at once.
+    (32, 256, 128),
+    (49, 1538, 130),
+    (77, 770, 203),
+    (130, 300, 192),
 ];
 
 #[test]
@@ -61,10 +66,15 @@ fn every_kernel_multiplies_as_plain_loops_do() {
             let bias = values(seed + 200, outer, 3.0);
             let weights = Weights::pack(&b, outer, Some(&bias), kernel).unwrap();
             let mut found = vec![f32::NAN; rows * outer];
-            weights.multiply(&a, &mut found);
-            // Rounding grows with the square root of the depth; a byte is 1/254 of the range off at most, both sides are.
+            weights.multiply(&a, rows, &mut found);
+            // Rounding grows with the square root of the depth, and where sums are multiplied with their size; a byte is 1/254 of the
+            // range off at most, both sides are.
             let size = (inner as f64).sqrt();
-            let allowed = if kernel.precision() == Precision::F32 { 2e-6 * size } else { 2.0 * 0.5 * size / 100.0 };
+            let allowed = match kernel.run {
+                Run::F32(product) if strassen::is_worth_it(&product, [rows, inner, outer]) => 4e-6 * size,
+                Run::F32(_) => 2e-6 * size,
+                Run::Int8(_) => 2.0 * 0.5 * size / 100.0,
+            };
             for (at, (found, expected)) in found.iter().zip(plain(&a, &b, &bias, inner)).enumerate() {
                 let off = (f64::from(*found) - expected).abs();
                 assert!(
@@ -72,6 +82,33 @@ fn every_kernel_multiplies_as_plain_loops_do() {
                     "{} {rows}x{inner}x{outer} at {at}: {found} for {expected}",
                     kernel.name
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_one_image_do_not_change_those_of_another() {
+    for kernel in kernels(&BOTH) {
+        // More than are multiplied at once: by several images, and by one.
+        for (together, images) in [(1, 130), (20, 2), (49, 5), (130, 2)] {
+            let (inner, outer) = (514, 161);
+            let size = together * inner;
+            let (mut a, b) = (values(3, images * size, 2.0), values(4, inner * outer, 0.5));
+            let weights = Weights::pack(&b, outer, None, kernel).unwrap();
+            let alone = |image: &[f32]| {
+                let mut out = vec![f32::NAN; together * outer];
+                weights.multiply(image, together, &mut out);
+                out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let expected: Vec<_> = a.chunks_exact(size).map(alone).collect();
+            a[size + 7] = f32::NAN;
+            let mut out = vec![0.0; images * together * outer];
+            weights.multiply(&a, together, &mut out);
+            for (image, (found, expected)) in out.chunks_exact(together * outer).zip(&expected).enumerate() {
+                let is_same = found.iter().map(|value| value.to_bits()).eq(expected.iter().copied());
+                assert_eq!(is_same, image != 1, "{}: image {image} of {together} rows", kernel.name);
+                assert_eq!(found.iter().all(|value| value.is_finite()), image != 1);
             }
         }
     }
@@ -88,7 +125,7 @@ fn sums_of_bytes_are_exact() {
         b[..outer].fill(-127.0);
         let weights = Weights::pack(&b, outer, None, kernel).unwrap();
         let mut found = vec![f32::NAN; rows * outer];
-        weights.multiply(&a, &mut found);
+        weights.multiply(&a, rows, &mut found);
         let expected = plain(&a, &b, &vec![0.0; outer], inner);
         assert!(expected.iter().any(|v| v.abs() > 1e5), "the sums are small");
         assert!(found.iter().zip(&expected).all(|(a, b)| (f64::from(*a) - b).abs() < 0.1), "{}", kernel.name);
@@ -103,7 +140,7 @@ fn kernels_of_one_precision_agree_to_the_bit_in_bytes() {
         .into_iter()
         .map(|kernel| {
             let mut out = vec![0.0; rows * outer];
-            Weights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, &mut out);
+            Weights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, rows, &mut out);
             out.into_iter().map(f32::to_bits).collect()
         })
         .collect();
@@ -118,7 +155,7 @@ fn what_is_not_finite_stays_so() {
             a[2 * 40 + 39] = poison;
             let weights = Weights::pack(&b, 32, None, kernel).unwrap();
             let mut out = vec![0.0; 5 * 32];
-            weights.multiply(&a, &mut out);
+            weights.multiply(&a, 1, &mut out);
             for (row, values) in out.chunks_exact(32).enumerate() {
                 assert_eq!(values.iter().any(|v| !v.is_finite()), row == 2, "{} row {row}", kernel.name);
             }

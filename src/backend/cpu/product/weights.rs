@@ -7,6 +7,7 @@ use super::super::storage::Storage;
 use super::kernel::{COLUMNS, Kernel, Run};
 use super::multiply::{F32Product, Int8Columns, Int8Product, ROWS_AT_ONCE, Rows, Step};
 use super::quantize::{ZERO, byte, quantize_row, scale_of};
+use super::strassen;
 
 /// A matrix `[K, N]` with a bias `[N]`, packed in panels of [`COLUMNS`] columns; the last one is filled up with zeros.
 pub(in super::super) struct Weights {
@@ -97,22 +98,35 @@ impl Weights {
         self.inner
     }
 
-    /// `out = activations x self + bias`, both by rows, `[R, K]` and `[R, N]`.
+    /// `out = activations x self + bias`, both by rows, `[R, K]` and `[R, N]`. So many rows following each other belong `together`, to one
+    /// image or text; what comes out for them does not depend on the others, to the bit.
     ///
     /// # Panics
-    /// Where the lengths are no whole rows, or not the same number of them.
-    pub(in super::super) fn multiply(&self, activations: &[f32], out: &mut [f32]) {
+    /// Where the lengths are no whole rows, or not the same number of them, or `together` is 0.
+    pub(in super::super) fn multiply(&self, activations: &[f32], together: usize, out: &mut [f32]) {
         let rows = activations.len() / self.inner;
         assert!(activations.len() == rows * self.inner && out.len() == rows * self.outer, "whole rows");
-        let inputs = activations.chunks(ROWS_AT_ONCE * self.inner);
-        for (input, out) in inputs.zip(out.chunks_mut(ROWS_AT_ONCE * self.outer)) {
-            match self.kernel.run {
-                Run::F32(product) => self.multiply_f32(product, input, out),
-                Run::Int8(product) => self.multiply_int8(product, input, out),
+        let (group, part) = rows_at_once(together);
+        let groups = activations.chunks(group * self.inner).zip(out.chunks_mut(group * self.outer));
+        for (input, out) in groups {
+            for (input, out) in input.chunks(part * self.inner).zip(out.chunks_mut(part * self.outer)) {
+                self.multiply_part(input, together.min(part), out);
             }
-            if let Some(factor) = self.quick_gelu {
-                quick_gelu(self.width, out, factor);
+        }
+    }
+
+    fn multiply_part(&self, input: &[f32], together: usize, out: &mut [f32]) {
+        match self.kernel.run {
+            Run::F32(product) if strassen::is_worth_it(&product, [together, self.inner, self.outer]) => {
+                let left = strassen::Left { values: input, inner: self.inner, together };
+                let right = strassen::Right { panels: &self.panels, outer: self.outer, bias: &self.bias };
+                strassen::multiply(&product, self.width, left, right, out);
             }
+            Run::F32(product) => self.multiply_f32(product, input, out),
+            Run::Int8(product) => self.multiply_int8(product, input, out),
+        }
+        if let Some(factor) = self.quick_gelu {
+            quick_gelu(self.width, out, factor);
         }
     }
 
@@ -189,6 +203,14 @@ fn int8_panels(matrix: &[f32], outer: usize) -> Option<(Vec<Step>, Vec<f32>, Vec
         }
     }
     Some((panels, scale, start))
+}
+
+/// Into what rows are divided of which so many belong `together`: groups, and parts of these that are multiplied at once. A group is
+/// some that fit together, or one that is divided into equal parts.
+fn rows_at_once(together: usize) -> (usize, usize) {
+    let parts = together.div_ceil(ROWS_AT_ONCE);
+    let fit = (ROWS_AT_ONCE / together).max(1) * together;
+    (fit, fit.div_ceil(parts))
 }
 
 thread_local! {
