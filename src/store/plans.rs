@@ -1,7 +1,11 @@
 //! Asserts that the statements which the store issues read the indices that were made for them, whatever statistics there are.
 
+use std::path::Path;
+
+use rusqlite::StatementStatus;
+
 use super::testing::{NOW, TempStore};
-use super::{FileState, Store, TagReason, failures, files, images, models, scores, tags, top};
+use super::{FileState, ImageId, Store, TagReason, failures, files, images, models, scores, tags, top};
 
 /// A statement and what its plan must say.
 struct Expected {
@@ -99,6 +103,28 @@ fn check_all(store: &Store, statistics: &str) {
     assert!(view.contains("SEARCH s USING INDEX score_by_rank (tag_id=? AND model_id=?)"), "{statistics}: {view}");
     let summaries = plan(store, tags::SUMMARIES);
     assert!(summaries.contains("SEARCH s USING COVERING INDEX score_by_rank (tag_id=? AND model_id=?)"), "{summaries}");
+}
+
+#[test]
+fn other_values_make_no_statement_be_prepared_again() {
+    let mut store = TempStore::new();
+    let model = store.use_model("m");
+    for n in 0..300 {
+        let image = store.add_image(&n.to_string(), &[&format!("/d/{n}.jpg")]);
+        store.score(image, "birds", model, n as f32);
+    }
+    store.conn.execute_batch("ANALYZE").unwrap();
+    for n in 0..300 {
+        store.file_state(Path::new(&format!("/d/{n}.jpg")), 1, 1).unwrap();
+        store.scored_tags(ImageId(n), model).unwrap();
+        store.tags_of_image(ImageId(n)).unwrap();
+    }
+    for sql in [files::LOOK_UP, scores::SCORED_TAGS, tags::OF_IMAGE] {
+        let statement = store.conn.prepare_cached(sql).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 300, "{sql}");
+        // Once, because the statistics are new.
+        assert!(statement.get_status(StatementStatus::RePrepare) <= 1, "{sql}");
+    }
 }
 
 #[test]
