@@ -6,9 +6,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use edge_scorer::backend::DeviceChoice;
-use edge_scorer::image_input::{Limits, decode_reduced, pixel_values};
-use edge_scorer::scorer::{ImageFeatures, Scorer};
+use edge_model::backend::DeviceChoice;
+use edge_model::image_input::{Limits, decode_reduced, pixel_values};
+use edge_model::scorer::{ImageFeatures, Scorer};
 use edge_scorer::store::{NewImage, NewModel, NewScore, Store, TagReason};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;

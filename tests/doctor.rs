@@ -1,9 +1,7 @@
 //! What `doctor` finds on a machine without a GPU: each trouble with its next step, and nothing where there is none.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use common::{Place, bytes, copy_of_model, jpeg, repository};
+use edge_testing::{Place, bytes, copy_of_model, jpeg, repository};
 use image::ImageFormat;
 use rusqlite::Connection;
 use serde_json::Value;
@@ -109,7 +107,7 @@ fn files_in_quarantine() {
     ));
     let mut broken = bytes(1, ImageFormat::Png);
     broken.truncate(300);
-    common::make_old(&b.place.write("broken.png", &broken));
+    edge_testing::make_old(&b.place.write("broken.png", &broken));
     let config = b.place.path("edge-scorer.toml");
     b.place.scan(&["--config", config.to_str().unwrap()]).expect(1);
     b.finds("failures", "note", "1 files are not tried any more", "`edge-scorer failures`");

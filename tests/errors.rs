@@ -1,12 +1,10 @@
 //! What goes wrong before any work: the message says what, where and what to do, and the exit code says whose turn it is.
 
-mod common;
-
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Place, Said, jpeg, model, skip};
+use edge_testing::{Place, Said, jpeg, model, skip};
 use rusqlite::Connection;
 
 /// Runs a command that must fail with this code, nothing on stdout, and one message with these words.
@@ -32,7 +30,7 @@ fn no_model() {
     // A program that was copied away from its models, as packages do, finds them in the user's data directory.
     let program = place.path("bin/edge-scorer");
     std::fs::create_dir(place.path("bin")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_edge-scorer"), &program).unwrap();
+    std::fs::copy(edge_testing::program("edge-scorer"), &program).unwrap();
     let check = || {
         let mut command = Command::new(&program);
         command.args(["config", "check"]).env("HOME", place.dir.path()).env_remove("XDG_DATA_HOME");

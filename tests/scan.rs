@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Place, bytes, jpeg, make_old, png, png_with_huge_header, png_with_keywords};
+use edge_testing::{Place, bytes, jpeg, make_old, png, png_with_huge_header, png_with_keywords};
 use image::ImageFormat;
 
 const STATES: &str = "SELECT CAST(path AS TEXT), state, image_id FROM file ORDER BY path";
@@ -148,7 +146,7 @@ fn real_sqlite3(place: &Place) {
             );
             assert_eq!(ask("PRAGMA integrity_check").unwrap().stdout, b"ok\n");
         }
-        Err(error) => common::skip("scan::real_sqlite3", &format!("sqlite3 cannot be run: {error}")),
+        Err(error) => edge_testing::skip("scan::real_sqlite3", &format!("sqlite3 cannot be run: {error}")),
     }
 }
 
@@ -203,7 +201,15 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
     let at_once = place
         .run(
             [
-                &["score", "--model", common::model().to_str().unwrap(), "--format", "jsonl", "--tag", "night street"],
+                &[
+                    "score",
+                    "--model",
+                    edge_testing::model().to_str().unwrap(),
+                    "--format",
+                    "jsonl",
+                    "--tag",
+                    "night street",
+                ],
                 &files[..],
             ]
             .concat(),
@@ -259,7 +265,7 @@ fn tags_come_from_keywords_directories_and_the_bundle() {
     let config = place.config("[tags]\nfrom_similarity = 0\n");
     let reasons = "SELECT file.path, tag.text || ' by ' || reason FROM image_tag JOIN tag ON tag.id = tag_id JOIN file USING (image_id) ORDER BY 1, 2";
     place.scan(&["--config", config.to_str().unwrap()]).expect(0);
-    let manifest = std::fs::read_to_string(common::model().join("manifest.json")).unwrap();
+    let manifest = std::fs::read_to_string(edge_testing::model().join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
     let mut defaults: Vec<String> = manifest["default_tags"]
         .as_array()

@@ -2,18 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use common::{Place, Said, bytes, jpeg, model, png};
+use edge_testing::{Place, Said, bytes, jpeg, model, png};
 use image::ImageFormat;
 use serde_json::Value;
 
 const KEYS: [&str; 6] = ["path", "tag", "score", "similarity", "percentile", "model"];
 
-impl Place {
+trait Scoring {
+    fn score(&self, more: &[&str]) -> Said;
+    fn score_input(&self, more: &[&str], input: &str) -> Said;
+}
+
+impl Scoring for Place {
     fn score(&self, more: &[&str]) -> Said {
         self.run([&["score", "--model", model().to_str().unwrap()], more].concat())
     }

@@ -1,10 +1,8 @@
 //! The unit file, read by systemd's own checker where there is one.
 
-mod common;
-
 use std::process::Command;
 
-use common::{repository, skip};
+use edge_testing::{repository, skip};
 
 #[test]
 fn systemd_accepts_the_unit() {
@@ -14,7 +12,7 @@ fn systemd_accepts_the_unit() {
     let dir = tempfile::tempdir().unwrap();
     let unit = std::fs::read_to_string(repository("systemd/edge-scorer.service")).unwrap();
     // The checker looks for the program and the user; neither is installed here.
-    let unit = unit.replace("/usr/bin/edge-scorer", env!("CARGO_BIN_EXE_edge-scorer"));
+    let unit = unit.replace("/usr/bin/edge-scorer", edge_testing::program("edge-scorer").to_str().unwrap());
     let unit = unit.replace("User=edge-scorer", "User=daemon").replace("Group=edge-scorer", "Group=daemon");
     let path = dir.path().join("edge-scorer.service");
     std::fs::write(&path, unit).unwrap();
@@ -76,7 +74,7 @@ fn the_unit_starts_the_daemon_with_a_command_line_that_exists() {
     assert_eq!(words.next(), Some("/usr/bin/edge-scorer"));
     let arguments: Vec<&str> = words.collect();
     assert_eq!(arguments, ["run", "--config", "/etc/edge-scorer/edge-scorer.toml"]);
-    let output = Command::new(env!("CARGO_BIN_EXE_edge-scorer"))
+    let output = Command::new(edge_testing::program("edge-scorer"))
         .args(["run", "--config", "/nonexistent/edge-scorer.toml"])
         .output()
         .unwrap();

@@ -1,85 +1,115 @@
-//! The command lines of both programs: arguments, output formats, exit codes, progress. The only module that prints.
-//! Errors are typed everywhere below and become a message and an exit code here.
+//! `edge-scorer`: one file per subcommand.
 
-pub mod exit_code;
-pub mod logging;
-pub mod output;
-pub mod process;
-pub mod progress;
-pub mod scorer;
-#[cfg(feature = "train")]
-pub mod trainer;
+mod bench;
+mod config_check;
+mod doctor;
+mod failures;
+mod options;
+mod run;
+mod scan;
+mod score;
+mod status;
+mod tags;
+mod top;
 
-use std::fmt::Display;
+use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-/// Why a command ends early: an exit code of [`exit_code`] and what to tell the user.
-#[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub code: u8,
-    /// The message; empty when everything has been said already.
-    pub message: String,
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::daemon::{Decoders, serve_decoder};
+use crate::doctor::Prover;
+use edge_cli::{Outcome, conclude, parse, process};
+use options::Common;
+
+/// Scores photographs under text tags and keeps the scores in SQLite.
+#[derive(Debug, Parser)]
+#[command(name = "edge-scorer", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
 }
 
-impl Failure {
-    /// A failure with a message.
-    pub fn new(code: u8, message: impl Display) -> Self {
-        Self { code, message: message.to_string() }
-    }
+const EXAMPLES: &str = "Examples:
+  edge-scorer scan --tag \"a good photo\" ~/Pictures      score what is there
+  edge-scorer top --tag \"a good photo\" -n 10            the best of it
+  edge-scorer score --tag sunset --tag birds a.jpg b.jpg  scores at once, no database
+  edge-scorer run /var/lib/camera                         score whatever arrives, until stopped
+Exit codes: 0 all done, 1 something failed, 64 usage, 66 input missing, 78 configuration or bundle refused.";
 
-    /// Something failed and was reported where it happened.
-    pub fn reported() -> Self {
-        Self { code: exit_code::SOME_FAILED, message: String::new() }
-    }
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch directories and score every new image (the daemon)
+    Run(run::Arguments),
+    /// Score what is in directories, then exit
+    Scan(scan::Arguments),
+    /// Score images under tags and print the scores, without a database
+    Score(score::Arguments),
+    /// Show the best images of a tag
+    Top(top::Arguments),
+    /// List the tags in the database
+    Tags(tags::Arguments),
+    /// Show what the database holds
+    Status(status::Arguments),
+    /// List the files that could not be scored, or have them tried again
+    Failures(failures::Arguments),
+    /// Work with the configuration
+    Config(config_check::Arguments),
+    /// Look at this machine, its GPU, the directories, the database and the model, and say what is wrong and what to do
+    Doctor(doctor::Arguments),
+    /// Time the model on this machine's devices
+    Bench(bench::Arguments),
+    /// Bring the database to this version's schema
+    Migrate(Common),
+    /// Decode for a daemon that has started this process
+    #[command(name = Decoders::ARGUMENT, hide = true)]
+    Decoder,
+    /// Prove the model for `doctor`, which has started this process
+    #[command(name = Prover::ARGUMENT, hide = true)]
+    Prove(doctor::ProveArguments),
 }
 
-impl From<crate::bundle::BundleError> for Failure {
-    fn from(error: crate::bundle::BundleError) -> Self {
-        Self::new(exit_code::CONFIG, error)
-    }
+/// The command line as a description, for man pages and completions.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
-impl From<std::fmt::Error> for Failure {
-    fn from(error: std::fmt::Error) -> Self {
-        Self::new(exit_code::SOME_FAILED, error)
-    }
+/// Runs the program.
+pub fn main() -> ExitCode {
+    process::settle();
+    let arguments: Arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let outcome = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
+        Command::Score(arguments) => score::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
+        Command::Tags(arguments) => tags::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Failures(arguments) => failures::run(&arguments),
+        Command::Config(arguments) => config_check::run(&arguments),
+        Command::Migrate(common) => migrate(&common),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Prove(arguments) => doctor::answer(&arguments),
+        Command::Decoder => serve_decoder().map_err(Into::into),
+    };
+    conclude("edge-scorer", outcome)
 }
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        // A reader that has seen enough, such as `head`, is no failure.
-        match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Self { code: exit_code::OK, message: String::new() },
-            _ => Self::new(exit_code::SOME_FAILED, error),
+fn migrate(common: &Common) -> Outcome {
+    let path = common.database()?;
+    if !path.exists() {
+        return Err(crate::store::StoreError::NotFound { path }.into());
+    }
+    let store = crate::store::Store::open(&path)?;
+    match store.migrated_from() {
+        Some(from) => {
+            writeln!(stdout(), "{}: schema version {from} -> {}", path.display(), crate::store::SCHEMA_VERSION)?
         }
+        None => writeln!(stdout(), "{}: schema version {} already", path.display(), crate::store::SCHEMA_VERSION)?,
     }
-}
-
-/// What every subcommand returns.
-pub type Outcome = Result<(), Failure>;
-
-/// Turns a subcommand's result into the process's exit code and prints what is left to say.
-pub fn conclude(program: &str, outcome: Outcome) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::from(exit_code::OK),
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                // Messages of the TOML parser have several lines, each of which is made safe by itself.
-                let lines: Vec<_> = failure.message.lines().map(output::printable).collect();
-                eprintln!("{program}: {}", lines.join("\n"));
-            }
-            ExitCode::from(failure.code)
-        }
-    }
-}
-
-/// Parses the command line; help and version go to stdout with 0, mistakes to stderr with the usage code.
-pub fn parse<P: clap::Parser>() -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| {
-        let code = if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
-        // A closed terminal is no reason to fail once more.
-        let _ = error.print();
-        ExitCode::from(code)
-    })
+    Ok(())
 }

@@ -13,11 +13,11 @@ use places::cache_dir;
 pub use places::{default_database, shipped_model};
 pub use raw::{ConfigError, RawConfig};
 
-use crate::backend::{DeviceChoice, Precision, Setup};
-use crate::image_input::Limits;
 use crate::store::RetryPolicy;
-use crate::text::normalise_tag;
 use crate::watch::SourceChoice;
+use edge_model::backend::{DeviceChoice, Precision, Setup};
+use edge_model::image_input::Limits;
+use edge_model::text::normalise_tag;
 
 /// The directories and how they are observed.
 #[derive(Debug, Clone, PartialEq)]

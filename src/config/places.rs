@@ -17,7 +17,7 @@ pub fn shipped_model() -> Option<PathBuf> {
         .chain(above)
         .chain(system)
         .map(|place| place.join(SHIPPED))
-        .find(|dir| dir.join(crate::bundle::manifest::file::MANIFEST).is_file())
+        .find(|dir| dir.join(edge_model::bundle::manifest::file::MANIFEST).is_file())
 }
 
 /// The database: in the state directory that systemd gives a service, else in the user's.

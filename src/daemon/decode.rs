@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, select};
 
-use crate::scorer::Scorer;
 use crate::store::Store;
+use edge_model::scorer::Scorer;
 
 use super::decoder::{DecodeError, Decoder};
 use super::shutdown::StopToken;
@@ -101,11 +101,11 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
-    use crate::backend::DeviceChoice;
     use crate::daemon::decoder::Decoders;
     use crate::daemon::shutdown::stop_pair;
-    use crate::image_input::Limits;
     use crate::watch::FileStamp;
+    use edge_model::backend::DeviceChoice;
+    use edge_model::image_input::Limits;
 
     #[test]
     fn a_file_that_was_written_to_since_it_was_seen_is_dropped_to_be_seen_again() {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::image_input::RgbImage;
-use crate::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
+use edge_model::image_input::RgbImage;
+use edge_model::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 
 use super::tagging::{ChosenTag, Tagger};
 use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};

@@ -35,13 +35,13 @@ pub use counters::{Counters, Snapshot};
 pub use decoder::{Decoders, serve as serve_decoder};
 pub use live::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus, ask as ask_status};
 pub use scan::{ScanReport, scan};
-pub use signals::{Control, install as install_signals, stop_flag};
+pub use signals::{Control, install as install_signals};
 pub use supervisor::run;
 
 use std::path::PathBuf;
 
-use crate::scorer::ScorerError;
 use crate::store::StoreError;
+use edge_model::scorer::ScorerError;
 
 /// What stops the daemon or a scan. What is wrong with one file is not among these: that is counted and recorded.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use jiff::Timestamp;
 
 use crate::config::Settings;
-use crate::scorer::{Device, Scorer, ScorerError};
 use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
 use crate::watch::FileStamp;
+use edge_model::scorer::{Device, Scorer, ScorerError};
 
 use super::DaemonError;
 use super::counters::Counters;

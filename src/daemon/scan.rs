@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::scorer::Scorer;
 use crate::watch::{self, FileStamp, Observed, Settler, Sighting};
+use edge_model::scorer::Scorer;
 
 use super::counters::{Counters, Snapshot};
 use super::decoder::Decoders;

@@ -17,29 +17,12 @@ pub enum Control {
     Reload,
 }
 
-/// The exit status after a second stop signal: 128 + SIGINT, as shells report it.
-const AT_ONCE: i32 = 130;
-
-/// A flag that the first SIGINT or SIGTERM raises; the second ends the process at once. For long work that is no daemon.
-///
-/// # Errors
-/// The operating system refused a handler.
-pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        // The order matters: at the first signal the flag is still down when the shutdown looks at it.
-        flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&stopping))?;
-        flag::register(signal, Arc::clone(&stopping))?;
-    }
-    Ok(stopping)
-}
-
 /// Installs the handlers. Call it once per process, before threads that must not be cut short are started.
 ///
 /// # Errors
 /// The operating system refused a handler or the thread.
 pub fn install() -> std::io::Result<Receiver<Control>> {
-    stop_flag()?;
+    edge_cli::stop_flag()?;
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = bounded(8);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

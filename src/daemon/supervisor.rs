@@ -8,8 +8,8 @@ use crossbeam_channel::{Receiver, bounded, select};
 use jiff::Timestamp;
 
 use crate::config::{ConfigError, Settings};
-use crate::scorer::Scorer;
 use crate::store;
+use edge_model::scorer::Scorer;
 
 use super::DaemonError;
 use super::bundle_watch::BundleWatch;

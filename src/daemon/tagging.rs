@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::config::TagSettings;
-use crate::scorer::{EncodedTag, ImageEmbedding, Scorer, ScorerError};
 use crate::store::TagReason;
-use crate::text::normalise_tag;
+use edge_model::scorer::{EncodedTag, ImageEmbedding, Scorer, ScorerError};
+use edge_model::text::normalise_tag;
 
 /// Chooses tags under one configuration and one bundle.
 pub(super) struct Tagger {

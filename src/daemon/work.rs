@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use half::f16;
 
-use crate::image_input::{ImageError, Prepared};
-use crate::scorer::{Device, Scored};
 use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
+use edge_model::image_input::{ImageError, Prepared};
+use edge_model::scorer::{Device, Scored};
 
 /// A file as it was when it was decided to work on it.
 #[derive(Debug, Clone, PartialEq, Eq)]

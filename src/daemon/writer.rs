@@ -9,11 +9,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use jiff::Timestamp;
 
 use crate::config::StoreSettings;
-use crate::scorer::Scored;
 use crate::store::{
     Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, RetryPolicy, Store, StoreError,
     TagReason,
 };
+use edge_model::scorer::Scored;
 
 use super::counters::Counters;
 use super::decoder;

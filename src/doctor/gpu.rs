@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{Finding, Prover};
-use crate::backend::{DeviceChoice, Fact};
+use edge_model::backend::{BUILT_FOR_CUDA, DeviceChoice, Fact};
 
 const AREA: &str = "gpu";
 
@@ -29,7 +29,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
         findings.push(Finding::fine(AREA, "use", "the configuration asks for the CPU"));
         return (findings, false);
     }
-    if !cfg!(feature = "cuda-any") {
+    if BUILT_FOR_CUDA.is_none() {
         let found = "this program is built without CUDA";
         let next = "Install the package with CUDA, or build with `cargo build --release --features cuda`";
         findings.push(match (choice, nodes.is_empty()) {

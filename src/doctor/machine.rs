@@ -2,18 +2,14 @@
 
 use std::fs;
 
+use edge_model::backend::BUILT_FOR_CUDA;
+
 use super::Finding;
 
 const AREA: &str = "machine";
 
 pub(super) fn findings() -> Vec<Finding> {
-    let cuda = if cfg!(feature = "cuda-13") {
-        "with CUDA 13"
-    } else if cfg!(feature = "cuda-any") {
-        "with CUDA 12"
-    } else {
-        "without CUDA"
-    };
+    let cuda = BUILT_FOR_CUDA.map_or("without CUDA".to_owned(), |major| format!("with CUDA {major}"));
     let program = format!("edge-scorer {} for {}, {cuda}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
     let mut findings = vec![
         Finding::fine(AREA, "program", program),
@@ -125,10 +121,10 @@ fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
         Some(4 | 5) => {
             Some("its CUDA is too old for this program: install JetPack 6 or later to use the GPU".to_owned())
         }
-        Some(6) if cfg!(feature = "cuda-13") => {
+        Some(6) if BUILT_FOR_CUDA == Some(13) => {
             Some("JetPack 6 has CUDA 12: use the build with the feature cuda".to_owned())
         }
-        Some(7) if cfg!(all(feature = "cuda-any", not(feature = "cuda-13"))) => {
+        Some(7) if BUILT_FOR_CUDA == Some(12) => {
             Some("JetPack 7 has CUDA 13: use the build with the feature cuda-13".to_owned())
         }
         _ => None,

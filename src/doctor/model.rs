@@ -1,9 +1,9 @@
 //! The bundle, and what it proves on each device.
 
 use super::{Finding, Proof, Prover};
-use crate::backend::{DeviceChoice, Precision};
-use crate::bundle::Bundle;
 use crate::config::Settings;
+use edge_model::backend::{DeviceChoice, Precision};
+use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{DeviceChoice, Fact, Precision, Setup};
-use crate::image_input::{Limits, decode_reduced, square};
-use crate::scorer::{Scorer, ScorerError};
+use edge_model::backend::{DeviceChoice, Fact, Precision, Setup};
+use edge_model::image_input::{Limits, decode_reduced, square};
+use edge_model::scorer::{Scorer, ScorerError};
 
 /// A GPU's kernels are compiled at the first start, which takes minutes on a small board.
 const LONGEST_PROOF: Duration = Duration::from_secs(900);

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use crate::image_input::EXTENSIONS;
+use edge_model::image_input::EXTENSIONS;
 
 /// Whether the name of `path`, which lies in the watched directory `root`, is that of a finished image.
 ///

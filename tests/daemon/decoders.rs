@@ -1,14 +1,18 @@
 //! The processes that decode for the daemon: what happens when one of them is killed, hangs, or is sent the daemon's signals.
 
-use crate::common::daemon::Daemon;
-use crate::common::{Place, jpeg, until};
+use edge_testing::daemon::Daemon;
+use edge_testing::{Place, jpeg, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FAILURES: &str = "SELECT stage, attempts, quarantined FROM failure";
 
-impl Place {
+trait Decoding {
     /// A daemon with one decoder, which has worked already and is there.
+    fn one_decoder(&self, more: &str) -> (Daemon, Pid);
+}
+
+impl Decoding for Place {
     fn one_decoder(&self, more: &str) -> (Daemon, Pid) {
         let text = format!(
             "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"

@@ -3,18 +3,23 @@
 use std::fs::{rename, write};
 use std::os::unix::fs::FileTypeExt;
 
-use crate::common::{Place, copy_of_model, jpeg, make_old, until};
+use edge_testing::{Place, copy_of_model, jpeg, make_old, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const FILES: &str = "SELECT count(*) FROM file";
 
-impl Place {
+trait Live {
+    fn status(&self) -> Value;
+    fn run_on_photos(&self, config: &str) -> edge_testing::daemon::Daemon;
+}
+
+impl Live for Place {
     fn status(&self) -> Value {
         self.scorer("status", &["--format", "json"]).expect(0).json()
     }
 
-    fn run_on_photos(&self, config: &str) -> crate::common::daemon::Daemon {
+    fn run_on_photos(&self, config: &str) -> edge_testing::daemon::Daemon {
         let config = self.config(config);
         self.start(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()], |_| {})
     }
@@ -90,7 +95,7 @@ fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not
     command.args(["run", "--config", config.to_str().unwrap(), "--db", db.to_str().unwrap(), photos.to_str().unwrap()]);
     let log = place.path("log");
     command.stderr(std::fs::File::create_new(&log).unwrap()).stdout(std::process::Stdio::null());
-    let daemon = crate::common::daemon::Daemon::spawn(command, log);
+    let daemon = edge_testing::daemon::Daemon::spawn(command, log);
     place.wait_for_rows("SELECT count(*) FROM score", &["1"]);
 
     // A copy of the bundle under another name, first with a damaged graph.

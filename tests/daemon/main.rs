@@ -1,8 +1,6 @@
 //! `edge-scorer run` as a process, with real files, signals, mounts and SQLite.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod decoders;
 mod live;
 mod mounts;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Place, jpeg, make_old, model, skip, until};
+use edge_testing::{Place, jpeg, make_old, model, skip, until};
 
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1";
 
@@ -49,7 +49,7 @@ fn a_card_that_is_pulled_out_is_offline_and_what_is_on_it_is_not_scored_again() 
         return skip(test, "nothing can be mounted here");
     }
     let config = place.config("[watch]\nsettle_ms = 20\nrescan_interval_s = 2\n");
-    let program = env!("CARGO_BIN_EXE_edge-scorer");
+    let program = edge_testing::program("edge-scorer").display().to_string();
     shell.run(&format!(
         "{program} run --config {} --model {} --db {} {} 2> log & daemon=$!",
         quoted(&config),

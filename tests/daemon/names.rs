@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::common::{Place, jpeg, model};
+use edge_testing::{Place, jpeg, model};
 
 const NAMES: [&[u8]; 8] = [
     b"plain.jpg",
@@ -103,7 +103,7 @@ fn nobody_else_can_read_what_the_daemon_keeps() {
     let mut command = place.command();
     command.args(["run", "--model"]).arg(model()).arg("--db").arg(&db).arg(place.photos());
     command.stderr(std::fs::File::create_new(place.path("log")).unwrap());
-    let daemon = crate::common::daemon::Daemon::spawn(command, place.path("log"));
+    let daemon = edge_testing::daemon::Daemon::spawn(command, place.path("log"));
     daemon.wait_for("ready");
     let mut seen = BTreeSet::new();
     for entry in std::fs::read_dir(db.parent().unwrap()).unwrap().flatten() {

@@ -1,6 +1,6 @@
 //! Files that failed and are tried again: when their time has come, when someone asks, and never by reading them all the time.
 
-use crate::common::{Place, jpeg, make_old};
+use edge_testing::{Place, jpeg, make_old};
 
 const LEDGER: &str = "SELECT stage, attempts, quarantined FROM failure";
 

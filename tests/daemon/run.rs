@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::common::{PATIENCE, Place, jpeg, make_old, model, png, until};
+use edge_testing::{PATIENCE, Place, jpeg, make_old, model, png, until};
 use rustix::process::Signal;
 
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1, 2";
@@ -17,8 +17,12 @@ fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_str().unwrap())
 }
 
-impl Place {
-    fn watch(&self) -> crate::common::daemon::Daemon {
+trait Restarting {
+    fn watch(&self) -> edge_testing::daemon::Daemon;
+}
+
+impl Restarting for Place {
+    fn watch(&self) -> edge_testing::daemon::Daemon {
         self.daemon(&[self.photos().to_str().unwrap()])
     }
 }
@@ -145,7 +149,7 @@ fn a_start_finds_what_came_and_went_meanwhile() {
 #[test]
 fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     let place = Place::new();
-    let bundle = crate::common::copy_of_model(place.dir.path());
+    let bundle = edge_testing::copy_of_model(place.dir.path());
     let config = |tags: &str| {
         let (dirs, dir, db) = (quoted(&place.photos()), quoted(&bundle), quoted(&place.db()));
         place.config(&format!(
@@ -157,7 +161,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     let log = place.path("reload.log");
     let mut command = place.command();
     command.args(["run".as_ref(), "--config".as_ref(), path.as_os_str()]).stderr(File::create(&log).unwrap());
-    let mut daemon = crate::common::daemon::Daemon::spawn(command, log);
+    let mut daemon = edge_testing::daemon::Daemon::spawn(command, log);
     let scores = "SELECT tag.text, count(*) FROM score JOIN tag ON tag.id = tag_id GROUP BY 1 ORDER BY 1";
     place.wait_for_rows(scores, &["birds|1"]);
 
@@ -377,7 +381,7 @@ fn the_model_in_use_is_the_one_that_was_named() {
     place.wait_for_rows(IMAGES, &["1"]);
     let status = place.scorer("status", &["--format", "json"]).expect(0).json();
     let manifest = std::fs::read(model().join("manifest.json")).unwrap();
-    assert_eq!(status["model"]["digest"], edge_scorer::bundle::sha256_hex(&manifest));
+    assert_eq!(status["model"]["digest"], edge_model::bundle::sha256_hex(&manifest));
     assert_eq!(
         place.value("SELECT count(*) FROM score WHERE model_id <> (SELECT id FROM model WHERE current = 1)"),
         "0"

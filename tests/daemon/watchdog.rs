@@ -3,8 +3,8 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
-use crate::common::daemon::Daemon;
-use crate::common::{PATIENCE, Place, jpeg, skip, until};
+use edge_testing::daemon::Daemon;
+use edge_testing::{PATIENCE, Place, jpeg, skip, until};
 use rustix::process::Signal;
 
 const IMAGES: &str = "SELECT count(*) FROM image";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::common::{Place, jpeg, make_old, until};
+use edge_testing::{Place, jpeg, make_old, until};
 
 const FILES: &str = "SELECT count(*) FROM file";
 

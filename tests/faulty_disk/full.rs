@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::common::daemon::Daemon;
-use crate::common::{Place, jpeg, until};
 use crate::library;
+use edge_testing::daemon::Daemon;
+use edge_testing::{Place, jpeg, until};
 
 const FILES: &str = "SELECT count(*) FROM file";
 const WAITING: &str = "wait for their commit";

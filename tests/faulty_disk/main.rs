@@ -2,8 +2,6 @@
 //! library between it and the disk, so that all of this happens to the very code that runs on a device.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod damaged;
 mod full;
 mod played;
@@ -11,7 +9,7 @@ mod power_cut;
 
 use std::path::PathBuf;
 
-use common::{Place, compile_library};
+use edge_testing::{Place, compile_library};
 
 /// Compiles the library that goes between.
 fn library(place: &Place) -> PathBuf {

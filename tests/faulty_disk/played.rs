@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::chance::Chance;
+use edge_testing::chance::Chance;
 
 /// Drives write a sector whole or not at all.
 const SECTOR: usize = 512;

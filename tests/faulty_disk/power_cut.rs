@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::common::chance::Chance;
-use crate::common::{Place, jpeg, make_old, model};
 use crate::library;
 use crate::played::{self, Event, What, after_cut};
+use edge_testing::chance::Chance;
+use edge_testing::{Place, jpeg, make_old, model};
 
 /// Pictures that are there at first, and as many that come for the second scan.
 const PICTURES: u32 = 24;

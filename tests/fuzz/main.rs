@@ -5,20 +5,18 @@
 //! The input at work lies in `target/tmp/fuzz-NAME`: after a crash it is the one that did it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod mutate;
 mod seeds;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::chance::Chance;
-use common::{PATIENCE, model, repository};
-use edge_scorer::bundle::{Bundle, sha256_hex};
+use edge_model::bundle::{Bundle, sha256_hex};
+use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode, keywords_of, prepare};
+use edge_model::text::{TagTokenizer, TextRule, normalise_tag};
 use edge_scorer::config::{Overrides, RawConfig, Settings};
-use edge_scorer::image_input::{InputRule, Limits, ResizeFilter, decode, keywords_of, prepare};
-use edge_scorer::text::{TagTokenizer, TextRule, normalise_tag};
+use edge_testing::chance::Chance;
+use edge_testing::{PATIENCE, model, repository};
 use mutate::mutate;
 
 fn from_environment(name: &str) -> Option<u64> {

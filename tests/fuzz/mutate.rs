@@ -1,7 +1,7 @@
 //! Changes to bytes that are valid to begin with, so that they get past the first check of whoever reads them.
 
-use crate::common::chance::Chance;
-use crate::common::crc32;
+use edge_testing::chance::Chance;
+use edge_testing::crc32;
 
 /// Numbers and words on which parsers stumble.
 const WORDS: [&[u8]; 22] = [

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat};
 
-use crate::common::{picture, png_with_keywords, repository};
+use edge_testing::{picture, png_with_keywords, repository};
 
 fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
@@ -27,7 +27,7 @@ pub fn images() -> Vec<Vec<u8>> {
     ];
     // What the encoder at hand cannot make.
     for name in ["palette.png", "progressive.jpg", "cmyk.jpg", "grey.jpg"] {
-        seeds.push(std::fs::read(repository("tests/data/input").join(name)).unwrap());
+        seeds.push(std::fs::read(repository("crates/edge-model/tests/data/input").join(name)).unwrap());
     }
     seeds
 }

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::image_input::{self, InputRule, Limits, Prepared};
 use crate::watch::FileStamp;
+use edge_model::image_input::{self, InputRule, Limits, Prepared};
 
 use super::{DecodeError, Opened};
 use crate::daemon::work::FileFailure;

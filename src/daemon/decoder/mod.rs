@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use serve::serve;
 
-use crate::image_input::{ImageError, InputRule, Limits, Prepared};
+use edge_model::image_input::{ImageError, InputRule, Limits, Prepared};
 
 use super::work::FileFailure;
 use here::Here;

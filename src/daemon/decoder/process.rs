@@ -13,7 +13,7 @@ use super::here::Here;
 use super::protocol::{Reply, Request, receive, receive_bytes, send};
 use super::{CRASH, DecodeError, Decoders, Opened, TIME};
 use crate::daemon::work::FileFailure;
-use crate::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared, RgbImage};
+use edge_model::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared, RgbImage};
 
 /// Time that a new process may take to answer at all.
 const START: Duration = Duration::from_secs(30);

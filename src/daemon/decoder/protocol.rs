@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::image_input::{InputRule, Limits};
+use edge_model::image_input::{InputRule, Limits};
 
 /// Longer messages are none: a path and its escapes, or 64 keywords, stay far below.
 const LONGEST_BYTES: u32 = 1 << 20;

@@ -11,7 +11,7 @@ use super::here::Here;
 use super::protocol::{Reply, Request, receive, send, send_bytes};
 use super::{DecodeError, Opened};
 use crate::daemon::signals;
-use crate::image_input::Prepared;
+use edge_model::image_input::Prepared;
 
 /// Works as a decoder for the daemon that has started this process, until that closes the pipe or dies.
 ///

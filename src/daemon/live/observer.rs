@@ -11,8 +11,8 @@ use super::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus};
 use crate::clock::iso;
 use crate::daemon::counters::Counters;
 use crate::daemon::in_flight::InFlight;
-use crate::scorer::Scorer;
 use crate::watch::StatusHandle;
+use edge_model::scorer::Scorer;
 
 /// The file that was committed last, and when.
 pub(in crate::daemon) type LastImage = Arc<Mutex<Option<(PathBuf, Timestamp)>>>;

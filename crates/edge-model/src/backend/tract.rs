@@ -1,0 +1,165 @@
+//! What all of tract's runtimes share: preparing an ONNX graph and running it.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use ndarray::ArrayD;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::ToDim;
+use tract_onnx::tract_core::ops::cast::cast;
+use tract_onnx::tract_core::ops::cnn::Conv;
+use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::plan::eval;
+
+use super::{Batch, Input, OperatorTime, Precision};
+
+/// The symbol of the batch dimension in a bundle's graphs.
+const BATCH_SYMBOL: &str = "N";
+
+/// Lays an ONNX graph out for a runtime. The error is what tract says.
+pub(super) fn prepare(
+    runtime: &dyn Runtime,
+    onnx: &[u8],
+    batch: Batch,
+    precision: Precision,
+) -> Result<Box<dyn Runnable>, String> {
+    typed(onnx, batch, precision).and_then(|model| runtime.prepare(model)).map_err(|e| format!("{e:#}"))
+}
+
+fn typed(mut onnx: &[u8], batch: Batch, precision: Precision) -> TractResult<TypedModel> {
+    let model = tract_onnx::onnx().model_for_read(&mut onnx)?.into_typed()?;
+    let mut model = for_batch(model, batch)?.into_decluttered()?;
+    if precision == Precision::F16 {
+        to_f16(&mut model)?;
+    }
+    Ok(model)
+}
+
+/// The graph for that many examples.
+pub(super) fn for_batch(model: TypedModel, batch: Batch) -> TractResult<TypedModel> {
+    match batch {
+        Batch::Any => Ok(model),
+        Batch::Fixed(count) => {
+            let symbol = model.symbols.sym(BATCH_SYMBOL);
+            model.set_symbols(&HashMap::from([(symbol, count.to_dim())]))
+        }
+    }
+}
+
+/// A product with fewer weights gains nothing: it is over before it is started.
+const WORTH_F16: usize = 1 << 16;
+
+/// Products with large weights are computed in 16 bits, all else stays as it is: sums of squares, as norms and statistics take
+/// them, would leave the range of f16 or its digits, and it is the large products that cost time and memory.
+fn to_f16(model: &mut TypedModel) -> TractResult<()> {
+    let products: Vec<usize> = model.nodes().iter().map(|node| node.id).filter(|id| is_worth_f16(model, *id)).collect();
+    for id in products {
+        let node = model.node(id);
+        let mut patch = TypedModelPatch::default();
+        let mut inputs = TVec::new();
+        for (index, input) in node.inputs.iter().enumerate() {
+            let input = patch.tap_model(model, *input)?;
+            let name = format!("{}.f16-{index}", node.name);
+            inputs.push(patch.wire_node(name, cast(f16::datum_type()), &[input])?[0]);
+        }
+        let op: Box<dyn TypedOp> = match node.op_as::<EinSum>() {
+            Some(product) => Box::new(EinSum { operating_dt: f16::datum_type(), ..product.clone() }),
+            None => node.op.clone(),
+        };
+        let product = patch.wire_node(&node.name, op, &inputs)?;
+        let exact = patch.wire_node(format!("{}.f32", node.name), cast(f32::datum_type()), &product)?;
+        patch.shunt_outside(model, id.into(), exact[0])?;
+        patch.apply(model)?;
+    }
+    *model = std::mem::take(model).into_decluttered()?;
+    Ok(())
+}
+
+fn is_worth_f16(model: &TypedModel, id: usize) -> bool {
+    let node = model.node(id);
+    let facts = model.node_input_facts(id).unwrap_or_default();
+    let weights = facts.iter().filter_map(|fact| fact.konst.as_ref()).map(|weights| weights.len()).max();
+    (node.op_is::<EinSum>() || node.op_is::<Conv>()) && weights.is_some_and(|weights| weights >= WORTH_F16)
+}
+
+/// Runs a prepared graph. The error is what tract says.
+pub(super) fn run(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, String> {
+    let outputs = values(runnable, inputs).and_then(|values| runnable.run(values)).map_err(|e| format!("{e:#}"))?;
+    if outputs.is_empty() {
+        return Err("it has no output".to_owned());
+    }
+    let arrays = outputs.into_iter().map(|output| {
+        let output = output.into_tensor();
+        output.cast_to_dt(f32::datum_type())?.into_owned().into_plain_array::<f32>()
+    });
+    arrays.collect::<TractResult<_>>().map_err(|e| format!("{e:#}"))
+}
+
+fn values(runnable: &dyn Runnable, inputs: Vec<Input>) -> TractResult<TVec<TValue>> {
+    let value = |(index, input)| {
+        let tensor = match input {
+            Input::F32(array) => Tensor::from(array),
+            Input::I64(array) => Tensor::from(array),
+        };
+        let wanted = runnable.input_fact(index)?.datum_type;
+        Ok(tensor.cast_to_dt(wanted)?.into_owned().into_tvalue())
+    };
+    inputs.into_iter().enumerate().map(value).collect()
+}
+
+/// Runs a prepared graph and takes the time of each operator. The error is what tract says.
+pub(super) fn profile(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, String> {
+    let mut times = Vec::new();
+    let work = || {
+        let Some(plan) = runnable.typed_plan() else { return Ok(()) };
+        let values = values(runnable, inputs)?;
+        plan.spawn()?.run_plan_with_eval(values, |context, state, node, inputs| {
+            let mut shapes: Vec<_> = inputs.iter().map(|input| format!("{:?}", input.shape())).collect();
+            let started = Instant::now();
+            let outputs = eval(context, state, node, inputs);
+            let time = started.elapsed();
+            shapes.extend(outputs.iter().flatten().map(|output| format!("-> {:?}", output.shape())));
+            times.push(OperatorTime { operator: node.op.name().into_owned(), shapes: shapes.join(" "), time });
+            outputs
+        })?;
+        Ok::<_, TractError>(())
+    };
+    work().map_err(|e| format!("{e:#}"))?;
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array4;
+    use tract_onnx::tract_core::runtime::DefaultRuntime;
+
+    use super::*;
+
+    #[test]
+    fn f16_computes_in_f16_and_answers_almost_the_same() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/image_encoder.onnx");
+        let onnx = std::fs::read(file).unwrap();
+        let types = |precision| {
+            let model = typed(&onnx, Batch::Fixed(1), precision).unwrap();
+            let products = model.nodes().iter().map(|node| node.id).filter(|id| is_worth_f16(&model, *id));
+            let inputs = products.flat_map(|id| model.node_input_facts(id).unwrap());
+            inputs.map(|fact| fact.datum_type).collect::<std::collections::HashSet<_>>()
+        };
+        assert_eq!(types(Precision::F32), [f32::datum_type()].into());
+        assert_eq!(types(Precision::F16), [f16::datum_type()].into());
+        let golden =
+            image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/golden_1.png")).unwrap().into_rgb8();
+        let golden = image::imageops::resize(&golden, 384, 384, image::imageops::FilterType::CatmullRom);
+        let value = |(_, c, y, x): (_, usize, usize, usize)| f32::from(golden[(x as u32, y as u32)][c]) / 63.75 - 2.0;
+        let pixels = Array4::from_shape_fn((1, 3, 384, 384), value);
+        let answer = |precision| {
+            let graph = prepare(&DefaultRuntime, &onnx, Batch::Fixed(1), precision).unwrap();
+            run(&*graph, vec![Input::F32(pixels.clone().into_dyn())]).unwrap().remove(0)
+        };
+        let (exact, half) = (answer(Precision::F32), answer(Precision::F16));
+        let largest = exact.iter().fold(0.0, |most: f32, v| most.max(v.abs()));
+        let off = exact.iter().zip(&half).fold(0.0, |most: f32, (a, b)| most.max((a - b).abs())) / largest;
+        eprintln!("largest difference {off:.1e} of the largest value");
+        assert!(off > 1e-6 && off < 1e-2, "{off}");
+    }
+}

@@ -1,0 +1,177 @@
+//! A device that fails at will: the CPU under another name.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use half::f16;
+use ndarray::{ArrayD, Axis};
+
+use super::engine::{Engine, Model};
+use super::failover::Failover;
+use super::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
+use crate::backend::choice::on_cpu;
+use crate::backend::{
+    Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, GraphFile, Input, Policy, Precision, Setup,
+};
+use crate::image_input::RgbImage;
+
+/// What the device does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    /// This graph's answers are off by one.
+    Wrong(&'static str),
+    /// The last row of this graph's answers is not a number.
+    NotANumber(&'static str),
+    /// This graph fails so many times.
+    Fails(&'static str, usize),
+}
+
+#[derive(Clone)]
+struct Faulty(Arc<Mutex<Fault>>);
+
+impl Backend for Faulty {
+    fn device(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { image_batch: 4, streams: 1, needs_known_answers: true }
+    }
+
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+        let graph = on_cpu(String::new(), &Setup::default()).backend.load(file, onnx, batch)?;
+        Ok(Box::new(FaultyGraph { name: file.name.to_owned(), graph, fault: Arc::clone(&self.0) }))
+    }
+}
+
+struct FaultyGraph {
+    name: String,
+    graph: Box<dyn Graph>,
+    fault: Arc<Mutex<Fault>>,
+}
+
+impl Graph for FaultyGraph {
+    fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
+        let mut outputs = self.graph.run(inputs)?;
+        let mut fault = self.fault.lock().unwrap();
+        match &mut *fault {
+            Fault::Wrong(name) if *name == self.name => outputs[0] += 1.0,
+            Fault::NotANumber(name) if *name == self.name => {
+                let last = outputs[0].len_of(Axis(0)) - 1;
+                outputs[0].index_axis_mut(Axis(0), last).fill(f32::NAN);
+            }
+            Fault::Fails(name, times) if *name == self.name && *times > 0 => {
+                *times -= 1;
+                let reason = "out of memory".to_owned();
+                return Err(BackendError::Run { device: "faulty".to_owned(), graph: self.name.clone(), reason });
+            }
+            _ => {}
+        }
+        Ok(outputs)
+    }
+}
+
+/// The shipped model on a device that fails, and what makes it fail.
+fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
+    let model = Arc::new(Model::open(&dir).unwrap());
+    let fault = Arc::new(Mutex::new(Fault::None));
+    let chosen = Chosen { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
+    let engine = Engine::prove(Arc::clone(&model), chosen).unwrap();
+    (Scorer { model, failover: Failover::new(choice, Setup::default(), engine), known_tags: OnceLock::new() }, fault)
+}
+
+fn pixels(value: f32) -> RgbImage {
+    let pattern = |x: u32, y: u32, c: u32| 30.0 + 40.0 * value * ((c + y / 9 + x / 7) % 5) as f32;
+    RgbImage::from_fn(384, 384, |x, y| [0, 1, 2].map(|c| pattern(x, y, c) as u8).into())
+}
+
+/// An image and a tag through all three graphs.
+fn all_of_it(scorer: &Scorer) -> Result<(ImageFeatures, f32), ScorerError> {
+    let image = scorer.embed(&[pixels(0.5)])?.remove(0);
+    let tag = scorer.encode_tag("a lake in winter")?;
+    let score = scorer.score(&image, &[tag])?[0].score;
+    Ok((image, score))
+}
+
+/// Up to the rounding of another batch's sums, and of the embedding itself.
+fn are_close(a: &ImageFeatures, b: &ImageFeatures) -> bool {
+    let pairs = a.embedding.0.iter().zip(&b.embedding.0).map(|(a, b)| (a.to_f32(), b.to_f32()));
+    pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-3 * a.abs().max(1.0))
+}
+
+const GRAPHS: [&str; 3] = ["image_encoder.onnx", "text_encoder.onnx", "quality_head.onnx"];
+
+#[test]
+fn whichever_graph_fails_the_cpu_takes_over_with_the_right_answer() {
+    let expected = all_of_it(&scorer(DeviceChoice::Auto).0).unwrap();
+    let [image, text, head] = GRAPHS;
+    let faults =
+        [Fault::Wrong(image), Fault::Wrong(text), Fault::Wrong(head), Fault::NotANumber(text), Fault::Fails(head, 2)];
+    for fault in faults {
+        let (scorer, now) = scorer(DeviceChoice::Auto);
+        *now.lock().unwrap() = fault;
+        let (image, score) = all_of_it(&scorer).unwrap();
+        assert!(are_close(&image, &expected.0), "{fault:?}");
+        assert!((score - expected.1).abs() < 1e-4, "{fault:?}: {score} and {}", expected.1);
+        let device = scorer.device();
+        assert_eq!(device.name, "cpu", "{fault:?}");
+        assert!(device.reason.starts_with("fallback: faulty failed twice while it worked: "), "{device}");
+        if let Fault::Wrong(graph) | Fault::Fails(graph, _) = fault {
+            assert!(device.reason.contains(graph), "{device}");
+        }
+        assert_eq!(scorer.policy().image_batch, 1);
+    }
+}
+
+#[test]
+fn what_works_at_the_second_try_stays_where_it_is() {
+    let (scorer, fault) = scorer(DeviceChoice::Auto);
+    for graph in GRAPHS {
+        *fault.lock().unwrap() = Fault::Fails(graph, 1);
+        all_of_it(&scorer).unwrap();
+        assert_eq!(scorer.device().name, "faulty");
+    }
+}
+
+#[test]
+fn what_is_no_number_anywhere_is_not_the_devices_fault() {
+    let (scorer, _) = scorer(DeviceChoice::Auto);
+    let tag = scorer.encode_tag("a lake in winter").unwrap();
+    let image = ImageFeatures::from(ImageEmbedding(vec![f16::INFINITY; tag.embedding.len()]));
+    assert!(matches!(scorer.score(&image, &[tag]), Err(ScorerError::NotFinite(_))));
+    assert_eq!(scorer.device().name, "faulty");
+    all_of_it(&scorer).unwrap();
+}
+
+#[test]
+fn a_device_that_was_insisted_on_is_not_left() {
+    for graph in GRAPHS {
+        let (scorer, fault) = scorer(DeviceChoice::Cuda);
+        *fault.lock().unwrap() = Fault::Wrong(graph);
+        let error = all_of_it(&scorer).unwrap_err();
+        assert!(matches!(error, ScorerError::DeviceFailed { .. }), "{error:?}");
+        assert!(error.to_string().contains(graph), "{error}");
+        // A number that is none, beside a right answer to the known input, is that picture's alone.
+        *fault.lock().unwrap() = Fault::NotANumber(graph);
+        assert!(matches!(all_of_it(&scorer), Err(ScorerError::NotFinite(_))));
+        *fault.lock().unwrap() = Fault::None;
+        all_of_it(&scorer).unwrap();
+        assert_eq!(scorer.device().name, "faulty");
+    }
+}
+
+#[test]
+fn batches_of_any_size_give_what_single_images_give() {
+    let (scorer, _) = scorer(DeviceChoice::Auto);
+    let images: Vec<_> = (0..9).map(|n| pixels(0.1 * n as f32)).collect();
+    let together = scorer.embed(&images).unwrap();
+    assert_eq!(together.len(), 9);
+    for (image, together) in images.iter().zip(&together) {
+        assert!(are_close(&scorer.embed(std::slice::from_ref(image)).unwrap()[0], together));
+    }
+}

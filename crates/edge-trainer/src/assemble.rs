@@ -1,0 +1,261 @@
+//! Puts a bundle together: graphs, goldens and tokenizer with their manifest, written and opened again by the bundle's and the
+//! scorer's own code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::TrainError;
+use super::backbone::Backbone;
+use super::dataset::{DataSet, Example, Parts};
+use super::device::Host;
+use super::export::{Graphs, Parity, prove};
+use super::golden::{self, Goldens, TOLERANCE};
+use super::model::head::record;
+use super::model::{ModelShape, TagScorer, parameters};
+use super::options::TrainOptions;
+use super::training::Trained;
+use edge_model::backend::DeviceChoice;
+use edge_model::bundle::BundleWriter;
+use edge_model::bundle::manifest::{
+    Architecture, DataRecord, Goldens as GoldenNames, Manifest, SCHEMA_VERSION, ScoreScale, TagEntry, Training, file,
+};
+use edge_model::image_input::InputRule;
+use edge_model::scorer::Scorer;
+use edge_model::text::{TagTokenizer, TextRule};
+
+/// The tag under which an image is scored when nothing says what it is meant to show.
+pub const DEFAULT_TAG: &str = "a good photo";
+/// Tags of the goldens beside some that the model was trained on.
+const GOLDEN_TAGS: [&str; 3] = [DEFAULT_TAG, "night street", "Birds over the sea, at dawn"];
+/// How many trained tags the goldens take.
+const GOLDEN_TRAINED_TAGS: usize = 3;
+
+/// What the manifest says of the training.
+#[derive(Debug, Clone)]
+pub struct Provenance {
+    /// Name of the model.
+    pub name: String,
+    /// The command line.
+    pub command: String,
+    /// The options.
+    pub options: TrainOptions,
+    /// Each data set and its digest.
+    pub data: Vec<DataRecord>,
+    /// What they are called together.
+    pub data_name: String,
+    /// Digest of all of them together.
+    pub data_sha256: String,
+    /// The one that was given first.
+    pub first_source: String,
+    /// What its images are, in a sentence.
+    pub about: String,
+    /// The range and the unit of the scores.
+    pub scale: ScoreScale,
+    /// How the data were divided.
+    pub split: String,
+    /// Examples per part.
+    pub examples: [usize; 3],
+    /// The trained tags, in alphabetical order.
+    pub tags: Vec<String>,
+    /// Whether the text encoder comes from elsewhere and knows more words than those of the tags.
+    pub knows_language: bool,
+}
+
+impl Provenance {
+    /// Gathers what is known before the training.
+    pub fn new(
+        name: String,
+        command: String,
+        (options, backbone): (&TrainOptions, &Backbone),
+        data: &DataSet,
+        parts: &Parts,
+    ) -> Self {
+        let all: Vec<_> = [&parts.train, &parts.validation, &parts.test].into_iter().flatten().cloned().collect();
+        let scores = all.iter().map(|e| e.score);
+        let (low, high) = scores.fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), s| (l.min(s), h.max(s)));
+        let (min, max) = data.scale.unwrap_or((low, high));
+        Self {
+            name,
+            command,
+            options: options.clone(),
+            data: records(data, &all),
+            data_name: data.name.clone(),
+            first_source: data.examples.first().map_or_else(String::new, |e| e.source.clone()),
+            data_sha256: super::dataset::digest(&all),
+            about: data.about.clone(),
+            scale: ScoreScale { min, max, unit: data.unit.clone() },
+            split: parts.how.clone(),
+            examples: parts.sizes(),
+            tags: super::evaluate::distinct_tags(&parts.train),
+            knows_language: matches!(backbone, Backbone::Clip { .. }),
+        }
+    }
+
+    /// Tags that are too long for the model are no goldens of it.
+    fn golden_tags(&self, tokenizer: &TagTokenizer) -> Vec<String> {
+        let step = self.tags.len().div_ceil(GOLDEN_TRAINED_TAGS).max(1);
+        let trained = self.tags.iter().step_by(step).map(String::as_str);
+        let mut tags: Vec<String> = GOLDEN_TAGS.into_iter().chain(trained).map(str::to_owned).collect();
+        let mut seen = std::collections::HashSet::new();
+        tags.retain(|t| seen.insert(t.to_lowercase()) && tokenizer.encode(t, None).is_ok());
+        tags
+    }
+}
+
+/// Each data set by its name, in alphabetical order.
+fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
+    let mut by_source: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
+    for example in examples {
+        by_source.entry(&example.source).or_default().push(example.clone());
+    }
+    let record = |(name, examples): (&str, Vec<Example>)| DataRecord {
+        name: name.to_owned(),
+        licence: data.licence.clone(),
+        sha256: super::dataset::digest(&examples),
+    };
+    by_source.into_iter().map(record).collect()
+}
+
+/// What is known only after the judging; empty for the bundle that is judged.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// Figures by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// Quantiles of the reference images' scores under their own tags.
+    pub quantiles: Vec<f32>,
+    /// The same under each tag.
+    pub tag_quantiles: BTreeMap<String, Vec<f32>>,
+    /// Whether the similarity chooses tags well.
+    pub suggests_tags: bool,
+    /// Further files: name and bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// The parts of a bundle that depend on the weights and the input's size only.
+#[derive(Debug, Clone)]
+pub struct Content {
+    rule: InputRule,
+    text: TextRule,
+    shape: ModelShape,
+    graphs: Graphs,
+    tokenizer_json: String,
+    goldens: Goldens,
+    parameters: u64,
+}
+
+impl Content {
+    /// Exports the weights for inputs under `rule`.
+    ///
+    /// # Errors
+    /// [`TrainError::Onnx`] and those of [`golden::make`].
+    pub fn new(
+        trained: &Trained,
+        (shape, rule): (&ModelShape, InputRule),
+        provenance: &Provenance,
+        tokenizer: &TagTokenizer,
+        tokenizer_json: &str,
+    ) -> Result<Self, TrainError> {
+        let model: &TagScorer<Host> = &trained.model;
+        Ok(Self {
+            graphs: Graphs::of((model, shape), trained.unit, &rule)?,
+            goldens: golden::make(model, trained.unit, &rule, tokenizer, &provenance.golden_tags(tokenizer))?,
+            shape: shape.clone(),
+            text: tokenizer.rule().clone(),
+            tokenizer_json: tokenizer_json.to_owned(),
+            parameters: parameters(model),
+            rule,
+        })
+    }
+
+    /// The input's rule.
+    pub fn rule(&self) -> &InputRule {
+        &self.rule
+    }
+
+    /// Number of learned values.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Bytes of the three graphs together.
+    pub fn graph_bytes(&self) -> usize {
+        self.graphs.image_encoder.len() + self.graphs.text_encoder.len() + self.graphs.quality_head.len()
+    }
+
+    /// Writes the bundle, opens it with the scorer and proves it; only then it appears at `out`.
+    ///
+    /// # Errors
+    /// [`TrainError::Parity`], [`TrainError::Scorer`], [`TrainError::Bundle`]; nothing is at `out` then that was not there.
+    pub fn write(
+        &self,
+        out: &Path,
+        provenance: &Provenance,
+        findings: &Findings,
+    ) -> Result<(Scorer, Parity), TrainError> {
+        let mut writer = BundleWriter::create(out)?;
+        writer.add(file::IMAGE_ENCODER, &self.graphs.image_encoder)?;
+        writer.add(file::TEXT_ENCODER, &self.graphs.text_encoder)?;
+        writer.add(file::QUALITY_HEAD, &self.graphs.quality_head)?;
+        writer.add(file::TOKENIZER, self.tokenizer_json.as_bytes())?;
+        writer.add(file::GOLDEN_TENSORS, &self.goldens.tensors.to_bytes().map_err(TrainError::Internal)?)?;
+        for (name, bytes) in self.goldens.images.iter().chain(&findings.files) {
+            writer.add(name, bytes)?;
+        }
+        writer.finish(self.manifest(provenance, findings)?, |dir| {
+            let scorer = Scorer::open(dir, DeviceChoice::Cpu)?;
+            let parity = prove(&self.goldens, &scorer)?;
+            Ok((scorer, parity))
+        })
+    }
+
+    fn manifest(&self, provenance: &Provenance, findings: &Findings) -> Result<Manifest, TrainError> {
+        let config = serde_json::to_value(&provenance.options).map_err(|e| TrainError::Internal(e.to_string()))?;
+        let entry = |text: &String| TagEntry {
+            text: text.clone(),
+            prompt: None,
+            quantiles: findings.tag_quantiles.get(text).cloned().unwrap_or_default(),
+        };
+        let default_tag = DEFAULT_TAG.to_owned();
+        let known = provenance.tags.iter().any(|t| t.eq_ignore_ascii_case(DEFAULT_TAG));
+        let extra = (!known).then_some(&default_tag);
+        let [image_encoder, text_encoder] = self.shape.backbone.names();
+        Ok(Manifest {
+            schema_version: SCHEMA_VERSION,
+            name: provenance.name.clone(),
+            created_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            tool_version: concat!("edge-trainer ", env!("CARGO_PKG_VERSION")).to_owned(),
+            architecture: Architecture {
+                image_encoder,
+                text_encoder,
+                embedding_dim: self.shape.embedding(),
+                parameters: self.parameters,
+            },
+            image_input: self.rule.clone(),
+            text_input: self.text.clone(),
+            score_scale: provenance.scale.clone(),
+            head: record(self.shape.head),
+            tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
+            // A text encoder that was trained here knows the words of its training tags only: other tags deserve a warning.
+            open_vocabulary: provenance.knows_language,
+            default_tags: vec![default_tag.clone()],
+            suggests_tags: findings.suggests_tags,
+            quantiles: findings.quantiles.clone(),
+            training: Training {
+                command: provenance.command.clone(),
+                data: provenance.data.clone(),
+                split: provenance.split.clone(),
+                examples: provenance.examples,
+                seed: provenance.options.seed,
+                config,
+            },
+            metrics: findings.metrics.clone(),
+            goldens: GoldenNames {
+                tensors: file::GOLDEN_TENSORS.to_owned(),
+                images: self.goldens.images.iter().map(|(name, _)| name.clone()).collect(),
+                tags: self.goldens.tags.clone(),
+                tolerance: TOLERANCE,
+            },
+            files: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,367 @@
+//! Which encoders a training builds on: their weights, how images and tags become their input, and the networks themselves.
+
+mod drawn;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::backend::Backend as Engine;
+pub use drawn::draw_clip;
+use serde::Deserialize;
+use tokenizers::Tokenizer;
+
+use crate::model::clip::{self, ClipConfig, ConfigError};
+use crate::model::efficientnet::{EfficientNet, EfficientNetShape};
+use crate::model::measure::{MEAN, STD};
+use crate::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
+use crate::tokenizer::{self, CLIP_END, MARKS, PAD_ID};
+use crate::weights::WeightError;
+use crate::{TrainError, TrainOptions};
+use edge_model::bundle::manifest::HeadKind;
+use edge_model::bundle::sha256_hex;
+use edge_model::image_input::{InputRule, ResizeFilter};
+use edge_model::text::{TagTokenizer, TextRule};
+
+/// Mean and deviation of ImageNet's pixels, with which timm and torchvision train.
+const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+/// What CLIP's own preprocessing says where no file says otherwise.
+const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
+
+/// Why a backbone cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BackboneError {
+    /// There is nothing of that name.
+    #[error(
+        "--backbone {name}: neither small, nor efficientnet-b0, nor a directory. A directory holds config.json and \
+         model.safetensors of a CLIP model in the Hugging Face layout, or of timm's efficientnet_b0"
+    )]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// Its configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its weights cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// Another file of it cannot be used.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The encoders that a training builds on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Backbone {
+    /// The project's own small encoders, from scratch.
+    Small,
+    /// EfficientNet-B0, from scratch or from a weight file.
+    EfficientNetB0 {
+        /// The file.
+        weights: Option<PathBuf>,
+    },
+    /// A CLIP model.
+    Clip {
+        /// The Hugging Face directory.
+        dir: PathBuf,
+        /// Its shape.
+        config: ClipConfig,
+        /// Its preprocessing.
+        rule: InputRule,
+    },
+}
+
+impl Backbone {
+    /// The backbone of that name or in that directory.
+    ///
+    /// # Errors
+    /// [`BackboneError`].
+    pub fn find(name: &str) -> Result<Self, BackboneError> {
+        match name {
+            "small" => return Ok(Self::Small),
+            "efficientnet-b0" => return Ok(Self::EfficientNetB0 { weights: None }),
+            _ => {}
+        }
+        let dir = PathBuf::from(name);
+        if !dir.is_dir() {
+            return Err(BackboneError::Unknown { name: name.to_owned() });
+        }
+        let path = dir.join("config.json");
+        if is_timm_b0(&path) {
+            return Ok(Self::EfficientNetB0 { weights: Some(dir.join(WEIGHTS)) });
+        }
+        let config = ClipConfig::read(&path)?;
+        let rule = clip_rule(&dir.join("preprocessor_config.json"), &config)?;
+        Ok(Self::Clip { dir, config, rule })
+    }
+
+    /// Whether the weights come from a file.
+    pub fn is_trained(&self) -> bool {
+        matches!(self, Self::Clip { .. } | Self::EfficientNetB0 { weights: Some(_) })
+    }
+
+    /// Whether the similarity of its embeddings means something before any training here.
+    pub fn knows_similarity(&self) -> bool {
+        matches!(self, Self::Clip { .. })
+    }
+
+    /// Whether it has a text side that a training can teach.
+    pub fn has_text(&self) -> bool {
+        !matches!(self, Self::EfficientNetB0 { .. })
+    }
+
+    /// The head that a model on these encoders gets when nobody asks for another.
+    pub fn default_head(&self) -> HeadKind {
+        match self {
+            Self::Small => HeadKind::WeightedSum,
+            Self::EfficientNetB0 { .. } => HeadKind::ImageOnly,
+            Self::Clip { .. } => HeadKind::PatchCrossAttention,
+        }
+    }
+
+    /// How images become the image encoder's input.
+    pub fn input_rule(&self, options: &TrainOptions) -> InputRule {
+        match self {
+            Self::Small => small_rule(options),
+            Self::EfficientNetB0 { weights } => {
+                let (mean, std) = IMAGENET;
+                // Weights that come trained know one size; others learn the one that is asked for, in the same proportion.
+                let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
+                let resize_short_px = size_px * 256 / 224;
+                InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }
+            }
+            Self::Clip { rule, .. } => rule.clone(),
+        }
+    }
+
+    /// The tokenizer for these training tags, with its file's text and the number of its tokens.
+    ///
+    /// # Errors
+    /// [`TrainError::Tokenizer`], [`TrainError::Backbone`], [`TrainError::Text`].
+    pub fn tokenizer(
+        &self,
+        options: &TrainOptions,
+        texts: &[String],
+    ) -> Result<(TagTokenizer, String, usize), TrainError> {
+        let Self::Clip { dir, config, .. } = self else {
+            let learned = tokenizer::train(texts, options.vocabulary, MARKS)?;
+            let json = learned.to_string(true).map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+            let size = learned.get_vocab_size(true);
+            let rule = TextRule {
+                template: template(options, "{tag}"),
+                context_length: options.context_length,
+                pad_id: PAD_ID,
+            };
+            return Ok((TagTokenizer::new(learned, rule)?, json, size));
+        };
+        let path = dir.join("tokenizer.json");
+        let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
+        let json = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+        let tokenizer: Tokenizer = json.parse().map_err(|e| fail(format!("not a tokenizer: {e}")))?;
+        let end = tokenizer.token_to_id(CLIP_END).ok_or_else(|| fail(format!("it has no token {CLIP_END}")))?;
+        let size = tokenizer.get_vocab_size(true);
+        if size > config.text.vocab_size {
+            let known = config.text.vocab_size;
+            return Err(fail(format!("it has {size} tokens, config.json says vocab_size {known}")).into());
+        }
+        let context_length = options.context_length.min(config.text.positions);
+        let template = template(options, "a photo of {tag}");
+        let rule = TextRule { template, context_length, pad_id: i64::from(end) };
+        Ok((TagTokenizer::new(tokenizer, rule)?, json, size))
+    }
+
+    /// Everything that fixes the weights' shapes.
+    pub fn shape(&self, options: &TrainOptions, tokenizer: &TagTokenizer, vocabulary: usize) -> ModelShape {
+        let backbone = match self {
+            Self::Small => BackboneShape::Small(SmallShape {
+                vocabulary,
+                pad_id: tokenizer.rule().pad_id,
+                text_width: options.text_width,
+                text_layers: options.text_layers,
+            }),
+            Self::EfficientNetB0 { .. } => BackboneShape::EfficientnetB0,
+            Self::Clip { config, .. } => BackboneShape::Clip(*config),
+        };
+        ModelShape {
+            backbone,
+            head: options.head.unwrap_or_else(|| self.default_head()),
+            context_length: tokenizer.rule().context_length,
+            dropout: options.dropout,
+        }
+    }
+
+    /// The networks: these encoders with a fresh head.
+    ///
+    /// # Errors
+    /// [`TrainError::Backbone`].
+    pub fn model<B: Engine>(&self, shape: &ModelShape, device: &B::Device) -> Result<TagScorer<B>, TrainError> {
+        let encoders = match self {
+            Self::Clip { dir, config, .. } => {
+                let (vision, text) = clip::load(&dir.join(WEIGHTS), config, device).map_err(BackboneError::from)?;
+                (ImageBackbone::Clip(vision), TextBackbone::Clip(text))
+            }
+            Self::EfficientNetB0 { weights: Some(path) } => {
+                let net = EfficientNet::load(path, &EfficientNetShape::b0(), device).map_err(BackboneError::from)?;
+                (ImageBackbone::EfficientNet(net), TextBackbone::Silent(SilentText::new(shape.embedding(), device)))
+            }
+            Self::Small | Self::EfficientNetB0 { weights: None } => {
+                let without = || TrainError::Internal("this backbone has no weights to begin with".to_owned());
+                return TagScorer::fresh(shape, device).ok_or_else(without);
+            }
+        };
+        Ok(TagScorer::on(encoders, shape, device))
+    }
+
+    /// SHA-256 of the weight file; of nothing for weights from scratch.
+    ///
+    /// # Errors
+    /// [`BackboneError::File`].
+    pub fn digest(&self) -> Result<String, BackboneError> {
+        let path = match self {
+            Self::Clip { dir, .. } => dir.join(WEIGHTS),
+            Self::EfficientNetB0 { weights: Some(path) } => path.clone(),
+            Self::Small | Self::EfficientNetB0 { weights: None } => return Ok(String::new()),
+        };
+        let bytes =
+            std::fs::read(&path).map_err(|e| BackboneError::File { path, reason: format!("cannot be read: {e}") })?;
+        Ok(sha256_hex(&bytes))
+    }
+}
+
+const WEIGHTS: &str = "model.safetensors";
+
+fn template(options: &TrainOptions, default: &str) -> String {
+    if options.template.is_empty() { default.to_owned() } else { options.template.clone() }
+}
+
+fn small_rule(options: &TrainOptions) -> InputRule {
+    InputRule {
+        size_px: options.crop_px.unwrap_or(384),
+        resize_short_px: options.resize_short_px,
+        filter: ResizeFilter::Bicubic,
+        mean: [MEAN; 3],
+        std: [STD; 3],
+    }
+}
+
+fn is_timm_b0(config: &Path) -> bool {
+    let read = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(config).ok()?).ok();
+    read().is_some_and(|c| c.get("architecture").and_then(serde_json::Value::as_str) == Some("efficientnet_b0"))
+}
+
+/// `preprocessor_config.json`, as far as it matters; sizes are written as a number or as a table.
+#[derive(Deserialize)]
+struct Preprocessor {
+    size: Side,
+    crop_size: Side,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+    /// PIL's number of the filter.
+    resample: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Side {
+    Number(u32),
+    Short { shortest_edge: u32 },
+    Square { height: u32, width: u32 },
+}
+
+/// PIL's bicubic filter.
+const BICUBIC: u32 = 3;
+
+fn clip_rule(path: &Path, config: &ClipConfig) -> Result<InputRule, BackboneError> {
+    let size_px = config.vision.image_size as u32;
+    let fail = |reason: String| BackboneError::File { path: path.to_owned(), reason };
+    let (mean, std) = CLIP;
+    let usual = InputRule { size_px, resize_short_px: size_px, filter: ResizeFilter::Bicubic, mean, std };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(usual),
+        Err(e) => return Err(fail(format!("cannot be read: {e}"))),
+    };
+    let read: Preprocessor = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+    let resize_short_px = match read.size {
+        Side::Number(side) | Side::Short { shortest_edge: side } => side,
+        Side::Square { height, width } if height == width => height,
+        Side::Square { .. } => return Err(fail("size is no square".to_owned())),
+    };
+    let crop = match read.crop_size {
+        Side::Number(side) | Side::Short { shortest_edge: side } => side,
+        Side::Square { height, width } if height == width => height,
+        Side::Square { .. } => return Err(fail("crop_size is no square".to_owned())),
+    };
+    if crop != size_px || resize_short_px < crop {
+        return Err(fail(format!(
+            "crop_size {crop} of {resize_short_px} does not fit config.json's image_size {size_px}"
+        )));
+    }
+    if read.resample != BICUBIC {
+        return Err(fail(format!(
+            "resample {} is not bicubic ({BICUBIC}), the only filter that is known",
+            read.resample
+        )));
+    }
+    Ok(InputRule { resize_short_px, mean: read.image_mean, std: read.image_std, ..usual })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_directories_are_told_apart() {
+        assert_eq!(Backbone::find("small").unwrap(), Backbone::Small);
+        let message = Backbone::find("vit-b32").unwrap_err().to_string();
+        assert!(
+            message.starts_with("--backbone vit-b32: neither small, nor efficientnet-b0, nor a directory"),
+            "{message}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().to_str().unwrap();
+        assert!(Backbone::find(name).unwrap_err().to_string().contains("config.json: cannot be read"));
+        std::fs::write(dir.path().join("config.json"), r#"{"architecture": "efficientnet_b0"}"#).unwrap();
+        assert!(Backbone::find(name).unwrap().is_trained());
+    }
+
+    #[test]
+    fn efficientnet_from_scratch_learns_the_size_that_is_asked_for() {
+        let options = |crop_px| TrainOptions { crop_px: Some(crop_px), ..TrainOptions::default() };
+        let sizes = |weights: Option<PathBuf>, crop_px| {
+            let rule = Backbone::EfficientNetB0 { weights }.input_rule(&options(crop_px));
+            [rule.size_px, rule.resize_short_px]
+        };
+        assert_eq!(sizes(None, 224), [224, 256]);
+        assert_eq!(sizes(None, 112), [112, 128]);
+        assert_eq!(sizes(Some("b0.safetensors".into()), 112), [224, 256]);
+    }
+
+    #[test]
+    fn the_preprocessing_of_a_clip_directory_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
+        std::fs::copy(config, dir.path().join("config.json")).unwrap();
+        let find = || Backbone::find(dir.path().to_str().unwrap());
+        let rule = |b: Backbone| b.input_rule(&TrainOptions::default());
+        let usual = rule(find().unwrap());
+        assert_eq!((usual.size_px, usual.resize_short_px, usual.mean), (24, 24, CLIP.0));
+        let write = |text: &str| std::fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();
+        write(
+            r#"{"size": {"shortest_edge": 30}, "crop_size": {"height": 24, "width": 24}, "image_mean": [0.1, 0.2, 0.3],
+                "image_std": [1, 1, 1], "resample": 3, "do_resize": true}"#,
+        );
+        let read = rule(find().unwrap());
+        assert_eq!((read.size_px, read.resize_short_px, read.mean), (24, 30, [0.1, 0.2, 0.3]));
+        write(r#"{"size": 24, "crop_size": 24, "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 2}"#);
+        assert!(find().unwrap_err().to_string().contains("resample 2 is not bicubic"));
+        write(r#"{"size": 24, "crop_size": 20, "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 3}"#);
+        assert!(
+            find().unwrap_err().to_string().contains("crop_size 20 of 24 does not fit config.json's image_size 24")
+        );
+    }
+}

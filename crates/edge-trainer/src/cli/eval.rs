@@ -1,0 +1,162 @@
+//! `edge-trainer eval`: the figures of a bundle on standard output, the report into a directory.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::progress::Progress;
+use crate::dataset::{DataError, Part};
+use crate::evaluate::{EvalRequest, JudgeError, Which, eval};
+use crate::report::Report;
+use crate::report::document::{Block, Document};
+use edge_cli::output::{Table, printable};
+use edge_cli::{Failure, Outcome, exit_code};
+use edge_model::backend::DeviceChoice;
+
+const EXAMPLES: &str = "Examples:
+  edge-trainer eval --model models/small --data agiqa:data/agiqa-3k
+  edge-trainer eval --model models/small --data agiqa:data/agiqa-3k --by group --out reports/small
+  edge-trainer eval --model models/mine --data other-ratings.csv --part all --format json
+
+The data are divided as the bundle's own training divided them, so that by default no image is judged that was trained
+on. --out writes report.html (one file, images included), report.md and metrics.json.";
+
+/// The flags of `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EvalArguments {
+    /// The bundle
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The rated images: agiqa:DIR, table:FILE, or a path whose kind shows
+    #[arg(long, value_name = "SPEC")]
+    data: String,
+    /// Which images to judge
+    #[arg(long, value_parser = parse_which, value_name = "test|validation|train|all", default_value = "test")]
+    part: Which,
+    /// What to tell apart: the tags, or the groups that images were made under (column condition, AGIQA-3K's
+    /// generators)
+    #[arg(long, default_value = "tag")]
+    by: By,
+    /// Where the report goes
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How to print the figures
+    #[arg(long, default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+/// The flags that `eval` and `compare` share.
+#[derive(Debug, Args)]
+pub struct CommonArguments {
+    /// Seed of the bootstrap and of the shuffled tags [default: that of the bundle's training]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Replicates of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub bootstrap: u32,
+    /// Largest share of missing or unreadable images
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub max_bad_fraction: f64,
+    /// Where the graphs run
+    #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
+    pub device: DeviceChoice,
+}
+
+/// What is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Tags
+    Tag,
+    /// What images were made under
+    Group,
+}
+
+/// How figures are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+fn parse_which(text: &str) -> Result<Which, String> {
+    match text {
+        "all" => Ok(Which::All),
+        _ => text.parse::<Part>().map(Which::Only).map_err(|_| "it must be test, validation, train or all".to_owned()),
+    }
+}
+
+/// Judges.
+pub fn run(arguments: &EvalArguments) -> Outcome {
+    let request = EvalRequest {
+        model: arguments.model.clone(),
+        data: arguments.data.clone(),
+        which: arguments.part,
+        by_group: arguments.by == By::Group,
+        seed: arguments.common.seed,
+        replicates: arguments.common.bootstrap as usize,
+        max_bad_fraction: arguments.common.max_bad_fraction,
+        device: arguments.common.device,
+    };
+    let judgement = eval(&request, &mut Progress::new())?;
+    // Pictures are read for the page only.
+    let examples = if arguments.out.is_some() { judgement.examples.as_slice() } else { &[] };
+    let report = Report::of_evaluation(&judgement.evaluation, examples)?;
+    conclude(&report, arguments.out.as_ref(), arguments.format)
+}
+
+/// Writes the report where it is asked for, and prints the figures.
+pub fn conclude(report: &Report, out: Option<&PathBuf>, format: Format) -> Outcome {
+    if let Some(dir) = out {
+        report.write(dir)?;
+        eprintln!("the report is in {}", dir.display());
+    }
+    let mut stdout = io::stdout().lock();
+    match format {
+        Format::Table => print(&report.document, &mut stdout)?,
+        Format::Json => stdout.write_all(report.json.as_bytes())?,
+    }
+    Ok(())
+}
+
+/// The sections that are meant for a terminal.
+fn print(document: &Document, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", printable(&document.title))?;
+    for section in document.sections.iter().filter(|s| s.printed) {
+        writeln!(out, "\n{}", printable(&section.title))?;
+        for block in &section.blocks {
+            match block {
+                Block::Text(text) => writeln!(out, "{}", printable(text))?,
+                Block::Table(grid) => {
+                    let mut table = Table::new(&grid.header);
+                    grid.rows.iter().for_each(|row| table.push(row.clone()));
+                    table.write(out)?;
+                }
+                Block::Terms(terms) => {
+                    for (term, meaning) in terms {
+                        writeln!(out, "{}: {}", printable(term), printable(meaning))?;
+                    }
+                }
+                Block::Chart(_) | Block::Gallery(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+impl From<JudgeError> for Failure {
+    fn from(error: JudgeError) -> Self {
+        let code = match &error {
+            JudgeError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
+            JudgeError::Data(DataError::Unrecognised { .. }) | JudgeError::Request(_) => exit_code::USAGE,
+            JudgeError::Bundle { .. } | JudgeError::Division { .. } => exit_code::CONFIG,
+            _ => exit_code::SOME_FAILED,
+        };
+        Self::new(code, error)
+    }
+}

@@ -1,0 +1,116 @@
+//! `edge-trainer inspect`: what is in a bundle or in a run directory.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::checkpoint;
+use crate::model::{TagScorer, parameters};
+use edge_cli::{Failure, Outcome, exit_code};
+use edge_model::bundle::Bundle;
+use edge_model::bundle::manifest::file;
+
+const EXAMPLES: &str = "Examples:
+  edge-trainer inspect models/small
+  edge-trainer inspect models/small.run";
+
+/// The arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct InspectArguments {
+    /// A bundle, or the directory of a run
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Prints what is there on standard output.
+pub fn run(arguments: &InspectArguments) -> Outcome {
+    let dir = &arguments.dir;
+    let text = if dir.join(file::MANIFEST).exists() {
+        describe_bundle(dir)?
+    } else if dir.join(checkpoint::MODEL).exists() {
+        describe_run(dir)?
+    } else {
+        let (manifest, model) = (file::MANIFEST, checkpoint::MODEL);
+        let reason = format!("{}: neither a bundle ({manifest}) nor a run ({model}) is there", dir.display());
+        return Err(Failure::new(exit_code::NO_INPUT, reason));
+    };
+    print!("{text}");
+    Ok(())
+}
+
+fn describe_bundle(dir: &Path) -> Result<String, Failure> {
+    let bundle = Bundle::open(dir)?;
+    bundle.verify()?;
+    let m = bundle.manifest();
+    let mut out = String::new();
+    writeln!(out, "bundle          {}", dir.display())?;
+    writeln!(out, "name            {}", m.name)?;
+    writeln!(out, "digest          {}", bundle.digest())?;
+    writeln!(out, "written         {} by {}", m.created_at, m.tool_version)?;
+    let a = &m.architecture;
+    writeln!(out, "image encoder   {}, embeddings of {}", a.image_encoder, a.embedding_dim)?;
+    writeln!(out, "text encoder    {}, prompts of {} tokens", a.text_encoder, m.text_input.context_length)?;
+    writeln!(out, "parameters      {}", a.parameters)?;
+    let (size, short) = (m.image_input.size_px, m.image_input.resize_short_px);
+    writeln!(out, "input           {size} px square out of {short} px on the short side")?;
+    writeln!(out, "scores          {} to {}: {}", m.score_scale.min, m.score_scale.max, m.score_scale.unit)?;
+    let more = if m.open_vocabulary { "any other as well" } else { "others with a warning" };
+    writeln!(out, "tags            {}, {more}; without one: {}", m.tags.len(), m.default_tags.join(", "))?;
+    for data in &m.training.data {
+        writeln!(out, "data            {} ({}), sha256 {}", data.name, data.licence, data.sha256)?;
+    }
+    let [train, validation, test] = m.training.examples;
+    writeln!(out, "examples        {train} train, {validation} validation, {test} test; {}", m.training.split)?;
+    writeln!(out, "command         {}", m.training.command)?;
+    writeln!(out, "goldens         {} images x {} tags", m.goldens.images.len(), m.goldens.tags.len())?;
+    writeln!(out, "\nmetrics")?;
+    for (name, value) in &m.metrics {
+        writeln!(out, "  {name:<36} {value:.4}")?;
+    }
+    writeln!(out, "\nfiles, all as their digests say")?;
+    for (name, digest) in &m.files {
+        writeln!(out, "  {name:<24} {:>9} bytes  {}", digest.size_bytes, digest.sha256)?;
+    }
+    Ok(out)
+}
+
+fn describe_run(dir: &Path) -> Result<String, Failure> {
+    let about = checkpoint::read_about(dir)?;
+    let mut out = String::new();
+    writeln!(out, "run             {}", dir.display())?;
+    writeln!(out, "best epoch      {}", about.epoch)?;
+    writeln!(out, "validation      SRCC {:.4}, within tags {:.4}", about.srcc, about.within_tag_srcc)?;
+    let [image, text] = about.shape.backbone.names();
+    if let Some(fresh) = TagScorer::fresh(&about.shape, &Default::default()) {
+        // Loading proves that the weights are whole.
+        writeln!(out, "parameters      {}", parameters(&checkpoint::load(dir, &about, fresh)?))?;
+    }
+    writeln!(out, "image encoder   {image}{}", if about.head_only { ", as it came" } else { "" })?;
+    writeln!(out, "text encoder    {text}, prompts of {} tokens", about.shape.context_length)?;
+    writeln!(
+        out,
+        "head            {}",
+        serde_json::to_string(&about.shape.head).unwrap_or_default().trim_matches('"')
+    )?;
+    writeln!(out, "scores          mean {:.3}, deviation {:.3}", about.unit.mean, about.unit.deviation)?;
+    writeln!(out, "\nepochs")?;
+    let path = dir.join(checkpoint::METRICS);
+    let broken = |reason: String| Failure::new(exit_code::CONFIG, format!("{}: {reason}", path.display()));
+    let metrics = std::fs::read_to_string(&path).map_err(|e| broken(e.to_string()))?;
+    for line in metrics.lines().filter(|l| !l.trim().is_empty()) {
+        let e: serde_json::Value = serde_json::from_str(line).map_err(|e| broken(e.to_string()))?;
+        let figure = |name: &str| e[name].as_f64().unwrap_or(f64::NAN);
+        let mark = if e["best"].as_bool() == Some(true) { "  best so far" } else { "" };
+        writeln!(
+            out,
+            "  {:>3}  loss {:.4}  SRCC {:.4}  within tags {:.4}{mark}",
+            e["epoch"],
+            figure("loss"),
+            figure("srcc"),
+            figure("within_tag_srcc")
+        )?;
+    }
+    Ok(out)
+}

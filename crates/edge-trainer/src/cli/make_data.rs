@@ -1,0 +1,200 @@
+//! `edge-trainer make-data`: pictures drawn by the project itself, the style data set, and a CLIP with random weights.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageError, ImageFormat, RgbImage};
+
+use super::progress::Progress;
+use crate::TrainError;
+use crate::backbone::{BackboneError, draw_clip};
+use crate::dataset::style::{MadeStyles, StyleRequest, make};
+use crate::model::clip::ClipConfig;
+use crate::render::{Scene, Treatment, picture};
+use edge_cli::{Failure, Outcome, exit_code};
+
+const EXAMPLES: &str = "Examples:
+  edge-trainer make-data samples --out samples
+  edge-trainer make-data style --images agiqa:data/agiqa-3k --out data/styles
+  edge-trainer make-data style --images ~/Pictures --out data/styles --seed 7 --limit 500
+  edge-trainer fit --data style:data/styles --out models/styles";
+
+/// Quality of the JPEG samples.
+const JPEG_QUALITY: u8 = 88;
+
+/// The arguments of `make-data`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct MakeDataArguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A dozen drawn photographs, well and badly taken, as JPEG, PNG and WebP
+    Samples {
+        /// Where they go; files of the same names are overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Images in photographic styles at several strengths, each rated under several tags
+    Style(StyleArguments),
+    /// A CLIP directory with random weights, for `fit --backbone`: to measure speed and memory at full size, not to score
+    Clip {
+        /// Where it goes; files of the same names are overwritten
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Another CLIP's config.json, for its size [default: the size of ViT-B/32]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Seed of the weights
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+/// The flags of `make-data style`.
+#[derive(Debug, Args)]
+struct StyleArguments {
+    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which then all have one score
+    #[arg(long, value_name = "SPEC")]
+    images: String,
+    /// Where the data set goes: a new or an empty directory
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Renderings per source image, the plain one included
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
+    renderings: usize,
+    /// Faults (JPEG artefacts, defocus, noise, ...) that each source image is also rendered with, each in three degrees
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
+    faults: usize,
+    /// Tags that each rendering is listed under: its own styles, the neutral one, and others
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
+    tags_per_rendering: usize,
+    /// Short side that larger images are reduced to, in pixels
+    #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
+    short_px: u32,
+    /// Use so many source images at most, chosen by the seed
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Score of every image of a directory [default: the middle of the scale]
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    source_score: Option<f32>,
+    /// Range of the scores [default: the data set's, 1,10 for a directory]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
+    scale: Option<(f32, f32)>,
+    /// Standard deviation of the raters' noise, as a share of the scale
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
+    rater_noise: f32,
+    /// Share of the source images for validation
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().validation_share)]
+    validation_share: f64,
+    /// Share of the source images for the test
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().test_share)]
+    test_share: f64,
+    /// Largest share of missing or unreadable source images
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
+    max_bad_fraction: f64,
+}
+
+fn parse_scale(text: &str) -> Result<(f32, f32), String> {
+    let numbers =
+        text.split_once(',').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    let finite = numbers.filter(|(low, high): &(f32, f32)| low.is_finite() && high.is_finite() && low < high);
+    finite.ok_or_else(|| "give the lowest and the highest score, such as 1,10".to_owned())
+}
+
+/// Scene, treatment, size, seed and file extension.
+type Sample = (Scene, Treatment, (u32, u32), u64, &'static str);
+
+const SAMPLES: [Sample; 12] = [
+    (Scene::Sunset, Treatment::Clean, (960, 640), 4, "jpg"),
+    (Scene::Sunset, Treatment::Blurred, (960, 640), 5, "jpg"),
+    (Scene::Mountains, Treatment::Clean, (960, 640), 7, "jpg"),
+    (Scene::Mountains, Treatment::Flat, (360, 270), 8, "webp"),
+    (Scene::NightStreet, Treatment::Clean, (640, 800), 3, "jpg"),
+    (Scene::NightStreet, Treatment::Noisy, (480, 360), 6, "jpg"),
+    (Scene::Flower, Treatment::Clean, (640, 640), 2, "jpg"),
+    (Scene::Flower, Treatment::Underexposed, (300, 300), 2, "png"),
+    (Scene::Forest, Treatment::Clean, (720, 900), 1, "jpg"),
+    (Scene::Forest, Treatment::Blurred, (640, 480), 9, "jpg"),
+    (Scene::Portrait, Treatment::Clean, (640, 800), 2, "jpg"),
+    (Scene::Portrait, Treatment::Noisy, (360, 450), 2, "jpg"),
+];
+
+/// Makes what was asked for.
+pub fn run(arguments: &MakeDataArguments) -> Outcome {
+    match &arguments.what {
+        What::Samples { out } => samples(out),
+        What::Style(arguments) => style(arguments),
+        What::Clip { out, config, seed } => clip(out, config.as_deref(), *seed),
+    }
+}
+
+fn style(arguments: &StyleArguments) -> Outcome {
+    let request = StyleRequest {
+        images: arguments.images.clone(),
+        out: arguments.out.clone(),
+        seed: arguments.seed,
+        renderings: arguments.renderings,
+        faults: arguments.faults,
+        tags_per_rendering: arguments.tags_per_rendering,
+        short_px: arguments.short_px,
+        limit: arguments.limit,
+        source_score: arguments.source_score,
+        scale: arguments.scale,
+        rater_noise: arguments.rater_noise,
+        validation_share: arguments.validation_share,
+        test_share: arguments.test_share,
+        max_bad_fraction: arguments.max_bad_fraction,
+    };
+    let made = make(&request, &mut Progress::new())?;
+    let MadeStyles { sources, skipped, images, rows } = made;
+    let out = arguments.out.display();
+    eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
+    eprintln!("train on them with --data style:{out}");
+    Ok(())
+}
+
+fn clip(out: &Path, config: Option<&Path>, seed: u64) -> Outcome {
+    let config = match config {
+        Some(path) => ClipConfig::read(path).map_err(BackboneError::from).map_err(TrainError::from)?,
+        None => ClipConfig::vit_b32(),
+    };
+    draw_clip(out, &config, seed).map_err(TrainError::from)?;
+    eprintln!("a CLIP with random weights is in {}", out.display());
+    Ok(())
+}
+
+fn samples(out: &Path) -> Outcome {
+    std::fs::create_dir_all(out).map_err(|e| unwritable(out, e))?;
+    for (scene, treatment, (width, height), seed, extension) in SAMPLES {
+        let name = format!("{}-{}.{extension}", scene.tag().replace(' ', "-"), treatment.name());
+        let bytes = encode(&picture(scene, treatment, width, height, seed), extension)
+            .map_err(|e| Failure::new(exit_code::SOME_FAILED, format!("{name}: {e}")))?;
+        let path = out.join(name);
+        std::fs::write(&path, bytes).map_err(|e| unwritable(&path, e))?;
+        eprintln!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Failure {
+    Failure::new(exit_code::SOME_FAILED, format!("{}: cannot be written: {error}", path.display()))
+}
+
+fn encode(image: &RgbImage, extension: &str) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Cursor::new(Vec::new());
+    match extension {
+        "png" => image.write_to(&mut bytes, ImageFormat::Png)?,
+        "webp" => image.write_to(&mut bytes, ImageFormat::WebP)?,
+        _ => JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(image)?,
+    }
+    Ok(bytes.into_inner())
+}

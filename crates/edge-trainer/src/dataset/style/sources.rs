@@ -1,0 +1,144 @@
+//! The images that styles are rendered from: those of any data set, or of a directory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use walkdir::WalkDir;
+
+use super::StyleRequest;
+use crate::TrainError;
+use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
+use edge_model::image_input::EXTENSIONS;
+
+/// The scale of a directory's scores, where nothing else is asked for: AVA's.
+const FOLDER_SCALE: (f32, f32) = (1.0, 10.0);
+
+/// One image to render from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The image; its score is the mean over its rows.
+    pub example: Example,
+    /// The part that all its renderings belong to.
+    pub part: Part,
+}
+
+/// Reads the data set or the directory, with the scale of its scores.
+pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), TrainError> {
+    // Every image is welcome here, under whatever tag.
+    let options = ReadOptions { min_images_per_tag: 1, seed: request.seed, ..ReadOptions::default() };
+    let data = match dataset::read(&request.images, &options) {
+        Err(DataError::Unrecognised { path }) if path.is_dir() => folder(&path, request)?,
+        other => other?,
+    };
+    let scores = || data.examples.iter().map(|e| e.score);
+    let seen = (scores().fold(f32::INFINITY, f32::min), scores().fold(f32::NEG_INFINITY, f32::max));
+    let scale = request.scale.or(data.scale).unwrap_or(seen);
+    if scale.0 >= scale.1 || seen.0 < scale.0 || seen.1 > scale.1 {
+        let ((low, high), (least, most)) = (scale, seen);
+        let problem =
+            format!("the scores {least} to {most} do not lie on a scale of {low} to {high}: state --scale LOW,HIGH");
+        return Err(TrainError::Options(problem));
+    }
+    Ok((data, scale))
+}
+
+/// All images below a directory, by name, each with the same score.
+fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
+    let scale = request.scale.unwrap_or(FOLDER_SCALE);
+    let score = request.source_score.unwrap_or((scale.0 + scale.1) / 2.0);
+    let mut examples = Vec::new();
+    for entry in WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|e| DataError::Missing { path: dir.to_owned(), reason: e.to_string() })?;
+        let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
+        if entry.file_type().is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
+            examples.push(Example {
+                path: entry.into_path(),
+                tag: super::NEUTRAL_TAG.to_owned(),
+                score,
+                alignment: None,
+                part: None,
+                group: String::new(),
+                source: String::new(),
+                condition: None,
+                content_id: String::new(),
+            });
+        }
+    }
+    if examples.is_empty() {
+        let reason = format!("no images are there, nor a data set; images end in {}", EXTENSIONS.join(", "));
+        return Err(DataError::Table { path: dir.to_owned(), reason });
+    }
+    let name = dir.file_name().map_or_else(|| "images".to_owned(), |n| n.to_string_lossy().into_owned());
+    Ok(DataSet {
+        about: format!("The images of the directory {name}."),
+        name,
+        licence: "unknown".to_owned(),
+        unit: "points".to_owned(),
+        scale: Some(scale),
+        test_share: None,
+        notes: vec![format!(
+            "the images are not rated: each counts as {score} on a scale of {} to {}",
+            scale.0, scale.1
+        )],
+        examples,
+    })
+}
+
+/// The examples of so many images at most as asked for, chosen by the seed: before the check, which opens every image.
+pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
+    let Some(limit) = request.limit else { return examples };
+    let distinct: BTreeSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
+    let mut paths: Vec<&Path> = distinct.into_iter().collect();
+    paths.shuffle(&mut StdRng::seed_from_u64(request.seed));
+    let chosen: HashSet<PathBuf> = paths.into_iter().take(limit).map(Path::to_owned).collect();
+    examples.into_iter().filter(|e| chosen.contains(&e.path)).collect()
+}
+
+/// The distinct images among checked examples, in their order, divided by the seed: images of one group stay together.
+pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Source>, TrainError> {
+    let mut place: HashMap<String, usize> = HashMap::new();
+    let mut images: Vec<(Example, f64, u32)> = Vec::new();
+    for example in examples {
+        let at = *place.entry(example.content_id.clone()).or_insert(images.len());
+        match images.get_mut(at) {
+            Some((_, sum, rows)) => (*sum, *rows) = (*sum + f64::from(example.score), *rows + 1),
+            None => images.push((grouped(example.clone()), f64::from(example.score), 1)),
+        }
+    }
+    // By name, so that the order of the rows does not decide.
+    let groups: BTreeSet<&str> = images.iter().map(|(example, ..)| example.group.as_str()).collect();
+    let mut order: Vec<&str> = groups.into_iter().collect();
+    order.shuffle(&mut StdRng::seed_from_u64(request.seed));
+    let count = |share: f64| ((order.len() as f64 * share).round() as usize).max(1);
+    let (validation, test) = (count(request.validation_share), count(request.test_share));
+    if order.len() <= validation + test {
+        let found = order.len();
+        let problem = format!("{found} groups of source images cannot fill three parts: give more, or smaller shares");
+        return Err(TrainError::Options(problem));
+    }
+    let part_at = |i: usize| match i {
+        _ if i < test => Part::Test,
+        _ if i < test + validation => Part::Validation,
+        _ => Part::Train,
+    };
+    let parts: HashMap<String, Part> =
+        order.iter().enumerate().map(|(i, group)| ((*group).to_owned(), part_at(i))).collect();
+    let source = |(example, sum, rows): (Example, f64, u32)| {
+        let score = (sum / f64::from(rows)) as f32;
+        Source { part: parts[&example.group], example: Example { score, ..example } }
+    };
+    Ok(images.into_iter().map(source).collect())
+}
+
+/// An image without a group is one by itself.
+fn grouped(example: Example) -> Example {
+    if !example.group.is_empty() {
+        return example;
+    }
+    let name = example.path.file_name().unwrap_or_default().to_string_lossy();
+    let group = format!("{name} {}", example.content_id.get(..8).unwrap_or_default());
+    Example { group, ..example }
+}

@@ -1,0 +1,185 @@
+//! Images and tags through the scorer: embeddings once, scores under any tag.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::JudgeError;
+use crate::batches::Images;
+use crate::dataset::Example;
+use crate::message::{Listener, Message};
+use crate::metrics::Judged;
+use edge_model::image_input::{Limits, RgbImage, read_file};
+use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
+
+/// Images with what the head reads of them.
+#[derive(Debug)]
+pub struct Embedded<'a> {
+    /// The rated images.
+    pub examples: &'a [Example],
+    /// Their features, in the same order. Patches are large: an image under several tags has its features once.
+    pub images: Vec<Arc<ImageFeatures>>,
+}
+
+/// Embeds all images, as many at a time as the device likes; an image that is listed under several tags is embedded once.
+///
+/// # Errors
+/// [`JudgeError::Image`], [`JudgeError::Scorer`].
+pub fn embed<'a>(
+    scorer: &Scorer,
+    examples: &'a [Example],
+    what: &str,
+    listener: &mut dyn Listener,
+) -> Result<Embedded<'a>, JudgeError> {
+    let policy = scorer.policy();
+    let at_once = (policy.image_batch * policy.streams).max(1);
+    let rows = Images::of_all(examples);
+    let distinct: Vec<&Path> = rows.first.iter().map(|&i| examples[i].path.as_path()).collect();
+    listener.on(Message::Begin { what: what.to_owned(), steps: distinct.len() as u64 });
+    let mut images = Vec::with_capacity(distinct.len());
+    for chunk in distinct.chunks(at_once) {
+        let inputs = decode(scorer, chunk)?;
+        images.extend(scorer.embed(&inputs)?.into_iter().map(Arc::new));
+        for _ in chunk {
+            listener.on(Message::Step { measure: String::new() });
+        }
+    }
+    listener.on(Message::End);
+    let of_example = rows.image_of.iter().map(|&image| Arc::clone(&images[image])).collect();
+    Ok(Embedded { examples, images: of_example })
+}
+
+impl<'a> Embedded<'a> {
+    /// Images whose embeddings are known, such as those of images that the encoder itself was fitted to.
+    ///
+    /// # Errors
+    /// [`JudgeError::Scorer`] for an embedding that a database could not keep, [`JudgeError::Internal`] for one that is missing.
+    pub fn known<'t>(
+        examples: &'a [Example],
+        embedding: impl Fn(&Example) -> Option<&'t [f32]>,
+    ) -> Result<Self, JudgeError> {
+        let image = |example: &Example| {
+            let missing = || JudgeError::Internal(format!("{} was not embedded", example.path.display()));
+            let rounded = ImageEmbedding::rounded(embedding(example).ok_or_else(missing)?.iter())?;
+            Ok(Arc::new(rounded.into()))
+        };
+        let images = examples.iter().map(image).collect::<Result<_, JudgeError>>()?;
+        Ok(Self { examples, images })
+    }
+}
+
+/// Decodes a few images, each on a thread of its own.
+fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<RgbImage>, JudgeError> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = chunk.iter().map(|path| scope.spawn(move || decode_one(scorer, path))).collect();
+        let lost = |_| JudgeError::Internal("a decoding thread ended early".to_owned());
+        threads.into_iter().map(|thread| thread.join().map_err(lost)?).collect()
+    })
+}
+
+fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
+    let limits = Limits::default();
+    read_file(path, &limits)
+        .and_then(|bytes| scorer.decode(&bytes, &limits))
+        .map(|picture| scorer.square(&picture))
+        .map_err(|e| JudgeError::Image { path: path.to_owned(), reason: e.to_string() })
+}
+
+impl Embedded<'_> {
+    /// Scores every image under the tag that `tag_of` gives its own tag; the truth stays that of its own tag.
+    ///
+    /// # Errors
+    /// [`JudgeError::Scorer`].
+    pub fn judge(&self, scorer: &Scorer, tag_of: impl Fn(&str) -> String) -> Result<Vec<Judged>, JudgeError> {
+        let mut encoded: HashMap<String, EncodedTag> = HashMap::new();
+        for example in self.examples {
+            if let Entry::Vacant(entry) = encoded.entry(tag_of(&example.tag)) {
+                let embedding = scorer.encode_tag(entry.key())?;
+                entry.insert(embedding);
+            }
+        }
+        let pairs: Vec<_> = self
+            .examples
+            .iter()
+            .zip(&self.images)
+            .filter_map(|(example, image)| Some((&**image, encoded.get(&tag_of(&example.tag))?)))
+            .collect();
+        let scored = scorer.score_pairs(&pairs)?;
+        let judged = self.examples.iter().zip(scored).map(|(example, scored)| Judged {
+            tag: example.tag.clone(),
+            truth: f64::from(example.score),
+            prediction: f64::from(scored.score),
+        });
+        Ok(judged.collect())
+    }
+
+    /// Of the images' own tags, the share that has the highest similarity among all tags present, and the share that chance
+    /// would give.
+    ///
+    /// # Errors
+    /// [`JudgeError::Scorer`].
+    pub fn retrieval(&self, scorer: &Scorer) -> Result<(f64, f64), JudgeError> {
+        let tags = distinct_tags(self.examples);
+        let encoded = tags.iter().map(|t| scorer.encode_tag(t)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = 0usize;
+        for (example, image) in self.examples.iter().zip(&self.images) {
+            let scored = scorer.score(image, &encoded)?;
+            let best = scored.iter().enumerate().max_by(|a, b| a.1.similarity.total_cmp(&b.1.similarity));
+            found += usize::from(best.is_some_and(|(i, _)| tags[i] == example.tag));
+        }
+        Ok((found as f64 / self.examples.len().max(1) as f64, 1.0 / tags.len().max(1) as f64))
+    }
+}
+
+/// The tags of the examples, each once, in alphabetical order.
+pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
+    let mut tags: Vec<String> = examples.iter().map(|e| e.tag.clone()).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Each tag with the tag that stands in for it in the shuffled test: the next one of the same data set in an order that `seed`
+/// decides, so that none keeps its own where a data set has several.
+pub fn shuffled_tags(examples: &[Example], seed: u64) -> HashMap<String, String> {
+    use rand::SeedableRng;
+    use rand::seq::SliceRandom;
+    let mut by_source: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for example in examples {
+        by_source.entry(&example.source).or_default().insert(&example.tag);
+    }
+    let mut stand_ins = HashMap::new();
+    for tags in by_source.into_values() {
+        let mut order: Vec<&str> = tags.into_iter().collect();
+        order.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+        let next = order.iter().cycle().skip(1);
+        stand_ins.extend(order.iter().zip(next).map(|(tag, next)| ((*tag).to_owned(), (*next).to_owned())));
+    }
+    stand_ins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tag_stands_in_for_itself() {
+        let example = |i: usize| Example {
+            path: std::path::PathBuf::new(),
+            tag: format!("t{}", i % 9),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: String::new(),
+            source: if i % 9 < 4 { "a" } else { "b" }.to_owned(),
+            condition: None,
+            content_id: String::new(),
+        };
+        let examples: Vec<Example> = (0..30).map(example).collect();
+        let map = shuffled_tags(&examples, 5);
+        assert_eq!(map.len(), 9);
+        assert!(map.iter().all(|(a, b)| a != b && (a < &"t4".to_owned()) == (b < &"t4".to_owned())));
+        assert_eq!(map, shuffled_tags(&examples, 5));
+    }
+}

@@ -1,0 +1,113 @@
+//! From trained weights to the bundle's graphs, with the proof that the graphs compute what was trained.
+
+use ndarray::Array2;
+
+use super::TrainError;
+use super::device::Host;
+use super::golden::Goldens;
+use super::model::head::record;
+use super::model::{ModelShape, ScoreUnit, TagScorer};
+use super::onnx::GraphBuilder;
+use edge_model::bundle::GoldenTensors;
+use edge_model::bundle::manifest::{ImageSide, TextSide};
+use edge_model::image_input::InputRule;
+use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
+
+/// Largest difference between the trained network and the exported graphs: of text embeddings as a share of the largest magnitude,
+/// of scores in score units.
+pub const PARITY: f32 = 1e-4;
+/// The same for image embeddings: half a step of the 16 bits that they are kept in. Answers solved in closed form are sums of thousands
+/// of terms that cancel out, and differ by more than [`PARITY`] where the terms are added in another order.
+pub const IMAGE_PARITY: f32 = 1.0 / 2048.0;
+
+/// The three graphs as ONNX files.
+#[derive(Debug, Clone)]
+pub struct Graphs {
+    /// `image_encoder.onnx`.
+    pub image_encoder: Vec<u8>,
+    /// `text_encoder.onnx`.
+    pub text_encoder: Vec<u8>,
+    /// `quality_head.onnx`.
+    pub quality_head: Vec<u8>,
+}
+
+impl Graphs {
+    /// Writes the graphs for inputs under `rule`.
+    ///
+    /// # Errors
+    /// [`TrainError::Onnx`].
+    pub fn of(
+        (model, shape): (&TagScorer<Host>, &ModelShape),
+        unit: ScoreUnit,
+        rule: &InputRule,
+    ) -> Result<Self, TrainError> {
+        let sides = record(shape.head);
+        let mut image = GraphBuilder::new("image_encoder");
+        model.image.export(&mut image, rule, sides.image_side == ImageSide::PatchTokens);
+        let mut text = GraphBuilder::new("text_encoder");
+        model.text.export(&mut text, shape.context_length, sides.text_side == TextSide::TokenStates);
+        let mut head = GraphBuilder::new("quality_head");
+        model.head.export(&mut head, shape.head_shape(), unit);
+        Ok(Self { image_encoder: image.finish()?, text_encoder: text.finish()?, quality_head: head.finish()? })
+    }
+}
+
+/// The largest differences between burn and tract.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parity {
+    /// Of image embeddings, as a share of the largest magnitude.
+    pub image_embedding: f32,
+    /// Of text embeddings, as a share of the largest magnitude.
+    pub text_embedding: f32,
+    /// Of scores from the same embeddings, in score units.
+    pub score: f32,
+}
+
+/// Compares the network's own answers with those of the opened bundle. A head that reads embeddings only gets the same ones from
+/// both sides, so that its difference is its own; a head over tokens is compared behind both encoders.
+///
+/// # Errors
+/// [`TrainError::Parity`] above [`PARITY`] or [`IMAGE_PARITY`], [`TrainError::Scorer`].
+pub fn prove(goldens: &Goldens, scorer: &Scorer) -> Result<Parity, TrainError> {
+    let replay = scorer.replay();
+    let parity = Parity {
+        image_embedding: replay.image_embedding,
+        text_embedding: replay.text_embedding,
+        score: score_difference(goldens, scorer)?,
+    };
+    let figures = [
+        ("image embedding", parity.image_embedding, IMAGE_PARITY),
+        ("text embedding", parity.text_embedding, PARITY),
+        ("score", parity.score, PARITY),
+    ];
+    for (what, difference, allowed) in figures {
+        if difference.is_nan() || difference > allowed {
+            return Err(TrainError::Parity { what, difference, allowed });
+        }
+    }
+    Ok(parity)
+}
+
+fn score_difference(goldens: &Goldens, scorer: &Scorer) -> Result<f32, TrainError> {
+    let head = &scorer.manifest().head;
+    if head.image_side == ImageSide::PatchTokens || head.text_side == TextSide::TokenStates {
+        return Ok(scorer.replay().score);
+    }
+    let GoldenTensors { image_embedding, text_embedding, score, .. } = &goldens.tensors;
+    let rows = |m: &Array2<f32>| m.outer_iter().map(|r| r.to_vec()).collect::<Vec<_>>();
+    let tags: Vec<EncodedTag> = goldens
+        .tags
+        .iter()
+        .zip(rows(text_embedding))
+        .map(|(tag, embedding)| EncodedTag { tag: tag.clone(), embedding, tokens: None })
+        .collect();
+    let mut largest = 0.0f32;
+    for (image, expected) in rows(image_embedding).into_iter().zip(rows(score)) {
+        let image = ImageFeatures::from(ImageEmbedding(image.into_iter().map(half::f16::from_f32).collect()));
+        for (scored, expected) in scorer.score(&image, &tags)?.iter().zip(expected) {
+            let difference = (scored.score - expected).abs();
+            largest = if difference.is_nan() { f32::INFINITY } else { largest.max(difference) };
+        }
+    }
+    Ok(largest)
+}

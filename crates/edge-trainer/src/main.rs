@@ -1,0 +1,5 @@
+//! `edge-trainer`: see `edge_trainer::cli`.
+
+fn main() -> std::process::ExitCode {
+    edge_trainer::cli::main()
+}

@@ -1,0 +1,76 @@
+//! What timm and torchvision call the parts of an EfficientNet in their weight files.
+
+use super::norm_conv::NormConvKeys;
+use crate::weights::Weights;
+
+/// Whose names a file uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    Timm,
+    Torchvision,
+}
+
+/// The names of a block's parts.
+#[derive(Debug, Clone)]
+pub struct BlockKeys {
+    /// None where the block does not expand: the first stage's.
+    pub expand: Option<NormConvKeys>,
+    pub depthwise: NormConvKeys,
+    pub squeeze: String,
+    pub excite: String,
+    pub project: NormConvKeys,
+}
+
+impl Layout {
+    /// The layout that the file's names are of; timm's where they are of neither, so that a missing tensor is named so.
+    pub fn of(weights: &Weights<'_>) -> Self {
+        if weights.has("features.0.0.weight") { Self::Torchvision } else { Self::Timm }
+    }
+
+    pub fn stem(self) -> NormConvKeys {
+        match self {
+            Self::Timm => keys("conv_stem", "bn1"),
+            Self::Torchvision => keys("features.0.0", "features.0.1"),
+        }
+    }
+
+    pub fn head(self) -> NormConvKeys {
+        match self {
+            Self::Timm => keys("conv_head", "bn2"),
+            Self::Torchvision => keys("features.8.0", "features.8.1"),
+        }
+    }
+
+    pub fn block(self, stage: usize, number: usize) -> BlockKeys {
+        let expands = stage > 0;
+        match self {
+            Self::Timm => {
+                let at = |name: &str| format!("blocks.{stage}.{number}.{name}");
+                let pair = |conv: &str, norm: &str| keys(&at(conv), &at(norm));
+                BlockKeys {
+                    expand: expands.then(|| pair("conv_pw", "bn1")),
+                    depthwise: if expands { pair("conv_dw", "bn2") } else { pair("conv_dw", "bn1") },
+                    squeeze: at("se.conv_reduce"),
+                    excite: at("se.conv_expand"),
+                    project: if expands { pair("conv_pwl", "bn3") } else { pair("conv_pw", "bn2") },
+                }
+            }
+            Self::Torchvision => {
+                let at = |part: usize, name: &str| format!("features.{}.{number}.block.{part}.{name}", stage + 1);
+                let pair = |part: usize| keys(&at(part, "0"), &at(part, "1"));
+                let first = usize::from(expands);
+                BlockKeys {
+                    expand: expands.then(|| pair(0)),
+                    depthwise: pair(first),
+                    squeeze: at(first + 1, "fc1"),
+                    excite: at(first + 1, "fc2"),
+                    project: pair(first + 2),
+                }
+            }
+        }
+    }
+}
+
+fn keys(conv: &str, norm: &str) -> NormConvKeys {
+    NormConvKeys { conv: conv.to_owned(), norm: norm.to_owned() }
+}

@@ -1,0 +1,166 @@
+//! EfficientNet (Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019): the image-only
+//! predecessor that tagged models are measured against. Weights come in the layout of timm or of torchvision.
+
+mod batch_norm;
+mod block;
+mod layout;
+mod norm_conv;
+
+use std::path::Path;
+
+use burn::module::{Module, ParamId, list_param_ids};
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use block::{Block, BlockShape};
+use layout::Layout;
+use norm_conv::{NormConv, NormConvShape, export_silu, silu};
+
+use crate::model::maps::mean_of_maps;
+use crate::onnx::{Dim, GraphBuilder};
+use crate::weights::{WeightError, WeightFile};
+
+/// A stage: blocks of one shape, of which the first may halve the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stage {
+    expansion: usize,
+    channels: usize,
+    blocks: usize,
+    stride: usize,
+    kernel: usize,
+}
+
+/// Channels of every part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EfficientNetShape {
+    stem: usize,
+    stages: [Stage; 7],
+    /// Length D of the image embedding.
+    pub embedding: usize,
+}
+
+impl EfficientNetShape {
+    /// EfficientNet-B0, table 1 of the paper.
+    pub fn b0() -> Self {
+        Self::with_channels(32, [16, 24, 40, 80, 112, 192, 320], 1280)
+    }
+
+    fn with_channels(stem: usize, channels: [usize; 7], embedding: usize) -> Self {
+        let stage = |i: usize, expansion, blocks, stride, kernel| Stage {
+            expansion,
+            channels: channels[i],
+            blocks,
+            stride,
+            kernel,
+        };
+        let stages = [
+            stage(0, 1, 1, 1, 3),
+            stage(1, 6, 2, 2, 3),
+            stage(2, 6, 2, 2, 5),
+            stage(3, 6, 3, 2, 3),
+            stage(4, 6, 3, 1, 5),
+            stage(5, 6, 4, 2, 5),
+            stage(6, 6, 1, 1, 3),
+        ];
+        Self { stem, stages, embedding }
+    }
+
+    /// The shape of every block, with its stage and its number in it.
+    fn blocks(&self) -> Vec<(usize, usize, BlockShape)> {
+        let mut inputs = self.stem;
+        let mut all = Vec::new();
+        for (number, stage) in self.stages.iter().enumerate() {
+            for i in 0..stage.blocks {
+                let stride = if i == 0 { stage.stride } else { 1 };
+                let Stage { expansion, channels, kernel, .. } = *stage;
+                all.push((number, i, BlockShape { inputs, outputs: channels, expansion, kernel, stride }));
+                inputs = channels;
+            }
+        }
+        all
+    }
+}
+
+/// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]`.
+#[derive(Module, Debug)]
+pub struct EfficientNet<B: Backend> {
+    stem: NormConv<B>,
+    blocks: Vec<Block<B>>,
+    head: NormConv<B>,
+}
+
+impl<B: Backend> EfficientNet<B> {
+    /// A network with random weights.
+    pub fn new(shape: &EfficientNetShape, device: &B::Device) -> Self {
+        let (stem, head) = ends(shape);
+        Self {
+            stem: NormConv::new(stem, device),
+            blocks: shape.blocks().into_iter().map(|(_, _, block)| Block::new(block, device)).collect(),
+            head: NormConv::new(head, device),
+        }
+    }
+
+    /// Reads weights in the layout of timm or of torchvision. The classifier is passed over.
+    ///
+    /// # Errors
+    /// [`WeightError`].
+    pub fn load(path: &Path, shape: &EfficientNetShape, device: &B::Device) -> Result<Self, WeightError> {
+        let file = WeightFile::read(path)?;
+        let mut weights = file.tensors()?;
+        let layout = Layout::of(&weights);
+        let (stem, head) = ends(shape);
+        let stem = NormConv::load(&mut weights, &layout.stem(), stem, device)?;
+        let blocks = shape
+            .blocks()
+            .into_iter()
+            .map(|(stage, number, block)| Block::load(&mut weights, layout, [stage, number], block, device))
+            .collect::<Result<_, _>>()?;
+        let head = NormConv::load(&mut weights, &layout.head(), head, device)?;
+        weights.ignore(|key| key.starts_with("classifier.") || key.ends_with(".num_batches_tracked"));
+        weights.finish()?;
+        Ok(Self { stem, blocks, head })
+    }
+
+    /// The parameters of each block.
+    pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
+        self.blocks.iter().map(list_param_ids).collect()
+    }
+
+    /// The parameters behind the last block.
+    pub fn ids_behind(&self) -> Vec<ParamId> {
+        list_param_ids(&self.head)
+    }
+
+    /// `[N, 3, S, S]` -> `[N, D]`.
+    pub fn forward(&self, pixel_values: Tensor<B, 4>) -> Tensor<B, 2> {
+        let mut x = silu(self.stem.forward(pixel_values));
+        for block in &self.blocks {
+            x = block.forward(x);
+        }
+        mean_of_maps(silu(self.head.forward(x)))
+    }
+
+    /// Writes the encoder for inputs of `side` pixels; the normalisations go into the convolutions.
+    pub fn export(&self, g: &mut GraphBuilder, side: usize) {
+        let side = Dim::Fixed(side);
+        let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
+        let x = self.stem.export(g, &pixels);
+        let mut x = export_silu(g, &x);
+        for block in &self.blocks {
+            x = block.export(g, &x);
+        }
+        let x = self.head.export(g, &x);
+        let x = export_silu(g, &x);
+        let embedding = g.mean_of_maps(&x);
+        g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(self.head.outputs())]);
+    }
+}
+
+fn ends(shape: &EfficientNetShape) -> (NormConvShape, NormConvShape) {
+    let last = shape.stages[6].channels;
+    let stem = NormConvShape { channels: [3, shape.stem], kernel: 3, stride: 2, depthwise: false };
+    (stem, NormConvShape { channels: [last, shape.embedding], kernel: 1, stride: 1, depthwise: false })
+}
+
+#[cfg(test)]
+mod tests;

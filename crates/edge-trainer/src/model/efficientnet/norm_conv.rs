@@ -1,0 +1,143 @@
+//! A convolution without bias and the batch normalisation behind it (Ioffe, Szegedy, 2015). In the exported graph they are one
+//! convolution.
+
+use burn::module::{Module, Param};
+use burn::nn::{BatchNorm, BatchNormConfig};
+use burn::tensor::activation::sigmoid;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Distribution, Tensor, TensorData};
+
+use super::batch_norm::batch_norm;
+use crate::model::layers::{values, weights};
+use crate::model::load;
+use crate::model::mixed::conv2d;
+use crate::onnx::{ConvShape, GraphBuilder, Value};
+use crate::weights::{WeightError, WeightSource, Weights};
+
+/// What PyTorch's normalisation adds to the variance.
+const EPSILON: f64 = 1e-5;
+
+/// The shape of a convolution, padded so that only its stride changes the size.
+#[derive(Debug, Clone, Copy)]
+pub struct NormConvShape {
+    /// Input and output channels.
+    pub channels: [usize; 2],
+    /// Side of the kernel, odd.
+    pub kernel: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Whether every channel has a kernel of its own.
+    pub depthwise: bool,
+}
+
+impl NormConvShape {
+    fn weight(&self) -> [usize; 4] {
+        let [inputs, outputs] = self.channels;
+        [outputs, if self.depthwise { 1 } else { inputs }, self.kernel, self.kernel]
+    }
+}
+
+/// Names of a convolution and of its normalisation in a weight file.
+#[derive(Debug, Clone)]
+pub struct NormConvKeys {
+    /// Without `.weight`.
+    pub conv: String,
+    /// Without `.weight`, `.bias`, `.running_mean`, `.running_var`.
+    pub norm: String,
+}
+
+/// `[N, I, H, W] -> [N, O, H', W']`.
+#[derive(Module, Debug)]
+pub struct NormConv<B: Backend> {
+    weight: Param<Tensor<B, 4>>,
+    norm: BatchNorm<B>,
+    stride: usize,
+    depthwise: bool,
+}
+
+impl<B: Backend> NormConv<B> {
+    /// Random weights: normal with variance 2 / fan-out, as the paper's own code draws them.
+    pub fn new(shape: NormConvShape, device: &B::Device) -> Self {
+        let [outputs, inputs, k, _] = shape.weight();
+        let fan_out = k * k * if shape.depthwise { 1 } else { outputs };
+        let normal = Distribution::Normal(0.0, (2.0 / fan_out as f64).sqrt());
+        Self {
+            weight: Param::from_tensor(Tensor::random([outputs, inputs, k, k], normal, device)),
+            norm: BatchNormConfig::new(outputs).with_epsilon(EPSILON).init(device),
+            stride: shape.stride,
+            depthwise: shape.depthwise,
+        }
+    }
+
+    /// Takes weights and running statistics.
+    ///
+    /// # Errors
+    /// [`WeightError`].
+    pub fn load(
+        weights: &mut Weights<'_>,
+        keys: &NormConvKeys,
+        shape: NormConvShape,
+        device: &B::Device,
+    ) -> Result<Self, WeightError> {
+        let dims = shape.weight();
+        let length = dims[0];
+        let norm = |name: &str| format!("{}.{name}", keys.norm);
+        let mut batch_norm = BatchNormConfig::new(length).with_epsilon(EPSILON).init(device);
+        batch_norm.gamma = load::tensor(weights, &norm("weight"), [length], device)?;
+        batch_norm.beta = load::tensor(weights, &norm("bias"), [length], device)?;
+        let mut running = |name: &str| -> Result<Tensor<B, 1>, WeightError> {
+            let values = weights.take(&norm(name), &[length])?;
+            Ok(Tensor::from_data(TensorData::new(values, [length]), device))
+        };
+        batch_norm.running_mean = burn::module::RunningState::new(running("running_mean")?);
+        batch_norm.running_var = burn::module::RunningState::new(running("running_var")?);
+        let weight = load::tensor(weights, &format!("{}.weight", keys.conv), dims, device)?;
+        Ok(Self { weight, norm: batch_norm, stride: shape.stride, depthwise: shape.depthwise })
+    }
+
+    /// Output channels.
+    pub fn outputs(&self) -> usize {
+        self.weight.dims()[0]
+    }
+
+    /// `[N, I, H, W] -> [N, O, H', W']`.
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let shape = self.shape();
+        let options = ConvOptions::new([shape.stride; 2], [shape.padding; 2], [1, 1], shape.groups);
+        batch_norm(&self.norm, conv2d(x, self.weight.val(), None, options))
+    }
+
+    /// Writes one convolution that does both with the running statistics.
+    pub fn export(&self, g: &mut GraphBuilder, x: &Value) -> Value {
+        let dims = self.weight.dims();
+        let (mean, variance) = (values(self.norm.running_mean.value()), values(self.norm.running_var.value()));
+        let (gamma, beta) = (weights(&self.norm.gamma), weights(&self.norm.beta));
+        let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + EPSILON as f32).sqrt()).collect();
+        let bias: Vec<f32> =
+            beta.iter().zip(mean.iter().zip(&scale)).map(|(beta, (mean, scale))| beta - mean * scale).collect();
+        let each = dims[1] * dims[2] * dims[3];
+        let folded: Vec<f32> =
+            weights(&self.weight).into_iter().enumerate().map(|(at, w)| w * scale[at / each]).collect();
+        let weight = g.constant(&folded, &dims);
+        let bias = g.constant(&bias, &dims[..1]);
+        g.conv(x, &weight, &bias, self.shape())
+    }
+
+    fn shape(&self) -> ConvShape {
+        let [outputs, _, kernel, _] = self.weight.dims();
+        let groups = if self.depthwise { outputs } else { 1 };
+        ConvShape { kernel, stride: self.stride, padding: kernel / 2, groups }
+    }
+}
+
+/// `x * sigmoid(x)` (Ramachandran, Zoph, Le, "Searching for activation functions", 2017).
+pub fn silu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    x.clone() * sigmoid(x)
+}
+
+/// Writes [`silu`].
+pub fn export_silu(g: &mut GraphBuilder, x: &Value) -> Value {
+    let gate = g.sigmoid(x);
+    g.mul(x, &gate)
+}

@@ -1,0 +1,112 @@
+//! The spectrum: energies of an orthonormal cosine transform (Ahmed, Natarajan, Rao, "Discrete cosine transform", IEEE Trans.
+//! Computers 1974) of 16 x 16 pixels.
+
+use std::f32::consts::PI;
+
+use super::{ROUNDING, log_row};
+use crate::model::maps::{Kernel, MapOps};
+
+/// Side of the transform's blocks.
+const SIDE: usize = 16;
+/// Frequencies without the constant.
+const FREQUENCIES: usize = SIDE * SIDE - 1;
+/// Numbers measured: an energy per frequency of three planes.
+pub const SPECTRUM: usize = 3 * FREQUENCIES;
+/// Rings of equal spatial frequency below the corners.
+const RINGS: usize = 20;
+/// The rings, the corners, and the horizontal and the vertical half of the high frequencies.
+pub(super) const BANDS: usize = RINGS + 3;
+
+/// Log energies `[N, SPECTRUM]` of three planes `[N, 3, S, S]`, and how peaked the first one's coefficients are in each band,
+/// `[N, BANDS]`: the logarithm of their mean magnitude against the root of their energy.
+pub(super) fn measure<O: MapOps>(ops: &mut O, planes: &O::Map) -> (O::Row, O::Row) {
+    let kernel = cosine_kernel();
+    let bands = band_matrix();
+    let mut energies = Vec::with_capacity(3);
+    let mut kurtosis = None;
+    for channel in 0..3 {
+        let plane = ops.channels(planes, channel, channel + 1);
+        let coefficients = ops.conv(&plane, &kernel);
+        let square = ops.mul(&coefficients, &coefficients);
+        let energy = ops.mean(&square);
+        if channel == 0 {
+            let magnitude = ops.abs(&coefficients);
+            let magnitude = ops.mean(&magnitude);
+            let magnitude = ops.row_matmul(&magnitude, &bands, BANDS);
+            let magnitude = log_row(ops, &magnitude, 1e-3);
+            let energy = ops.row_matmul(&energy, &bands, BANDS);
+            let energy = log_row(ops, &energy, ROUNDING);
+            let root = ops.row_affine(&energy, 0.5, 0.0);
+            kurtosis = Some(ops.row_sub(&magnitude, &root));
+        }
+        energies.push(log_row(ops, &energy, ROUNDING));
+    }
+    let energies = ops.row_stack(&energies);
+    (energies.clone(), kurtosis.unwrap_or(energies))
+}
+
+/// The basis without its constant, one filter per frequency (v, u).
+fn cosine_kernel() -> Kernel {
+    let n = SIDE as f32;
+    let basis = |k: usize, i: usize| {
+        let scale = if k == 0 { (1.0 / n).sqrt() } else { (2.0 / n).sqrt() };
+        scale * (PI * (i as f32 + 0.5) * k as f32 / n).cos()
+    };
+    let mut weights = Vec::with_capacity(FREQUENCIES * SIDE * SIDE);
+    for (v, u) in frequencies() {
+        for y in 0..SIDE {
+            weights.extend((0..SIDE).map(|x| basis(v, y) * basis(u, x)));
+        }
+    }
+    Kernel::new(weights, FREQUENCIES, SIDE, SIDE, 1)
+}
+
+fn frequencies() -> impl Iterator<Item = (usize, usize)> {
+    (0..SIDE).flat_map(|v| (0..SIDE).map(move |u| (v, u))).skip(1)
+}
+
+/// Row-major `[FREQUENCIES, BANDS]`: each column averages the frequencies of its band.
+fn band_matrix() -> Vec<f32> {
+    let mut matrix = vec![0.0; FREQUENCIES * BANDS];
+    let highest = SIDE as f32 - 1.0;
+    for (row, (v, u)) in frequencies().enumerate() {
+        let radius = ((u * u + v * v) as f32).sqrt();
+        let ring = ((radius - 0.5) * RINGS as f32 / highest) as usize;
+        matrix[row * BANDS + ring.min(RINGS)] = 1.0;
+        if radius > highest / 3.0 {
+            if u > 2 * v {
+                matrix[row * BANDS + RINGS + 1] = 1.0;
+            } else if v > 2 * u {
+                matrix[row * BANDS + RINGS + 2] = 1.0;
+            }
+        }
+    }
+    for band in 0..BANDS {
+        let members: f32 = matrix.iter().skip(band).step_by(BANDS).sum();
+        matrix.iter_mut().skip(band).step_by(BANDS).for_each(|w| *w /= members.max(1.0));
+    }
+    matrix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_band_has_members_and_averages_them() {
+        let matrix = band_matrix();
+        for band in 0..BANDS {
+            let sum: f32 = matrix.iter().skip(band).step_by(BANDS).sum();
+            assert!((sum - 1.0).abs() < 1e-5, "band {band}: {sum}");
+        }
+    }
+
+    #[test]
+    fn the_cosine_basis_is_orthonormal() {
+        let kernel = cosine_kernel();
+        let filter = |i: usize| &kernel.weights[i * 256..(i + 1) * 256];
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+        assert!((dot(filter(17), filter(17)) - 1.0).abs() < 1e-5);
+        assert!(dot(filter(17), filter(40)).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,217 @@
+//! The parts together, and what only training needs beside them.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::backbone::{ImageBackbone, SilentText, TextBackbone, TextOutput};
+use super::clip::ClipConfig;
+use super::efficientnet::{EfficientNet, EfficientNetShape};
+use super::head::{Head, HeadShape};
+use super::text_encoder::TextShape;
+use super::{EMBEDDING, ImageEncoder, MAX_ANSWERS, TextEncoder};
+use edge_model::bundle::manifest::HeadKind;
+
+/// Mean and deviation of the training scores: the head works in this unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScoreUnit {
+    /// Mean score.
+    pub mean: f32,
+    /// Deviation of the scores, above zero.
+    pub deviation: f32,
+}
+
+/// Everything that fixes the shapes of the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// The encoders.
+    pub backbone: BackboneShape,
+    /// The head.
+    pub head: HeadKind,
+    /// Length T of a padded prompt.
+    pub context_length: usize,
+    /// Share of the activations dropped in training.
+    pub dropout: f64,
+}
+
+/// The encoders' shapes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackboneShape {
+    /// `small-kernel` and `small-transformer`.
+    Small(SmallShape),
+    /// Both encoders of CLIP.
+    Clip(ClipConfig),
+    /// EfficientNet-B0; no text side.
+    EfficientnetB0,
+}
+
+/// The small encoders' shapes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmallShape {
+    /// Number of tokens that the tokenizer knows.
+    pub vocabulary: usize,
+    /// The token that pads.
+    pub pad_id: i64,
+    /// Length of a token inside of the text encoder.
+    pub text_width: usize,
+    /// Layers of the text encoder.
+    pub text_layers: usize,
+}
+
+impl BackboneShape {
+    /// Names of the image and of the text encoder, as manifests have them.
+    pub fn names(&self) -> [String; 2] {
+        match self {
+            Self::Small(_) => ["small-kernel", "small-transformer"].map(str::to_owned),
+            Self::Clip(config) => {
+                let (patch, vision) = (config.vision.patch_size, config.vision.transformer);
+                let image = format!("clip-vit-{}x{}-{patch}", vision.layers, vision.width);
+                let text = config.text.transformer;
+                [image, format!("clip-text-{}x{}", text.layers, text.width)]
+            }
+            Self::EfficientnetB0 => ["efficientnet-b0", "none"].map(str::to_owned),
+        }
+    }
+}
+
+impl ModelShape {
+    /// Length D of the embeddings.
+    pub fn embedding(&self) -> usize {
+        match &self.backbone {
+            BackboneShape::Small(_) => EMBEDDING,
+            BackboneShape::Clip(config) => config.embedding,
+            BackboneShape::EfficientnetB0 => EfficientNetShape::b0().embedding,
+        }
+    }
+
+    /// Lengths of what the head reads.
+    pub fn head_shape(&self) -> HeadShape {
+        let (patches, tokens) = match &self.backbone {
+            BackboneShape::Clip(config) => (
+                [config.vision.patches(), config.vision.transformer.width],
+                [self.context_length, config.text.transformer.width],
+            ),
+            BackboneShape::Small(_) | BackboneShape::EfficientnetB0 => ([0, 0], [0, 0]),
+        };
+        let answers = if matches!(self.backbone, BackboneShape::Small(_)) { MAX_ANSWERS } else { 0 };
+        HeadShape { embedding: self.embedding(), patches, tokens, answers }
+    }
+}
+
+/// `alignment ~ gain * similarity + offset`: the human rating that the similarity is taught by. Not exported.
+#[derive(Module, Debug)]
+pub struct AlignmentScale<B: Backend> {
+    gain: Param<Tensor<B, 1>>,
+    offset: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> AlignmentScale<B> {
+    fn new(device: &B::Device) -> Self {
+        let gain = Param::from_tensor(Tensor::ones([1], device));
+        Self { gain, offset: Param::from_tensor(Tensor::zeros([1], device)) }
+    }
+
+    /// `similarity [N]` -> expected alignment `[N]`, standardised.
+    pub fn forward(&self, similarity: Tensor<B, 1>) -> Tensor<B, 1> {
+        similarity * self.gain.val() + self.offset.val()
+    }
+}
+
+/// Image encoder, text encoder and head.
+#[derive(Module, Debug)]
+pub struct TagScorer<B: Backend> {
+    /// Image to embedding.
+    pub image: ImageBackbone<B>,
+    /// Tag to embedding.
+    pub text: TextBackbone<B>,
+    /// Both sides to score.
+    pub head: Head<B>,
+    /// Similarity to alignment.
+    pub alignment: AlignmentScale<B>,
+}
+
+impl<B: Backend> TagScorer<B> {
+    /// A fresh head on these encoders.
+    pub fn on(encoders: (ImageBackbone<B>, TextBackbone<B>), shape: &ModelShape, device: &B::Device) -> Self {
+        let (image, text) = encoders;
+        let head = Head::new(shape.head, shape.head_shape(), shape.dropout, device);
+        Self { image, text, head, alignment: AlignmentScale::new(device) }
+    }
+
+    /// Fresh networks of this shape; none where the encoders' weights must come from a file.
+    pub fn fresh(shape: &ModelShape, device: &B::Device) -> Option<Self> {
+        let encoders = match &shape.backbone {
+            BackboneShape::Small(small) => {
+                let text = TextShape {
+                    vocabulary: small.vocabulary,
+                    context_length: shape.context_length,
+                    pad_id: small.pad_id,
+                    width: small.text_width,
+                    layers: small.text_layers,
+                    heads: 4,
+                };
+                let image = ImageEncoder::unfitted(device);
+                (ImageBackbone::Small(image), TextBackbone::Small(TextEncoder::new(text, shape.dropout, device)))
+            }
+            BackboneShape::EfficientnetB0 => {
+                let net = EfficientNet::new(&EfficientNetShape::b0(), device);
+                let text = SilentText::new(shape.embedding(), device);
+                (ImageBackbone::EfficientNet(net), TextBackbone::Silent(text))
+            }
+            BackboneShape::Clip(_) => return None,
+        };
+        Some(Self::on(encoders, shape, device))
+    }
+
+    /// Encodes padded prompts, each of T ids.
+    pub fn embed_texts(&self, ids: &[Vec<i64>], device: &B::Device) -> TextOutput<B> {
+        let length = ids.first().map_or(0, Vec::len);
+        let flat: Vec<i64> = ids.concat();
+        let tensor = Tensor::<B, 1, Int>::from_data(flat.as_slice(), device).reshape([ids.len(), length]);
+        self.text.forward(tensor)
+    }
+}
+
+/// Number of learned values in the three exported parts.
+pub fn parameters<B: Backend>(model: &TagScorer<B>) -> u64 {
+    (model.image.num_params() + model.text.num_params() + model.head.num_params()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+    use crate::model::values;
+
+    #[test]
+    fn padding_does_not_reach_the_text_embedding() {
+        let device = Default::default();
+        let shape = TextShape { vocabulary: 20, context_length: 6, pad_id: 0, width: 16, layers: 2, heads: 4 };
+        let text = TextEncoder::<Flex>::new(shape, 0.1, &device);
+        let embed = |ids: [i64; 6]| values(text.forward(Tensor::from_data([ids], &device)));
+        let before = embed([1, 7, 2, 0, 0, 0]);
+        // The embedding of the padding token is read, but nobody looks at it.
+        let mut changed = text.clone();
+        changed.overwrite_token(0, 5.0);
+        let after = values(changed.forward(Tensor::from_data([[1i64, 7, 2, 0, 0, 0]], &device)));
+        assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(embed([1, 8, 2, 0, 0, 0]) != before);
+    }
+
+    #[test]
+    fn a_shape_survives_its_own_file() {
+        let small = SmallShape { vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
+        let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
+        let clip = ClipConfig::read(&tiny).unwrap();
+        for backbone in [BackboneShape::Small(small), BackboneShape::Clip(clip), BackboneShape::EfficientnetB0] {
+            let shape = ModelShape { backbone, head: HeadKind::HyperNetwork, context_length: 8, dropout: 0.1 };
+            let json = serde_json::to_string(&shape).unwrap();
+            assert_eq!(serde_json::from_str::<ModelShape>(&json).unwrap(), shape, "{json}");
+        }
+    }
+}

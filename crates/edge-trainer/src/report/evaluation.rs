@@ -1,0 +1,395 @@
+//! An [`Evaluation`] as a document.
+
+use super::chart::{self, Band, Series};
+use super::document::{Block, Chart, Document, Grid, Section, Strip};
+use super::words::{estimate, interval, number, plural, signed};
+use crate::evaluate::{DataSetRow, Epoch, Evaluation, Groups, Ladder, TagRow};
+use crate::metrics::{Bins, Judged, Measure, Rules, mean};
+
+/// Bins of the calibration, of equally many images each.
+const CALIBRATION_BINS: usize = 10;
+/// Rows of a chart with a row per condition, at most.
+const CHART_ROWS: usize = 40;
+
+/// The report; `gallery` is empty where no images may be shown.
+pub fn document(evaluation: &Evaluation, gallery: Vec<Strip>) -> Document {
+    let mut sections = vec![what(evaluation), figures(evaluation)];
+    match &evaluation.groups {
+        Some(groups) => sections.extend(group_sections(groups, evaluation)),
+        None => sections.push(tags(evaluation)),
+    }
+    sections.extend(data_set_sections(&evaluation.data_sets));
+    sections.push(distributions(evaluation));
+    sections.push(calibration(&evaluation.judged, &evaluation.model.unit));
+    if !gallery.is_empty() {
+        let about = "Up to three images of a tag that the model scores best, then as many that it scores worst, for \
+                     the tags with the most images."
+            .to_owned();
+        sections.push(Section::filed("Best and worst images", vec![Block::Text(about), Block::Gallery(gallery)]));
+    }
+    if evaluation.groups.is_some() {
+        sections.push(Section { printed: false, ..tags(evaluation) });
+    }
+    if !evaluation.epochs.is_empty() {
+        sections.push(course(&evaluation.epochs));
+    }
+    sections.push(definitions(evaluation));
+    Document { title: format!("Evaluation of {}", evaluation.model.name), sections }
+}
+
+fn what(evaluation: &Evaluation) -> Section {
+    let mut blocks = Vec::new();
+    let mut say = |text: String| blocks.push(Block::Text(text));
+    let digest =
+        evaluation.model.digest.as_ref().map_or_else(String::new, |d| format!(", digest {}", &d[..16.min(d.len())]));
+    say(format!("Model: {}{digest}. Scores: {}.", evaluation.model.name, evaluation.model.unit));
+    if let Some(data) = &evaluation.data {
+        say(format!("Data: {}, licence {}, digest {}.", data.name, data.licence, &data.sha256[..16]));
+    }
+    let (n, tags) = (evaluation.n, evaluation.tags.len());
+    say(format!("Judged: {} under {}.", plural(n, "image"), plural(tags, "tag")));
+    evaluation.images.iter().for_each(|sentence| say(super::words::sentence(sentence)));
+    Section::printed("What was judged", blocks)
+}
+
+fn figures(evaluation: &Evaluation) -> Section {
+    let mut grid =
+        Grid::new(&["measure", "right tags", "95 %", "shuffled tags", "default tag", "right - shuffled", "95 % "]);
+    for measure in Measure::ALL {
+        let key = measure.key();
+        let (right, difference) = (evaluation.right_tags[key], evaluation.right_minus_shuffled[key]);
+        grid.rows.push(vec![
+            measure.label().to_owned(),
+            number(right.value),
+            interval(&right),
+            number(evaluation.shuffled_tags[key].value),
+            number(evaluation.default_tag[key].value),
+            signed(difference.value),
+            interval(&difference),
+        ]);
+    }
+    let (found, chance) = (100.0 * evaluation.retrieval, 100.0 * evaluation.retrieval_by_chance);
+    let retrieval =
+        format!("Own tag the most similar of all judged tags: {found:.1} % of the images, {chance:.1} % by chance.");
+    Section::printed("Figures", vec![Block::Table(grid), Block::Text(verdict(evaluation)), Block::Text(retrieval)])
+}
+
+/// Whether the tag counts.
+fn verdict(evaluation: &Evaluation) -> String {
+    let gain = evaluation.right_minus_shuffled[Measure::Srcc.key()];
+    let words = if gain.low > 0.0 {
+        "the model is better with the right tag"
+    } else if gain.high < 0.0 {
+        "the model is worse with the right tag"
+    } else {
+        "no difference that these images could show"
+    };
+    format!("Right tags against shuffled ones: SRCC {} ({}), {words}.", signed(gain.value), interval(&gain))
+}
+
+fn tags(evaluation: &Evaluation) -> Section {
+    let mut rows: Vec<&TagRow> = evaluation.tags.iter().collect();
+    rows.sort_by(|a, b| b.srcc.value.total_cmp(&a.srcc.value));
+    let mut grid = Grid::new(&["tag", "n", "SRCC", "95 %"]);
+    let row = |t: &TagRow| vec![t.tag.clone(), t.n.to_string(), number(t.srcc.value), interval(&t.srcc)];
+    grid.rows.extend(rows.into_iter().map(row));
+    Section::printed("Tags", vec![Block::Table(grid)])
+}
+
+/// Each data set beside the others, then what each has of its own.
+fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
+    let mut grid = Grid::new(&[
+        "data set",
+        "n",
+        "SRCC",
+        "95 %",
+        "SRCC in tag",
+        "95 % ",
+        "right - shuffled",
+        "95 %  ",
+        "two tags in order",
+        "SRCC in condition",
+        "percentiles to even",
+    ]);
+    for row in rows {
+        let (srcc, within) = (Measure::Srcc.key(), Measure::WithinTagSrcc.key());
+        let (srcc, own, gain) = (row.right_tags[srcc], row.right_tags[within], row.right_minus_shuffled[within]);
+        grid.rows.push(vec![
+            row.name.clone(),
+            row.n.to_string(),
+            number(srcc.value),
+            interval(&srcc),
+            number(own.value),
+            interval(&own),
+            signed(gain.value),
+            interval(&gain),
+            number(row.tag_order),
+            number(row.within_conditions),
+            number(row.percentile_distance),
+        ]);
+    }
+    let mut sections = vec![Section::printed("Data sets", vec![Block::Table(grid)])];
+    for row in rows {
+        if !row.conditions.is_empty() {
+            let mut grid = Grid::new(&["condition", "n", "SRCC", "95 %"]);
+            let of = |c: &TagRow| vec![c.tag.clone(), c.n.to_string(), number(c.srcc.value), interval(&c.srcc)];
+            grid.rows.extend(row.conditions.iter().map(of));
+            sections.push(Section::filed(&format!("Conditions of {}", row.name), vec![Block::Table(grid)]));
+        }
+        let mut grid = Grid::new(&["end", "image", "tag", "model", "people"]);
+        grid.rows.extend(
+            row.extremes
+                .iter()
+                .map(|e| vec![e.end.to_owned(), e.image.clone(), e.tag.clone(), number(e.prediction), number(e.truth)]),
+        );
+        sections.push(Section::filed(&format!("Ends of {}", row.name), vec![Block::Table(grid)]));
+    }
+    sections
+}
+
+fn group_sections(groups: &Groups, evaluation: &Evaluation) -> Vec<Section> {
+    let mut grid = Grid::new(&["group", "n", "people", "95 %", "model", "95 % ", "place by people", "by the model"]);
+    for row in &groups.rows {
+        grid.rows.push(vec![
+            row.name.clone(),
+            row.n.to_string(),
+            number(row.human.value),
+            interval(&row.human),
+            number(row.model.value),
+            interval(&row.model),
+            row.human_place.to_string(),
+            row.model_place.to_string(),
+        ]);
+    }
+    let srcc = format!(
+        "SRCC of the group means: {} ({}), over {}.",
+        number(groups.srcc.value),
+        interval(&groups.srcc),
+        plural(groups.rows.len(), "group")
+    );
+    let mut blocks = vec![Block::Table(grid), Block::Text(srcc)];
+    if !groups.ladders.is_empty() {
+        blocks.extend(ladders(&groups.ladders));
+    }
+    vec![Section::printed("Groups", blocks), Section::filed("Scores per group", group_charts(groups, evaluation))]
+}
+
+/// The settings of one generator each: their orders, and every two of them.
+fn ladders(ladders: &[Ladder]) -> [Block; 2] {
+    let mut orders = Grid::new(&["groups of", "order by people", "order by the model", "same order", "probability"]);
+    let mut steps =
+        Grid::new(&["better by people", "than", "by people", "95 %", "by the model", "95 % ", "probability"]);
+    for ladder in ladders {
+        let order = |names: &[String]| {
+            let short = |n: &String| n.strip_prefix(&format!("{}_", ladder.prefix)).unwrap_or(n).to_owned();
+            names.iter().map(short).collect::<Vec<_>>().join(" > ")
+        };
+        let same = if ladder.same_order { "yes" } else { "no" };
+        orders.rows.push(vec![
+            ladder.prefix.clone(),
+            order(&ladder.human),
+            order(&ladder.model),
+            same.to_owned(),
+            number(ladder.probability),
+        ]);
+        for step in &ladder.steps {
+            steps.rows.push(vec![
+                step.better.clone(),
+                step.worse.clone(),
+                signed(step.human.value),
+                interval(&step.human),
+                signed(step.model.value),
+                interval(&step.model),
+                number(step.probability),
+            ]);
+        }
+    }
+    [Block::Table(orders), Block::Table(steps)]
+}
+
+fn group_charts(groups: &Groups, evaluation: &Evaluation) -> Vec<Block> {
+    let keys = [("model", "model"), ("human", "people")];
+    let shown = &groups.rows[..groups.rows.len().min(CHART_ROWS)];
+    let means: Vec<Band<'_, _>> =
+        shown.iter().map(|r| Band { name: &r.name, marks: vec![("human", r.human), ("model", r.model)] }).collect();
+    let of_group = |place: usize, value: fn(&Judged) -> f64| {
+        let rows = evaluation.judged.iter().zip(&groups.of_image);
+        rows.filter(|(_, own)| **own == place).map(|(j, _)| value(j)).collect::<Vec<_>>()
+    };
+    let spreads: Vec<Band<'_, _>> = shown
+        .iter()
+        .enumerate()
+        .map(|(i, r)| Band {
+            name: &r.name,
+            marks: vec![("human", of_group(i, |j| j.truth)), ("model", of_group(i, |j| j.prediction))],
+        })
+        .collect();
+    let unit = &evaluation.model.unit;
+    let means_caption = "Mean score of each group by people and by the model, with 95 % intervals.";
+    let spread_caption = "Scores within each group: the box holds the middle half, the dot is the median, the line \
+                          holds the middle nine tenths.";
+    vec![
+        chart(means_caption, chart::spans(&means, &keys, &format!("mean score, {unit}"), false, means_caption)),
+        chart(spread_caption, chart::spreads(&spreads, &keys, unit, spread_caption)),
+    ]
+}
+
+fn chart(caption: &str, svg: String) -> Block {
+    Block::Chart(Chart { caption: caption.to_owned(), svg })
+}
+
+fn distributions(evaluation: &Evaluation) -> Section {
+    let Rules { low, high, .. } = evaluation.rules;
+    let truth: Vec<f64> = evaluation.judged.iter().map(|j| j.truth).collect();
+    let prediction: Vec<f64> = evaluation.judged.iter().map(|j| j.prediction).collect();
+    let series = [
+        Series { class: "model", name: "model", values: &prediction },
+        Series { class: "human", name: "people", values: &truth },
+    ];
+    let caption = "Scores of all judged images by people and by the model, in the bins that KL and EMD are taken over.";
+    let svg = chart::distributions(&Bins::over(low, high), &series, &evaluation.model.unit, caption);
+    Section::filed("Distribution of the scores", vec![chart(caption, svg)])
+}
+
+/// Bins of equally many images in the order of the predictions: mean prediction, mean truth, its standard error,
+/// images.
+fn calibration_points(judged: &[Judged]) -> Vec<(f64, f64, f64, usize)> {
+    let mut order: Vec<&Judged> = judged.iter().collect();
+    order.sort_by(|a, b| a.prediction.total_cmp(&b.prediction));
+    let bins = CALIBRATION_BINS.min(order.len());
+    let point = |bin: usize| {
+        let rows = &order[order.len() * bin / bins..order.len() * (bin + 1) / bins];
+        let truth: Vec<f64> = rows.iter().map(|j| j.truth).collect();
+        let (centre, n) = (mean(&truth), rows.len() as f64);
+        let squares: f64 = truth.iter().map(|t| (t - centre).powi(2)).sum();
+        let error = (squares / (n - 1.0).max(1.0) / n).sqrt();
+        (mean(&rows.iter().map(|j| j.prediction).collect::<Vec<_>>()), centre, error, rows.len())
+    };
+    (0..bins).map(point).collect()
+}
+
+fn calibration(judged: &[Judged], unit: &str) -> Section {
+    let points = calibration_points(judged);
+    let mut grid = Grid::new(&["mean by the model", "mean by people", "standard error", "n"]);
+    for (prediction, truth, error, n) in &points {
+        grid.rows.push(vec![number(*prediction), number(*truth), number(*error), n.to_string()]);
+    }
+    let caption = "Mean score by people over mean score by the model, in bins of equally many images with standard \
+                   errors. On the dashed line both are equal.";
+    let svg = chart::calibration(&points, unit, caption);
+    Section::filed("Calibration", vec![chart(caption, svg), Block::Table(grid)])
+}
+
+fn course(epochs: &[Epoch]) -> Section {
+    let column =
+        |value: fn(&Epoch) -> Option<f64>| epochs.iter().map(|e| value(e).unwrap_or(f64::NAN)).collect::<Vec<_>>();
+    let (loss, ranking) = (column(|e| e.loss), column(|e| e.ranking));
+    let (squared, srcc, within) = (column(|e| e.squared_error), column(|e| e.srcc), column(|e| e.within_tag_srcc));
+    let losses = [
+        Series { class: "third", name: "squared error", values: &squared },
+        Series { class: "model", name: "ranking", values: &ranking },
+        Series { class: "human", name: "whole loss", values: &loss },
+    ];
+    let merits = [
+        Series { class: "model", name: "within tags", values: &within },
+        Series { class: "human", name: "SRCC", values: &srcc },
+    ];
+    let mut grid =
+        Grid::new(&["epoch", "loss", "ranking", "squared error", "validation SRCC", "within tags", "best so far"]);
+    let cell = |value: Option<f64>| number(value.unwrap_or(f64::NAN));
+    for e in epochs {
+        let mark = if e.best { "yes" } else { "" };
+        grid.rows.push(vec![
+            e.epoch.to_string(),
+            cell(e.loss),
+            cell(e.ranking),
+            cell(e.squared_error),
+            cell(e.srcc),
+            cell(e.within_tag_srcc),
+            mark.to_owned(),
+        ]);
+    }
+    let (of_loss, of_merit) = ("Mean losses over the training batches.", "Rank correlation on the validation images.");
+    let blocks = vec![
+        chart(of_loss, chart::curves(&losses, "loss", of_loss)),
+        chart(of_merit, chart::curves(&merits, "SRCC", of_merit)),
+        Block::Table(grid),
+    ];
+    Section::filed("Course of the training", blocks)
+}
+
+fn definitions(evaluation: &Evaluation) -> Section {
+    let mut terms = super::words::definitions(&evaluation.rules, &evaluation.bootstrap);
+    let mut add = |term: &str, meaning: String| terms.push((term.to_owned(), meaning));
+    add(
+        "shuffled tags",
+        "every tag replaced by another one of the judged tags, the same for all its images".to_owned(),
+    );
+    add("default tag", format!("every image scored under \"{}\"", evaluation.default_tag_text));
+    add(
+        "two tags in order",
+        "share of the pairs of tags of one image, with scores further apart than the tie threshold, that are in the right order"
+            .to_owned(),
+    );
+    add(
+        "condition",
+        "what an image was made under, such as a generator and its setting; the figure of a data set is the mean over conditions"
+            .to_owned(),
+    );
+    add(
+        "percentiles to even",
+        "Kolmogorov's distance between the images' percentiles and an even spread over 0 to 100; low is good"
+            .to_owned(),
+    );
+    add(
+        "tag's interval",
+        "percentile bootstrap over the tag's own images; with few images it is rough, and images drawn twice agree \
+         with themselves, which lifts it a little"
+            .to_owned(),
+    );
+    if evaluation.groups.is_some() {
+        add(
+            "group",
+            "what an image was made under, such as a generator and its setting, where the data say; else what the data \
+             are never parted within"
+                .to_owned(),
+        );
+        add(
+            "probability",
+            "share of the bootstrap's replicates in which people's mean scores and the model's mean scores put these \
+             groups in the same order"
+                .to_owned(),
+        );
+    }
+    Section::filed("What the figures mean", vec![Block::Terms(terms)])
+}
+
+/// One line with the main figures.
+pub fn summary(evaluation: &Evaluation) -> String {
+    let figure = |measure: Measure| estimate(&evaluation.right_tags[measure.key()]);
+    format!(
+        "LCC {}, SRCC {}, within tags {}, pairs right {}",
+        figure(Measure::Lcc),
+        figure(Measure::Srcc),
+        figure(Measure::WithinTagSrcc),
+        figure(Measure::PairAccuracy)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calibration_bins_hold_equally_many_images() {
+        let judged: Vec<Judged> = (0..25)
+            .map(|i| Judged { tag: "t".to_owned(), truth: f64::from(i) + 1.0, prediction: f64::from(i) })
+            .collect();
+        let points = calibration_points(&judged);
+        assert_eq!((points.len(), points.iter().map(|p| p.3).sum::<usize>()), (10, 25));
+        assert_eq!((points[0].0, points[0].1), (0.5, 1.5));
+        // Two values one apart: the variance is 1/2, the error of their mean sqrt(1/4).
+        assert!((points[0].2 - 0.5).abs() < 1e-12);
+        assert_eq!(calibration_points(&judged[..1]), [(0.0, 1.0, 0.0, 1)]);
+    }
+}

@@ -1,0 +1,270 @@
+//! What the encoder is asked of every image, and the ridge regression that answers it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use nalgebra::{DMatrix, DVector};
+
+use super::DistinctImages;
+use crate::TrainError;
+use crate::dataset::Example;
+use crate::features::UnseenRow;
+use crate::gradient_free::{Fitted, KernelRidge, gram};
+use crate::metrics::{numbered, spearman};
+use crate::model::{MAX_ANSWERS, SHARES};
+
+/// Examples of the ridge regression, at most; further images are only answered.
+const FITTED: usize = 12_000;
+/// Images that a tag needs for an answer of its own.
+const TAG_IMAGES: usize = 24;
+/// Ridges that are tried.
+const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
+
+/// What the encoder is to answer of images: the mean score within a data set, or the score under a tag.
+pub(super) struct Question {
+    what: String,
+    about: About,
+    /// Images and what is right of them.
+    known: Vec<(usize, f64)>,
+}
+
+/// What kind of question it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    DataSet,
+    Tag,
+}
+
+impl Question {
+    /// The rows that are known, by the images' places among those that are fitted to.
+    fn among(&self, place: &[Option<usize>]) -> Vec<(usize, f64)> {
+        self.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect()
+    }
+}
+
+/// The questions that some images have answers to: one for each data set, in the order in which they come, and one for each
+/// frequent tag.
+pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
+    // Sums over an image's examples, and how many they are.
+    type Known = BTreeMap<usize, (f64, f64)>;
+    let mut by_source: Vec<(&str, Known)> = Vec::new();
+    let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
+    for (i, examples) in images.examples.iter().enumerate() {
+        for example in examples {
+            let at = by_source.iter().position(|(name, _)| *name == example.source).unwrap_or(by_source.len());
+            if at == by_source.len() {
+                by_source.push((&example.source, Known::new()));
+            }
+            for known in [&mut by_source[at].1, by_tag.entry(&example.tag).or_default()] {
+                let (sum, count) = known.entry(i).or_default();
+                (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
+            }
+        }
+    }
+    let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
+    frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
+    let question = |about: About, (what, known): (&str, Known)| Question {
+        what: what.to_owned(),
+        about,
+        known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
+    };
+    let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
+    of_sources.chain(frequent.into_iter().map(|known| question(About::Tag, known))).take(MAX_ANSWERS).collect()
+}
+
+/// The answers to all questions.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// M weights per question, so that answers have the mean 0 and the held-out ones the deviation 1.
+    weights: Vec<DVector<f64>>,
+    /// N answers per question, in the same unit.
+    held_out: Vec<DVector<f64>>,
+    /// By question: what it is about, the ridge, and the share of the variance that held-out answers explain.
+    figures: Vec<(String, f64, f64)>,
+    /// By tag, the number that answers it.
+    pub(super) of_tag: HashMap<String, usize>,
+    /// The first question, answered for kinds of images that nothing was fitted to.
+    pub(super) unseen: Vec<UnseenRow>,
+}
+
+impl Answers {
+    /// `[M, Q]`.
+    pub(super) fn weights(&self) -> DMatrix<f64> {
+        DMatrix::from_columns(&self.weights)
+    }
+
+    /// One image's answers.
+    pub(super) fn of_image(&self, image: usize) -> Vec<f32> {
+        self.held_out.iter().map(|answers| answers[image] as f32).collect()
+    }
+
+    /// What was found, in a sentence.
+    pub(super) fn summary(&self, centres: usize) -> String {
+        let ridge = self.figures.first().map_or(0.0, |(_, ridge, _)| *ridge);
+        let share = |(what, _, explained): &(String, f64, f64)| format!("{what} {:.1} %", 100.0 * explained);
+        let shares: Vec<String> = self.figures.iter().map(share).collect();
+        format!(
+            "image encoder: {centres} centres, ridge {ridge}; of scores whose group it was not fitted to it explains: {}",
+            shares.join(", ")
+        )
+    }
+
+    /// Takes the weights of a question to a common unit; images that were not fitted to are answered by `all [N, M]`.
+    fn add(
+        &mut self,
+        what: &str,
+        (fitted, column): (&Fitted, usize),
+        all: &DMatrix<f64>,
+        rows: &[usize],
+        (labelled, targets): (&[usize], &DMatrix<f64>),
+    ) {
+        let targets = targets.column(column);
+        let of_labelled: Vec<f64> = labelled.iter().map(|&row| fitted.held_out[(row, column)]).collect();
+        let error =
+            of_labelled.iter().zip(targets.iter()).map(|(a, t)| (a - t).powi(2)).sum::<f64>() / labelled.len() as f64;
+        let variance = deviation(targets.as_slice()).powi(2);
+        self.figures.push((what.to_owned(), fitted.ridge, 1.0 - error / variance.max(1e-12)));
+        let spread = deviation(&of_labelled).max(1e-6);
+        let weights = fitted.weights.column(column) / spread;
+        let mut answers = all * &weights;
+        for (at, &image) in rows.iter().enumerate() {
+            answers[image] = (fitted.held_out[(at, column)] - fitted.mean[column]) / spread;
+        }
+        self.weights.push(weights);
+        self.held_out.push(answers);
+    }
+}
+
+/// Answers all questions of images that have these components; `order` says which of them are fitted to.
+///
+/// # Errors
+/// [`TrainError::Options`] where scores or measurements are not finite.
+pub(super) fn answer(
+    images: &DistinctImages<'_>,
+    order: &[usize],
+    projected: &[DMatrix<f64>],
+    centres: &[DMatrix<f64>],
+    questions: &[Question],
+) -> Result<Answers, TrainError> {
+    let shares = SHARES.map(f64::from);
+    let fitted_rows = &order[..order.len().min(FITTED)];
+    let mut place = vec![None; order.len()];
+    fitted_rows.iter().enumerate().for_each(|(at, &image)| place[image] = Some(at));
+    let some: Vec<DMatrix<f64>> = projected.iter().map(|rows| rows.select_rows(fitted_rows)).collect();
+    let mut group_of: HashMap<&str, usize> = HashMap::new();
+    let groups: Vec<usize> = fitted_rows
+        .iter()
+        .map(|&image| {
+            let next = group_of.len();
+            *group_of.entry(&images.first[image].group).or_insert(next)
+        })
+        .collect();
+    let ridge = KernelRidge::new(gram(centres, centres, &shares), gram(&some, centres, &shares), &groups);
+    let all = gram(projected, centres, &shares);
+    let mut answers = Answers::default();
+    let mut first = None;
+    let mut of_question = HashMap::new();
+    let known: Vec<(&Question, Vec<(usize, f64)>)> =
+        questions.iter().map(|q| (q, q.among(&place))).filter(|(_, known)| !known.is_empty()).collect();
+    let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
+    // Questions that are answered for the same images are fitted at once: what takes long depends on the images alone.
+    for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
+        let labelled = labelled_of(&together[0].1);
+        let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
+        // What suits the first questions suits the others, and takes a fraction of the time.
+        let chosen = answers.figures.first().map(|(_, ridge, _)| [*ridge]);
+        let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
+        let fitted = ridge.fit(&labelled, &targets, ridges).ok_or_else(|| {
+            let what = &together[0].0.what;
+            TrainError::Options(format!("nothing can be fitted to {what}: its scores or measurements are no numbers"))
+        })?;
+        for (column, (question, _)) in together.iter().enumerate() {
+            of_question.insert((question.about, question.what.clone()), answers.weights.len());
+            answers.add(&question.what, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
+        }
+        first.get_or_insert((labelled, targets, fitted));
+    }
+    if let Some((labelled, targets, fitted)) = first {
+        let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
+        answers.unseen = unseen(ridge, (&labelled, &targets), &fitted, &kinds);
+    }
+    for example in images.examples.iter().flatten() {
+        let own = of_question.get(&(About::Tag, example.tag.clone()));
+        let answer = own.or_else(|| of_question.get(&(About::DataSet, example.source.clone())));
+        answers.of_tag.entry(example.tag.clone()).or_insert(answer.copied().unwrap_or_default());
+    }
+    Ok(answers)
+}
+
+/// What the image was made by: the condition without the setting that stands behind its last `_`.
+fn kind(example: &Example) -> Option<&str> {
+    let condition = example.condition.as_deref()?;
+    Some(condition.rsplit_once('_').map_or(condition, |(by, _)| by))
+}
+
+/// Answers the question once more without each kind of images. Codebook and components were found with them; the answers were not.
+fn unseen(
+    ridge: KernelRidge,
+    (labelled, targets): (&[usize], &DMatrix<f64>),
+    fitted: &Fitted,
+    kinds: &[Option<&str>],
+) -> Vec<UnseenRow> {
+    let (names, of_labelled) = numbered(labelled.iter().map(|&row| kinds[row].unwrap_or_default()));
+    if names.len() < 2 || labelled.iter().any(|&row| kinds[row].is_none()) {
+        return Vec::new();
+    }
+    // Images without a label are in a group of their own, which is not looked at.
+    let mut group = vec![names.len(); kinds.len()];
+    labelled.iter().zip(&of_labelled).for_each(|(&row, &kind)| group[row] = kind);
+    let Some(without) = ridge.grouped(&group).fit(labelled, targets, &[fitted.ridge]) else { return Vec::new() };
+    let row = |(number, name): (usize, &&str)| {
+        let places: Vec<usize> = (0..labelled.len()).filter(|&at| of_labelled[at] == number).collect();
+        let truth: Vec<f64> = places.iter().map(|&at| targets[(at, 0)]).collect();
+        let answers = |held_out: &DMatrix<f64>| {
+            spearman(&truth, &places.iter().map(|&at| held_out[(labelled[at], 0)]).collect::<Vec<_>>())
+        };
+        let (known, unseen) = (answers(&fitted.held_out), answers(&without.held_out));
+        UnseenRow { name: (*name).to_owned(), n: places.len(), known, unseen }
+    };
+    names.iter().enumerate().map(row).collect()
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_question_that_no_fitted_image_answers_is_left_out() {
+        let example = |i: usize| Example {
+            path: PathBuf::new(),
+            tag: String::new(),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: (i / 2).to_string(),
+            source: String::new(),
+            condition: None,
+            content_id: i.to_string(),
+        };
+        let examples: Vec<Example> = (0..12).map(example).collect();
+        let images = DistinctImages::of(examples.iter());
+        let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
+        let blocks = [rows(2), rows(3), rows(4)];
+        let question =
+            |what: &str, known: Vec<(usize, f64)>| Question { what: what.to_owned(), about: About::DataSet, known };
+        let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
+        let questions = [question("none", Vec::new()), question("all", known)];
+        let order: Vec<usize> = (0..12).collect();
+        let answers = answer(&images, &order, &blocks, &blocks, &questions).unwrap();
+        assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
+        assert_eq!(answers.of_tag[""], 0);
+        assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());
+    }
+}

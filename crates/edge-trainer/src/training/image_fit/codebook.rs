@@ -1,0 +1,88 @@
+//! Patches of the training images, and the codebook that is found in them.
+
+use burn::tensor::Tensor;
+use nalgebra::DMatrix;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::on_images;
+use crate::TrainError;
+use crate::dataset::Example;
+use crate::device::Host;
+use crate::gradient_free::{Filters, learn_filters};
+use crate::message::Listener;
+use crate::model::measure::{CODE_PATCH_PX, CodeLevel, Codebook, SCALES, contrast_floor, patch_planes};
+use crate::model::{Compute, values};
+use edge_model::image_input::InputRule;
+
+/// Images that patches are cut from, at most.
+const PATCHED: usize = 700;
+/// Patches of each of them, at every scale.
+const PATCHES: usize = 80;
+/// Numbers of a patch.
+const PATCH: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
+
+/// Filters for every scale from patches of some of the images.
+pub(super) fn learn_codebook(
+    count: usize,
+    rule: &InputRule,
+    images: &[&Example],
+    rng: &mut StdRng,
+    listener: &mut dyn Listener,
+) -> Result<Codebook, TrainError> {
+    let stride = images.len().div_ceil(PATCHED).max(1);
+    let some: Vec<&Example> = images.iter().step_by(stride).copied().collect();
+    let seed: u64 = rng.random();
+    let patches = |pixels: Tensor<Host, 4>| {
+        let planes = patch_planes(&mut Compute::<Host>::new(pixels.device()), &pixels);
+        planes.map(|planes| cut_patches(&planes, seed))
+    };
+    let patches = on_images("looking for filters", &some, rule, patches, listener)?;
+    let learn = |scale: usize| {
+        let rows: Vec<f64> = patches.iter().flat_map(|of_image| &of_image[scale]).copied().collect();
+        let Filters { filters, shifts } =
+            learn_filters(&DMatrix::from_row_slice(rows.len() / PATCH, PATCH, &rows), count, rng);
+        CodeLevel { filters: centred_filters(&filters), shifts: shifts.iter().map(|v| *v as f32).collect() }
+    };
+    let mut learn = learn;
+    Ok(Codebook(std::array::from_fn::<_, SCALES, _>(&mut learn)))
+}
+
+/// Random patches of `planes [1, 3, S, S]`, each plane less its mean, all by their deviation.
+fn cut_patches(planes: &Tensor<Host, 4>, seed: u64) -> Vec<f64> {
+    let [_, _, height, width] = planes.dims();
+    let pixels = values(planes.clone());
+    // The same places in every image: the images differ.
+    let mut rng = StdRng::seed_from_u64(seed);
+    let side = CODE_PATCH_PX;
+    let mut patches = Vec::with_capacity(PATCHES * PATCH);
+    for _ in 0..PATCHES {
+        let (top, left) = (rng.random_range(0..=height - side), rng.random_range(0..=width - side));
+        let mut patch = Vec::with_capacity(PATCH);
+        for plane in 0..3 {
+            let row = |y: usize| (plane * height + top + y) * width + left;
+            let values: Vec<f64> =
+                (0..side).flat_map(|y| &pixels[row(y)..row(y) + side]).map(|v| f64::from(*v)).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            patch.extend(values.iter().map(|v| v - mean));
+        }
+        let variance = patch.iter().map(|v| v * v).sum::<f64>() / PATCH as f64;
+        let deviation = (variance + f64::from(contrast_floor())).sqrt();
+        patches.extend(patch.iter().map(|v| v / deviation));
+    }
+    patches
+}
+
+/// Row-major `[K, PATCH]` with the mean of each plane taken out: patches had theirs taken out, pixels have not.
+fn centred_filters(filters: &DMatrix<f64>) -> Vec<f32> {
+    let plane = PATCH / 3;
+    let mut rows = Vec::with_capacity(filters.len());
+    for filter in filters.row_iter() {
+        let filter: Vec<f64> = filter.iter().copied().collect();
+        for part in filter.chunks(plane) {
+            let mean = part.iter().sum::<f64>() / plane as f64;
+            rows.extend(part.iter().map(|v| (v - mean) as f32));
+        }
+    }
+    rows
+}

@@ -1,0 +1,94 @@
+//! `edge-scorer doctor`, and the hidden subcommand that its children run.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::options::{Common, ListFormat};
+use crate::doctor::{Finding, Prover, State, examine, prove};
+use edge_cli::output::printable;
+use edge_cli::{Failure, Outcome, exit_code};
+use edge_model::backend::{DeviceChoice, Precision, cuda_facts};
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    format: ListFormat,
+}
+
+const AFTER: &str = "Each line says what was looked at and what was found; `!` marks what could be better, `X` what does not work, and the next
+line what to do about it. With 1 as its exit code something does not work. Run it as the daemon's user, so that it sees what the
+daemon sees:
+  sudo -u edge-scorer edge-scorer doctor --config /etc/edge-scorer/edge-scorer.toml";
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let settings = arguments.common.settings(&[], &[])?;
+    let prover = Prover::new()?;
+    if stderr().is_terminal() {
+        eprintln!("proving the model on each device; the first time on a GPU takes minutes");
+    }
+    let (mut findings, mut problems, mut written) = (Vec::new(), 0, Ok(()));
+    examine(&settings, &prover, &mut |finding| {
+        problems += usize::from(finding.state == State::Problem);
+        match arguments.format {
+            ListFormat::Table if written.is_ok() => written = write(&finding),
+            ListFormat::Table => {}
+            ListFormat::Json => findings.push(finding),
+        }
+    });
+    written?;
+    if let ListFormat::Json = arguments.format {
+        writeln!(stdout(), "{}", serde_json::json!({ "problems": problems, "findings": findings }))?;
+    }
+    match problems {
+        0 => Ok(()),
+        1 => Err(Failure::new(exit_code::SOME_FAILED, "one thing does not work")),
+        _ => Err(Failure::new(exit_code::SOME_FAILED, format!("{problems} things do not work"))),
+    }
+}
+
+fn write(finding: &Finding) -> std::io::Result<()> {
+    let mark = match finding.state {
+        State::Fine => ' ',
+        State::Note => '!',
+        State::Problem => 'X',
+    };
+    let mut out = stdout().lock();
+    let (subject, found) = (printable(&finding.subject), printable(&finding.found));
+    writeln!(out, "{mark} {:<9} {subject}: {found}", finding.area)?;
+    if let Some(next) = &finding.next {
+        writeln!(out, "            {}", printable(next))?;
+    }
+    Ok(())
+}
+
+/// What a child is to do.
+#[derive(Debug, Args)]
+pub(super) struct ProveArguments {
+    #[arg(long)]
+    facts: bool,
+    #[arg(long, required_unless_present = "facts")]
+    model: Option<PathBuf>,
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+    #[arg(long, default_value_t)]
+    precision: Precision,
+}
+
+pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
+    let answer = match &arguments.model {
+        Some(model) if !arguments.facts => {
+            let proof = prove(model, arguments.device, arguments.precision).map_err(|e| e.to_string());
+            serde_json::to_string(&proof)
+        }
+        _ => serde_json::to_string(&cuda_facts()),
+    };
+    let answer = answer.map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    writeln!(stdout(), "{answer}")?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `edge-scorer failures`.
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::options::{Common, ListFormat};
+use crate::clock::iso;
+use crate::store::Store;
+use edge_cli::output::Table;
+use edge_cli::{Failure, Outcome, exit_code};
+
+/// Failures that are read at a time.
+const PAGE: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// Have all failed files, the quarantined ones too, tried again: by a running daemon in some seconds, else by
+    /// the next scan
+    #[arg(long)]
+    retry: bool,
+    /// With --retry: only this file, or everything below this directory
+    #[arg(long, value_name = "PATH", requires = "retry")]
+    path: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    format: ListFormat,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let path = arguments.common.database()?;
+    if arguments.retry {
+        return retry(&path, arguments.path.as_deref());
+    }
+    let store = Store::open_read_only(&path)?;
+    let mut table = Table::new(&["attempts", "next retry", "stage", "path", "error"]);
+    let mut after: Option<PathBuf> = None;
+    loop {
+        let page = store.failures(after.as_deref(), PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.path.clone());
+        for failure in page {
+            let next = if failure.quarantined {
+                "quarantined".to_owned()
+            } else {
+                failure.next_retry_at.map_or_else(|| "-".to_owned(), iso)
+            };
+            let path = failure.path.display().to_string();
+            match arguments.format {
+                ListFormat::Table => {
+                    table.push(vec![failure.attempts.to_string(), next, failure.stage, path, failure.error]);
+                }
+                ListFormat::Json => writeln!(
+                    stdout(),
+                    "{}",
+                    json!({
+                        "path": path, "stage": failure.stage, "error": failure.error, "attempts": failure.attempts,
+                        "next_retry_at": failure.next_retry_at.map(iso), "quarantined": failure.quarantined,
+                        "last_failed_at": iso(failure.last_failed_at),
+                    })
+                )?,
+            }
+        }
+    }
+    if let ListFormat::Table = arguments.format {
+        table.write(&mut stdout().lock())?;
+    }
+    Ok(())
+}
+
+fn retry(database: &std::path::Path, path: Option<&std::path::Path>) -> Outcome {
+    // Opening for writing would create a database that is not there.
+    drop(Store::open_read_only(database)?);
+    let only = path
+        .map(std::path::absolute)
+        .transpose()
+        .map_err(|e| Failure::new(exit_code::USAGE, format!("the path cannot be used: {e}")))?;
+    let count = Store::open(database)?.retry_failures(only.as_deref(), Timestamp::now())?;
+    writeln!(
+        stdout(),
+        "{count} failed files are due: a running daemon tries them in some seconds, else the next scan does"
+    )?;
+    Ok(())
+}

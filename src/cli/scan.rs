@@ -1,0 +1,97 @@
+//! `edge-scorer scan`.
+
+use std::io::{self, Write, stdout};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use log::LevelFilter;
+
+use super::options::{Common, Targets};
+use crate::daemon::{self, Counters, Decoders, ScanReport};
+use edge_cli::output::printable;
+use edge_cli::progress::Progress;
+use edge_cli::{Failure, Outcome, exit_code, logging};
+use edge_model::scorer::Scorer;
+
+const EXAMPLES: &str = "Examples:
+  edge-scorer scan --tag \"a good photo\" ~/Pictures
+  edge-scorer scan --db trip.db --tag mountains --tag people /media/card/DCIM
+A second scan reads only what is new or changed. A new --tag is scored from the stored embeddings, without reading images.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    targets: Targets,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    logging::start(LevelFilter::Warn);
+    let settings = arguments.common.settings(&arguments.targets.tags, &arguments.targets.dirs)?;
+    if let Some(path) = settings.watch.dirs.iter().find(|dir| !dir.is_dir()) {
+        return Err(daemon::DaemonError::NoDirectory { path: path.clone() }.into());
+    }
+    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
+    let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    let counters = Arc::new(Counters::default());
+    let started = Instant::now();
+    let report =
+        with_progress(&counters, || daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control))?;
+    // A report that nobody reads changes nothing about the scan.
+    let _ = print_report(&report, started.elapsed());
+    if report.is_complete() { Ok(()) } else { Err(Failure::reported()) }
+}
+
+/// Runs `work` while another thread draws the counters.
+fn with_progress<T>(counters: &Counters, work: impl FnOnce() -> T) -> T {
+    let (done, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut progress = Progress::new("images");
+            while ended.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+                let now = counters.snapshot();
+                if now.queued > 0 {
+                    progress.set(now.finished(), now.queued);
+                }
+            }
+            progress.finish();
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+fn print_report(report: &ScanReport, elapsed: Duration) -> io::Result<()> {
+    let mut out = stdout().lock();
+    let counters = report.counters;
+    let rate = counters.finished() as f64 / elapsed.as_secs_f64();
+    writeln!(
+        out,
+        "{} images found: {} scored, {} copies of known images, {} unchanged, {} failed in {:.1} s ({rate:.1} per second)",
+        counters.found,
+        counters.scored,
+        counters.linked,
+        counters.unchanged,
+        counters.failed,
+        elapsed.as_secs_f64()
+    )?;
+    if counters.backfilled > 0 {
+        writeln!(out, "{} scores computed from stored embeddings", counters.backfilled)?;
+    }
+    if counters.waiting > 0 {
+        let advice = "see `edge-scorer failures`; --retry there has them tried again";
+        eprintln!("{} files failed before and are not due yet: {advice}", counters.waiting);
+    }
+    for path in &report.still_written {
+        eprintln!("{}: is still being written, scan again later", printable(&path.display().to_string()));
+    }
+    if report.stopped {
+        eprintln!("stopped early; what was done is kept");
+    }
+    Ok(())
+}

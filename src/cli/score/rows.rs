@@ -1,0 +1,112 @@
+//! Rows of `score` in each format. JSON lines and CSV are written as they come; a table when all of it is known.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::pairs::Pair;
+use edge_cli::output::{Table, csv_error, number};
+use edge_model::scorer::Scored;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// One JSON object per row
+    Jsonl,
+    /// Comma-separated values with a header
+    Csv,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    path: &'a str,
+    tag: &'a str,
+    score: f32,
+    similarity: f32,
+    percentile: Option<f32>,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct FailedRow<'a> {
+    path: &'a str,
+    tag: &'a str,
+    error: &'a str,
+    model: &'a str,
+}
+
+pub(super) struct RowWriter<W: Write> {
+    model: String,
+    out: Out<W>,
+}
+
+enum Out<W: Write> {
+    Table(Table, W),
+    Jsonl(W),
+    Csv(Box<csv::Writer<W>>, bool),
+}
+
+impl<W: Write> RowWriter<W> {
+    pub(super) fn new(format: Format, model: String, out: W) -> Self {
+        let header = ["score", "percentile", "similarity", "tag", "path"];
+        let out = match format {
+            Format::Table => Out::Table(Table::new(&header), out),
+            Format::Jsonl => Out::Jsonl(out),
+            Format::Csv => Out::Csv(Box::new(csv::Writer::from_writer(out)), false),
+        };
+        Self { model, out }
+    }
+
+    pub(super) fn row(&mut self, pair: &Pair, result: &Result<Scored, String>) -> io::Result<()> {
+        let (path, tag, model) = (pair.path.as_str(), pair.tag.as_str(), self.model.as_str());
+        match (&mut self.out, result) {
+            (Out::Table(table, _), Ok(s)) => table.push(vec![
+                number(Some(s.score), 3),
+                number(s.percentile, 1),
+                number(Some(s.similarity), 3),
+                pair.tag.clone(),
+                pair.path.clone(),
+            ]),
+            (Out::Table(table, _), Err(error)) => {
+                let dash = || "-".to_owned();
+                table.push(vec![dash(), dash(), dash(), pair.tag.clone(), format!("{}: {error}", pair.path)]);
+            }
+            (Out::Jsonl(out), Ok(scored)) => {
+                let Scored { score, similarity, percentile } = *scored;
+                serde_json::to_writer(&mut *out, &Row { path, tag, score, similarity, percentile, model })?;
+                writeln!(out)?;
+            }
+            (Out::Jsonl(out), Err(error)) => {
+                serde_json::to_writer(&mut *out, &FailedRow { path, tag, error, model })?;
+                writeln!(out)?;
+            }
+            (Out::Csv(out, header), result) => {
+                if !std::mem::replace(header, true) {
+                    let header = ["path", "tag", "score", "similarity", "percentile", "model", "error"];
+                    out.write_record(header).map_err(csv_error)?;
+                }
+                let cells = match result {
+                    Ok(s) => {
+                        let percentile = s.percentile.map(|p| p.to_string()).unwrap_or_default();
+                        [s.score.to_string(), s.similarity.to_string(), percentile, String::new()]
+                    }
+                    Err(error) => [String::new(), String::new(), String::new(), error.clone()],
+                };
+                let [score, similarity, percentile, error] = cells;
+                out.write_record([path, tag, &score, &similarity, &percentile, model, &error]).map_err(csv_error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and gives the output back.
+    pub(super) fn finish(self) -> io::Result<W> {
+        match self.out {
+            Out::Table(table, mut out) => table.write(&mut out).map(|()| out),
+            Out::Jsonl(out) => Ok(out),
+            Out::Csv(out, _) => out.into_inner().map_err(|e| e.into_error()),
+        }
+    }
+}
