@@ -9,6 +9,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use edge_model::backend::DeviceChoice;
 use edge_model::image_input::{Limits, decode_reduced, pixel_values};
 use edge_model::scorer::{ImageFeatures, Scorer};
+use edge_scorer::identity::{ContentId, RecordedStamp};
 use edge_scorer::store::{NewImage, NewModel, NewScore, Store, TagReason};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
@@ -101,7 +102,7 @@ fn store(c: &mut Criterion) {
         let tag = batch.tag_id("birds").expect("a tag");
         for number in next..next + count {
             let image = NewImage {
-                content_id: blake3::hash(&number.to_le_bytes()),
+                content_id: ContentId::of(&number.to_le_bytes()),
                 size_bytes: 1000,
                 format: "jpeg",
                 width_px: 4000,
@@ -114,7 +115,7 @@ fn store(c: &mut Criterion) {
             };
             let image = batch.record_image(&image, now).expect("an image");
             let path = format!("/photos/{number:07}.jpg");
-            batch.record_file(Path::new(&path), image, 1000, 1, now).expect("a file");
+            batch.record_file(Path::new(&path), image, RecordedStamp { size_bytes: 1000, mtime_ns: 1 }, now).expect("a file");
             batch.record_image_tag(image, tag, TagReason::Default, None).expect("a tag of the image");
             let score = NewScore { score: (number % 997) as f32, similarity: Some(0.2), percentile: None };
             batch.record_score(image, tag, model, &score, now).expect("a score");

@@ -1,28 +1,36 @@
-//! The time, as an argument that tests can set. Below every other module; it never waits.
+//! The time, passed in as a [`Clock`] so that tests can set it. This module lies below every other one.
 
-use std::sync::Mutex;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, at, bounded, never};
 use jiff::Timestamp;
 
 /// One moment on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Time since the clock was made. It never goes back and never jumps: for waiting.
+    /// Time since the clock was made. It never goes back and never jumps. Use it for waiting.
     pub monotonic: Duration,
-    /// The time of day, which someone may set: for recording.
+    /// The time of day, which an operator or a time server may change. Use it for recording.
     pub wall: Timestamp,
 }
 
-/// A time as it is written everywhere: UTC, ISO 8601 with milliseconds and `Z`, so that texts sort as times follow.
+/// Formats a time as the database and all outputs do: UTC, ISO 8601 with milliseconds and `Z`. These texts sort in the order of time.
 pub fn iso(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// Where the time comes from.
-pub trait Clock: Send + Sync {
+/// A source of time that threads share.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// A source of time.
+pub trait Clock: Debug + Send + Sync {
     /// The present moment.
     fn now(&self) -> Now;
+
+    /// Returns a channel that receives one message when the monotonic time reaches `deadline`; for `select!`.
+    fn timer(&self, deadline: Duration) -> Receiver<Instant>;
 }
 
 /// The clocks of the machine.
@@ -36,6 +44,11 @@ impl SystemClock {
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
+
+    /// The same, for several threads.
+    pub fn shared() -> SharedClock {
+        Arc::new(Self::new())
+    }
 }
 
 impl Default for SystemClock {
@@ -48,40 +61,77 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         Now { monotonic: self.start.elapsed(), wall: Timestamp::now() }
     }
+
+    fn timer(&self, deadline: Duration) -> Receiver<Instant> {
+        // A deadline beyond the range of the machine's clock is never reached.
+        self.start.checked_add(deadline).map_or_else(never, at)
+    }
 }
 
-/// A clock that stands still until it is moved, for tests.
+/// A clock that stands still until a test moves it.
 #[derive(Debug)]
 pub struct ManualClock {
-    now: Mutex<Now>,
+    state: Mutex<ManualState>,
+}
+
+#[derive(Debug)]
+struct ManualState {
+    now: Now,
+    timers: Vec<(Duration, Sender<Instant>)>,
 }
 
 impl ManualClock {
     /// A clock at zero and at the given time of day.
     pub fn new(wall: Timestamp) -> Self {
-        Self { now: Mutex::new(Now { monotonic: Duration::ZERO, wall }) }
+        let now = Now { monotonic: Duration::ZERO, wall };
+        Self { state: Mutex::new(ManualState { now, timers: Vec::new() }) }
     }
 
-    /// Moves both times on.
+    /// Moves both times on and fires the timers whose deadline is reached.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.lock();
-        now.monotonic = now.monotonic.saturating_add(by);
-        now.wall = now.wall.checked_add(by).unwrap_or(Timestamp::MAX);
+        let mut state = self.lock();
+        state.now.monotonic = state.now.monotonic.saturating_add(by);
+        state.now.wall = state.now.wall.checked_add(by).unwrap_or(Timestamp::MAX);
+        let now = state.now.monotonic;
+        state.timers.retain(|(deadline, timer)| {
+            let is_due = *deadline <= now;
+            if is_due {
+                // The receiver is gone where its `select!` ended by something else.
+                let _ = timer.try_send(Instant::now());
+            }
+            !is_due
+        });
     }
 
-    /// Sets the time of day, as an operator or a time server does; the monotonic time does not notice.
+    /// Sets the time of day, as an operator or a time server does; the monotonic time does not change.
     pub fn set_wall(&self, wall: Timestamp) {
-        self.lock().wall = wall;
+        self.lock().now.wall = wall;
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Whether some thread has asked for a timer with this deadline that has not fired: it waits, or will not miss the time.
+    pub fn has_timer(&self, deadline: Duration) -> bool {
+        self.lock().timers.iter().any(|(at, _)| *at == deadline)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ManualState> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        *self.lock()
+        self.lock().now
+    }
+
+    fn timer(&self, deadline: Duration) -> Receiver<Instant> {
+        let (sender, receiver) = bounded(1);
+        let mut state = self.lock();
+        if deadline <= state.now.monotonic {
+            let _ = sender.try_send(Instant::now());
+        } else {
+            state.timers.push((deadline, sender));
+        }
+        receiver
     }
 }
 
@@ -106,5 +156,21 @@ mod tests {
         assert_eq!(clock.now().wall.as_millisecond(), wall.as_millisecond() + 1500);
         clock.set_wall(Timestamp::UNIX_EPOCH);
         assert_eq!(clock.now(), Now { monotonic: Duration::from_millis(1500), wall: Timestamp::UNIX_EPOCH });
+    }
+
+    #[test]
+    fn timers_fire_when_their_time_is_reached_and_not_before() {
+        let manual = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let timer = manual.timer(Duration::from_secs(2));
+        assert!(manual.has_timer(Duration::from_secs(2)));
+        manual.advance(Duration::from_millis(1999));
+        assert!(timer.try_recv().is_err());
+        manual.advance(Duration::from_millis(1));
+        assert!(timer.try_recv().is_ok() && !manual.has_timer(Duration::from_secs(2)));
+        assert!(manual.timer(Duration::from_secs(1)).try_recv().is_ok(), "a deadline in the past");
+
+        let system = SystemClock::new();
+        assert!(system.timer(Duration::ZERO).recv().is_ok());
+        assert!(system.timer(Duration::MAX).try_recv().is_err());
     }
 }

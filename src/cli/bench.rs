@@ -5,30 +5,33 @@ use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::options::{Common, ListFormat};
 use edge_cli::Outcome;
 use edge_cli::output::Table;
 use edge_model::image_input::RgbImage;
-use edge_model::scorer::Scorer;
+use edge_model::scorer::{Scorer, ScorerError};
 
-/// Runs that are not counted: a GPU chooses its kernels in the first ones.
+/// Runs before the measurement. A GPU chooses its kernels in the first runs.
 const WARM_UP: usize = 3;
 
+const NOTES: &str = "Measures the model as `run` uses it, on decoded pixels: reading and decoding files takes further time. On the CPU the images of a
+batch are spread over all cores; on a GPU up to 32 images run together.";
+
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = NOTES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Images that are embedded at once, each number for itself
-    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "8", "32"])]
+    /// Numbers of images per batch; each is measured separately
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values = ["1", "8", "32"], value_hint = ValueHint::Other)]
     batch: Vec<NonZeroUsize>,
-    /// Runs of each
-    #[arg(long, default_value = "20")]
+    /// Number of measured runs of each batch
+    #[arg(long, value_name = "N", default_value = "20", value_hint = ValueHint::Other)]
     runs: NonZeroUsize,
-    /// Say instead what each operator of the image encoder takes
+    /// Show the time of each operator of the image encoder instead
     #[arg(long, conflicts_with_all = ["batch", "format"])]
     operators: bool,
     /// Output format
@@ -36,58 +39,71 @@ pub(super) struct Arguments {
     format: ListFormat,
 }
 
-const AFTER: &str = "Times the model as `run` uses it, on pixels that are there: reading and decoding come on top. On the CPU the images of a batch
-go to all cores, on a GPU up to 32 of them together.";
+/// Seconds that the runs of one batch took.
+struct BatchTimes {
+    images: usize,
+    median: f64,
+    fastest: f64,
+    slowest: f64,
+}
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (_, scorer) = arguments.common.scorer()?;
-    let side = scorer.manifest().image_input.size_px;
     let device = scorer.device();
+    let runs = arguments.runs.get();
     if arguments.operators {
-        return operators(&scorer, arguments.runs.get());
+        return show_operators(&scorer, runs);
     }
-    let mut rows = Vec::with_capacity(arguments.batch.len());
-    for batch in arguments.batch.iter().map(|n| n.get()) {
-        let images: Vec<_> = (0..batch as u32).map(|seed| pixels(seed, side)).collect();
-        let mut seconds = Vec::with_capacity(arguments.runs.get());
-        for run in 0..WARM_UP + arguments.runs.get() {
-            let started = Instant::now();
-            scorer.embed(&images)?;
-            if run >= WARM_UP {
-                seconds.push(started.elapsed().as_secs_f64());
-            }
-        }
-        seconds.sort_by(f64::total_cmp);
-        rows.push((batch, seconds[seconds.len() / 2], seconds[0], seconds[seconds.len() - 1]));
-    }
+    let measured = arguments.batch.iter().map(|images| measure(&scorer, images.get(), runs));
+    let measured = measured.collect::<Result<Vec<_>, _>>()?;
     if scorer.device() != device {
-        log::warn!("the device failed meanwhile: {}", scorer.device());
+        eprintln!(
+            "{device} failed during the measurement; the later times are those of {}. Run it again",
+            scorer.device()
+        );
     }
     let mut out = stdout().lock();
     match arguments.format {
         ListFormat::Table => {
             writeln!(out, "{} on {device}", scorer.manifest().name)?;
             let mut table = Table::new(&["batch", "ms", "fastest", "slowest", "images/s"]);
-            for (batch, median, fastest, slowest) in rows {
+            for times in measured {
                 let ms = |seconds: f64| format!("{:.2}", 1e3 * seconds);
-                let rate = format!("{:.1}", batch as f64 / median);
-                table.push(vec![batch.to_string(), ms(median), ms(fastest), ms(slowest), rate]);
+                let rate = format!("{:.1}", times.images as f64 / times.median);
+                let BatchTimes { images, median, fastest, slowest } = times;
+                table.push(vec![images.to_string(), ms(median), ms(fastest), ms(slowest), rate]);
             }
             table.write(&mut out)?;
         }
         ListFormat::Json => {
-            let row = |(batch, median, fastest, slowest): (usize, f64, f64, f64)| json!({ "batch": batch, "median_s": median, "fastest_s": fastest, "slowest_s": slowest });
-            let rows: Vec<_> = rows.into_iter().map(row).collect();
+            let entry = |BatchTimes { images, median, fastest, slowest }| json!({ "batch": images, "median_s": median, "fastest_s": fastest, "slowest_s": slowest });
+            let runs: Vec<_> = measured.into_iter().map(entry).collect();
             let device = json!({ "name": device.name, "precision": device.precision.to_string() });
-            writeln!(out, "{}", json!({ "model": scorer.manifest().name, "device": device, "runs": rows }))?;
+            writeln!(out, "{}", json!({ "model": scorer.manifest().name, "device": device, "runs": runs }))?;
         }
     }
     Ok(())
 }
 
-/// Times the parts of the image encoder, the largest first.
-fn operators(scorer: &Scorer, runs: usize) -> Outcome {
-    let image = pixels(0, scorer.manifest().image_input.size_px);
+/// Embeds a batch of `images` images `runs` times.
+fn measure(scorer: &Scorer, images: usize, runs: usize) -> Result<BatchTimes, ScorerError> {
+    let side = scorer.manifest().image_input.size_px;
+    let batch: Vec<_> = (0..images as u32).map(|seed| test_image(seed, side)).collect();
+    let mut seconds = Vec::with_capacity(runs);
+    for run in 0..WARM_UP + runs {
+        let started = Instant::now();
+        scorer.embed(&batch)?;
+        if run >= WARM_UP {
+            seconds.push(started.elapsed().as_secs_f64());
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(BatchTimes { images, median: seconds[runs / 2], fastest: seconds[0], slowest: seconds[runs - 1] })
+}
+
+/// Prints the time of each kind of operator of the image encoder, the slowest first.
+fn show_operators(scorer: &Scorer, runs: usize) -> Outcome {
+    let image = test_image(0, scorer.manifest().image_input.size_px);
     let mut kinds: HashMap<(String, String), (usize, f64)> = HashMap::new();
     for run in 0..WARM_UP + runs {
         for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP) {
@@ -97,23 +113,24 @@ fn operators(scorer: &Scorer, runs: usize) -> Outcome {
         }
     }
     if kinds.is_empty() {
-        eprintln!("{} does not tell", scorer.device());
+        eprintln!("{} does not report operator times; use --device cpu", scorer.device());
     }
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
-    let all: f64 = kinds.iter().map(|(_, (_, seconds))| seconds).sum();
+    let total: f64 = kinds.iter().map(|(_, (_, seconds))| seconds).sum();
     let mut table = Table::new(&["ms", "share", "number", "operator", "shapes"]);
     for ((operator, shapes), (count, seconds)) in kinds {
         let ms = format!("{:.2}", 1e3 * seconds / runs as f64);
-        table.push(vec![ms, format!("{:.1} %", 1e2 * seconds / all), (count / runs).to_string(), operator, shapes]);
+        table.push(vec![ms, format!("{:.1} %", 1e2 * seconds / total), (count / runs).to_string(), operator, shapes]);
     }
     let mut out = stdout().lock();
-    writeln!(out, "{} on {}: {:.2} ms an image", scorer.manifest().name, scorer.device(), 1e3 * all / runs as f64)?;
+    let ms = 1e3 * total / runs as f64;
+    writeln!(out, "{} on {}: {ms:.2} ms per image", scorer.manifest().name, scorer.device())?;
     Ok(table.write(&mut out)?)
 }
 
-/// Pixels that are like no other image's.
-fn pixels(seed: u32, side: u32) -> RgbImage {
+/// Returns an image of `side` x `side` pixels that differs from that of every other seed.
+fn test_image(seed: u32, side: u32) -> RgbImage {
     let value = |x: u32, y: u32, channel: u32| ((seed * 31 + channel * 17 + y * 7 + x * 3) % 255) as u8;
     RgbImage::from_fn(side, side, |x, y| [0, 1, 2].map(|channel| value(x, y, channel)).into())
 }

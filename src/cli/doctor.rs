@@ -1,4 +1,4 @@
-//! `edge-scorer doctor`, and the hidden subcommand that its children run.
+//! `edge-scorer doctor`, and the internal subcommand of its child processes.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::options::{Common, ListFormat};
-use crate::doctor::{Finding, Prover, State, examine, prove};
+use crate::doctor::{Finding, Prover, Severity, examine, prove};
 use edge_cli::output::printable;
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::backend::{DeviceChoice, Precision, cuda_facts};
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER)]
+#[command(after_help = NOTES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -21,20 +21,19 @@ pub(super) struct Arguments {
     format: ListFormat,
 }
 
-const AFTER: &str = "Each line says what was looked at and what was found; `!` marks what could be better, `X` what does not work, and the next
-line what to do about it. With 1 as its exit code something does not work. Run it as the daemon's user, so that it sees what the
-daemon sees:
+const NOTES: &str = "Each line names what was examined and the result. `!` marks what could be better and `X` what does not work; the next line says what to
+do about it. The exit code is 1 if something does not work. Run it as the daemon's user, so that it has the same permissions:
   sudo -u edge-scorer edge-scorer doctor --config /etc/edge-scorer/edge-scorer.toml";
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let settings = arguments.common.settings(&[], &[])?;
     let prover = Prover::new()?;
     if stderr().is_terminal() {
-        eprintln!("proving the model on each device; the first time on a GPU takes minutes");
+        eprintln!("testing the model on each device; the first test on a GPU takes minutes");
     }
     let (mut findings, mut problems, mut written) = (Vec::new(), 0, Ok(()));
     examine(&settings, &prover, &mut |finding| {
-        problems += usize::from(finding.state == State::Problem);
+        problems += usize::from(finding.severity == Severity::Problem);
         match arguments.format {
             ListFormat::Table if written.is_ok() => written = write(&finding),
             ListFormat::Table => {}
@@ -47,16 +46,16 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     match problems {
         0 => Ok(()),
-        1 => Err(Failure::new(exit_code::SOME_FAILED, "one thing does not work")),
-        _ => Err(Failure::new(exit_code::SOME_FAILED, format!("{problems} things do not work"))),
+        1 => Err(CommandError::new(exit_code::SOME_FAILED, "one thing does not work")),
+        _ => Err(CommandError::new(exit_code::SOME_FAILED, format!("{problems} things do not work"))),
     }
 }
 
 fn write(finding: &Finding) -> std::io::Result<()> {
-    let mark = match finding.state {
-        State::Fine => ' ',
-        State::Note => '!',
-        State::Problem => 'X',
+    let mark = match finding.severity {
+        Severity::Fine => ' ',
+        Severity::Note => '!',
+        Severity::Problem => 'X',
     };
     let mut out = stdout().lock();
     let (subject, found) = (printable(&finding.subject), printable(&finding.found));
@@ -67,11 +66,13 @@ fn write(finding: &Finding) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What a child is to do.
+/// Arguments of a child process.
 #[derive(Debug, Args)]
 pub(super) struct ProveArguments {
+    /// Report the GPU and its libraries
     #[arg(long)]
     facts: bool,
+    /// Test this model
     #[arg(long, required_unless_present = "facts")]
     model: Option<PathBuf>,
     #[arg(long, default_value_t)]
@@ -80,6 +81,7 @@ pub(super) struct ProveArguments {
     precision: Precision,
 }
 
+/// Runs a child process: prints its result as JSON.
 pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
     let answer = match &arguments.model {
         Some(model) if !arguments.facts => {
@@ -88,7 +90,7 @@ pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
         }
         _ => serde_json::to_string(&cuda_facts()),
     };
-    let answer = answer.map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    let answer = answer.map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     writeln!(stdout(), "{answer}")?;
     Ok(())
 }

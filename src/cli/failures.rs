@@ -1,9 +1,9 @@
 //! `edge-scorer failures`.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -11,21 +11,20 @@ use super::options::{Common, ListFormat};
 use crate::clock::iso;
 use crate::store::Store;
 use edge_cli::output::Table;
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 
-/// Failures that are read at a time.
+/// Number of failures read from the database at a time.
 const PAGE: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Have all failed files, the quarantined ones too, tried again: by a running daemon in some seconds, else by
-    /// the next scan
+    /// Retry all failed files, including quarantined ones: a running daemon does so within seconds, otherwise the next scan does
     #[arg(long)]
     retry: bool,
-    /// With --retry: only this file, or everything below this directory
-    #[arg(long, value_name = "PATH", requires = "retry")]
+    /// Retry only this file, or the files below this directory
+    #[arg(long, value_name = "PATH", requires = "retry", value_hint = ValueHint::FilePath)]
     path: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t = ListFormat::Table)]
@@ -53,7 +52,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             let path = failure.path.display().to_string();
             match arguments.format {
                 ListFormat::Table => {
-                    table.push(vec![failure.attempts.to_string(), next, failure.stage, path, failure.error]);
+                    table.push(vec![
+                        failure.attempts.to_string(),
+                        next,
+                        failure.stage.as_str().to_owned(),
+                        path,
+                        failure.error,
+                    ]);
                 }
                 ListFormat::Json => writeln!(
                     stdout(),
@@ -73,17 +78,17 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-fn retry(database: &std::path::Path, path: Option<&std::path::Path>) -> Outcome {
-    // Opening for writing would create a database that is not there.
+fn retry(database: &Path, path: Option<&Path>) -> Outcome {
+    // Opening for writing would create the database. This fails where there is none.
     drop(Store::open_read_only(database)?);
     let only = path
         .map(std::path::absolute)
         .transpose()
-        .map_err(|e| Failure::new(exit_code::USAGE, format!("the path cannot be used: {e}")))?;
+        .map_err(|e| CommandError::new(exit_code::USAGE, format!("--path cannot be used: {e}")))?;
     let count = Store::open(database)?.retry_failures(only.as_deref(), Timestamp::now())?;
     writeln!(
         stdout(),
-        "{count} failed files are due: a running daemon tries them in some seconds, else the next scan does"
+        "{count} failed files are due: a running daemon retries them within seconds, otherwise the next scan does"
     )?;
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! `edge-scorer`: one file per subcommand.
+//! The command line of `edge-scorer`, one file per subcommand.
 
 mod bench;
 mod config_check;
 mod doctor;
 mod failures;
+mod migrate;
 mod options;
 mod run;
 mod scan;
@@ -12,36 +13,42 @@ mod status;
 mod tags;
 mod top;
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::daemon::{Decoders, serve_decoder};
 use crate::doctor::Prover;
-use edge_cli::{Outcome, conclude, parse, process};
-use options::Common;
+use edge_cli::{Outcome, conclude, exit_code, parse, process};
 
-/// Scores photographs under text tags and keeps the scores in SQLite.
+/// Scores photographs under text tags and keeps the scores in an SQLite database
 #[derive(Debug, Parser)]
-#[command(name = "edge-scorer", version, about, after_help = EXAMPLES)]
-struct Arguments {
+#[command(name = "edge-scorer", version, after_help = format!("{EXAMPLES}\n{}", exit_code::HELP))]
+struct Arguments<C: Subcommand> {
     #[command(subcommand)]
-    command: Command,
+    command: C,
 }
 
 const EXAMPLES: &str = "Examples:
-  edge-scorer scan --tag \"a good photo\" ~/Pictures      score what is there
-  edge-scorer top --tag \"a good photo\" -n 10            the best of it
-  edge-scorer score --tag sunset --tag birds a.jpg b.jpg  scores at once, no database
-  edge-scorer run /var/lib/camera                         score whatever arrives, until stopped
-Exit codes: 0 all done, 1 something failed, 64 usage, 66 input missing, 78 configuration or bundle refused.";
+  edge-scorer scan --tag \"a good photo\" ~/Pictures      score the images in a directory
+  edge-scorer top --tag \"a good photo\" -n 10            show the ten best
+  edge-scorer score --tag sunset --tag birds a.jpg b.jpg  print scores, without a database
+  edge-scorer run /var/lib/camera                         score every new image until stopped";
 
+/// Every subcommand.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Public(PublicCommand),
+    #[command(flatten)]
+    Internal(InternalCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PublicCommand {
     /// Watch directories and score every new image (the daemon)
     Run(run::Arguments),
-    /// Score what is in directories, then exit
+    /// Score the images in directories, then exit
     Scan(scan::Arguments),
     /// Score images under tags and print the scores, without a database
     Score(score::Arguments),
@@ -49,67 +56,86 @@ enum Command {
     Top(top::Arguments),
     /// List the tags in the database
     Tags(tags::Arguments),
-    /// Show what the database holds
+    /// Show the contents of the database and the state of the daemon
     Status(status::Arguments),
-    /// List the files that could not be scored, or have them tried again
+    /// List the files that could not be scored, or retry them
     Failures(failures::Arguments),
-    /// Work with the configuration
+    /// Check the configuration
     Config(config_check::Arguments),
-    /// Look at this machine, its GPU, the directories, the database and the model, and say what is wrong and what to do
+    /// Check the machine, its GPU, the directories, the database and the model, and advise on every problem
     Doctor(doctor::Arguments),
-    /// Time the model on this machine's devices
+    /// Measure how fast the model runs on this machine
     Bench(bench::Arguments),
-    /// Bring the database to this version's schema
-    Migrate(Common),
-    /// Decode for a daemon that has started this process
+    /// Update the database to this version's schema
+    Migrate(migrate::Arguments),
+}
+
+/// Subcommands that the program runs itself, in child processes. Help, man pages and completions do not show them.
+#[derive(Debug, Subcommand)]
+enum InternalCommand {
+    /// Decode images for the daemon that started this process
     #[command(name = Decoders::ARGUMENT, hide = true)]
     Decoder,
-    /// Prove the model for `doctor`, which has started this process
+    /// Test the model for the `doctor` that started this process
     #[command(name = Prover::ARGUMENT, hide = true)]
     Prove(doctor::ProveArguments),
 }
 
-/// The command line as a description, for man pages and completions.
+/// Returns the description of the command line, without internal subcommands, for man pages and completions.
 pub fn command() -> clap::Command {
-    Arguments::command()
+    Arguments::<PublicCommand>::command()
 }
 
-/// Runs the program.
+/// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     process::settle();
-    let arguments: Arguments = match parse() {
+    let arguments: Arguments<Command> = match parse() {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
     let outcome = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Scan(arguments) => scan::run(&arguments),
-        Command::Score(arguments) => score::run(&arguments),
-        Command::Top(arguments) => top::run(&arguments),
-        Command::Tags(arguments) => tags::run(&arguments),
-        Command::Status(arguments) => status::run(&arguments),
-        Command::Failures(arguments) => failures::run(&arguments),
-        Command::Config(arguments) => config_check::run(&arguments),
-        Command::Migrate(common) => migrate(&common),
-        Command::Bench(arguments) => bench::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Prove(arguments) => doctor::answer(&arguments),
-        Command::Decoder => serve_decoder().map_err(Into::into),
+        Command::Public(command) => run_public(&command),
+        Command::Internal(InternalCommand::Decoder) => serve_decoder().map_err(Into::into),
+        Command::Internal(InternalCommand::Prove(arguments)) => doctor::answer(&arguments),
     };
     conclude("edge-scorer", outcome)
 }
 
-fn migrate(common: &Common) -> Outcome {
-    let path = common.database()?;
-    if !path.exists() {
-        return Err(crate::store::StoreError::NotFound { path }.into());
+fn run_public(command: &PublicCommand) -> Outcome {
+    match command {
+        PublicCommand::Run(arguments) => run::run(arguments),
+        PublicCommand::Scan(arguments) => scan::run(arguments),
+        PublicCommand::Score(arguments) => score::run(arguments),
+        PublicCommand::Top(arguments) => top::run(arguments),
+        PublicCommand::Tags(arguments) => tags::run(arguments),
+        PublicCommand::Status(arguments) => status::run(arguments),
+        PublicCommand::Failures(arguments) => failures::run(arguments),
+        PublicCommand::Config(arguments) => config_check::run(arguments),
+        PublicCommand::Doctor(arguments) => doctor::run(arguments),
+        PublicCommand::Bench(arguments) => bench::run(arguments),
+        PublicCommand::Migrate(arguments) => migrate::run(arguments),
     }
-    let store = crate::store::Store::open(&path)?;
-    match store.migrated_from() {
-        Some(from) => {
-            writeln!(stdout(), "{}: schema version {from} -> {}", path.display(), crate::store::SCHEMA_VERSION)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::<Command>::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn internal_subcommands_are_parsed_but_not_described() {
+        let names = |command: &clap::Command| -> Vec<String> {
+            command.get_subcommands().map(|c| c.get_name().to_owned()).collect()
+        };
+        let (all, described) = (names(&Arguments::<Command>::command()), names(&command()));
+        for internal in [Decoders::ARGUMENT, Prover::ARGUMENT] {
+            assert!(all.iter().any(|name| name == internal) && !described.iter().any(|name| name == internal));
         }
-        None => writeln!(stdout(), "{}: schema version {} already", path.display(), crate::store::SCHEMA_VERSION)?,
+        assert_eq!(all.len(), described.len() + 2);
     }
-    Ok(())
 }

@@ -1,48 +1,67 @@
-//! Options that several subcommands share, and the exit code of each kind of error.
+//! Options that several subcommands share, and the exit code of each error.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum, ValueHint};
 
 use crate::config::{ConfigError, Overrides, Settings};
 use crate::daemon::DaemonError;
 use crate::store::StoreError;
-use edge_cli::{Failure, exit_code};
+use edge_cli::{CommandError, exit_code};
 use edge_model::backend::{DeviceChoice, Precision};
 use edge_model::scorer::Scorer;
 
-/// Where configuration, model and database are.
+/// Configuration, model and database.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
     /// Model bundle [default: the shipped one]
-    #[arg(long, value_name = "DIR")]
-    pub(super) model: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    model: Option<PathBuf>,
     /// Database [default: scores.db in the state directory]
-    #[arg(long, value_name = "FILE")]
-    pub(super) db: Option<PathBuf>,
-    /// auto, cpu or cuda [default: auto]
-    #[arg(long, value_name = "DEVICE")]
-    pub(super) device: Option<DeviceChoice>,
-    /// What large products are computed in: f32, f16 (GPUs) or int8 (processors) [default: f32]
-    #[arg(long, value_name = "PRECISION")]
-    pub(super) precision: Option<Precision>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    db: Option<PathBuf>,
+    /// Device that runs the model [default: auto]
+    #[arg(long, value_name = "DEVICE", value_parser = device_parser())]
+    device: Option<DeviceChoice>,
+    /// Precision of large products [default: f32]
+    #[arg(long, value_name = "PRECISION", value_parser = precision_parser())]
+    precision: Option<Precision>,
 }
 
-/// What `run` and `scan` work on.
+fn device_parser() -> impl TypedValueParser<Value = DeviceChoice> {
+    let values = [
+        PossibleValue::new("auto").help("CUDA if the model passes its self-test there, else the CPU"),
+        PossibleValue::new("cpu").help("The CPU"),
+        PossibleValue::new("cuda").help("CUDA; an error if it cannot be used"),
+    ];
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<DeviceChoice>())
+}
+
+fn precision_parser() -> impl TypedValueParser<Value = Precision> {
+    let values = [
+        PossibleValue::new("f32").help("32-bit floating point, on every device"),
+        PossibleValue::new("f16").help("16-bit floating point, on GPUs"),
+        PossibleValue::new("int8").help("8-bit integers, on x86 processors with VNNI"),
+    ];
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Precision>())
+}
+
+/// Tags and directories of `run` and `scan`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Targets {
     /// Score every image under this tag too (repeatable)
-    #[arg(long = "tag", value_name = "TEXT")]
+    #[arg(long = "tag", value_name = "TEXT", value_hint = ValueHint::Other)]
     pub(super) tags: Vec<String>,
     /// Directories [default: those of the configuration]
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) dirs: Vec<PathBuf>,
 }
 
-/// Formats of listings.
+/// Output formats of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ListFormat {
     /// For people
@@ -52,8 +71,26 @@ pub(super) enum ListFormat {
 }
 
 impl Common {
-    /// The validated settings, with further tags and directories from the command line.
+    /// Loads the settings for a command that needs a model, with further tags and directories from the command line.
     pub(super) fn settings(&self, tags: &[String], dirs: &[PathBuf]) -> Result<Settings, ConfigError> {
+        let settings = self.load(tags, dirs)?;
+        settings.model_dir()?;
+        Ok(settings)
+    }
+
+    /// Returns the database's path, for a command that needs no model. The configuration is validated all the same.
+    pub(super) fn database(&self) -> Result<PathBuf, ConfigError> {
+        Ok(self.load(&[], &[])?.store.path)
+    }
+
+    /// Loads the settings and the model, which replays its goldens.
+    pub(super) fn scorer(&self) -> Result<(Settings, Scorer), CommandError> {
+        let settings = self.load(&[], &[])?;
+        let scorer = Scorer::open_in(settings.model_dir()?, settings.device, &settings.backend)?;
+        Ok((settings, scorer))
+    }
+
+    fn load(&self, tags: &[String], dirs: &[PathBuf]) -> Result<Settings, ConfigError> {
         let overrides = Overrides {
             model: self.model.clone(),
             device: self.device,
@@ -64,23 +101,9 @@ impl Common {
         };
         Settings::load(self.config.as_deref(), &overrides)
     }
-
-    /// The database, for commands that need no model.
-    pub(super) fn database(&self) -> Result<PathBuf, ConfigError> {
-        // A model that cannot be found must not keep anyone from reading results.
-        let anywhere = Self { model: self.model.clone().or_else(|| Some(PathBuf::from("."))), ..self.clone() };
-        Ok(anywhere.settings(&[], &[])?.store.path)
-    }
-
-    /// The settings and the proved model.
-    pub(super) fn scorer(&self) -> Result<(Settings, Scorer), Failure> {
-        let settings = self.settings(&[], &[])?;
-        let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
-        Ok((settings, scorer))
-    }
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         let code = match error {
             ConfigError::CommandLine { .. } => exit_code::USAGE,
@@ -91,7 +114,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::NotFound { .. } => exit_code::NO_INPUT,
@@ -105,7 +128,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl From<DaemonError> for Failure {
+impl From<DaemonError> for CommandError {
     fn from(error: DaemonError) -> Self {
         match error {
             DaemonError::Config(error) => error.into(),

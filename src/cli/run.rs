@@ -4,15 +4,16 @@ use clap::Args;
 use log::LevelFilter;
 
 use super::options::{Common, Targets};
+use crate::clock::SystemClock;
 use crate::daemon::{self, Decoders};
-use edge_cli::{Failure, Outcome, exit_code, logging};
+use edge_cli::{CommandError, Outcome, exit_code, logging};
 
 const EXAMPLES: &str = "Examples:
   edge-scorer run /var/lib/camera
   edge-scorer run --config /etc/edge-scorer/edge-scorer.toml
   edge-scorer run --tag birds --tag \"at night\" --db ~/birds.db ~/camera
-SIGTERM and SIGINT finish what is in work and stop, a second one stops at once; SIGHUP reads configuration and model again.
-EDGE_SCORER_LOG=debug says more.";
+SIGTERM and SIGINT stop the daemon after the files in flight; a second signal stops it at once. SIGHUP reloads configuration and model.
+EDGE_SCORER_LOG=debug logs more.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     logging::start(LevelFilter::Info);
-    let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let load = || arguments.common.settings(&arguments.targets.tags, &arguments.targets.dirs);
-    Ok(daemon::run(&load, Decoders::Processes, &control)?)
+    Ok(daemon::run(&load, Decoders::Processes, &control, &SystemClock::shared())?)
 }

@@ -9,16 +9,17 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use log::LevelFilter;
 
 use super::options::{Common, Targets};
+use crate::clock::SystemClock;
 use crate::daemon::{self, Counters, Decoders, ScanReport};
 use edge_cli::output::printable;
 use edge_cli::progress::Progress;
-use edge_cli::{Failure, Outcome, exit_code, logging};
+use edge_cli::{CommandError, Outcome, exit_code, logging};
 use edge_model::scorer::Scorer;
 
 const EXAMPLES: &str = "Examples:
   edge-scorer scan --tag \"a good photo\" ~/Pictures
   edge-scorer scan --db trip.db --tag mountains --tag people /media/card/DCIM
-A second scan reads only what is new or changed. A new --tag is scored from the stored embeddings, without reading images.";
+A second scan reads only new and changed files. A new --tag is scored from stored embeddings, without reading images.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -35,18 +36,19 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     if let Some(path) = settings.watch.dirs.iter().find(|dir| !dir.is_dir()) {
         return Err(daemon::DaemonError::NoDirectory { path: path.clone() }.into());
     }
-    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
-    let control = daemon::install_signals().map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+    let scorer = Scorer::open_in(settings.model_dir()?, settings.device, &settings.backend)?;
+    let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let counters = Arc::new(Counters::default());
     let started = Instant::now();
-    let report =
-        with_progress(&counters, || daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control))?;
-    // A report that nobody reads changes nothing about the scan.
+    let report = with_progress(&counters, || {
+        daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control, &SystemClock::shared())
+    })?;
+    // The scan's outcome does not depend on whether somebody reads the report.
     let _ = print_report(&report, started.elapsed());
-    if report.is_complete() { Ok(()) } else { Err(Failure::reported()) }
+    if report.is_complete() { Ok(()) } else { Err(CommandError::reported()) }
 }
 
-/// Runs `work` while another thread draws the counters.
+/// Runs `work` while another thread shows its progress.
 fn with_progress<T>(counters: &Counters, work: impl FnOnce() -> T) -> T {
     let (done, ended) = bounded::<()>(0);
     std::thread::scope(|scope| {
@@ -84,14 +86,14 @@ fn print_report(report: &ScanReport, elapsed: Duration) -> io::Result<()> {
         writeln!(out, "{} scores computed from stored embeddings", counters.backfilled)?;
     }
     if counters.waiting > 0 {
-        let advice = "see `edge-scorer failures`; --retry there has them tried again";
+        let advice = "`edge-scorer failures` lists them, `edge-scorer failures --retry` makes them due";
         eprintln!("{} files failed before and are not due yet: {advice}", counters.waiting);
     }
     for path in &report.still_written {
-        eprintln!("{}: is still being written, scan again later", printable(&path.display().to_string()));
+        eprintln!("{}: still being written. Scan again later", printable(&path.display().to_string()));
     }
     if report.stopped {
-        eprintln!("stopped early; what was done is kept");
+        eprintln!("stopped early; all results so far are stored. Scan again to score the other images");
     }
     Ok(())
 }

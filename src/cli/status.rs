@@ -41,8 +41,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()> {
-    let Some(live) = live else { return writeln!(out, "daemon        none writes into this database now") };
-    writeln!(out, "daemon        process {}, version {}, at work since {}", live.pid, live.version, live.started_at)?;
+    let Some(live) = live else { return writeln!(out, "daemon        none is running on this database") };
+    writeln!(out, "daemon        process {}, version {}, running since {}", live.pid, live.version, live.started_at)?;
     writeln!(out, "since then    {live}")?;
     if let Some(last) = &live.last_image {
         writeln!(out, "last image    {} ({})", printable(&last.path), last.at)?;
@@ -71,7 +71,7 @@ fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> 
     writeln!(out, "images        {} distinct; files: {} present, {missing}", counts.images, counts.files_present)?;
     writeln!(out, "scores        {} under {} tags", counts.scores, counts.tags)?;
     writeln!(out, "last scored   {}", counts.last_scored_at.map_or_else(|| "never".to_owned(), iso))?;
-    writeln!(out, "failures      {}, of these {} quarantined", counts.failures, counts.quarantined)?;
+    writeln!(out, "failures      {}, {} of them quarantined", counts.failures, counts.quarantined)?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     writeln!(
         out,

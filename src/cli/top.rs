@@ -1,45 +1,47 @@
-//! `edge-scorer top`: the best images of a tag. A tag that nothing was scored under is scored now, from stored embeddings.
+//! `edge-scorer top`: the best images of a tag. Where no image is scored under the tag yet, all images are scored now from their stored
+//! embeddings.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::io::{Write, stdout};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use jiff::{Span, Timestamp, civil, tz::TimeZone};
 use log::LevelFilter;
 use serde::Serialize;
 
 use super::options::Common;
 use crate::clock::iso;
+use crate::identity::ContentId;
 use crate::store::{ImageId, Store};
 use edge_cli::output::{Table, csv_error, number, printable};
 use edge_cli::progress::Progress;
-use edge_cli::{Failure, Outcome, exit_code, logging};
+use edge_cli::{CommandError, Outcome, exit_code, logging};
 use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use edge_model::text::normalise_tag;
 
-/// Stored embeddings that are scored at a time.
+/// Number of stored embeddings scored at a time.
 const PAGE: usize = 1024;
 
 const EXAMPLES: &str = "Examples:
   edge-scorer top --tag birds -n 5
   edge-scorer top --tag \"a red car\" --since 7d --format json
   edge-scorer top --tag portrait -n 100 --format paths0 | xargs -0 cp -t best/
-Any text is a tag: one under which nothing was scored yet is scored now, from the stored embeddings.";
+Any text can be a tag. If no image is scored under it yet, all images are scored now from their stored embeddings.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum TopFormat {
     /// For people
     Table,
     /// An array of objects
     Json,
     /// Comma-separated values with a header
     Csv,
-    /// Paths alone, byte for byte, one per line; those with a line break in them are left out
+    /// One path per line, as raw bytes; paths that contain a line break are left out
     Paths,
-    /// All paths, byte for byte, each ended by a zero byte, as xargs -0 reads them
+    /// Paths as raw bytes, each ended by a zero byte, for xargs -0
     Paths0,
 }
 
@@ -48,22 +50,24 @@ enum Format {
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// The tag
-    #[arg(long, value_name = "TEXT")]
+    /// The tag to rank images under
+    #[arg(long, value_name = "TEXT", value_hint = ValueHint::Other)]
     tag: String,
-    /// Number of images
-    #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 10)]
+    /// Maximum number of images
+    #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 10, value_hint = ValueHint::Other)]
     number: usize,
-    /// Only pictures taken since then: a date, a time such as 2026-05-01T12:00:00Z, or an age such as 36h or 7d
-    #[arg(long, value_name = "T", value_parser = parse_since)]
+    /// Only images captured since a date, a time such as 2026-05-01T12:00:00Z, or for an age such as 36h or 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_since, value_hint = ValueHint::Other)]
     since: Option<Timestamp>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TopFormat::Table)]
+    format: TopFormat,
 }
 
+/// One image of the ranking, as it is printed.
+
 #[derive(Debug, Clone, Serialize)]
-struct Row {
+struct RankingRow {
     rank: usize,
     tag: String,
     score: f32,
@@ -71,12 +75,12 @@ struct Row {
     similarity: Option<f32>,
     #[serde(serialize_with = "as_text")]
     path: PathBuf,
-    content_id: String,
+    content_id: ContentId,
     captured_at: Option<String>,
     model: String,
 }
 
-fn as_text<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
@@ -84,20 +88,21 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     logging::start(LevelFilter::Warn);
     let tag = normalise_tag(&arguments.tag);
     if tag.is_empty() {
-        return Err(Failure::new(exit_code::USAGE, "the tag is empty: give a short text such as \"birds\""));
+        return Err(CommandError::new(exit_code::USAGE, "the tag is empty: give a short text such as \"birds\""));
     }
     let store = Store::open_read_only(&arguments.common.database()?)?;
-    let mut rows = known(&store, &tag, arguments)?;
+    let mut rows = stored_ranking(&store, &tag, arguments)?;
     if rows.is_empty() && !is_scored(&store, &tag)? {
-        rows = unknown(&store, &tag, arguments)?;
+        rows = new_ranking(&store, &tag, arguments)?;
     }
     write(&rows, arguments.format)?;
     Ok(())
 }
 
-fn known(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, Failure> {
+/// Ranks the images by their stored scores.
+fn stored_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<RankingRow>, CommandError> {
     let rows = store.top(tag, arguments.number, arguments.since)?;
-    let row = |r: crate::store::TopRow| Row {
+    let row = |r: crate::store::TopRow| RankingRow {
         rank: r.rank,
         tag: tag.to_owned(),
         score: r.score,
@@ -111,29 +116,30 @@ fn known(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, Fa
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Whether anything at all is scored under the tag by the current model, also where `--since` leaves nothing.
-fn is_scored(store: &Store, tag: &str) -> Result<bool, Failure> {
+/// Returns whether the current model scored any image under the tag, whatever `--since` is.
+fn is_scored(store: &Store, tag: &str) -> Result<bool, CommandError> {
     Ok(!store.top(tag, 1, None)?.is_empty())
 }
 
-fn unknown(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, Failure> {
+/// Scores all stored embeddings under the tag, and ranks them.
+fn new_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<RankingRow>, CommandError> {
     let (_, scorer) = arguments.common.scorer()?;
     if scorer.needs_images() {
         return Err(ScorerError::NeedsImage.into());
     }
     let encoded = scorer.encode_tag(tag)?;
-    scorer.warn_of_foreign(&encoded);
-    let (best, looked_at) = best_of_stored(store, &scorer, &encoded, arguments)?;
-    eprintln!("no image is tagged {tag:?}: {looked_at} images ranked from their stored embeddings");
-    if looked_at == 0 && store.counts()?.images > 0 {
-        let message = "the stored embeddings were made by another model's encoder: scan again with this model";
-        return Err(Failure::new(exit_code::CONFIG, message));
+    scorer.warn_if_unknown(&encoded);
+    let (best, compared) = best_of_stored(store, &scorer, &encoded, arguments)?;
+    eprintln!("no image was scored under {tag:?} before: {compared} images ranked from their stored embeddings");
+    if compared == 0 && store.counts()?.images > 0 {
+        let message = "the stored embeddings were made by another image encoder. Scan again with this model";
+        return Err(CommandError::new(exit_code::CONFIG, message));
     }
     let mut rows = Vec::with_capacity(best.len());
     for (index, Ranked { image_id, scored }) in best.into_iter().enumerate() {
         let Some(image) = store.image(image_id)? else { continue };
         let Some(path) = image.path else { continue };
-        rows.push(Row {
+        rows.push(RankingRow {
             rank: index + 1,
             tag: tag.to_owned(),
             score: scored.score,
@@ -148,7 +154,7 @@ fn unknown(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-/// An image with its score, ordered so that a heap gives the worst first.
+/// An image with its score. The order is reversed, so that a heap returns the worst image first.
 #[derive(Debug, Clone, PartialEq)]
 struct Ranked {
     image_id: ImageId,
@@ -169,13 +175,14 @@ impl Ord for Ranked {
     }
 }
 
+/// Scores the stored embeddings under the tag. Returns the best images in order, and the number of images compared.
 fn best_of_stored(
     store: &Store,
     scorer: &Scorer,
     tag: &EncodedTag,
     arguments: &Arguments,
-) -> Result<(Vec<Ranked>, u64), Failure> {
-    let (mut best, mut looked_at, mut after) = (BinaryHeap::new(), 0, None);
+) -> Result<(Vec<Ranked>, u64), CommandError> {
+    let (mut best, mut compared, mut after) = (BinaryHeap::new(), 0, None);
     let (mut progress, mut seen, total) = (Progress::new("images"), 0, store.counts()?.images);
     loop {
         let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE)?;
@@ -188,14 +195,14 @@ fn best_of_stored(
                 images.push((stored.image_id, ImageFeatures::from(ImageEmbedding(stored.values))));
             }
         }
-        looked_at += images.len() as u64;
+        compared += images.len() as u64;
         let pairs: Vec<_> = images.iter().map(|(_, image)| (image, tag)).collect();
         for ((image_id, _), scored) in images.iter().zip(scorer.score_each(&pairs)?) {
             let scored = match scored {
                 Ok(scored) => scored,
                 // An image without a score has no rank.
                 Err(error @ ScorerError::NotFinite(_)) => {
-                    log::warn!("an image is left out: {error}");
+                    log::warn!("image {} is left out: {error}", image_id.0);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -208,18 +215,19 @@ fn best_of_stored(
         progress.set(seen, total);
     }
     progress.finish();
-    Ok((best.into_sorted_vec(), looked_at))
+    Ok((best.into_sorted_vec(), compared))
 }
 
-fn is_recent(store: &Store, image: ImageId, since: Option<Timestamp>) -> Result<bool, Failure> {
+/// Returns whether the image was captured since `since`. An image without a capture time counts by the time at which it was found.
+fn is_recent(store: &Store, image: ImageId, since: Option<Timestamp>) -> Result<bool, CommandError> {
     let Some(since) = since else { return Ok(true) };
     Ok(store.image(image)?.is_some_and(|i| i.captured_at.unwrap_or(i.added_at) >= since))
 }
 
-fn write(rows: &[Row], format: Format) -> std::io::Result<()> {
+fn write(rows: &[RankingRow], format: TopFormat) -> std::io::Result<()> {
     let mut out = stdout().lock();
     match format {
-        Format::Table => {
+        TopFormat::Table => {
             let mut table = Table::new(&["rank", "score", "percentile", "similarity", "path"]);
             for row in rows {
                 let (rank, path) = (row.rank.to_string(), row.path.display().to_string());
@@ -228,39 +236,43 @@ fn write(rows: &[Row], format: Format) -> std::io::Result<()> {
             }
             table.write(&mut out)
         }
-        Format::Json => {
+        TopFormat::Json => {
             serde_json::to_writer_pretty(&mut out, rows)?;
             writeln!(out)
         }
-        Format::Csv => {
+        TopFormat::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            // Readers go by lines, or show it on a terminal; JSON has escapes of its own.
+            // CSV is often read by line or shown on a terminal, so control characters are escaped. JSON escapes them itself.
             for row in rows {
                 let path = PathBuf::from(printable(&row.path.to_string_lossy()).as_ref());
-                csv.serialize(Row { path, tag: printable(&row.tag).into(), ..row.clone() }).map_err(csv_error)?;
+                csv.serialize(RankingRow { path, tag: printable(&row.tag).into(), ..row.clone() })
+                    .map_err(csv_error)?;
             }
             csv.flush()
         }
-        Format::Paths => rows.iter().try_for_each(|row| {
+        TopFormat::Paths => rows.iter().try_for_each(|row| {
             let path = row.path.as_os_str().as_bytes();
-            // It would be taken for two names, the second of which a stranger chose.
+            // A reader would take the part after the line break for another path.
             if path.contains(&b'\n') {
-                log::warn!("{}: left out, its name has a line break; use --format paths0", row.path.display());
+                log::warn!(
+                    "{}: left out because its name contains a line break. Use --format paths0",
+                    row.path.display()
+                );
                 return Ok(());
             }
             out.write_all(path)?;
             out.write_all(b"\n")
         }),
-        Format::Paths0 => rows.iter().try_for_each(|row| {
+        TopFormat::Paths0 => rows.iter().try_for_each(|row| {
             out.write_all(row.path.as_os_str().as_bytes())?;
             out.write_all(b"\0")
         }),
     }
 }
 
-/// A time, a date (midnight UTC), or an age.
+/// Parses a time, a date (midnight UTC) or an age, which is subtracted from the current time.
 fn parse_since(text: &str) -> Result<Timestamp, String> {
-    let wrong = || format!("{text:?} is no time: use 2026-05-01, 2026-05-01T12:00:00Z, or an age such as 36h or 7d");
+    let wrong = || format!("{text:?} is not a time: use 2026-05-01, 2026-05-01T12:00:00Z, or an age such as 36h or 7d");
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
@@ -282,7 +294,7 @@ mod tests {
         assert_eq!(parse_since("2026-05-01T12:00:00+02:00").unwrap().to_string(), "2026-05-01T10:00:00Z");
         let week = Timestamp::now().duration_since(parse_since("7d").unwrap()).as_secs();
         assert!((week - 7 * 86_400).abs() < 5, "{week}");
-        assert!(parse_since("yesterday-ish").unwrap_err().contains("is no time"));
+        assert!(parse_since("yesterday-ish").unwrap_err().contains("is not a time"));
     }
 
     #[test]

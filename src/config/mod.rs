@@ -1,11 +1,12 @@
-//! The configuration: [`raw`] is the file as written, [`Settings`] what the programs run on, validated and complete.
+//! The configuration. [`raw`] is the file as written; [`Settings`] are the validated values with all defaults.
 //!
-//! A key that is not known is an error: on a box that nobody looks at, a typing mistake must not pass in silence.
+//! An unknown key is an error, because nobody would notice a typing mistake on a box that runs unattended.
 
 mod places;
 pub mod raw;
 
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,82 +16,84 @@ pub use raw::{ConfigError, RawConfig};
 
 use crate::store::RetryPolicy;
 use crate::watch::SourceChoice;
-use edge_model::backend::{DeviceChoice, Precision, Setup};
+use edge_model::backend::{BackendOptions, DeviceChoice, Precision};
 use edge_model::image_input::Limits;
 use edge_model::text::normalise_tag;
 
-/// The directories and how they are observed.
+/// The watched directories, and how new files in them are found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchSettings {
     /// Absolute paths.
     pub dirs: Vec<PathBuf>,
-    /// Whether subdirectories belong to them.
+    /// Whether subdirectories are watched too.
     pub recursive: bool,
-    /// Whether files that arrive go before those that a scan has found; else all go in the order in which they are found.
+    /// Whether newly arrived files are scored before files that a scan found. Otherwise files are scored in the order in which they are
+    /// found.
     pub new_first: bool,
-    /// How changes are noticed.
+    /// How changes are detected.
     pub source: SourceChoice,
-    /// A file counts as written completely when size and time have not changed for so long.
+    /// A file is complete when its size and modification time have not changed for this long.
     pub settle: Duration,
-    /// Time between scans when polling.
+    /// Time between two scans of a polled directory.
     pub poll_interval: Duration,
-    /// Time between the scans that confirm what the events said.
+    /// Time between two scans that look for files without an event.
     pub rescan_interval: Duration,
 }
 
-/// Which tags an image gets.
+/// The sources of an image's tags.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagSettings {
     /// Tags of every image.
     pub always: Vec<String>,
-    /// Keywords embedded in the file (XMP, IPTC).
+    /// Whether keywords embedded in the file (XMP, IPTC) are tags.
     pub from_keywords: bool,
-    /// The name of the directory that the file lies in.
+    /// Whether the name of the file's directory is a tag.
     pub from_directory: bool,
-    /// So many of the vocabulary's most similar tags, where the bundle says that its similarity is good enough.
+    /// Number of tags taken from the bundle's vocabulary, the most similar first. Used only where the bundle states that its similarity
+    /// is good enough.
     pub from_similarity: usize,
 }
 
-/// Where results go and how often they are committed.
+/// The database and how often results are committed to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreSettings {
     /// The database file.
     pub path: PathBuf,
-    /// A commit holds at most so many images.
+    /// Maximum number of images in one commit.
     pub commit_images: usize,
-    /// Commits are at least so far apart, unless they are full: no result waits longer for its commit, and one that comes after a
-    /// pause does not wait at all. While many files are in work they are up to four times as far apart.
+    /// Time between two commits, and the longest time that a result waits for its commit. A full commit is written earlier, and the first
+    /// result after a pause is committed at once. With many files in flight the interval grows up to four times.
     pub commit_interval: Duration,
     /// When a failed file is tried again.
     pub retry: RetryPolicy,
 }
 
-/// Everything that `run` and `scan` need to know.
+/// The validated configuration. It can be loaded without a model; [`Settings::model_dir`] fails where there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The bundle's directory.
-    pub model_dir: PathBuf,
+    /// The named bundle, else the shipped one, else none.
+    model_dir: Option<PathBuf>,
     /// The device.
     pub device: DeviceChoice,
-    /// What large products are computed in, and where what was prepared is kept.
-    pub setup: Setup,
+    /// The precision of large products, and the directory that caches prepared graphs.
+    pub backend: BackendOptions,
     /// The directories.
     pub watch: WatchSettings,
     /// The tags.
     pub tags: TagSettings,
     /// The database.
     pub store: StoreSettings,
-    /// What one image may cost.
+    /// Memory limits for one image.
     pub limits: Limits,
-    /// Time that reading and decoding of one file may take.
+    /// Maximum time to read and decode one file.
     pub decode_timeout: Duration,
-    /// Work without any result for so long is stuck: systemd's watchdog is not told any more that all is well.
+    /// Time without a result after which pending work counts as stuck. The daemon then stops its pings to systemd's watchdog.
     pub stuck_timeout: Duration,
-    /// Threads that decode.
+    /// Number of decoders.
     pub decode_threads: usize,
 }
 
-/// What the command line says; it goes before the file.
+/// Values from the command line. They take precedence over the file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--model`.
@@ -101,18 +104,18 @@ pub struct Overrides {
     pub precision: Option<Precision>,
     /// `--db`.
     pub db: Option<PathBuf>,
-    /// `--tag`, in addition to `[tags] always`.
+    /// `--tag`; added to `[tags] always`.
     pub tags: Vec<String>,
-    /// Directory arguments; when there are any, they replace `[watch] dirs`.
+    /// Directory arguments. If there are any, they replace `[watch] dirs`.
     pub dirs: Vec<PathBuf>,
 }
 
 impl Settings {
-    /// Reads `file` (none: defaults), applies the command line and validates. Relative paths in the file are relative to the
-    /// file's directory, those of the command line to the working directory.
+    /// Reads `file`, applies the command line and validates all values. Without a file, all values are defaults. Relative paths in the
+    /// file are relative to the file's directory, those of the command line to the working directory.
     ///
     /// # Errors
-    /// [`ConfigError`].
+    /// All of [`ConfigError`] but [`ConfigError::NoModel`].
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let raw = file.map_or_else(|| Ok(RawConfig::default()), RawConfig::read)?;
         let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
@@ -123,12 +126,19 @@ impl Settings {
         })
     }
 
+    /// Returns the bundle's directory.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoModel`].
+    pub fn model_dir(&self) -> Result<&Path, ConfigError> {
+        self.model_dir.as_deref().ok_or(ConfigError::NoModel)
+    }
+
     fn validate(raw: RawConfig, base: &Path, overrides: &Overrides) -> Result<Self, Invalid> {
-        let in_file = |path: PathBuf| absolute(&base.join(path));
-        let model_dir = match (&overrides.model, raw.model.dir) {
-            (Some(dir), _) => absolute(dir)?,
-            (None, Some(dir)) => in_file(dir)?,
-            (None, None) => shipped_model().ok_or(ConfigError::NoModel)?,
+        let model_dir = match (&overrides.model, &raw.model.dir) {
+            (Some(dir), _) => Some(absolute(dir)?),
+            (None, Some(dir)) => Some(absolute(&base.join(dir))?),
+            (None, None) => shipped_model(),
         };
         let device = match (overrides.device, raw.model.device) {
             (Some(device), _) => device,
@@ -140,69 +150,83 @@ impl Settings {
             (None, Some(text)) => text.parse().map_err(|e| Invalid::Value(format!("model.precision: {e}")))?,
             (None, None) => Precision::F32,
         };
-        let path = match (&overrides.db, raw.store.path) {
-            (Some(path), _) => absolute(path)?,
-            (None, Some(path)) => in_file(path)?,
-            (None, None) => default_database().ok_or(ConfigError::NoDatabase)?,
-        };
-        let dirs = if overrides.dirs.is_empty() {
-            raw.watch.dirs.unwrap_or_default().into_iter().map(in_file).collect::<Result<Vec<_>, _>>()?
-        } else {
-            overrides.dirs.iter().map(|d| absolute(d)).collect::<Result<Vec<_>, _>>()?
-        };
-        let always = raw.tags.always.unwrap_or_default().into_iter().chain(overrides.tags.iter().cloned());
-        let retry = RetryPolicy::default();
         Ok(Self {
             model_dir,
             device,
-            setup: Setup { precision, cache_dir: cache_dir() },
-            watch: WatchSettings {
-                dirs,
-                recursive: raw.watch.recursive.unwrap_or(true),
-                new_first: raw.watch.new_first.unwrap_or(true),
-                source: source(raw.watch.source.as_deref())?,
-                settle: Duration::from_millis(ranged("watch.settle_ms", raw.watch.settle_ms, 500, 0, 3_600_000)?),
-                poll_interval: seconds("watch.poll_interval_s", raw.watch.poll_interval_s, 5)?,
-                rescan_interval: seconds("watch.rescan_interval_s", raw.watch.rescan_interval_s, 300)?,
-            },
-            tags: TagSettings {
-                always: distinct_tags(always)?,
-                from_keywords: raw.tags.from_keywords.unwrap_or(true),
-                from_directory: raw.tags.from_directory.unwrap_or(false),
-                from_similarity: ranged("tags.from_similarity", raw.tags.from_similarity, 3, 0, 100)? as usize,
-            },
-            store: StoreSettings {
-                path,
-                commit_images: ranged("store.commit_images", raw.store.commit_images, 1000, 1, 10_000)? as usize,
-                commit_interval: Duration::from_millis(ranged(
-                    "store.commit_interval_ms",
-                    raw.store.commit_interval_ms,
-                    5000,
-                    10,
-                    600_000,
-                )?),
-                retry: RetryPolicy {
-                    first_delay: seconds("retry.first_delay_s", raw.retry.first_delay_s, retry.first_delay.as_secs())?,
-                    max_delay: seconds("retry.max_delay_s", raw.retry.max_delay_s, retry.max_delay.as_secs())?,
-                    max_attempts: NonZeroU32::new(ranged(
-                        "retry.max_attempts",
-                        raw.retry.max_attempts,
-                        u64::from(retry.max_attempts.get()),
-                        1,
-                        1000,
-                    )? as u32)
-                    .unwrap_or(retry.max_attempts),
-                },
-            },
+            backend: BackendOptions { precision, cache_dir: cache_dir() },
+            store: StoreSettings::validate(raw.store, &raw.retry, base, overrides)?,
+            watch: WatchSettings::validate(raw.watch, base, overrides)?,
+            tags: TagSettings::validate(raw.tags, overrides)?,
             limits: limits(&raw.limits)?,
             decode_timeout: seconds("limits.decode_timeout_s", raw.limits.decode_timeout_s, 60)?,
             stuck_timeout: seconds("limits.stuck_timeout_s", raw.limits.stuck_timeout_s, 600)?,
-            decode_threads: ranged("threads.decode", raw.threads.decode, default_threads(), 1, 256)? as usize,
+            decode_threads: ranged("threads.decode", raw.threads.decode, default_threads(), 1..=256)? as usize,
         })
     }
 }
 
+impl WatchSettings {
+    fn validate(raw: raw::RawWatch, base: &Path, overrides: &Overrides) -> Result<Self, Invalid> {
+        let dirs = if overrides.dirs.is_empty() {
+            raw.dirs.unwrap_or_default().iter().map(|dir| absolute(&base.join(dir))).collect::<Result<_, _>>()?
+        } else {
+            overrides.dirs.iter().map(|dir| absolute(dir)).collect::<Result<_, _>>()?
+        };
+        Ok(Self {
+            dirs,
+            recursive: raw.recursive.unwrap_or(true),
+            new_first: raw.new_first.unwrap_or(true),
+            source: source(raw.source.as_deref())?,
+            settle: milliseconds("watch.settle_ms", raw.settle_ms, 500, 0..=3_600_000)?,
+            poll_interval: seconds("watch.poll_interval_s", raw.poll_interval_s, 5)?,
+            rescan_interval: seconds("watch.rescan_interval_s", raw.rescan_interval_s, 300)?,
+        })
+    }
+}
+
+impl TagSettings {
+    fn validate(raw: raw::RawTags, overrides: &Overrides) -> Result<Self, Invalid> {
+        let always = raw.always.unwrap_or_default().into_iter().chain(overrides.tags.iter().cloned());
+        Ok(Self {
+            always: distinct_tags(always)?,
+            from_keywords: raw.from_keywords.unwrap_or(true),
+            from_directory: raw.from_directory.unwrap_or(false),
+            from_similarity: ranged("tags.from_similarity", raw.from_similarity, 3, 0..=100)? as usize,
+        })
+    }
+}
+
+impl StoreSettings {
+    fn validate(
+        raw: raw::RawStore,
+        retry: &raw::RawRetry,
+        base: &Path,
+        overrides: &Overrides,
+    ) -> Result<Self, Invalid> {
+        let path = match (&overrides.db, raw.path) {
+            (Some(path), _) => absolute(path)?,
+            (None, Some(path)) => absolute(&base.join(path))?,
+            (None, None) => default_database().ok_or(ConfigError::NoDatabase)?,
+        };
+        let default = RetryPolicy::default();
+        let attempts = u64::from(default.max_attempts.get());
+        let max_attempts = ranged("retry.max_attempts", retry.max_attempts, attempts, 1..=1000)?;
+        Ok(Self {
+            path,
+            commit_images: ranged("store.commit_images", raw.commit_images, 1000, 1..=10_000)? as usize,
+            commit_interval: milliseconds("store.commit_interval_ms", raw.commit_interval_ms, 5000, 10..=600_000)?,
+            retry: RetryPolicy {
+                first_delay: seconds("retry.first_delay_s", retry.first_delay_s, default.first_delay.as_secs())?,
+                max_delay: seconds("retry.max_delay_s", retry.max_delay_s, default.max_delay.as_secs())?,
+                max_attempts: NonZeroU32::new(max_attempts as u32).unwrap_or(default.max_attempts),
+            },
+        })
+    }
+}
+
+/// Why validation failed.
 enum Invalid {
+    /// A value is wrong. [`Settings::load`] adds where it comes from.
     Value(String),
     Other(ConfigError),
 }
@@ -215,16 +239,11 @@ impl From<ConfigError> for Invalid {
 
 fn limits(raw: &raw::RawLimits) -> Result<Limits, Invalid> {
     let default = Limits::default();
+    let limit = |key, value, default| ranged(key, value, default, 1..=1 << 40);
     Ok(Limits {
-        max_file_bytes: ranged("limits.max_file_bytes", raw.max_file_bytes, default.max_file_bytes, 1, 1 << 40)?,
-        max_pixels: ranged("limits.max_pixels", raw.max_pixels, default.max_pixels, 1, 1 << 40)?,
-        max_decode_bytes: ranged(
-            "limits.max_decode_bytes",
-            raw.max_decode_bytes,
-            default.max_decode_bytes,
-            1,
-            1 << 40,
-        )?,
+        max_file_bytes: limit("limits.max_file_bytes", raw.max_file_bytes, default.max_file_bytes)?,
+        max_pixels: limit("limits.max_pixels", raw.max_pixels, default.max_pixels)?,
+        max_decode_bytes: limit("limits.max_decode_bytes", raw.max_decode_bytes, default.max_decode_bytes)?,
     })
 }
 
@@ -233,7 +252,7 @@ fn default_threads() -> u64 {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Invalid> {
-    std::path::absolute(path).map_err(|e| Invalid::Value(format!("{}: {e}", path.display())))
+    std::path::absolute(path).map_err(|e| Invalid::Value(format!("the path {path:?} cannot be used: {e}")))
 }
 
 fn source(text: Option<&str>) -> Result<SourceChoice, Invalid> {
@@ -241,23 +260,30 @@ fn source(text: Option<&str>) -> Result<SourceChoice, Invalid> {
         "auto" => Ok(SourceChoice::Auto),
         "inotify" => Ok(SourceChoice::Inotify),
         "poll" => Ok(SourceChoice::Poll),
-        other => Err(Invalid::Value(format!("watch.source: {other:?} is none of auto, inotify, poll"))),
+        other => Err(Invalid::Value(format!("watch.source: {other:?} is unknown: use auto, inotify or poll"))),
     }
 }
 
-fn ranged(key: &str, value: Option<u64>, default: u64, least: u64, most: u64) -> Result<u64, Invalid> {
+/// Returns the value, or the default where there is none.
+fn ranged(key: &str, value: Option<u64>, default: u64, range: RangeInclusive<u64>) -> Result<u64, Invalid> {
     let value = value.unwrap_or(default);
-    if (least..=most).contains(&value) {
+    if range.contains(&value) {
         Ok(value)
     } else {
-        Err(Invalid::Value(format!("{key} is {value}, it must be {least} to {most}")))
+        Err(Invalid::Value(format!("{key} is {value}, it must be {} to {}", range.start(), range.end())))
     }
 }
 
 fn seconds(key: &str, value: Option<u64>, default: u64) -> Result<Duration, Invalid> {
-    Ok(Duration::from_secs(ranged(key, value, default, 1, 31_536_000)?))
+    const YEAR: u64 = 31_536_000;
+    Ok(Duration::from_secs(ranged(key, value, default, 1..=YEAR)?))
 }
 
+fn milliseconds(key: &str, value: Option<u64>, default: u64, range: RangeInclusive<u64>) -> Result<Duration, Invalid> {
+    Ok(Duration::from_millis(ranged(key, value, default, range)?))
+}
+
+/// Normalises the tags and removes repetitions, whatever their case.
 fn distinct_tags(tags: impl Iterator<Item = String>) -> Result<Vec<String>, Invalid> {
     let mut distinct: Vec<String> = Vec::new();
     for tag in tags {

@@ -1,13 +1,13 @@
-//! Where things are when nobody says where.
+//! Default places of the model, the database and the cache.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The bundle's directory below a place that holds models.
+/// The shipped bundle, relative to a directory that may contain it.
 const SHIPPED: &str = "models/small";
 
-/// The shipped bundle: in the user's data directory, above the program (a checkout's `target/release`), or in the system's
-/// share directories; the first that has a manifest.
+/// Finds the shipped bundle: in the user's data directory, in a directory above the program (a checkout, whose programs are in
+/// `target/release`) or in the system's share directories. Returns the first one that has a manifest.
 pub fn shipped_model() -> Option<PathBuf> {
     let user = xdg("XDG_DATA_HOME", ".local/share").map(|d| d.join("edge-scorer"));
     let program = env::current_exe().ok().and_then(|p| p.canonicalize().ok());
@@ -20,20 +20,21 @@ pub fn shipped_model() -> Option<PathBuf> {
         .find(|dir| dir.join(edge_model::bundle::manifest::file::MANIFEST).is_file())
 }
 
-/// The database: in the state directory that systemd gives a service, else in the user's.
+/// Returns the database's default path: in the state directory that systemd sets for a service, else in the user's state directory. None
+/// where neither is known.
 pub fn default_database() -> Option<PathBuf> {
     let service = env::var_os("STATE_DIRECTORY").and_then(|dirs| env::split_paths(&dirs).next());
     let dir = service.or_else(|| xdg("XDG_STATE_HOME", ".local/state").map(|d| d.join("edge-scorer")))?;
     Some(dir.join("scores.db"))
 }
 
-/// Where what can be made again is kept: in the cache directory that systemd gives a service, else in the user's.
+/// Returns the cache directory: the one that systemd sets for a service, else the user's.
 pub(super) fn cache_dir() -> Option<PathBuf> {
     let service = env::var_os("CACHE_DIRECTORY").and_then(|dirs| env::split_paths(&dirs).next());
     service.or_else(|| xdg("XDG_CACHE_HOME", ".cache").map(|d| d.join("edge-scorer")))
 }
 
-/// A directory of the XDG base directory specification; relative values are ignored, as it demands.
+/// Returns a directory of the XDG base directory specification, which requires that relative values are ignored.
 fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))

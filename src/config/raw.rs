@@ -1,4 +1,4 @@
-//! The configuration file as written: every key optional, every unknown key an error that names the nearest right one.
+//! The configuration file as written. Every key is optional. An unknown key is an error that names the most similar known key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
-/// Why there is no configuration to run on.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there or not readable.
-    #[error("{}: the configuration cannot be read: {source}", path.display())]
+    /// The file does not exist or cannot be read.
+    #[error("{}: the configuration cannot be read: {source}. Check the path and its permissions", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// The file is not TOML or a value has the wrong type.
+    /// The file is not TOML, or a value has the wrong type.
     #[error("{}: the configuration is not valid:\n{reason}", path.display())]
     Syntax {
         /// The file.
@@ -27,44 +27,44 @@ pub enum ConfigError {
     },
     /// The file has a key that does not exist.
     #[error("{}:{line}: unknown key {key}{}", path.display(), nearest.as_ref().map_or_else(
-        || format!("; the keys here are {}", known.join(", ")), |n| format!("; did you mean {n}?")))]
+        || format!("; the known keys are {}", known.join(", ")), |n| format!("; did you mean {n}?")))]
     UnknownKey {
         /// The file.
         path: PathBuf,
-        /// Where, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// The key with its table, such as `watch.dris`.
         key: String,
-        /// The most similar key that exists, if one is similar.
+        /// The most similar known key, if one is similar enough.
         nearest: Option<String>,
-        /// All keys of that table.
+        /// All keys of the table.
         known: Vec<String>,
     },
-    /// A value is out of its range.
+    /// A value of the file is invalid.
     #[error("{}: {reason}", path.display())]
     Value {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The key and what is wrong with its value.
         reason: String,
     },
-    /// A value from the command line is not usable.
+    /// A value of the command line is invalid.
     #[error("{reason}")]
     CommandLine {
         /// What is wrong.
         reason: String,
     },
-    /// No bundle was named and the shipped one is not where it is looked for.
+    /// No bundle is named and the shipped one was not found.
     #[error(
         "no model: the shipped bundle is neither near the program nor in a share directory. Give --model DIR or set [model] dir"
     )]
     NoModel,
-    /// No database was named and no state directory is known.
+    /// No database is named and no state directory is known.
     #[error("no database: neither XDG_STATE_HOME nor HOME is set. Give --db FILE or set [store] path")]
     NoDatabase,
 }
 
-/// The whole file.
+/// The contents of the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "each table is described where it is defined and in systemd/edge-scorer.toml")]
@@ -103,17 +103,17 @@ table! {
     RawWatch {
         /// The directories.
         dirs: Vec<PathBuf>,
-        /// Whether subdirectories belong to them.
+        /// Whether subdirectories are watched too.
         recursive: bool,
         /// `auto`, `inotify` or `poll`.
         source: String,
-        /// Whether files that arrive go before those that a scan has found.
+        /// Whether newly arrived files are scored before files that a scan found.
         new_first: bool,
-        /// Milliseconds without change after which a file counts as complete.
+        /// Milliseconds without a change after which a file is complete.
         settle_ms: u64,
-        /// Seconds between scans when polling.
+        /// Seconds between two scans of a polled directory.
         poll_interval_s: u64,
-        /// Seconds between confirming scans.
+        /// Seconds between two scans that look for files without an event.
         rescan_interval_s: u64,
     }
 }
@@ -122,11 +122,11 @@ table! {
     RawTags {
         /// Tags of every image.
         always: Vec<String>,
-        /// Whether embedded keywords are tags.
+        /// Whether keywords embedded in the file are tags.
         from_keywords: bool,
-        /// Whether the directory's name is a tag.
+        /// Whether the name of the file's directory is a tag.
         from_directory: bool,
-        /// How many similar tags of the vocabulary.
+        /// Number of tags taken from the bundle's vocabulary.
         from_similarity: u64,
     }
 }
@@ -135,42 +135,42 @@ table! {
     RawStore {
         /// The database file.
         path: PathBuf,
-        /// Images per commit at most.
+        /// Maximum number of images in one commit.
         commit_images: u64,
-        /// Milliseconds between commits.
+        /// Milliseconds between two commits.
         commit_interval_ms: u64,
     }
 }
 table! {
     /// `[retry]`
     RawRetry {
-        /// Seconds until the first retry; doubled each time.
+        /// Seconds until the first retry. The delay doubles with each retry.
         first_delay_s: u64,
-        /// Seconds between retries at most.
+        /// Maximum number of seconds between two retries.
         max_delay_s: u64,
-        /// Attempts until quarantine.
+        /// Number of attempts after which a file is quarantined.
         max_attempts: u64,
     }
 }
 table! {
     /// `[limits]`
     RawLimits {
-        /// Largest file in bytes.
+        /// Maximum size of a file in bytes.
         max_file_bytes: u64,
-        /// Most pixels of a picture.
+        /// Maximum number of pixels of a picture.
         max_pixels: u64,
-        /// Most memory of a decoded picture in bytes.
+        /// Maximum memory of a decoded picture in bytes.
         max_decode_bytes: u64,
-        /// Seconds that reading and decoding of one file may take.
+        /// Maximum number of seconds to read and decode one file.
         decode_timeout_s: u64,
-        /// Seconds without a result after which work counts as stuck.
+        /// Seconds without a result after which pending work counts as stuck.
         stuck_timeout_s: u64,
     }
 }
 table! {
     /// `[threads]`
     RawThreads {
-        /// Threads that decode.
+        /// Number of decoders.
         decode: u64,
     }
 }
@@ -186,14 +186,14 @@ impl RawConfig {
         Self::parse(path, &text)
     }
 
-    /// Parses the text of a file; `path` serves messages.
+    /// Parses the text of a file. `path` is used in messages.
     ///
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let syntax = |e: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), reason: e.to_string() };
         let table = DeTable::parse(text).map_err(syntax)?;
-        // The defaults, written out, are the list of all keys.
+        // The serialised defaults contain every known key.
         let known = serde_json::to_value(Self::default()).unwrap_or_default();
         if let Some(unknown) = find_unknown(table.get_ref(), &known, "") {
             let line = text[..unknown.offset].matches('\n').count() + 1;
@@ -205,23 +205,28 @@ impl RawConfig {
     }
 }
 
-struct Unknown {
+/// A key that is not known.
+struct UnknownKey {
+    /// Its tables, such as `watch.`; empty at the top.
     prefix: String,
     key: String,
+    /// Byte offset in the file.
     offset: usize,
+    /// All keys of the table.
     known: Vec<String>,
 }
 
-fn find_unknown(table: &DeTable<'_>, known: &serde_json::Value, prefix: &str) -> Option<Unknown> {
+/// Finds the first key of `table` that the object `known` does not have.
+fn find_unknown(table: &DeTable<'_>, known: &serde_json::Value, prefix: &str) -> Option<UnknownKey> {
     let known = known.as_object()?;
     table.iter().find_map(|(key, value)| {
         let name = key.get_ref().as_ref();
         match (known.get(name), value.get_ref()) {
-            (None, _) => Some(Unknown {
+            (None, _) => Some(UnknownKey {
                 prefix: prefix.to_owned(),
                 key: name.to_owned(),
                 offset: key.span().start,
-                // In an order that does not depend on how serde_json was built.
+                // Sorted, because the order of serde_json's maps depends on its features.
                 known: known.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
             }),
             (Some(inner), DeValue::Table(table)) => find_unknown(table, inner, &format!("{prefix}{name}.")),
@@ -230,6 +235,7 @@ fn find_unknown(table: &DeTable<'_>, known: &serde_json::Value, prefix: &str) ->
     })
 }
 
+/// Returns the most similar known key, if one is similar enough to be meant.
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a String> {
     let scored = known.iter().map(|k| (strsim::jaro_winkler(key, k), k));
     scored.filter(|(similarity, _)| *similarity > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)

@@ -17,13 +17,13 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
     let error = load("[wacth]\n").unwrap_err().to_string();
     assert!(error.ends_with(":1: unknown key wacth; did you mean watch?"), "{error}");
     let error = load("[tags]\nzzz = 1\n").unwrap_err().to_string();
-    assert!(error.contains("the keys here are always, from_directory, from_keywords, from_similarity"), "{error}");
+    assert!(error.contains("the known keys are always, from_directory, from_keywords, from_similarity"), "{error}");
 }
 
 #[test]
 fn values_are_checked_and_named() {
     let error = load("[model]\ndevice = \"tpu\"").unwrap_err().to_string();
-    assert!(error.contains("model.device: \"tpu\" is no device: use auto, cpu or cuda"), "{error}");
+    assert!(error.contains("model.device: \"tpu\" is not a device: use auto, cpu or cuda"), "{error}");
     let error = load("[tags]\nfrom_similarity = 1000").unwrap_err().to_string();
     assert!(error.contains("tags.from_similarity is 1000, it must be 0 to 100"), "{error}");
     let error = load("[watch]\nrecursive = 3").unwrap_err().to_string();
@@ -42,7 +42,7 @@ fn the_command_line_goes_before_the_file_and_tags_add_up() {
         Overrides { db: Some("/x/y.db".into()), tags: vec!["Night".into(), "dog".into()], ..Overrides::default() };
     let settings = Settings::load(Some(&path), &overrides).unwrap();
     assert_eq!(settings.watch.dirs, [dir.path().join("camera")]);
-    assert_eq!(settings.model_dir, dir.path().join("m"));
+    assert_eq!(settings.model_dir().unwrap(), dir.path().join("m"));
     assert_eq!(settings.tags.always, ["night", "a b", "dog"]);
     assert_eq!(settings.store.path, Path::new("/x/y.db"));
     let overrides = Overrides { dirs: vec!["/elsewhere".into()], ..overrides };
@@ -50,7 +50,17 @@ fn the_command_line_goes_before_the_file_and_tags_add_up() {
 }
 
 #[test]
-fn the_shipped_example_is_accepted_and_says_nothing_but_defaults() {
+fn settings_load_without_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    std::fs::write(&path, "[store]\npath = \"s.db\"\n").unwrap();
+    let settings = Settings { model_dir: None, ..Settings::load(Some(&path), &Overrides::default()).unwrap() };
+    assert_eq!(settings.store.path, dir.path().join("s.db"));
+    assert!(matches!(settings.model_dir(), Err(ConfigError::NoModel)));
+}
+
+#[test]
+fn the_shipped_example_is_accepted_and_holds_only_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/edge-scorer.toml");
     let overrides = Overrides { model: Some("/m".into()), db: Some("/d.db".into()), ..Overrides::default() };
     let mut shipped = Settings::load(Some(&path), &overrides).unwrap();

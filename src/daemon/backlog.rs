@@ -173,7 +173,7 @@ mod tests {
             assert!(backlog.can_step());
             assert_eq!(shown().1, 0, "not counted before there are many");
             let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
-            backlog.offer(Offer::File(Candidate { path: found.path, size_bytes: 1, mtime_ns: 0 }));
+            backlog.offer(Offer::File(Candidate { path: found.path, stamp: found.stamp }));
             assert!(!backlog.can_step());
             assert_eq!(shown().0, number);
             backlog.offers.clear();

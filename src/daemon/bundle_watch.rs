@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::watch::FileStamp;
+use crate::identity::FileStamp;
 
 /// Looks at the files of a bundle's directory, by name and state, never at their contents.
 #[derive(Debug, Clone)]

@@ -58,7 +58,7 @@ impl DecodeWorker {
     fn decode(&mut self, candidate: &Candidate) -> Result<Decoded, Refusal> {
         let opened = self.decoder.open(&candidate.path)?;
         // Bytes of a file that someone was writing to are no state of it, and their hash would be recorded as one.
-        if (opened.size_bytes, opened.mtime_ns) != (candidate.size_bytes, candidate.mtime_ns) {
+        if opened.stamp != candidate.stamp {
             return Err(Refusal::Changed);
         }
         let known = self.reader.image_by_content(&opened.content_id).unwrap_or_else(|error| {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::daemon::decoder::Decoders;
     use crate::daemon::shutdown::stop_pair;
-    use crate::watch::FileStamp;
+    use crate::identity::FileStamp;
     use edge_model::backend::DeviceChoice;
     use edge_model::image_input::Limits;
 
@@ -131,11 +131,11 @@ mod tests {
             decoded,
             outcomes,
         };
-        let file = |size_bytes, mtime_ns| Candidate { path: path.clone(), size_bytes, mtime_ns };
-        backlog_in.send(file(seen.size_bytes, seen.mtime_ns)).unwrap();
-        backlog_in.send(file(seen.size_bytes, seen.mtime_ns - 1)).unwrap();
-        backlog_in.send(file(seen.size_bytes - 1, seen.mtime_ns)).unwrap();
-        fresh_in.send(Candidate { path: dir.path().join("gone.png"), ..file(1, 1) }).unwrap();
+        let file = |stamp| Candidate { path: path.clone(), stamp };
+        backlog_in.send(file(seen)).unwrap();
+        backlog_in.send(file(FileStamp { mtime_ns: seen.mtime_ns - 1, ..seen })).unwrap();
+        backlog_in.send(file(FileStamp { size_bytes: seen.size_bytes - 1, ..seen })).unwrap();
+        fresh_in.send(Candidate { path: dir.path().join("gone.png"), ..file(seen) }).unwrap();
         drop((backlog_in, fresh_in));
         worker.run();
         assert!(

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::work::Candidate;
-use crate::watch::FileStamp;
+use crate::identity::FileStamp;
 
 /// Shared by the intake, which fills it, and the writer, which empties it.
 #[derive(Debug, Clone)]
@@ -29,8 +29,7 @@ struct State {
 
 #[derive(Debug)]
 struct Flight {
-    size_bytes: u64,
-    mtime_ns: i64,
+    stamp: FileStamp,
     again: bool,
 }
 
@@ -46,7 +45,7 @@ impl InFlight {
         if state.files.contains_key(&candidate.path) {
             return false;
         }
-        let flight = Flight { size_bytes: candidate.size_bytes, mtime_ns: candidate.mtime_ns, again: false };
+        let flight = Flight { stamp: candidate.stamp, again: false };
         state.files.insert(candidate.path.clone(), flight);
         true
     }
@@ -56,7 +55,7 @@ impl InFlight {
     pub(super) fn covers(&self, path: &Path, seen: FileStamp) -> bool {
         let mut state = self.lock();
         let Some(flight) = state.files.get_mut(path) else { return false };
-        flight.again |= (seen.size_bytes, seen.mtime_ns) != (flight.size_bytes, flight.mtime_ns);
+        flight.again |= seen != flight.stamp;
         true
     }
 
@@ -102,13 +101,13 @@ mod tests {
     use super::*;
 
     fn stamp(size_bytes: u64) -> FileStamp {
-        FileStamp { size_bytes, mtime_ns: 7, inode: 1 }
+        FileStamp { size_bytes, mtime_ns: 7, ctime_ns: 7, inode: 1 }
     }
 
     #[test]
     fn what_changes_while_it_is_in_work_is_looked_at_again() {
         let in_flight = InFlight::new();
-        let file = |name: &str| Candidate { path: name.into(), size_bytes: 10, mtime_ns: 7 };
+        let file = |name: &str| Candidate { path: name.into(), stamp: stamp(10) };
         for name in ["/same", "/changed", "/d/gone", "/dropped"] {
             assert!(in_flight.insert(&file(name)));
             assert!(!in_flight.insert(&file(name)));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, never, select};
 
-use crate::store::{ImageId, Store, StoreError, StoredEmbedding};
+use crate::store::{ImageId, Stage, Store, StoreError, StoredEmbedding};
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 
@@ -109,7 +109,7 @@ impl InferWorker {
 
     fn score_picture(&mut self, picture: Box<NewPicture>, image: ImageFeatures) -> Result<(), End> {
         let mut chosen =
-            self.tagger.choose(&picture.candidate.path, &picture.picture.metadata.keywords, &image.embedding);
+            self.tagger.choose(&picture.candidate.path, &picture.picture.facts.metadata.keywords, &image.embedding);
         if self.scorer.needs_images() {
             self.add_tags_of_known(&picture, &mut chosen);
         }
@@ -190,7 +190,7 @@ impl InferWorker {
         }
         let encoded = match self.scorer.encode_tag(text) {
             Ok(encoded) => {
-                self.scorer.warn_of_foreign(&encoded);
+                self.scorer.warn_if_unknown(&encoded);
                 Some(encoded)
             }
             Err(error @ (ScorerError::Text(_) | ScorerError::NotFinite(_))) => {
@@ -234,7 +234,7 @@ impl InferWorker {
         if let ScorerError::DeviceFailed { .. } = error {
             return Err(End::DeviceFailed(error));
         }
-        let failure = FileFailure { stage: "infer", error: error.to_string() };
+        let failure = FileFailure { stage: Stage::Infer, error: error.to_string() };
         self.send(Outcome::Failed { candidate, failure })
     }
 

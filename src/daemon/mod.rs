@@ -15,6 +15,7 @@ mod bundle_watch;
 mod counters;
 mod decode;
 mod decoder;
+mod driver;
 mod in_flight;
 mod infer;
 mod intake;

@@ -7,9 +7,11 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use jiff::Timestamp;
 
+use crate::clock::SharedClock;
 use crate::config::Settings;
+use crate::identity::FileStamp;
 use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
-use crate::watch::FileStamp;
+use edge_model::backend::Policy;
 use edge_model::scorer::{Device, Scorer, ScorerError};
 
 use super::DaemonError;
@@ -21,7 +23,7 @@ use super::infer::{InferWorker, TagCache};
 use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::tagging::Tagger;
-use super::work::{Candidate, Outcome, StoredWork};
+use super::work::{Candidate, Decoded, Outcome, StoredWork};
 use super::write_lock::WriteLock;
 use super::writer::Writer;
 
@@ -51,6 +53,7 @@ pub(super) struct Inlet {
     pub(super) in_flight: InFlight,
     pub(super) last_image: LastImage,
     pub(super) stop: StopToken,
+    pub(super) clock: SharedClock,
     pub(super) model_id: ModelId,
     pub(super) encoder_digest: String,
     pub(super) needs_images: bool,
@@ -64,7 +67,7 @@ pub(super) struct Ended;
 impl Inlet {
     /// Makes a file a candidate that must be sent; none where it is on its way already.
     pub(super) fn take_in(&self, path: PathBuf, stamp: FileStamp) -> Option<Candidate> {
-        let candidate = Candidate { path, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns };
+        let candidate = Candidate { path, stamp };
         let is_new = self.in_flight.insert(&candidate);
         if is_new {
             Counters::add(&self.counters.queued, 1);
@@ -93,14 +96,6 @@ impl Inlet {
         &self.stored
     }
 
-    /// Hands stored embeddings to the model.
-    pub(super) fn submit_stored(&self, work: StoredWork) -> Result<(), Ended> {
-        select! {
-            send(self.stored, work) -> sent => sent.map_err(|_| Ended),
-            recv(self.stop.channel()) -> _ => Err(Ended),
-        }
-    }
-
     /// Hands an outcome that needs no work to the writer.
     pub(super) fn record(&self, outcome: Outcome) -> Result<(), Ended> {
         self.outcomes.send(outcome).map_err(|_| Ended)
@@ -116,94 +111,147 @@ pub(super) struct Pipeline {
     _lock: WriteLock,
 }
 
-impl Pipeline {
+/// What the stages are started with.
+pub(super) struct Start<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) decoders: Decoders,
+    pub(super) scorer: &'a Arc<Scorer>,
+    pub(super) counters: &'a Arc<Counters>,
+    pub(super) stop: &'a StopToken,
+    pub(super) clock: &'a SharedClock,
+}
+
+/// The channels between the stages: one field for each end that a stage holds.
+struct Channels {
+    fresh: Channel<Candidate>,
+    backlog: Channel<Candidate>,
+    decoded: Channel<Decoded>,
+    stored: Channel<StoredWork>,
+    outcomes: Channel<Outcome>,
+}
+
+type Channel<T> = (Sender<T>, Receiver<T>);
+
+impl Channels {
+    fn new(policy: &Policy, decode_threads: usize) -> Self {
+        Self {
+            fresh: bounded(CANDIDATES),
+            backlog: bounded(CANDIDATES),
+            // Decoded pictures are large: as many wait as the device takes at once, and one for each decoder.
+            decoded: bounded(policy.image_batch * policy.streams + decode_threads),
+            stored: bounded(2),
+            outcomes: bounded(OUTCOMES),
+        }
+    }
+}
+
+impl Start<'_> {
     /// Opens the database, makes the scorer's model current and starts the stages.
-    pub(super) fn start(
-        settings: &Settings,
-        decoders: Decoders,
-        scorer: &Arc<Scorer>,
-        counters: &Arc<Counters>,
-        stop: &StopToken,
-    ) -> Result<(Self, Inlet), DaemonError> {
-        let path = &settings.store.path;
+    pub(super) fn pipeline(&self) -> Result<(Pipeline, Inlet), DaemonError> {
+        let path = &self.settings.store.path;
         let mut store = Store::open(path)?;
         let lock = WriteLock::acquire(path)?;
-        let device = scorer.device();
-        let model_id = register(&mut store, scorer, &device)?;
-        let tagger = Tagger::new(&settings.tags, scorer);
+        let device = self.scorer.device();
+        let model_id = register(&mut store, self.scorer, &device, self.clock.now().wall)?;
+        let tagger = Tagger::new(&self.settings.tags, self.scorer);
         let always = tag_ids(&mut store, tagger.always())?;
-        let in_flight = InFlight::new();
-        let last_image = LastImage::default();
+        let channels = Channels::new(&self.scorer.policy(), self.settings.decode_threads);
         let (alarm, ended) = bounded(1);
-
-        let (fresh_in, fresh_out) = bounded(CANDIDATES);
-        let (backlog_in, backlog_out) = bounded(CANDIDATES);
-        // Decoded pictures are large: no more wait than the device takes at once, and one for each decoder on top.
-        let policy = scorer.policy();
-        let (decoded_in, decoded_out) = bounded(policy.image_batch * policy.streams + settings.decode_threads);
-        let (stored_in, stored_out) = bounded(2);
-        let (outcomes_in, outcomes_out) = bounded(OUTCOMES);
-
-        let mut workers = Vec::with_capacity(settings.decode_threads);
-        for number in 0..settings.decode_threads {
-            let worker = DecodeWorker {
-                scorer: Arc::clone(scorer),
-                decoder: decoders.start(&scorer.manifest().image_input, &settings.limits, settings.decode_timeout),
-                reader: Store::open_read_only(path)?,
-                stop: stop.clone(),
-                fresh: fresh_out.clone(),
-                backlog: backlog_out.clone(),
-                decoded: decoded_in.clone(),
-                outcomes: outcomes_in.clone(),
-            };
-            workers.push(spawn(&format!("decode-{number}"), &alarm, move || worker.run())?);
-        }
-        let (tagger, tag_cache) = (Arc::new(tagger), TagCache::default());
-        let mut infer = Vec::with_capacity(policy.streams);
-        for number in 0..policy.streams {
-            let worker = InferWorker {
-                scorer: Arc::clone(scorer),
-                device: device.clone(),
-                tagger: Arc::clone(&tagger),
-                reader: Store::open_read_only(path)?,
-                decoded: decoded_out.clone(),
-                stored: stored_out.clone(),
-                outcomes: outcomes_in.clone(),
-                tag_cache: Arc::clone(&tag_cache),
-                workers: policy.streams,
-            };
-            infer.push(spawn(&format!("infer-{number}"), &alarm, move || worker.run())?);
-        }
+        let decoders = self.start_decoders(&channels, &alarm)?;
+        let infer = self.start_inference(&channels, &device, tagger, &alarm)?;
         let inlet = Inlet {
-            fresh: fresh_in,
-            backlog: backlog_in,
-            stored: stored_in,
-            outcomes: outcomes_in,
-            reader: Store::open_read_only(path)?,
-            counters: Arc::clone(counters),
-            in_flight: in_flight.clone(),
-            last_image: Arc::clone(&last_image),
-            stop: stop.clone(),
+            fresh: channels.fresh.0,
+            backlog: channels.backlog.0,
+            stored: channels.stored.0,
+            outcomes: channels.outcomes.0,
+            reader: self.reader()?,
+            counters: Arc::clone(self.counters),
+            in_flight: InFlight::new(),
+            last_image: LastImage::default(),
+            stop: self.stop.clone(),
+            clock: Arc::clone(self.clock),
             model_id,
-            encoder_digest: scorer.encoder_digest().to_owned(),
-            needs_images: scorer.needs_images(),
+            encoder_digest: self.scorer.encoder_digest().to_owned(),
+            needs_images: self.scorer.needs_images(),
             always,
         };
-        let writer = Writer {
-            store,
-            settings: settings.store.clone(),
-            model_id,
-            encoder_digest: scorer.encoder_digest().to_owned(),
-            outcomes: outcomes_out,
-            in_flight,
-            counters: Arc::clone(counters),
-            last_image,
-            stop: stop.clone(),
-        };
-        let writer = spawn("store", &alarm, move || writer.run())?;
-        Ok((Self { decoders: workers, infer, writer, ended, _lock: lock }, inlet))
+        let writer = self.start_writer(store, &inlet, channels.outcomes.1, &alarm)?;
+        Ok((Pipeline { decoders, infer, writer, ended, _lock: lock }, inlet))
     }
 
+    fn reader(&self) -> Result<Store, StoreError> {
+        Store::open_read_only(&self.settings.store.path)
+    }
+
+    fn start_decoders(&self, channels: &Channels, alarm: &Sender<()>) -> Result<Vec<JoinHandle<()>>, DaemonError> {
+        let Settings { limits, decode_timeout, decode_threads, .. } = self.settings;
+        let rule = &self.scorer.manifest().image_input;
+        let start = |number| {
+            let worker = DecodeWorker {
+                scorer: Arc::clone(self.scorer),
+                decoder: self.decoders.start(rule, limits, *decode_timeout),
+                reader: self.reader()?,
+                stop: self.stop.clone(),
+                fresh: channels.fresh.1.clone(),
+                backlog: channels.backlog.1.clone(),
+                decoded: channels.decoded.0.clone(),
+                outcomes: channels.outcomes.0.clone(),
+            };
+            spawn(&format!("decode-{number}"), alarm, move || worker.run())
+        };
+        (0..*decode_threads).map(start).collect()
+    }
+
+    fn start_inference(
+        &self,
+        channels: &Channels,
+        device: &Device,
+        tagger: Tagger,
+        alarm: &Sender<()>,
+    ) -> Result<Vec<JoinHandle<Result<(), ScorerError>>>, DaemonError> {
+        let streams = self.scorer.policy().streams;
+        let (tagger, tag_cache) = (Arc::new(tagger), TagCache::default());
+        let start = |number| {
+            let worker = InferWorker {
+                scorer: Arc::clone(self.scorer),
+                device: device.clone(),
+                tagger: Arc::clone(&tagger),
+                reader: self.reader()?,
+                decoded: channels.decoded.1.clone(),
+                stored: channels.stored.1.clone(),
+                outcomes: channels.outcomes.0.clone(),
+                tag_cache: Arc::clone(&tag_cache),
+                workers: streams,
+            };
+            spawn(&format!("infer-{number}"), alarm, move || worker.run())
+        };
+        (0..streams).map(start).collect()
+    }
+
+    fn start_writer(
+        &self,
+        store: Store,
+        inlet: &Inlet,
+        outcomes: Receiver<Outcome>,
+        alarm: &Sender<()>,
+    ) -> Result<JoinHandle<Result<(), StoreError>>, DaemonError> {
+        let writer = Writer {
+            store,
+            settings: self.settings.store.clone(),
+            model_id: inlet.model_id,
+            encoder_digest: inlet.encoder_digest.clone(),
+            outcomes,
+            in_flight: inlet.in_flight.clone(),
+            counters: Arc::clone(self.counters),
+            last_image: Arc::clone(&inlet.last_image),
+            stop: self.stop.clone(),
+            clock: Arc::clone(self.clock),
+        };
+        spawn("store", alarm, move || writer.run())
+    }
+}
+
+impl Pipeline {
     /// Receives something when a stage has ended, which before [`Pipeline::finish`] only a failure makes it do.
     pub(super) fn ended(&self) -> &Receiver<()> {
         &self.ended
@@ -229,7 +277,7 @@ impl Pipeline {
     }
 }
 
-fn register(store: &mut Store, scorer: &Scorer, device: &Device) -> Result<ModelId, StoreError> {
+fn register(store: &mut Store, scorer: &Scorer, device: &Device, now: Timestamp) -> Result<ModelId, StoreError> {
     let model = NewModel {
         digest: scorer.digest(),
         name: &scorer.manifest().name,
@@ -239,7 +287,7 @@ fn register(store: &mut Store, scorer: &Scorer, device: &Device) -> Result<Model
         precision: &device.precision.to_string(),
         device_reason: &device.reason,
     };
-    store.register_model(&model, Timestamp::now())
+    store.register_model(&model, now)
 }
 
 fn tag_ids(store: &mut Store, tags: &[String]) -> Result<Vec<(TagId, String)>, StoreError> {

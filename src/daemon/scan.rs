@@ -4,22 +4,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, bounded, never, select};
 
-use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
-use crate::watch::{self, FileStamp, Observed, Settler, Sighting};
-use edge_model::scorer::Scorer;
-
+use super::backlog::Job;
 use super::counters::{Counters, Snapshot};
 use super::decoder::Decoders;
-use super::pipeline::{Lane, Pipeline};
-use super::shutdown::{StopToken, stop_pair};
-use super::survey::{SurveyError, Surveyor};
+use super::driver::{Driver, DriverOptions, Page, Wake};
+use super::pipeline::{Lane, Start};
+use super::shutdown::stop_pair;
+use super::survey::SurveyError;
 use super::tagging::check_always;
 use super::{Control, DaemonError};
+use crate::clock::SharedClock;
+use crate::config::Settings;
+use crate::watch::{Hint, ScanError};
+use edge_model::scorer::Scorer;
 
-/// Files that may be in the middle of being written at the same time; more are found by another walk.
+/// Files that may be in the middle of being written at the same time; more are left for another scan.
 const SETTLING: usize = 10_000;
 /// Files whose rows are looked up together.
 const PAGE: usize = 256;
@@ -57,6 +58,7 @@ pub fn scan(
     scorer: Scorer,
     counters: &Arc<Counters>,
     control: &Receiver<Control>,
+    clock: &SharedClock,
 ) -> Result<ScanReport, DaemonError> {
     if settings.watch.dirs.is_empty() {
         return Err(DaemonError::NothingToWatch);
@@ -73,19 +75,28 @@ pub fn scan(
         drop(handle);
         signalled
     });
-    let (pipeline, inlet) = Pipeline::start(settings, decoders, &Arc::new(scorer), counters, &stop)?;
+    let start = Start { settings, decoders, scorer: &Arc::new(scorer), counters, stop: &stop, clock };
+    let (pipeline, inlet) = start.pipeline()?;
+    let options = DriverOptions {
+        settle: settings.watch.settle,
+        settling: SETTLING,
+        recursive: settings.watch.recursive,
+        page: PAGE,
+        settled_lane: Lane::Backlog,
+    };
     let mut pass = Pass {
-        surveyor: Surveyor::new(inlet),
-        clock: SystemClock::new(),
-        settler: Settler::new(settings.watch.settle, SETTLING),
+        driver: Driver::new(inlet, options),
+        clock: Arc::clone(clock),
+        hints: never(),
         unreadable: Vec::new(),
         still_written: Vec::new(),
     };
-    let result = pass.all(&settings.watch.dirs, settings.watch.recursive);
-    let Pass { surveyor, unreadable, mut still_written, .. } = pass;
-    let in_flight = surveyor.inlet.in_flight.clone();
+    let result = pass.all(&settings.watch.dirs);
+    let Pass { driver, unreadable, mut still_written, .. } = pass;
+    let inlet = driver.surveyor.inlet;
+    let in_flight = inlet.in_flight.clone();
     // A failure further right ends the survey too and is the better message.
-    pipeline.finish(surveyor.inlet)?;
+    pipeline.finish(inlet)?;
     match result {
         Ok(()) | Err(SurveyError::Ended) => {}
         Err(SurveyError::Store(error)) => return Err(error.into()),
@@ -97,91 +108,84 @@ pub fn scan(
     Ok(ScanReport { counters: counters.snapshot(), unreadable, still_written, stopped })
 }
 
+/// One run of `scan` over its directories.
 struct Pass {
-    surveyor: Surveyor,
-    clock: SystemClock,
-    settler: Settler,
+    driver: Driver,
+    clock: SharedClock,
+    /// No hints come: nothing is watched.
+    hints: Receiver<Hint>,
     unreadable: Vec<String>,
     still_written: Vec<PathBuf>,
 }
 
 impl Pass {
-    fn all(&mut self, dirs: &[PathBuf], recursive: bool) -> Result<(), SurveyError> {
+    fn all(&mut self, dirs: &[PathBuf]) -> Result<(), SurveyError> {
         for dir in dirs {
-            match self.walk(dir, recursive) {
+            match self.survey(dir) {
                 // One directory that cannot be read does not keep the others waiting.
                 Err(SurveyError::Scan(error)) if dirs.len() > 1 => {
-                    log::warn!("{error}");
-                    self.unreadable.push(error.to_string());
+                    self.report(&error);
                     continue;
                 }
                 other => other?,
             }
-            self.surveyor.collect_stored();
-            self.surveyor.submit_stored()?;
             self.wait_for_writers()?;
-            self.surveyor.note_missing(dir)?;
+            self.driver.surveyor.note_missing(dir)?;
         }
         Ok(())
     }
 
-    fn walk(&mut self, dir: &Path, recursive: bool) -> Result<(), SurveyError> {
-        let mut files = watch::scan(dir, dir, recursive)?;
-        let mut page = Vec::with_capacity(PAGE);
+    /// Hands on every file of a directory that must be read and has settled.
+    fn survey(&mut self, dir: &Path) -> Result<(), SurveyError> {
+        self.driver.scan(Job::of_root(dir, true));
         loop {
-            let mut looked = 0;
-            for found in files.by_ref().take(PAGE) {
-                looked += 1;
-                match found {
-                    Ok(found) => page.push(found),
-                    Err(error) => {
-                        log::warn!("{error}");
-                        self.unreadable.push(error.to_string());
-                    }
+            self.driver.hand_on()?;
+            if self.driver.can_survey() {
+                if self.driver.surveyor.inlet.stop.is_stopped() {
+                    return Err(SurveyError::Ended);
                 }
-            }
-            if looked == 0 {
+                let Page { unreadable, refused, ended } = self.driver.survey_page()?;
+                unreadable.iter().for_each(|error| self.report(error));
+                self.still_written.extend(refused);
+                if let Some((_, result)) = ended {
+                    result?;
+                }
+            } else if self.driver.has_offers() {
+                self.wait(Duration::MAX)?;
+            } else {
                 return Ok(());
-            }
-            if self.stop().is_stopped() {
-                return Err(SurveyError::Ended);
-            }
-            Counters::add(&self.surveyor.inlet.counters.found, page.len() as u64);
-            let must_read = self.surveyor.must_read_each(&page)?;
-            self.surveyor.submit_stored()?;
-            for (found, _) in page.drain(..).zip(must_read).filter(|(_, must_read)| *must_read) {
-                match self.settler.observe(&found.path, found.stamp, Sighting::Scan, self.clock.now()) {
-                    Observed::Ready => self.surveyor.submit(found.path, found.stamp, Lane::Backlog)?,
-                    Observed::Waiting => {}
-                    Observed::Refused => self.still_written.push(found.path),
-                }
             }
         }
     }
 
-    /// Files that were touched just before the scan are given the time to settle.
+    /// Gives files that were touched just before the scan the time to settle.
     fn wait_for_writers(&mut self) -> Result<(), SurveyError> {
         let give_up = self.clock.now().monotonic + PATIENCE;
-        while let Some(deadline) = self.settler.next_deadline() {
-            let now = self.clock.now();
-            let stat = |path: &Path| FileStamp::read(path).ok().flatten();
-            for settled in self.settler.due(now, usize::MAX, stat) {
-                self.surveyor.submit(settled.path, settled.stamp, Lane::Backlog)?;
+        while let Some(deadline) = self.driver.settler.next_deadline() {
+            if self.clock.now().monotonic >= give_up {
+                self.still_written.extend(self.driver.settler.waiting().map(Path::to_owned));
+                break;
             }
-            if now.monotonic >= give_up {
-                self.still_written.extend(self.settler.waiting().map(Path::to_owned));
-                return Ok(());
-            }
-            let pause = deadline.saturating_sub(now.monotonic).min(Duration::from_millis(250));
-            let _ = self.stop().channel().recv_timeout(pause);
-            if self.stop().is_stopped() {
-                return Err(SurveyError::Ended);
-            }
+            self.wait(deadline.min(give_up))?;
+            self.driver.pass_on_settled()?;
+            self.driver.hand_on()?;
+        }
+        while self.driver.has_offers() {
+            self.wait(Duration::MAX)?;
+            self.driver.hand_on()?;
         }
         Ok(())
     }
 
-    fn stop(&self) -> StopToken {
-        self.surveyor.inlet.stop.clone()
+    fn wait(&mut self, deadline: Duration) -> Result<(), SurveyError> {
+        if let Wake::LookAgain(paths) = self.driver.wait(&self.hints, deadline)? {
+            self.still_written.extend(paths);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, error: &ScanError) {
+        log::warn!("{error}");
+        self.unreadable.push(error.to_string());
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
-use jiff::Timestamp;
 
+use crate::clock::SharedClock;
 use crate::config::{ConfigError, Settings};
 use crate::store;
 use edge_model::scorer::Scorer;
@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::decoder::Decoders;
 use super::intake::Intake;
 use super::live::{Observer, StatusSocket};
-use super::pipeline::{Inlet, Pipeline};
+use super::pipeline::{Inlet, Pipeline, Start};
 use super::shutdown::{StopHandle, stop_pair};
 use super::signals::Control;
 use super::systemd::ServiceManager;
@@ -35,10 +35,11 @@ pub fn run(
     load: &dyn Fn() -> Result<Settings, ConfigError>,
     decoders: Decoders,
     control: &Receiver<Control>,
+    clock: &SharedClock,
 ) -> Result<(), DaemonError> {
-    let mut manager = ServiceManager::new();
+    let mut manager = ServiceManager::new(Arc::clone(clock));
     let mut current = open(load()?)?;
-    let mut session = start(&current, decoders)?;
+    let mut session = start(&current, decoders, clock)?;
     loop {
         manager.ready();
         log::info!("ready");
@@ -50,13 +51,13 @@ pub fn run(
             }
             End::Failure => {
                 let Err(failure) = session.finish() else { return Ok(()) };
-                make_room(&current, failure)?;
-                session = Session::start(&current, decoders)?;
+                make_room(&current, failure, clock)?;
+                session = Session::start(&current, decoders, clock)?;
                 continue;
             }
         };
         session.finish()?;
-        session = match Session::start(&replacement, decoders) {
+        session = match Session::start(&replacement, decoders, clock) {
             Ok(session) => {
                 current = replacement;
                 session
@@ -64,29 +65,29 @@ pub fn run(
             Err(error) => {
                 // What only shows at the start: a database that cannot be written, inotify that does not work.
                 log::error!("{REFUSED}: {error}");
-                Session::start(&current, decoders)?
+                Session::start(&current, decoders, clock)?
             }
         };
     }
 }
 
 /// Starts to work; a database that turns out to be damaged makes room for a new one.
-fn start(loaded: &Loaded, decoders: Decoders) -> Result<Session, DaemonError> {
-    Session::start(loaded, decoders).or_else(|failure| {
-        make_room(loaded, failure)?;
-        Session::start(loaded, decoders)
+fn start(loaded: &Loaded, decoders: Decoders, clock: &SharedClock) -> Result<Session, DaemonError> {
+    Session::start(loaded, decoders, clock).or_else(|failure| {
+        make_room(loaded, failure, clock)?;
+        Session::start(loaded, decoders, clock)
     })
 }
 
 /// Sets the database aside if it is damaged and that is the failure; else returns the failure.
-fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError) -> Result<(), DaemonError> {
+fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError, clock: &SharedClock) -> Result<(), DaemonError> {
     let DaemonError::Store(error) = failure else { return Err(failure) };
     if !error.is_damage() {
         return Err(error.into());
     }
     let path = &settings.store.path;
     let _lock = WriteLock::acquire(path)?;
-    let Some(aside) = store::set_aside_if_damaged(path, Timestamp::now())? else { return Err(error.into()) };
+    let Some(aside) = store::set_aside_if_damaged(path, clock.now().wall)? else { return Err(error.into()) };
     log::error!("{error}");
     log::error!(
         "the damaged database is kept as {}; a new one is begun, and every picture that is there is scored again",
@@ -113,8 +114,8 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
             log::warn!("{}: the directory is not there yet; it is watched as soon as it appears", dir.display());
         }
     }
-    let bundle = BundleWatch::new(&settings.model_dir);
-    let scorer = Scorer::open_in(&settings.model_dir, settings.device, &settings.setup)?;
+    let bundle = BundleWatch::new(settings.model_dir()?);
+    let scorer = Scorer::open_in(settings.model_dir()?, settings.device, &settings.backend)?;
     log::info!("model {} ({}) on {}", scorer.manifest().name, &scorer.digest()[..12], scorer.device());
     check_always(&settings.tags, &scorer)?;
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
@@ -143,10 +144,15 @@ struct Session {
 }
 
 impl Session {
-    fn start(Loaded { settings, scorer, bundle }: &Loaded, decoders: Decoders) -> Result<Self, DaemonError> {
+    fn start(
+        Loaded { settings, scorer, bundle }: &Loaded,
+        decoders: Decoders,
+        clock: &SharedClock,
+    ) -> Result<Self, DaemonError> {
         let (stop, token) = stop_pair();
         let counters = Arc::new(Counters::default());
-        let (pipeline, inlet) = Pipeline::start(settings, decoders, scorer, &counters, &token)?;
+        let start = Start { settings, decoders, scorer, counters: &counters, stop: &token, clock };
+        let (pipeline, inlet) = start.pipeline()?;
         let (in_flight, last_image) = (inlet.in_flight.clone(), Arc::clone(&inlet.last_image));
         let intake = match Intake::start(&settings.watch, inlet) {
             Ok(intake) => intake,
@@ -158,7 +164,8 @@ impl Session {
             }
         };
         let sources = intake.sources();
-        let observer = Arc::new(Observer::new(Arc::clone(scorer), counters, in_flight, last_image, sources));
+        let observer =
+            Arc::new(Observer::new(Arc::clone(scorer), counters, in_flight, last_image, sources, Arc::clone(clock)));
         let (alive, intake_ended) = bounded(0);
         let failed = |source| DaemonError::Io { action: "the intake thread cannot be started".to_owned(), source };
         let intake = std::thread::Builder::new()

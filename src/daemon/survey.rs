@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
+use crate::identity::{FileStamp, is_absence};
 use crate::store::{FileLookup, FileState, StoreError};
-use crate::watch::{self, FileStamp, Found, RootState, ScanError};
+use crate::watch::{self, Found, RootState, ScanError};
 
 use super::backfill::{Backfill, Needs};
 use super::counters::Counters;
@@ -66,11 +65,11 @@ impl Surveyor {
         must_read(inlet, backfill, stored, path, stamp, check_scores)
     }
 
-    /// The same for many files, looked up on one state of the database, with a check of their scores.
-    pub(super) fn must_read_each(&mut self, files: &[Found]) -> Result<Vec<bool>, SurveyError> {
+    /// The same for many files, looked up on one state of the database.
+    pub(super) fn must_read_each(&mut self, files: &[Found], check_scores: bool) -> Result<Vec<bool>, SurveyError> {
         let Self { inlet, backfill, stored } = self;
         let each = || {
-            let one = |file: &Found| must_read(inlet, backfill, stored, &file.path, file.stamp, true);
+            let one = |file: &Found| must_read(inlet, backfill, stored, &file.path, file.stamp, check_scores);
             files.iter().map(one).collect()
         };
         inlet.reader.at_once(each)?
@@ -92,11 +91,6 @@ impl Surveyor {
     /// The work that there is for the model without any file.
     pub(super) fn take_stored(&mut self) -> Vec<StoredWork> {
         std::mem::take(&mut self.stored)
-    }
-
-    /// Hands that work to the model; waits while it is busy.
-    pub(super) fn submit_stored(&mut self) -> Result<(), SurveyError> {
-        self.take_stored().into_iter().try_for_each(|work| Ok(self.inlet.submit_stored(work)?))
     }
 
     /// Notes known files below `root` that are gone as missing. Where the root itself is gone, or is as empty as the mount
@@ -152,7 +146,7 @@ fn must_read(
     if inlet.in_flight.covers(path, stamp) {
         return Ok(false);
     }
-    match inlet.reader.file_state(path, stamp.size_bytes, stamp.mtime_ns)? {
+    match inlet.reader.file_state(path, stamp.recorded())? {
         FileLookup::Known { image_id, state } => {
             if state != FileState::Present {
                 inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Present })?;
@@ -171,7 +165,7 @@ fn must_read(
 /// Whether a file that must be read may be: not while its last failure is young.
 fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyError> {
     let failure = inlet.reader.failure_of(path)?;
-    let due = failure.is_none_or(|f| f.should_try(stamp.size_bytes, stamp.mtime_ns, Timestamp::now()));
+    let due = failure.is_none_or(|f| f.should_try(stamp.recorded(), inlet.clock.now().wall));
     if !due {
         Counters::add(&inlet.counters.waiting, 1);
     }
@@ -181,8 +175,4 @@ fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyEr
 /// Whether there is nothing of that name any more; a name that cannot be looked at may be there.
 pub(super) fn is_gone(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|e| is_absence(&e))
-}
-
-fn is_absence(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }

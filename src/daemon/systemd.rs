@@ -1,74 +1,115 @@
-//! What systemd is told. Without systemd every message goes nowhere and costs nothing.
+//! Messages to systemd. Without systemd they are not sent and cost nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use super::live::Observer;
+use crate::clock::SharedClock;
 
-/// The daemon's line to its service manager.
+/// The daemon's connection to its service manager.
 pub(super) struct ServiceManager {
-    watchdog: Option<Duration>,
-    last_ping: Option<Instant>,
-    last_progress: Instant,
-    progress: u64,
+    clock: SharedClock,
+    watchdog: Option<Watchdog>,
     status: String,
 }
 
 impl ServiceManager {
-    pub(super) fn new() -> Self {
-        Self {
-            watchdog: sd_notify::watchdog_enabled(),
-            last_ping: None,
-            last_progress: Instant::now(),
-            progress: 0,
-            status: String::new(),
-        }
+    pub(super) fn new(clock: SharedClock) -> Self {
+        let now = clock.now().monotonic;
+        let watchdog = sd_notify::watchdog_enabled().map(|interval| Watchdog::new(interval, now));
+        Self { clock, watchdog, status: String::new() }
     }
 
-    /// Start-up or reload is complete.
+    /// Reports that a start or a reload is complete.
     pub(super) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
     }
 
-    /// A reload begins.
+    /// Reports that a reload begins.
     pub(super) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
-            Err(_) => tell(&[NotifyState::Reloading]),
+            Ok(now) => notify(&[NotifyState::Reloading, now]),
+            Err(_) => notify(&[NotifyState::Reloading]),
         }
     }
 
-    /// The shutdown begins.
+    /// Reports that the shutdown begins.
     pub(super) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 
-    /// Called about once a second: the status line when it has changed, and the watchdog ping unless work has stood still for
-    /// as long as `stuck`.
+    /// Sends the status line if it has changed, and the watchdog ping unless the work has stood still for `stuck`. To be called about
+    /// once a second.
     pub(super) fn tick(&mut self, observer: &Observer, stuck: Duration) {
-        let (counters, in_flight) = (observer.counters.snapshot(), observer.in_flight.len());
         let status = observer.status().to_string();
         if status != self.status {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
             self.status = status;
         }
-        // A commit that waits for a disk to have room is tried again and again: another start would not help it.
+        let counters = observer.counters.snapshot();
+        // A commit that waits for room on the disk is tried again and again. A restart would not help it.
         let progress = counters.finished() + counters.backfilled + counters.commits;
-        if in_flight == 0 || progress != self.progress {
-            self.progress = progress;
-            self.last_progress = Instant::now();
-        }
-        let due = |interval: Duration| self.last_ping.is_none_or(|at| at.elapsed() >= interval / 3);
-        if self.watchdog.is_some_and(due) && self.last_progress.elapsed() < stuck {
-            tell(&[NotifyState::Watchdog]);
-            self.last_ping = Some(Instant::now());
+        let (now, is_idle) = (self.clock.now().monotonic, observer.in_flight.len() == 0);
+        if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.should_ping(now, is_idle, progress, stuck)) {
+            notify(&[NotifyState::Watchdog]);
         }
     }
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+/// Decides when the service manager is told that the daemon works.
+struct Watchdog {
+    /// The service manager kills a daemon that has not pinged for this long.
+    interval: Duration,
+    last_ping: Option<Duration>,
+    last_progress: Duration,
+    progress: u64,
+}
+
+impl Watchdog {
+    fn new(interval: Duration, now: Duration) -> Self {
+        Self { interval, last_ping: None, last_progress: now, progress: 0 }
+    }
+
+    /// Whether a ping is due. None is sent while files are in flight and `progress` has not changed for `stuck`.
+    fn should_ping(&mut self, now: Duration, is_idle: bool, progress: u64, stuck: Duration) -> bool {
+        if is_idle || progress != self.progress {
+            self.progress = progress;
+            self.last_progress = now;
+        }
+        let is_due = self.last_ping.is_none_or(|at| now.saturating_sub(at) >= self.interval / 3);
+        let should_ping = is_due && now.saturating_sub(self.last_progress) < stuck;
+        if should_ping {
+            self.last_ping = Some(now);
+        }
+        should_ping
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        log::debug!("systemd cannot be told: {error}");
+        log::debug!("systemd cannot be notified: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STUCK: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn pings_come_at_a_third_of_the_interval_and_end_only_while_work_stands_still() {
+        let at = Duration::from_secs;
+        let mut watchdog = Watchdog::new(at(30), at(0));
+        let pings: Vec<u64> = (0..=25).filter(|&s| watchdog.should_ping(at(s), true, 0, STUCK)).collect();
+        assert_eq!(pings, [0, 10, 20]);
+        assert!(watchdog.should_ping(at(1000), true, 0, STUCK), "an idle daemon has nothing to make progress with");
+        // A file is in flight from 1000 s on and nothing gets done.
+        let pings: Vec<u64> = (1001..1200).filter(|&s| watchdog.should_ping(at(s), false, 0, STUCK)).collect();
+        assert_eq!(pings, [1010, 1020, 1030, 1040, 1050]);
+        assert!(watchdog.should_ping(at(1200), false, 1, STUCK), "the work goes on");
+        assert!(watchdog.should_ping(at(1259), false, 1, STUCK));
+        assert!(!watchdog.should_ping(at(1270), false, 1, STUCK));
     }
 }

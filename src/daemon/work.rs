@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use half::f16;
 
-use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
-use edge_model::image_input::{ImageError, Prepared};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{ContentId, FileStamp};
+use crate::store::{FileState, ImageId, Stage, StoredEmbedding, TagId, TagReason};
+use edge_model::image_input::{ImageError, ImageErrorKind, Prepared};
 use edge_model::scorer::{Device, Scored};
 
-/// A file as it was when it was decided to work on it.
+/// A version of a file that is to be decoded and scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) path: PathBuf,
-    pub(super) size_bytes: u64,
-    pub(super) mtime_ns: i64,
+    pub(super) stamp: FileStamp,
 }
 
 /// A file after reading.
@@ -27,7 +29,7 @@ pub(super) enum Decoded {
 /// A decoded picture on its way to the model.
 pub(super) struct NewPicture {
     pub(super) candidate: Candidate,
-    pub(super) content_id: blake3::Hash,
+    pub(super) content_id: ContentId,
     /// Its pixel values are empty once it has been embedded.
     pub(super) picture: Prepared,
 }
@@ -71,14 +73,19 @@ pub(super) enum Outcome {
 }
 
 /// Why a file cannot be used, as it goes into the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileFailure {
-    pub(super) stage: &'static str,
+    pub(super) stage: Stage,
     pub(super) error: String,
 }
 
 impl From<ImageError> for FileFailure {
     fn from(error: ImageError) -> Self {
-        Self { stage: error.kind().stage(), error: error.to_string() }
+        let stage = match error.kind() {
+            ImageErrorKind::Unreadable => Stage::Read,
+            ImageErrorKind::Undecodable => Stage::Decode,
+            ImageErrorKind::TooLarge => Stage::Limit,
+        };
+        Self { stage, error: error.to_string() }
     }
 }

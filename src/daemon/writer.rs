@@ -3,20 +3,20 @@
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, never, select};
 use jiff::Timestamp;
 
+use crate::clock::SharedClock;
 use crate::config::StoreSettings;
 use crate::store::{
-    Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, RetryPolicy, Store, StoreError,
-    TagReason,
+    Batch, FileState, ImageId, ModelId, NewEmbedding, NewFailure, NewImage, NewScore, RetryPolicy, Stage, Store,
+    StoreError, TagReason,
 };
 use edge_model::scorer::Scored;
 
 use super::counters::Counters;
-use super::decoder;
 use super::in_flight::InFlight;
 use super::live::LastImage;
 use super::shutdown::StopToken;
@@ -44,6 +44,7 @@ pub(super) struct Writer {
     pub(super) counters: Arc<Counters>,
     pub(super) last_image: LastImage,
     pub(super) stop: StopToken,
+    pub(super) clock: SharedClock,
 }
 
 impl Writer {
@@ -51,33 +52,31 @@ impl Writer {
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         let mut buffer: Vec<Outcome> = Vec::new();
         // Counted from the last commit: what comes after a while without any does not wait.
-        let mut last: Option<Instant> = None;
+        let mut last: Option<Duration> = None;
         // Grows while a crowd is in work, so that a daemon that is killed again and again still gets on.
         let mut intervals = 1;
         loop {
             let is_crowd = self.in_flight.len() >= CROWD + buffer.len();
             let wait = self.settings.commit_interval * if is_crowd { intervals } else { 1 };
-            let due = last.map_or_else(Instant::now, |last| last + wait);
-            let next = if buffer.is_empty() {
-                self.outcomes.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                self.outcomes.recv_deadline(due)
-            };
-            match next {
-                Ok(outcome) => buffer.push(outcome),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.commit(&mut buffer)?;
-                    self.store.checkpoint()?;
-                    return Ok(());
-                }
+            let due = last.map_or_else(|| self.now(), |last| last + wait);
+            let timer = if buffer.is_empty() { never() } else { self.clock.timer(due) };
+            select! {
+                recv(self.outcomes) -> next => match next {
+                    Ok(outcome) => buffer.push(outcome),
+                    Err(_) => {
+                        self.commit(&mut buffer)?;
+                        self.store.checkpoint()?;
+                        return Ok(());
+                    }
+                },
+                recv(timer) -> _ => {}
             }
-            if buffer.len() >= self.settings.commit_images || Instant::now() >= due {
+            if buffer.len() >= self.settings.commit_images || self.now() >= due {
                 // A directory that is away is noted at every scan, mostly without a change: nothing has to wait for that.
                 let writes = buffer.iter().any(|outcome| !matches!(outcome, Outcome::Offline { .. }));
                 self.commit(&mut buffer)?;
                 if writes {
-                    last = Some(Instant::now());
+                    last = Some(self.now());
                     intervals = if is_crowd { (intervals * 2).min(CROWD_INTERVALS) } else { 1 };
                 }
             }
@@ -93,7 +92,10 @@ impl Writer {
                 return Err(error);
             }
             log::warn!("{} results wait for their commit, next try in {wait:?}: {error}", buffer.len());
-            let _ = self.stop.channel().recv_timeout(wait);
+            select! {
+                recv(self.stop.channel()) -> _ => {}
+                recv(self.clock.timer(self.now() + wait)) -> _ => {}
+            }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
         for outcome in buffer.drain(..) {
@@ -102,7 +104,7 @@ impl Writer {
                 log::warn!("{}: {}", candidate.path.display(), failure.error);
             }
             if let Outcome::Scored { picture, .. } = &outcome {
-                let last = (picture.candidate.path.clone(), Timestamp::now());
+                let last = (picture.candidate.path.clone(), self.clock.now().wall);
                 *self.last_image.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
             }
             if let Some(candidate) = outcome.candidate() {
@@ -112,9 +114,13 @@ impl Writer {
         Ok(())
     }
 
+    fn now(&self) -> Duration {
+        self.clock.now().monotonic
+    }
+
     fn try_commit(&mut self, buffer: &[Outcome]) -> Result<(), StoreError> {
         Counters::add(&self.counters.commits, 1);
-        let now = Timestamp::now();
+        let now = self.clock.now().wall;
         let mut done = Done::default();
         let batch = self.store.begin()?;
         let recorder = Recorder {
@@ -176,8 +182,7 @@ impl Recorder<'_> {
                     path: &candidate.path,
                     stage: failure.stage,
                     error: &failure.error,
-                    size_bytes: candidate.size_bytes,
-                    mtime_ns: candidate.mtime_ns,
+                    stamp: candidate.stamp.recorded(),
                 };
                 self.batch.record_failure(&ledger, &self.retry_policy(failure.stage), self.now)?;
                 done.failed += 1;
@@ -210,25 +215,26 @@ impl Recorder<'_> {
     }
 
     /// What has killed or held up a decoder twice would do so for ever.
-    fn retry_policy(&self, stage: &str) -> RetryPolicy {
+    fn retry_policy(&self, stage: Stage) -> RetryPolicy {
         let retry = self.settings.retry;
-        let most = if [decoder::CRASH, decoder::TIME].contains(&stage) { TWICE } else { retry.max_attempts };
+        let most = if matches!(stage, Stage::Crash | Stage::Time) { TWICE } else { retry.max_attempts };
         RetryPolicy { max_attempts: most.min(retry.max_attempts), ..retry }
     }
 
     fn record_image(&self, picture: &NewPicture, embedding: &[half::f16]) -> Result<ImageId, StoreError> {
-        let captured_at = picture.picture.metadata.captured_at.as_deref().and_then(|t| t.parse().ok());
+        let facts = &picture.picture.facts;
+        let captured_at = facts.metadata.captured_at.as_deref().and_then(|t| t.parse().ok());
         let image = NewImage {
             content_id: picture.content_id,
-            size_bytes: picture.candidate.size_bytes,
-            format: picture.picture.format,
-            width_px: picture.picture.width_px,
-            height_px: picture.picture.height_px,
+            size_bytes: picture.candidate.stamp.size_bytes,
+            format: facts.format.name(),
+            width_px: facts.width_px,
+            height_px: facts.height_px,
             captured_at,
             embedding: Some(NewEmbedding { values: embedding, encoder_digest: self.encoder }),
-            brightness: Some(picture.picture.measures.brightness),
-            contrast: Some(picture.picture.measures.contrast),
-            sharpness: Some(picture.picture.measures.sharpness),
+            brightness: Some(facts.measures.brightness),
+            contrast: Some(facts.measures.contrast),
+            sharpness: Some(facts.measures.sharpness),
         };
         self.batch.record_image(&image, self.now)
     }
@@ -244,7 +250,7 @@ impl Recorder<'_> {
     }
 
     fn record_file(&self, candidate: &Candidate, image: ImageId) -> Result<(), StoreError> {
-        self.batch.record_file(&candidate.path, image, candidate.size_bytes, candidate.mtime_ns, self.now)?;
+        self.batch.record_file(&candidate.path, image, candidate.stamp.recorded(), self.now)?;
         self.batch.clear_failure(&candidate.path)
     }
 }
@@ -263,5 +269,70 @@ impl Outcome {
             }
             Self::Backfilled { .. } | Self::Presence { .. } | Self::Offline { .. } | Self::Device(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+    use edge_testing::until;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::daemon::shutdown::stop_pair;
+    use crate::identity::FileStamp;
+    use crate::store::NewModel;
+
+    #[test]
+    fn a_single_outcome_is_committed_at_once_and_the_next_after_the_interval() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::constant(1_767_323_045, 0)));
+        let counters = Arc::new(Counters::default());
+        let (_handle, stop) = stop_pair();
+        let (outcomes_in, outcomes) = bounded(4);
+        let mut store = Store::open(&dir.path().join("scores.db")).unwrap();
+        let model = NewModel {
+            digest: "d",
+            name: "m",
+            manifest: "{}",
+            encoder_digest: "e",
+            device: "cpu",
+            precision: "f32",
+            device_reason: "",
+        };
+        let writer = Writer {
+            model_id: store.register_model(&model, clock.now().wall).unwrap(),
+            store,
+            settings: StoreSettings {
+                path: dir.path().join("scores.db"),
+                commit_images: 100,
+                commit_interval: Duration::from_secs(5),
+                retry: RetryPolicy::default(),
+            },
+            encoder_digest: "e".to_owned(),
+            outcomes,
+            in_flight: InFlight::new(),
+            counters: Arc::clone(&counters),
+            last_image: LastImage::default(),
+            stop,
+            clock: clock.clone(),
+        };
+        let thread = std::thread::spawn(move || writer.run());
+        let stamp = FileStamp { size_bytes: 1, mtime_ns: 1, ctime_ns: 1, inode: 1 };
+        let drop_file = || {
+            let candidate = Candidate { path: "/a.jpg".into(), stamp };
+            outcomes_in.send(Outcome::Dropped { candidate, again: false }).unwrap();
+        };
+        let dropped = |count| until("a commit", || (counters.snapshot().dropped == count).then_some(()));
+        drop_file();
+        dropped(1);
+        drop_file();
+        until("the writer waits", || clock.has_timer(Duration::from_secs(5)).then_some(()));
+        clock.advance(Duration::from_millis(4999));
+        assert_eq!(counters.snapshot().dropped, 1);
+        clock.advance(Duration::from_millis(1));
+        dropped(2);
+        drop(outcomes_in);
+        thread.join().unwrap().unwrap();
     }
 }

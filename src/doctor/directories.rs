@@ -1,9 +1,9 @@
-//! The watched directories, and whether the kernel's limits let them be watched.
+//! The watched directories, and the kernel's limits on watching them.
 
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, State};
+use super::{Finding, Severity};
 use crate::config::WatchSettings;
 use crate::watch::{SourceChoice, count_directories, inotify_limit, why_poll};
 
@@ -13,7 +13,7 @@ pub(super) fn findings(settings: &WatchSettings) -> Vec<Finding> {
     if settings.dirs.is_empty() {
         let next =
             "Name directories under [watch] dirs in the configuration, or on the command line of `run` and `scan`";
-        return vec![Finding::note(AREA, "directories", "none is named", next)];
+        return vec![Finding::note(AREA, "directories", "none are configured", next)];
     }
     let mut findings: Vec<_> = settings.dirs.iter().map(|dir| directory(dir, settings)).collect();
     let watched = settings.dirs.iter().filter(|dir| settings.source != SourceChoice::Poll && why_poll(dir).is_none());
@@ -28,12 +28,13 @@ pub(super) fn findings(settings: &WatchSettings) -> Vec<Finding> {
 fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
     let subject = dir.display().to_string();
     if let Err(error) = fs::read_dir(dir) {
-        let next = "Create or mount it, and let the daemon's user read it; the daemon waits for it meanwhile";
+        let next =
+            "Create or mount it, and give the daemon's user read access. The daemon watches it as soon as it appears";
         return Finding::problem(AREA, subject, error.to_string(), next);
     }
     match (why_poll(dir), settings.source) {
-        (None, SourceChoice::Poll) => Finding::fine(AREA, subject, "polled, as the configuration says"),
-        (None, _) => Finding::fine(AREA, subject, "watched by inotify"),
+        (None, SourceChoice::Poll) => Finding::fine(AREA, subject, "polled, as configured"),
+        (None, _) => Finding::fine(AREA, subject, "watched with inotify"),
         (Some(why), SourceChoice::Inotify) => {
             Finding::problem(AREA, subject, why, "Set source = \"auto\" or \"poll\" under [watch]")
         }
@@ -41,22 +42,23 @@ fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
     }
 }
 
-/// A limit of the kernel's, for all of a user's processes together; 0 where it cannot be read.
+/// Compares the number of needed watches or instances with a limit of the kernel, which holds for all processes of a user together. A limit
+/// of 0 means that it cannot be read.
 fn limit(name: &'static str, needed: u64, limit: u64) -> Finding {
     let subject = format!("fs.inotify.{name}");
     let found = format!("{needed} of {limit} needed");
     let next = format!(
-        "Raise it with `sysctl {subject}={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
+        "Raise the limit with `sysctl {subject}={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\"",
         (2 * needed).max(limit)
     );
-    let state = match limit {
-        0 => State::Fine,
-        _ if needed > limit => State::Problem,
-        _ if needed > limit / 2 => State::Note,
-        _ => State::Fine,
+    let severity = match limit {
+        0 => Severity::Fine,
+        _ if needed > limit => Severity::Problem,
+        _ if needed > limit / 2 => Severity::Note,
+        _ => Severity::Fine,
     };
-    let next = (state != State::Fine).then_some(next);
-    Finding { area: AREA, subject, state, found, next }
+    let next = (severity != Severity::Fine).then_some(next);
+    Finding { area: AREA, subject, severity, found, next }
 }
 
 #[cfg(test)]
@@ -65,11 +67,11 @@ mod tests {
 
     #[test]
     fn a_limit_is_judged_by_what_is_needed() {
-        let states = [(10, 65_536, State::Fine), (40_000, 65_536, State::Note), (70_000, 65_536, State::Problem)];
-        for (needed, most, state) in states {
-            let finding = limit("max_user_watches", needed, most);
-            assert_eq!(finding.state, state, "{needed}");
-            assert_eq!(finding.next.is_some(), state != State::Fine);
+        let cases = [(10, Severity::Fine), (40_000, Severity::Note), (70_000, Severity::Problem)];
+        for (needed, severity) in cases {
+            let finding = limit("max_user_watches", needed, 65_536);
+            assert_eq!(finding.severity, severity, "{needed}");
+            assert_eq!(finding.next.is_some(), severity != Severity::Fine);
         }
         let full = limit("max_user_watches", 70_000, 65_536);
         assert!(full.next.unwrap().contains("`sysctl fs.inotify.max_user_watches=140000`"));

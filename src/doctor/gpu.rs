@@ -1,4 +1,4 @@
-//! Whether there is a GPU, and what keeps it from being used.
+//! The GPU: whether there is one, and why it cannot be used.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -9,33 +9,32 @@ use edge_model::backend::{BUILT_FOR_CUDA, DeviceChoice, Fact};
 
 const AREA: &str = "gpu";
 
-/// The nodes through which a process reaches a GPU: of discrete cards, and of Jetson boards.
+/// Device files of GPUs: two of discrete cards, two of Jetson boards.
 const NODES: [&str; 4] = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvmap"];
 
-/// What is found, and whether it makes sense to prove a model on a GPU.
+/// Returns the findings, and whether the model can be tested on a GPU.
 pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, bool) {
     let nodes: Vec<&str> = NODES.into_iter().filter(|node| Path::new(node).exists()).collect();
-    let mut findings: Vec<_> = nodes.iter().filter_map(|node| closed(node)).collect();
+    let mut findings: Vec<_> = nodes.iter().filter_map(|node| forbidden(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {
-        // The driver would start a setuid program that loads it, which the service's sandbox does not let it do.
-        let next =
-            "Load the module at boot: echo nvidia-uvm > /etc/modules-load.d/nvidia-uvm.conf; now: modprobe nvidia-uvm";
-        findings.push(Finding::problem(AREA, "/dev/nvidia-uvm", "it is not there", next));
+        // The driver loads the module with a setuid program when it is needed, which the service's sandbox forbids.
+        let next = "Load the module with `modprobe nvidia-uvm`, and at every boot with `echo nvidia-uvm > /etc/modules-load.d/nvidia-uvm.conf`";
+        findings.push(Finding::problem(AREA, "/dev/nvidia-uvm", "missing: the kernel module is not loaded", next));
     }
     if let Ok(version) = std::fs::read_to_string("/proc/driver/nvidia/version") {
         findings.push(Finding::fine(AREA, "kernel module", version.lines().next().unwrap_or_default()));
     }
     if choice == DeviceChoice::Cpu {
-        findings.push(Finding::fine(AREA, "use", "the configuration asks for the CPU"));
+        findings.push(Finding::fine(AREA, "use", "not used: the CPU is configured"));
         return (findings, false);
     }
     if BUILT_FOR_CUDA.is_none() {
-        let found = "this program is built without CUDA";
-        let next = "Install the package with CUDA, or build with `cargo build --release --features cuda`";
+        let found = "this program was built without CUDA";
+        let next = "Install a package with CUDA, or build with `cargo build --release --features cuda`";
         findings.push(match (choice, nodes.is_empty()) {
             (DeviceChoice::Cuda, _) => Finding::problem(AREA, "use", found, next),
             (_, false) => Finding::note(AREA, "use", format!("{found}, and there is a GPU"), next),
-            _ => Finding::fine(AREA, "use", format!("{found}; no GPU is seen")),
+            _ => Finding::fine(AREA, "use", format!("{found}; no GPU was found")),
         });
         return (findings, false);
     }
@@ -43,25 +42,24 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
     let is_usable = facts.as_ref().is_ok_and(|facts| facts.iter().all(|fact| fact.found.is_ok()));
     match facts {
         Ok(facts) if choice == DeviceChoice::Auto && nodes.is_empty() && facts.len() == 1 && !is_usable => {
-            findings.push(Finding::fine(AREA, "use", "no GPU is seen, the CPU is used"));
+            findings.push(Finding::fine(AREA, "use", "no GPU was found; the CPU is used"));
         }
         Ok(facts) => findings.extend(facts.into_iter().map(|fact| library(choice, fact))),
-        Err(reason) => findings.push(Finding::problem(
+        Err(error) => findings.push(Finding::problem(
             AREA,
             "driver",
-            reason,
-            "The driver itself fails: look at `dmesg`, restart the machine, install the driver anew. Until then set device = \"cpu\"",
+            error.to_string(),
+            "The driver fails. Check `dmesg`, restart the machine, reinstall the driver. Until it works, set device = \"cpu\"",
         )),
     }
     (findings, is_usable)
 }
 
-/// A node that this user may not open.
-fn closed(node: &str) -> Option<Finding> {
+/// Returns a problem where this user may not open the device file.
+fn forbidden(node: &str) -> Option<Finding> {
     let error = File::options().read(true).write(true).open(node).err()?;
     (error.kind() == ErrorKind::PermissionDenied).then(|| {
-        let next =
-            "Add the user to the node's group (`usermod -aG video,render edge-scorer`), then start the daemon again";
+        let next = "Add the user to the file's group (`usermod -aG video,render edge-scorer`), then restart the daemon";
         Finding::problem(AREA, node, "this user may not open it", next)
     })
 }
@@ -75,7 +73,7 @@ fn library(choice: DeviceChoice, Fact { name, found }: Fact) -> Finding {
         "driver" => {
             "Install NVIDIA's driver; in a container, start it with the GPU (`--gpus all` or `--runtime nvidia`)"
         }
-        "device" => "No device can be used: look at `nvidia-smi` or, on a Jetson, `tegrastats`, and at `dmesg`",
+        "device" => "Check `nvidia-smi` (on a Jetson: `tegrastats`) and `dmesg`",
         "cuDNN" => "Install cuDNN 9 for this CUDA version, or add its directory to /etc/ld.so.conf.d and run ldconfig",
         _ => {
             "Install the CUDA toolkit's libraries of this version, or add their directory to /etc/ld.so.conf.d and run ldconfig"

@@ -1,4 +1,4 @@
-//! The program and the machine under it: facts, for whoever reads a report from afar.
+//! Facts about the program and the machine, for people who read a report without access to the machine.
 
 use std::fs;
 
@@ -36,14 +36,10 @@ fn processor() -> String {
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let name = value("model name").or_else(|| device_tree("/proc/device-tree/compatible"));
-    format!(
-        "{}, {cores} cores usable, {}",
-        name.unwrap_or_else(|| "a processor that does not say its name".to_owned()),
-        features()
-    )
+    format!("{}, {cores} cores usable, {}", name.unwrap_or_else(|| "unknown processor".to_owned()), features())
 }
 
-/// What the kernels of the CPU's engine choose by.
+/// Returns the processor's features that the CPU backend uses.
 fn features() -> String {
     #[cfg(target_arch = "x86_64")]
     let found = [
@@ -68,7 +64,7 @@ fn features() -> String {
     }
 }
 
-/// Below this much memory a model of CLIP's size does not fit beside the system.
+/// With less available memory than this, a model as large as CLIP does not fit.
 const LITTLE_MIB: u64 = 512;
 
 fn memory() -> Option<Finding> {
@@ -80,12 +76,7 @@ fn memory() -> Option<Finding> {
     let (total, available) = (mib("MemTotal")?, mib("MemAvailable")?);
     let found = format!("{available} of {total} MiB available");
     Some(if available < LITTLE_MIB {
-        Finding::note(
-            AREA,
-            "memory",
-            found,
-            "End what is not needed, or use the shipped model, which takes about 60 MiB",
-        )
+        Finding::note(AREA, "memory", found, "Stop other programs, or use the shipped model, which needs about 60 MiB")
     } else {
         Finding::fine(AREA, "memory", found)
     })
@@ -93,7 +84,7 @@ fn memory() -> Option<Finding> {
 
 fn jetson() -> Option<Finding> {
     let release = read("/etc/nv_tegra_release")?;
-    let board = device_tree("/proc/device-tree/model").unwrap_or_else(|| "an unknown board".to_owned());
+    let board = device_tree("/proc/device-tree/model").unwrap_or_else(|| "unknown board".to_owned());
     let (found, next) = jetpack(&release, &board);
     Some(match next {
         None => Finding::fine(AREA, "Jetson", found),
@@ -101,7 +92,8 @@ fn jetson() -> Option<Finding> {
     })
 }
 
-/// The first line of the file is like `# R36 (release), REVISION: 4.3, GCID: ...`.
+/// Returns a description of the board and advice where its JetPack does not fit this program. `release` is the text of
+/// `/etc/nv_tegra_release`, whose first line is like `# R36 (release), REVISION: 4.3, GCID: ...`.
 fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
     let field = |before: &str| {
         let rest = release.split_once(before)?.1;
@@ -118,22 +110,20 @@ fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
         _ => None,
     };
     let wanted = match jetpack {
-        Some(4 | 5) => {
-            Some("its CUDA is too old for this program: install JetPack 6 or later to use the GPU".to_owned())
-        }
+        Some(4 | 5) => Some("Install JetPack 6 or later to use the GPU: this one's CUDA is too old".to_owned()),
         Some(6) if BUILT_FOR_CUDA == Some(13) => {
-            Some("JetPack 6 has CUDA 12: use the build with the feature cuda".to_owned())
+            Some("Use a program built with the feature cuda: JetPack 6 has CUDA 12".to_owned())
         }
         Some(7) if BUILT_FOR_CUDA == Some(12) => {
-            Some("JetPack 7 has CUDA 13: use the build with the feature cuda-13".to_owned())
+            Some("Use a program built with the feature cuda-13: JetPack 7 has CUDA 13".to_owned())
         }
         _ => None,
     };
-    let jetpack = jetpack.map_or_else(|| "an unknown JetPack".to_owned(), |n| format!("JetPack {n}"));
+    let jetpack = jetpack.map_or_else(|| "unknown JetPack".to_owned(), |n| format!("JetPack {n}"));
     (format!("{board}, Jetson Linux {major}.{minor} ({jetpack})"), wanted)
 }
 
-/// Texts of the device tree end with a zero.
+/// Reads the first text of a device tree's property, in which each text ends with a zero byte.
 fn device_tree(path: &str) -> Option<String> {
     let text = read(path)?;
     text.split('\0').find(|part| !part.is_empty()).map(|part| part.trim().to_owned())
@@ -148,18 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_jetpack_is_told_by_the_release() {
+    fn the_jetpack_is_derived_from_the_release() {
         let release = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8";
         let (found, _) = jetpack(release, "NVIDIA Jetson Orin Nano");
         assert_eq!(found, "NVIDIA Jetson Orin Nano, Jetson Linux 36.4.3 (JetPack 6)");
         let (found, next) = jetpack("# R35 (release), REVISION: 5.0, GCID: 1", "X");
         assert_eq!(found, "X, Jetson Linux 35.5.0 (JetPack 5)");
-        assert!(next.unwrap().contains("install JetPack 6"));
-        assert_eq!(jetpack("something else", "X").0, "X, Jetson Linux . (an unknown JetPack)");
+        assert!(next.unwrap().contains("Install JetPack 6"));
+        assert_eq!(jetpack("something else", "X").0, "X, Jetson Linux . (unknown JetPack)");
     }
 
     #[test]
-    fn this_machine_says_what_it_is() {
+    fn this_machine_is_described() {
         let findings = findings();
         for subject in ["program", "system", "processor", "memory"] {
             assert!(findings.iter().any(|f| f.subject == subject && !f.found.is_empty()), "{subject}");

@@ -1,7 +1,7 @@
-//! Looks at the box that the daemon is to run on and says what is wrong with it and what to do about it.
+//! Examines the machine that the daemon runs on, and advises on every problem.
 //!
-//! One file for each area; all of them only look. What may hang or crash, which a broken GPU driver does, is done by a child process
-//! ([`Prover`]). Printing is the command line's.
+//! There is one file per area. Nothing is changed. Code that may hang or crash, because a GPU driver is broken, runs in a child process
+//! ([`Prover`]). The command line prints the findings.
 
 mod database;
 mod directories;
@@ -12,44 +12,45 @@ mod prover;
 
 use serde::Serialize;
 
-pub use prover::{Proof, Prover, prove};
+pub use prover::{Proof, Prover, ProverError, prove};
 
 use crate::config::Settings;
 
-/// How bad a finding is.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// As it should be, or just a fact.
+pub enum Severity {
+    /// In order, or a plain fact.
     Fine,
-    /// Works, and could be better.
+    /// Works but could be better.
     Note,
     /// Does not work.
     Problem,
 }
 
-/// Something that was looked at.
+/// The result of examining one subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Such as `gpu`.
+    /// The area, such as `gpu`.
     pub area: &'static str,
-    /// What was looked at.
+    /// What was examined.
     pub subject: String,
-    /// How bad it is.
-    pub state: State,
-    /// What was found.
+    /// How serious it is.
+    #[serde(rename = "state")]
+    pub severity: Severity,
+    /// The result.
     pub found: String,
-    /// What to do next; always there for a problem.
+    /// The next step. Every problem has one.
     pub next: Option<String>,
 }
 
 impl Finding {
     fn fine(area: &'static str, subject: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { area, subject: subject.into(), state: State::Fine, found: found.into(), next: None }
+        Self { area, subject: subject.into(), severity: Severity::Fine, found: found.into(), next: None }
     }
 
     fn note(area: &'static str, subject: impl Into<String>, found: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { state: State::Note, next: Some(next.into()), ..Self::fine(area, subject, found) }
+        Self { severity: Severity::Note, next: Some(next.into()), ..Self::fine(area, subject, found) }
     }
 
     fn problem(
@@ -58,12 +59,12 @@ impl Finding {
         found: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self { state: State::Problem, next: Some(next.into()), ..Self::fine(area, subject, found) }
+        Self { severity: Severity::Problem, next: Some(next.into()), ..Self::fine(area, subject, found) }
     }
 }
 
-/// Looks at everything that `settings` name, and hands each finding on as soon as it is there: proving takes seconds, on a GPU for
-/// the first time minutes.
+/// Examines everything that `settings` name. Calls `report` with each finding at once, because testing the model takes seconds, and minutes
+/// the first time on a GPU.
 pub fn examine(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     machine::findings().into_iter().for_each(&mut *report);
     directories::findings(&settings.watch).into_iter().for_each(&mut *report);

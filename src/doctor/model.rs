@@ -1,22 +1,25 @@
-//! The bundle, and what it proves on each device.
+//! The bundle, and its results on each device.
 
-use super::{Finding, Proof, Prover};
+use super::{Finding, Proof, Prover, ProverError};
 use crate::config::Settings;
 use edge_model::backend::{DeviceChoice, Precision};
 use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
+const NAME_ANOTHER: &str = "Copy the bundle again from its source, or name another one with --model or [model] dir";
 
 pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
-    let dir = &settings.model_dir;
+    let dir = match settings.model_dir() {
+        Ok(dir) => dir,
+        Err(error) => return report(Finding::problem(AREA, "bundle", error.to_string(), NAME_ANOTHER)),
+    };
     match Bundle::open(dir).and_then(|bundle| bundle.verify().map(|()| bundle)) {
         Ok(bundle) => {
-            let found = format!("{} ({}), all files as the manifest says", bundle.manifest().name, bundle.digest());
+            let found = format!("{} ({}), all files match the manifest", bundle.manifest().name, bundle.digest());
             report(Finding::fine(AREA, dir.display().to_string(), found));
         }
         Err(error) => {
-            let next = "Copy the bundle again from where it came from, or name another with --model or [model] dir";
-            return report(Finding::problem(AREA, dir.display().to_string(), error.to_string(), next));
+            return report(Finding::problem(AREA, dir.display().to_string(), error.to_string(), NAME_ANOTHER));
         }
     }
     let gpu = [(DeviceChoice::Cuda, Precision::F32), (DeviceChoice::Cuda, Precision::F16)];
@@ -27,41 +30,46 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
     }
 }
 
-fn proof(settings: &Settings, device: DeviceChoice, precision: Precision, proof: Result<Proof, String>) -> Finding {
+fn proof(
+    settings: &Settings,
+    device: DeviceChoice,
+    precision: Precision,
+    proof: Result<Proof, ProverError>,
+) -> Finding {
     let subject = format!("{device} in {precision}");
     let reason = match proof {
         Ok(proof) if proof.precision != precision.to_string() => {
-            let found = format!("not on this machine: computed in {}", proof.precision);
+            let found = format!("not supported on this machine, which uses {} instead", proof.precision);
             return Finding::fine(AREA, subject, found);
         }
         Ok(Proof { open_s, image_s, score_off, embedding_off, .. }) => {
             let found = format!(
-                "goldens right: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms an image",
+                "goldens reproduced: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms per image",
                 1e3 * image_s
             );
             return Finding::fine(AREA, subject, found);
         }
-        Err(reason) => reason,
+        Err(error) => error.to_string(),
     };
-    let is_asked_for = match device {
-        DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.setup.precision == precision,
-        // Without a GPU, 16 bits are 32.
+    let is_configured = match device {
+        DeviceChoice::Cuda => settings.device == DeviceChoice::Cuda && settings.backend.precision == precision,
+        // The CPU computes in f32 where f16 is configured.
         _ if precision == Precision::Int8 => {
-            settings.device != DeviceChoice::Cuda && settings.setup.precision == precision
+            settings.device != DeviceChoice::Cuda && settings.backend.precision == precision
         }
-        _ => settings.device != DeviceChoice::Cuda && settings.setup.precision != Precision::Int8,
+        _ => settings.device != DeviceChoice::Cuda && settings.backend.precision != Precision::Int8,
     };
-    if is_asked_for {
+    if is_configured {
         Finding::problem(
             AREA,
             subject,
             reason,
-            "Nothing can be scored on this device: mend what the report says above, or set another device",
+            "Nothing can be scored on this device. Fix the problems reported above, or set another device",
         )
     } else {
         let next = match device {
-            DeviceChoice::Cuda => "It is not used; see what the report says of the gpu above",
-            _ => "It is not used; do not ask for it with this model",
+            DeviceChoice::Cuda => "It is not used. To use it, fix the problems reported under gpu above",
+            _ => "It is not used. Do not configure it with this model",
         };
         Finding::note(AREA, subject, reason, next)
     }

@@ -1,4 +1,4 @@
-//! Proving a model on a device in a process of its own: a driver may hang or crash, and the report must be written all the same.
+//! Tests a model on a device in a child process, so that a driver that hangs or crashes does not take the report with it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,39 +8,67 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use edge_model::backend::{DeviceChoice, Fact, Precision, Setup};
+use edge_model::backend::{BackendOptions, DeviceChoice, Fact, Precision};
 use edge_model::image_input::{Limits, decode_reduced, square};
 use edge_model::scorer::{Scorer, ScorerError};
 
-/// A GPU's kernels are compiled at the first start, which takes minutes on a small board.
-const LONGEST_PROOF: Duration = Duration::from_secs(900);
-/// Libraries answer at once.
-const LONGEST_FACTS: Duration = Duration::from_secs(90);
-/// Runs of the image encoder, of which the quickest counts.
+/// Maximum time of a test. The first test on a GPU compiles its kernels, which takes minutes on a small board.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(900);
+/// Maximum time to ask the libraries for their versions.
+const FACTS_TIMEOUT: Duration = Duration::from_secs(90);
+/// Number of measured runs of the image encoder. The fastest counts.
 const RUNS: usize = 5;
 
-/// What a model proved on a device.
+/// The result of a model that reproduced its goldens on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// What the device computes in: a wider one than was asked for where it does not have that.
+    /// Effective precision. May be wider than the requested one.
     pub precision: String,
-    /// Seconds from nothing to a proved model.
+    /// Seconds to open the bundle and to reproduce its goldens.
     pub open_s: f64,
-    /// Seconds for the embedding of one image, its decoding not included.
+    /// Seconds to embed one decoded image.
     pub image_s: f64,
-    /// Largest difference of a golden's score.
+    /// Largest difference of a score from its golden.
     pub score_off: f32,
-    /// Largest difference of a golden's embedding, as a share of the largest magnitude.
+    /// Largest difference of an embedding from its golden, relative to the largest magnitude.
     pub embedding_off: f32,
 }
 
-/// Proves a model here and now, in this process.
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProverError {
+    /// The child process cannot be started or waited for.
+    #[error("{}: cannot be run: {source}", program.display())]
+    Process {
+        /// The program.
+        program: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// The child process did not finish in time and was killed.
+    #[error("the test did not finish within {} s", limit.as_secs())]
+    TimedOut {
+        /// The maximum time.
+        limit: Duration,
+    },
+    /// The child process ended without a result, for example because the driver crashed.
+    #[error("the test process ended without a result ({status})")]
+    Crashed {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The model was refused, with the message of a [`ScorerError`] in the child process.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Tests a model in this process.
 ///
 /// # Errors
-/// Why it is refused.
+/// Why the model is refused.
 pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ScorerError> {
     let started = Instant::now();
-    let scorer = Scorer::open_in(model, device, &Setup { precision, cache_dir: None })?;
+    let scorer = Scorer::open_in(model, device, &BackendOptions { precision, cache_dir: None })?;
     let open_s = started.elapsed().as_secs_f64();
     let mut image_s = f64::INFINITY;
     if let Some(name) = scorer.manifest().goldens.images.first() {
@@ -60,26 +88,26 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
     Ok(Proof { precision, open_s, image_s, score_off: replay.score, embedding_off })
 }
 
-/// Starts the children: the program itself with a hidden subcommand.
+/// Starts the child processes: this program with an internal subcommand.
 #[derive(Debug, Clone)]
 pub struct Prover {
     program: PathBuf,
 }
 
 impl Prover {
-    /// The hidden subcommand.
+    /// The internal subcommand.
     pub const ARGUMENT: &str = "prove";
 
-    /// Children of this program.
+    /// Creates a prover that starts the program of this process.
     ///
     /// # Errors
-    /// Where the program's own file cannot be told.
+    /// The path of the program is unknown.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { program: std::env::current_exe()? })
     }
 
-    /// Proves a model on a device. The error is for people.
-    pub(super) fn prove(&self, model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, String> {
+    /// Tests a model on a device.
+    pub(super) fn prove(&self, model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ProverError> {
         let mut command = self.command();
         command.arg("--model").arg(model).args([
             "--device",
@@ -87,47 +115,49 @@ impl Prover {
             "--precision",
             &precision.to_string(),
         ]);
-        answer::<Result<Proof, String>>(command, LONGEST_PROOF)?
+        answer::<Result<Proof, String>>(command, PROOF_TIMEOUT)?.map_err(ProverError::Refused)
     }
 
-    /// What is known of the GPU and its libraries.
-    pub(super) fn facts(&self) -> Result<Vec<Fact>, String> {
+    /// Returns facts about the GPU and its libraries.
+    pub(super) fn facts(&self) -> Result<Vec<Fact>, ProverError> {
         let mut command = self.command();
         command.arg("--facts");
-        answer(command, LONGEST_FACTS)
+        answer(command, FACTS_TIMEOUT)
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // Panics and messages of the libraries come in the answer.
+        // Messages of libraries on stderr would disturb the report; errors come with the answer.
         command.arg(Self::ARGUMENT).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
     }
 }
 
-/// Runs a command that answers with JSON on its standard output, and ends it where it takes too long.
-fn answer<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<T, String> {
-    let mut child = command.spawn().map_err(|e| format!("{}: {e}", command.get_program().display()))?;
+/// Runs a command and parses the JSON on its standard output. Kills it where it exceeds the time limit.
+fn answer<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<T, ProverError> {
+    let program = PathBuf::from(command.get_program());
+    let process = |source| ProverError::Process { program: program.clone(), source };
+    let mut child = command.spawn().map_err(process)?;
     let output = child.stdout.take();
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         output.and_then(|mut out| out.read_to_string(&mut text).ok());
         text
     });
-    let status = wait(&mut child, limit).map_err(|e| e.to_string())?;
+    let status = wait(&mut child, limit).map_err(process)?;
     let text = reader.join().unwrap_or_default();
-    let Some(status) = status else { return Err(format!("it has not answered for {} s", limit.as_secs())) };
-    serde_json::from_str(&text).map_err(|_| format!("the process that asked it ended without an answer ({status})"))
+    let status = status.ok_or(ProverError::TimedOut { limit })?;
+    serde_json::from_str(&text).map_err(|_| ProverError::Crashed { status })
 }
 
-/// None where it had to be killed.
+/// Waits for the child process. Kills it at the time limit and returns none.
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let give_up = Instant::now() + limit;
+    let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= give_up {
+        if Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -140,20 +170,20 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
 mod tests {
     use super::*;
 
-    fn shell(script: &str, limit: Duration) -> Result<Vec<u32>, String> {
+    fn shell(script: &str, limit: Duration) -> Result<Vec<u32>, ProverError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdout(Stdio::piped());
         answer(command, limit)
     }
 
     #[test]
-    fn a_child_answers_crashes_or_is_ended() {
+    fn a_child_process_answers_crashes_or_is_killed() {
         let patience = Duration::from_secs(30);
-        assert_eq!(shell("echo '[1, 2]'", patience), Ok(vec![1, 2]));
-        let crashed = shell("kill -SEGV $$", patience).unwrap_err();
+        assert_eq!(shell("echo '[1, 2]'", patience).unwrap(), [1, 2]);
+        let crashed = shell("kill -SEGV $$", patience).unwrap_err().to_string();
         assert!(crashed.contains("signal: 11"), "{crashed}");
-        assert!(shell("echo nonsense; exit 3", patience).unwrap_err().contains("exit status: 3"));
+        assert!(shell("echo nonsense; exit 3", patience).unwrap_err().to_string().contains("exit status: 3"));
         let hung = shell("exec sleep 60", Duration::from_millis(50)).unwrap_err();
-        assert_eq!(hung, "it has not answered for 0 s");
+        assert!(matches!(hung, ProverError::TimedOut { .. }), "{hung}");
     }
 }

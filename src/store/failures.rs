@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use rusqlite::{Row, params};
 
 use super::error::Result;
-use super::files::sql_limit;
+use super::files::{sql_limit, stamp_in};
 use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
 use super::time::SqlTime;
-use super::{Batch, Store, sql_size};
+use super::{Batch, Stage, Store, sql_size};
+use crate::identity::RecordedStamp;
 
 pub(super) const OF_PATH: &str = "
     SELECT path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns, first_failed_at, last_failed_at
@@ -61,14 +62,12 @@ impl RetryPolicy {
 pub struct NewFailure<'a> {
     /// The file.
     pub path: &'a Path,
-    /// What failed, one word: `read`, `decode`, `infer` and the like.
-    pub stage: &'a str,
+    /// The step that failed.
+    pub stage: Stage,
     /// The error's message.
     pub error: &'a str,
-    /// The file's size when it failed.
-    pub size_bytes: u64,
-    /// The file's modification time when it failed, in nanoseconds since 1970.
-    pub mtime_ns: i64,
+    /// The file's version when it failed.
+    pub stamp: RecordedStamp,
 }
 
 /// A file that could not be scored.
@@ -76,8 +75,8 @@ pub struct NewFailure<'a> {
 pub struct Failure {
     /// The file.
     pub path: PathBuf,
-    /// What failed last.
-    pub stage: String,
+    /// The step that failed last.
+    pub stage: Stage,
     /// The message of the last error.
     pub error: String,
     /// How often it has failed since it last changed.
@@ -86,10 +85,8 @@ pub struct Failure {
     pub next_retry_at: Option<Timestamp>,
     /// Not tried again until asked, or until the file changes.
     pub quarantined: bool,
-    /// The file's size when it failed.
-    pub size_bytes: u64,
-    /// The file's modification time when it failed, in nanoseconds since 1970.
-    pub mtime_ns: i64,
+    /// The file's version when it failed.
+    pub stamp: RecordedStamp,
     /// The first failure since the file last changed.
     pub first_failed_at: Timestamp,
     /// The last failure.
@@ -97,10 +94,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether a file that now has this size and modification time should be tried: it has changed, or its time has come.
-    pub fn should_try(&self, size_bytes: u64, mtime_ns: i64, now: Timestamp) -> bool {
-        let changed = self.size_bytes != size_bytes || self.mtime_ns != mtime_ns;
-        changed || self.next_retry_at.is_some_and(|due| due <= now)
+    /// Whether this version of the file should be tried: the file has changed since, or the next attempt is due.
+    pub fn should_try(&self, stamp: RecordedStamp, now: Timestamp) -> bool {
+        self.stamp != stamp || self.next_retry_at.is_some_and(|due| due <= now)
     }
 }
 
@@ -169,9 +165,9 @@ impl Batch<'_> {
     pub fn record_failure(&self, failure: &NewFailure<'_>, policy: &RetryPolicy, now: Timestamp) -> Result<()> {
         let doing = "record a failure";
         let path = SqlPath(failure.path);
-        let (size_bytes, mtime_ns) = (sql_size(failure.size_bytes), failure.mtime_ns);
-        let same = |old: &Failure| old.size_bytes == failure.size_bytes && old.mtime_ns == mtime_ns;
-        let old = self.failure_of(failure.path)?.filter(same);
+        let RecordedStamp { size_bytes, mtime_ns } = failure.stamp;
+        let size_bytes = sql_size(size_bytes);
+        let old = self.failure_of(failure.path)?.filter(|old| old.stamp == failure.stamp);
         let attempts = old.as_ref().map_or(0, |old| old.attempts).saturating_add(1);
         let first_failed_at = old.map_or(now, |old| old.first_failed_at);
         let next_retry_at = policy.next_retry(attempts, now);
@@ -211,8 +207,7 @@ fn failure_row(row: &Row<'_>) -> rusqlite::Result<Failure> {
         attempts: row.get(3)?,
         next_retry_at: row.get::<_, Option<SqlTime>>(4)?.map(|time| time.0),
         quarantined: row.get(5)?,
-        size_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
-        mtime_ns: row.get(7)?,
+        stamp: stamp_in(row, 6)?,
         first_failed_at: row.get::<_, SqlTime>(8)?.0,
         last_failed_at: row.get::<_, SqlTime>(9)?.0,
     })
@@ -224,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::store::FileLookup;
-    use crate::store::testing::{NOW, TempStore, raw_path};
+    use crate::store::testing::{NOW, TempStore, raw_path, stamp};
 
     fn policy(max_attempts: u32) -> RetryPolicy {
         RetryPolicy { max_attempts: NonZeroU32::new(max_attempts).unwrap(), ..RetryPolicy::default() }
@@ -232,7 +227,7 @@ mod tests {
 
     fn fail(store: &mut TempStore, path: &str, mtime_ns: i64, max_attempts: u32, now: Timestamp) {
         let path = Path::new(path);
-        let failure = NewFailure { path, stage: "decode", error: "not a JPEG", size_bytes: 10, mtime_ns };
+        let failure = NewFailure { path, stage: Stage::Decode, error: "not a JPEG", stamp: stamp(10, mtime_ns) };
         let batch = store.begin().unwrap();
         batch.record_failure(&failure, &policy(max_attempts), now).unwrap();
         batch.commit().unwrap();
@@ -260,9 +255,9 @@ mod tests {
         let failure = store.failure_of(Path::new("/a")).unwrap().unwrap();
         assert_eq!((failure.attempts, failure.quarantined, failure.next_retry_at), (3, true, None));
         assert_eq!((failure.first_failed_at, failure.last_failed_at), (NOW, NOW + 180.seconds()));
-        assert_eq!((failure.stage.as_str(), failure.error.as_str()), ("decode", "not a JPEG"));
-        assert!(!failure.should_try(10, 1, NOW + 9999.hours()));
-        assert!(failure.should_try(10, 2, NOW));
+        assert_eq!((failure.stage, failure.error.as_str()), (Stage::Decode, "not a JPEG"));
+        assert!(!failure.should_try(stamp(10, 1), NOW + 9999.hours()));
+        assert!(failure.should_try(stamp(10, 2), NOW));
         assert!(store.failures_due(NOW + 9999.hours(), 9).unwrap().is_empty());
         assert_eq!(store.next_failure_due().unwrap(), None);
     }
@@ -285,8 +280,8 @@ mod tests {
         let mut store = TempStore::new();
         store.add_image("a", &["/a", "/kept"]);
         fail(&mut store, "/a", 2, 3, NOW);
-        assert_eq!(store.file_state(Path::new("/a"), 100, 1).unwrap(), FileLookup::Unknown);
-        assert!(matches!(store.file_state(Path::new("/kept"), 100, 1).unwrap(), FileLookup::Known { .. }));
+        assert_eq!(store.file_state(Path::new("/a"), stamp(100, 1)).unwrap(), FileLookup::Unknown);
+        assert!(matches!(store.file_state(Path::new("/kept"), stamp(100, 1)).unwrap(), FileLookup::Known { .. }));
     }
 
     #[test]
@@ -296,7 +291,7 @@ mod tests {
             fail(&mut store, path, 1, 1, NOW);
         }
         let raw = raw_path(b"/d/\xff\n");
-        let failure = NewFailure { path: &raw, stage: "read", error: "gone", size_bytes: 1, mtime_ns: 1 };
+        let failure = NewFailure { path: &raw, stage: Stage::Read, error: "gone", stamp: stamp(1, 1) };
         let batch = store.begin().unwrap();
         batch.record_failure(&failure, &policy(1), NOW).unwrap();
         batch.commit().unwrap();

@@ -10,6 +10,7 @@ use super::error::Result;
 use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
 use super::time::SqlTime;
 use super::{Batch, ImageId, Store, sql_size};
+use crate::identity::RecordedStamp;
 
 pub(super) const LOOK_UP: &str = "SELECT image_id, size_bytes, mtime_ns, state FROM file WHERE path = ?1";
 pub(super) const UNDER: &str = "
@@ -80,20 +81,17 @@ pub struct FileRow {
     pub path: PathBuf,
     /// The image that it shows.
     pub image_id: ImageId,
-    /// Its size when it was read.
-    pub size_bytes: u64,
-    /// Its modification time when it was read, in nanoseconds since 1970.
-    pub mtime_ns: i64,
+    /// Its version when it was read.
+    pub stamp: RecordedStamp,
     /// Whether it is there.
     pub state: FileState,
 }
 
 impl Store {
-    /// What is known of the file at `path` with this size and modification time. Cheap enough for every file of every scan.
-    pub fn file_state(&self, path: &Path, size_bytes: u64, mtime_ns: i64) -> Result<FileLookup> {
-        let size_bytes = sql_size(size_bytes);
+    /// Looks up this version of the file at `path`. Cheap enough for every file of every scan.
+    pub fn file_state(&self, path: &Path, stamp: RecordedStamp) -> Result<FileLookup> {
         let found = self.optional_row(LOOK_UP, [SqlPath(path)], "look up a file", |row| {
-            let same = row.get::<_, i64>(1)? == size_bytes && row.get::<_, i64>(2)? == mtime_ns;
+            let same = stamp_in(row, 1)? == stamp;
             let known = FileLookup::Known { image_id: row.get(0)?, state: row.get(3)? };
             Ok(if same { known } else { FileLookup::Changed })
         })?;
@@ -123,20 +121,13 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// Records that the file at `path`, with this size and modification time, is present and shows an image.
-    pub fn record_file(
-        &self,
-        path: &Path,
-        image_id: ImageId,
-        size_bytes: u64,
-        mtime_ns: i64,
-        now: Timestamp,
-    ) -> Result<()> {
+    /// Records that this version of the file at `path` is present and shows an image.
+    pub fn record_file(&self, path: &Path, image_id: ImageId, stamp: RecordedStamp, now: Timestamp) -> Result<()> {
         self.execute(
             "INSERT INTO file (path, image_id, size_bytes, mtime_ns, state, seen_at) VALUES (?1, ?2, ?3, ?4, 'present', ?5)
              ON CONFLICT (path) DO UPDATE SET image_id = excluded.image_id, size_bytes = excluded.size_bytes,
                  mtime_ns = excluded.mtime_ns, state = excluded.state, seen_at = excluded.seen_at",
-            params![SqlPath(path), image_id, sql_size(size_bytes), mtime_ns, SqlTime(now)],
+            params![SqlPath(path), image_id, sql_size(stamp.size_bytes), stamp.mtime_ns, SqlTime(now)],
             "record a file",
         )
         .map(drop)
@@ -173,12 +164,16 @@ pub(super) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// Reads a stamp from two columns: the size at `column`, the modification time in the next.
+pub(super) fn stamp_in(row: &Row<'_>, column: usize) -> rusqlite::Result<RecordedStamp> {
+    Ok(RecordedStamp { size_bytes: row.get::<_, i64>(column)?.unsigned_abs(), mtime_ns: row.get(column + 1)? })
+}
+
 fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
     Ok(FileRow {
         path: row.get::<_, SqlPathBuf>(0)?.0,
         image_id: row.get(1)?,
-        size_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-        mtime_ns: row.get(3)?,
+        stamp: stamp_in(row, 2)?,
         state: row.get(4)?,
     })
 }
@@ -189,18 +184,18 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
-    use crate::store::testing::{NOW, TempStore, raw_path};
+    use crate::store::testing::{NOW, TempStore, raw_path, stamp};
 
     #[test]
     fn a_file_is_unknown_then_known_then_changed() {
         let mut store = TempStore::new();
         let path = Path::new("/a/b.jpg");
-        assert_eq!(store.file_state(path, 1, 2).unwrap(), FileLookup::Unknown);
+        assert_eq!(store.file_state(path, stamp(1, 2)).unwrap(), FileLookup::Unknown);
         let image_id = store.add_image("b", &["/a/b.jpg"]);
         let known = FileLookup::Known { image_id, state: FileState::Present };
-        assert_eq!(store.file_state(path, 100, 1).unwrap(), known);
-        assert_eq!(store.file_state(path, 101, 1).unwrap(), FileLookup::Changed);
-        assert_eq!(store.file_state(path, 100, 2).unwrap(), FileLookup::Changed);
+        assert_eq!(store.file_state(path, stamp(100, 1)).unwrap(), known);
+        assert_eq!(store.file_state(path, stamp(101, 1)).unwrap(), FileLookup::Changed);
+        assert_eq!(store.file_state(path, stamp(100, 2)).unwrap(), FileLookup::Changed);
     }
 
     #[test]
@@ -214,7 +209,7 @@ mod tests {
         batch.commit().unwrap();
         assert_eq!(store.files_of_image(image_id).unwrap(), [PathBuf::from("/a/copy.jpg")]);
         let missing = FileLookup::Known { image_id, state: FileState::Missing };
-        assert_eq!(store.file_state(Path::new("/a/b.jpg"), 100, 1).unwrap(), missing);
+        assert_eq!(store.file_state(Path::new("/a/b.jpg"), stamp(100, 1)).unwrap(), missing);
     }
 
     #[test]
@@ -225,11 +220,11 @@ mod tests {
             [b"/d/a\nb.jpg", b"/d/it's \"it\".jpg", b"/d/\xff\xfe.jpg", "/d/\u{e9}.jpg".as_bytes(), b"/d/%_.jpg"];
         let batch = store.begin().unwrap();
         for name in names {
-            batch.record_file(Path::new(OsStr::from_bytes(name)), image_id, 1, 2, NOW).unwrap();
+            batch.record_file(Path::new(OsStr::from_bytes(name)), image_id, stamp(1, 2), NOW).unwrap();
         }
         batch.commit().unwrap();
         for name in names {
-            let found = store.file_state(Path::new(OsStr::from_bytes(name)), 1, 2).unwrap();
+            let found = store.file_state(Path::new(OsStr::from_bytes(name)), stamp(1, 2)).unwrap();
             assert_eq!(found, FileLookup::Known { image_id, state: FileState::Present });
         }
         let mut found = store.files_of_image(image_id).unwrap();
@@ -246,7 +241,7 @@ mod tests {
             store.add_image("b", &["/a/b/1.jpg", "/a/b/c/2.jpg", "/a/b/%_", "/a/bc/3.jpg", "/a/b", "/a/b0", "/a/xb/4"]);
         let raw = raw_path(b"/a/b/\xff.jpg");
         let batch = store.begin().unwrap();
-        batch.record_file(&raw, image_id, 1, 2, NOW).unwrap();
+        batch.record_file(&raw, image_id, stamp(1, 2), NOW).unwrap();
         batch.commit().unwrap();
 
         let expected = [PathBuf::from("/a/b/%_"), "/a/b/1.jpg".into(), "/a/b/c/2.jpg".into(), raw];
@@ -272,7 +267,7 @@ mod tests {
         let mut store = TempStore::new();
         let image_id = store.add_image("b", &["/card/1.jpg", "/card/2.jpg", "/card2/3.jpg"]);
         let batch = store.begin().unwrap();
-        batch.record_file(&raw_path(b"/card/\xff"), image_id, 1, 2, NOW).unwrap();
+        batch.record_file(&raw_path(b"/card/\xff"), image_id, stamp(1, 2), NOW).unwrap();
         batch.set_file_state(&["/card/2.jpg"], FileState::Missing, NOW).unwrap();
         assert_eq!(batch.set_offline_under(Path::new("/card"), NOW).unwrap(), 2);
         batch.commit().unwrap();

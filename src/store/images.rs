@@ -12,6 +12,7 @@ use super::files::sql_limit;
 use super::paths::SqlPathBuf;
 use super::time::SqlTime;
 use super::{Batch, ImageId, ModelId, Store, TagId, sql_size};
+use crate::identity::ContentId;
 
 pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
 /// The named index passes over scored images without reading their embeddings; statistics of one encoder would hide that.
@@ -50,8 +51,8 @@ pub struct NewEmbedding<'a> {
 /// An image to record.
 #[derive(Debug, Clone)]
 pub struct NewImage<'a> {
-    /// BLAKE3 of the file's bytes.
-    pub content_id: blake3::Hash,
+    /// Its identity.
+    pub content_id: ContentId,
     /// The file's size.
     pub size_bytes: u64,
     /// `jpeg`, `png` or `webp`.
@@ -95,8 +96,8 @@ pub struct StoredEmbedding {
 pub struct ImageRow {
     /// Its row.
     pub image_id: ImageId,
-    /// BLAKE3 of the file's bytes, lower-case hex.
-    pub content_id: String,
+    /// Its identity.
+    pub content_id: ContentId,
     /// The smallest of its present paths; none where no file is present.
     pub path: Option<PathBuf>,
     /// `jpeg`, `png` or `webp`.
@@ -123,8 +124,8 @@ pub struct ImageRow {
 
 impl Store {
     /// The image with this content, whatever its names: a renamed or copied file needs no second scoring.
-    pub fn image_by_content(&self, content_id: &blake3::Hash) -> Result<Option<StoredImage>> {
-        self.optional_row(BY_CONTENT, [content_id.to_hex().as_str()], "look up an image", |row| {
+    pub fn image_by_content(&self, content_id: &ContentId) -> Result<Option<StoredImage>> {
+        self.optional_row(BY_CONTENT, [content_id], "look up an image", |row| {
             Ok(StoredImage { image_id: row.get(0)?, encoder_digest: row.get(1)? })
         })
     }
@@ -188,7 +189,6 @@ impl Batch<'_> {
     /// Records an image, or completes what is recorded of the image with the same content. A new embedding replaces the old one.
     pub fn record_image(&self, image: &NewImage<'_>, now: Timestamp) -> Result<ImageId> {
         let embedding = image.embedding.map(|embedding| SqlEmbedding(embedding.values.to_vec()));
-        let content_id = image.content_id.to_hex();
         self.execute(
             "INSERT INTO image (content_id, size_bytes, format, width_px, height_px, captured_at, brightness, contrast,
                  sharpness, added_at, encoder_digest, embedding)
@@ -201,7 +201,7 @@ impl Batch<'_> {
                  encoder_digest = coalesce(excluded.encoder_digest, encoder_digest),
                  embedding = coalesce(excluded.embedding, embedding)",
             params![
-                content_id.as_str(),
+                image.content_id,
                 sql_size(image.size_bytes),
                 image.format,
                 image.width_px,
@@ -216,7 +216,7 @@ impl Batch<'_> {
             ],
             "record an image",
         )?;
-        self.row(BY_CONTENT, [content_id.as_str()], "record an image", |row| row.get(0))
+        self.row(BY_CONTENT, [image.content_id], "record an image", |row| row.get(0))
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
 
     use super::*;
     use crate::store::FileState;
-    use crate::store::testing::{ENCODER, NOW, TempStore, new_image};
+    use crate::store::testing::{ENCODER, NOW, TempStore, new_image, stamp};
 
     #[test]
     fn an_image_reads_back_as_it_was_recorded() {
@@ -294,9 +294,9 @@ mod tests {
         let image = NewImage { captured_at: Some(captured_at), contrast: Some(f32::NAN), ..new_image("a", &values) };
         let batch = store.begin().unwrap();
         let image_id = batch.record_image(&image, NOW).unwrap();
-        batch.record_file(Path::new("/z"), image_id, 1, 1, NOW).unwrap();
-        batch.record_file(Path::new("/b"), image_id, 1, 1, NOW).unwrap();
-        batch.record_file(Path::new("/a"), image_id, 1, 1, NOW).unwrap();
+        batch.record_file(Path::new("/z"), image_id, stamp(1, 1), NOW).unwrap();
+        batch.record_file(Path::new("/b"), image_id, stamp(1, 1), NOW).unwrap();
+        batch.record_file(Path::new("/a"), image_id, stamp(1, 1), NOW).unwrap();
         batch.set_file_state(&["/a"], FileState::Missing, NOW).unwrap();
         batch.commit().unwrap();
 
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(store.embedding(image_id, "another").unwrap(), None);
         let row = store.image(image_id).unwrap().unwrap();
         assert_eq!(row.path, Some("/b".into()), "the smallest present path");
-        assert_eq!(row.content_id, blake3::hash(b"a").to_hex().as_str());
+        assert_eq!(row.content_id, ContentId::of(b"a"));
         assert_eq!((row.width_px, row.height_px, row.size_bytes, row.format.as_str()), (40, 30, 100, "jpeg"));
         assert_eq!((row.captured_at, row.added_at), (Some(captured_at), NOW));
         assert_eq!((row.brightness, row.contrast), (Some(0.5), None), "what is no number is not stored");
@@ -324,7 +324,7 @@ mod tests {
         batch.commit().unwrap();
         let known = store.image_by_content(&bare.content_id).unwrap();
         assert_eq!(known, Some(StoredImage { image_id, encoder_digest: Some(ENCODER.into()) }));
-        assert_eq!(store.image_by_content(&blake3::hash(b"b")).unwrap(), None);
+        assert_eq!(store.image_by_content(&ContentId::of(b"b")).unwrap(), None);
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(store.images_of_other_encoders("newer", None, 9).unwrap(), [(here, "/here".into())]);
         let batch = store.begin().unwrap();
         let bare = batch.record_image(&NewImage { embedding: None, ..new_image("bare", &[]) }, NOW).unwrap();
-        batch.record_file(Path::new("/bare"), bare, 1, 1, NOW).unwrap();
+        batch.record_file(Path::new("/bare"), bare, stamp(1, 1), NOW).unwrap();
         batch.commit().unwrap();
         assert_eq!(store.images_of_other_encoders(ENCODER, None, 9).unwrap(), [(bare, "/bare".into())]);
     }

@@ -17,6 +17,7 @@ mod migrations;
 mod models;
 mod paths;
 mod scores;
+mod stage;
 mod status;
 mod tags;
 mod time;
@@ -34,8 +35,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, OptionalExtension, Params, Row};
+
+use crate::identity::ContentId;
 
 pub use batch::Batch;
 pub use damage::set_aside_if_damaged;
@@ -46,6 +49,7 @@ pub use images::{ImageRow, NewEmbedding, NewImage, StoredEmbedding, StoredImage}
 pub use migrations::SCHEMA_VERSION;
 pub use models::{Model, NewModel};
 pub use scores::NewScore;
+pub use stage::Stage;
 pub use status::Counts;
 pub use tags::{ImageTag, TagReason, TagSummary};
 pub use top::TopRow;
@@ -86,6 +90,20 @@ macro_rules! sql_id {
     )*};
 }
 sql_id!(ImageId, TagId, ModelId);
+
+impl ToSql for ContentId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.to_string()))
+    }
+}
+
+impl FromSql for ContentId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        let invalid = || FromSqlError::other(std::io::Error::other(format!("not a content id: {text:?}")));
+        Self::from_hex(text).ok_or_else(invalid)
+    }
+}
 
 /// An open database.
 #[derive(Debug)]

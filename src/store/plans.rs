@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::StatementStatus;
 
-use super::testing::{NOW, TempStore};
+use super::testing::{NOW, TempStore, stamp};
 use super::{FileState, ImageId, Store, TagReason, failures, files, images, models, scores, tags, top};
 
 /// A statement and what its plan must say.
@@ -115,7 +115,7 @@ fn other_values_make_no_statement_be_prepared_again() {
     }
     store.conn.execute_batch("ANALYZE").unwrap();
     for n in 0..300 {
-        store.file_state(Path::new(&format!("/d/{n}.jpg")), 1, 1).unwrap();
+        store.file_state(Path::new(&format!("/d/{n}.jpg")), stamp(1, 1)).unwrap();
         store.scored_tags(ImageId(n), model).unwrap();
         store.tags_of_image(ImageId(n)).unwrap();
     }

@@ -100,8 +100,12 @@ mod tests {
         batch.set_file_state(&["/b"], FileState::Missing, NOW).unwrap();
         batch.set_file_state(&["/c"], FileState::Offline, NOW).unwrap();
         for (path, max_attempts) in [("/x", 1), ("/y", 5)] {
-            let failure =
-                NewFailure { path: Path::new(path), stage: "read", error: "gone", size_bytes: 1, mtime_ns: 1 };
+            let failure = NewFailure {
+                path: Path::new(path),
+                stage: crate::store::Stage::Read,
+                error: "gone",
+                stamp: crate::store::testing::stamp(1, 1),
+            };
             let max_attempts = std::num::NonZeroU32::new(max_attempts).unwrap();
             batch.record_failure(&failure, &RetryPolicy { max_attempts, ..RetryPolicy::default() }, NOW).unwrap();
         }

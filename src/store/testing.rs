@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use jiff::Timestamp;
 
+use crate::identity::{ContentId, RecordedStamp};
+
 use super::{ImageId, ModelId, NewEmbedding, NewImage, NewModel, NewScore, Store};
 
 /// Any time: 2026-01-02T03:04:05Z.
@@ -15,6 +17,11 @@ pub const NOW: Timestamp = Timestamp::constant(1_767_323_045, 0);
 
 /// The encoder of every test image.
 pub const ENCODER: &str = "encoder";
+
+/// A version of a file.
+pub fn stamp(size_bytes: u64, mtime_ns: i64) -> RecordedStamp {
+    RecordedStamp { size_bytes, mtime_ns }
+}
 
 /// A path that need not be UTF-8.
 pub fn raw_path(bytes: &[u8]) -> PathBuf {
@@ -24,7 +31,7 @@ pub fn raw_path(bytes: &[u8]) -> PathBuf {
 /// An image whose content is `content`.
 pub fn new_image<'a>(content: &str, embedding: &'a [f16]) -> NewImage<'a> {
     NewImage {
-        content_id: blake3::hash(content.as_bytes()),
+        content_id: ContentId::of(content.as_bytes()),
         size_bytes: 100,
         format: "jpeg",
         width_px: 40,
@@ -54,7 +61,7 @@ impl TempStore {
         let batch = self.begin().unwrap();
         let image_id = batch.record_image(&new_image(content, &[f16::ONE]), NOW).unwrap();
         for path in paths {
-            batch.record_file(Path::new(path), image_id, 100, 1, NOW).unwrap();
+            batch.record_file(Path::new(path), image_id, stamp(100, 1), NOW).unwrap();
         }
         batch.commit().unwrap();
         image_id

@@ -10,6 +10,7 @@ use super::files::sql_limit;
 use super::paths::SqlPathBuf;
 use super::time::SqlTime;
 use super::{ImageId, Store};
+use crate::identity::ContentId;
 
 /// The cross joins keep the order of the index on every statistics: the first rows come without a sort.
 pub(super) const TOP: &str = "
@@ -37,7 +38,7 @@ pub struct TopRow {
     /// The smallest of its present paths.
     pub path: PathBuf,
     /// BLAKE3 of the file's bytes, lower-case hex.
-    pub content_id: String,
+    pub content_id: ContentId,
     /// When the picture was taken, where its metadata say so.
     pub captured_at: Option<Timestamp>,
     /// When it was scored.
@@ -81,7 +82,7 @@ mod tests {
     use jiff::ToSpan;
 
     use super::*;
-    use crate::store::testing::{NOW, TempStore, new_image, raw_path};
+    use crate::store::testing::{NOW, TempStore, new_image, raw_path, stamp};
     use crate::store::{FileState, NewImage, Store};
 
     fn paths(store: &Store, tag: &str, limit: usize) -> Vec<PathBuf> {
@@ -112,7 +113,7 @@ mod tests {
         store.score(image, "birds", model, 1.0);
         assert_eq!(paths(&store, "birds", 9), [PathBuf::from("/y")]);
         let batch = store.begin().unwrap();
-        batch.record_file(&raw_path(b"/a\xff"), image, 1, 1, NOW).unwrap();
+        batch.record_file(&raw_path(b"/a\xff"), image, stamp(1, 1), NOW).unwrap();
         batch.set_file_state(&["/y"], FileState::Missing, NOW).unwrap();
         batch.commit().unwrap();
         assert_eq!(paths(&store, "birds", 9), [PathBuf::from("/z")], "names in UTF-8 come first");
@@ -147,7 +148,7 @@ mod tests {
         let images = [("/old", Some(NOW - 48.hours())), ("/new", Some(NOW - 1.hour())), ("/undated", None)];
         let ids = images.map(|(path, captured_at)| {
             let image = batch.record_image(&NewImage { captured_at, ..new_image(path, &[]) }, NOW).unwrap();
-            batch.record_file(Path::new(path), image, 1, 1, NOW).unwrap();
+            batch.record_file(Path::new(path), image, stamp(1, 1), NOW).unwrap();
             image
         });
         batch.commit().unwrap();

@@ -8,7 +8,6 @@ mod names;
 mod scan;
 mod settle;
 mod source;
-mod stamp;
 
 pub use names::is_candidate;
 pub use scan::{Found, RootState, Scan, ScanError, count, root_state, scan};
@@ -17,4 +16,3 @@ pub use source::{
     Hint, RescanReason, Source, SourceChoice, SourceKind, SourceOptions, SourceStatus, StatusHandle, WatchError,
     count_directories, inotify_limit, shared_file_system, why_poll,
 };
-pub use stamp::FileStamp;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use super::names::{has_image_extension, is_hidden};
-use super::stamp::FileStamp;
+use crate::identity::FileStamp;
 
 /// An image file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -285,7 +285,7 @@ mod tests {
     fn a_forbidden_directory_is_reported_and_the_rest_is_found() {
         use std::os::unix::fs::PermissionsExt;
         if rustix::process::geteuid().is_root() {
-            return crate::testing::skip(
+            return edge_testing::skip(
                 "watch::scan::a_forbidden_directory",
                 "nothing is forbidden to the superuser; run the tests as another user",
             );

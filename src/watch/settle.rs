@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stamp::FileStamp;
 use crate::clock::Now;
+use crate::identity::FileStamp;
 
 /// How a file came to be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +177,7 @@ mod tests {
         fn write(&mut self, path: &str, size_bytes: u64) {
             let mtime_ns = i64::try_from(self.clock.now().wall.as_nanosecond()).unwrap();
             let inode = self.disk.get(Path::new(path)).map_or(self.disk.len() as u64, |stamp| stamp.inode);
-            self.disk.insert(path.into(), FileStamp { size_bytes, mtime_ns, inode });
+            self.disk.insert(path.into(), FileStamp { size_bytes, mtime_ns, ctime_ns: mtime_ns, inode });
         }
 
         fn see(&mut self, path: &str, sighting: Sighting) -> Observed {

@@ -1,4 +1,4 @@
-//! The processes that decode for the daemon: what happens when one of them is killed, hangs, or is sent the daemon's signals.
+//! The daemon's decoder processes: one is killed, one hangs, one receives the signals meant for the daemon.
 
 use edge_testing::daemon::Daemon;
 use edge_testing::{Place, jpeg, until};
@@ -7,25 +7,20 @@ use rustix::process::{Pid, Signal, kill_process};
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FAILURES: &str = "SELECT stage, attempts, quarantined FROM failure";
 
-trait Decoding {
-    /// A daemon with one decoder, which has worked already and is there.
-    fn one_decoder(&self, more: &str) -> (Daemon, Pid);
+/// Starts a daemon with one decoder. Returns them when the decoder has decoded one image.
+fn one_decoder(place: &Place, more: &str) -> (Daemon, Pid) {
+    let text = format!(
+        "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"
+    );
+    let config = place.config(&text);
+    let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
+    place.write("first.jpg", &jpeg(1));
+    place.wait_for_rows(IMAGES, &["1"]);
+    let decoder = the_one(&daemon);
+    (daemon, decoder)
 }
 
-impl Decoding for Place {
-    fn one_decoder(&self, more: &str) -> (Daemon, Pid) {
-        let text = format!(
-            "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"
-        );
-        let config = self.config(&text);
-        let daemon = self.daemon(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()]);
-        self.write("first.jpg", &jpeg(1));
-        self.wait_for_rows(IMAGES, &["1"]);
-        let decoder = the_one(&daemon);
-        (daemon, decoder)
-    }
-}
-
+/// The daemon's only decoder.
 fn the_one(daemon: &Daemon) -> Pid {
     let decoders = daemon.decoders();
     assert_eq!(decoders.len(), 1, "{decoders:?}");
@@ -33,31 +28,31 @@ fn the_one(daemon: &Daemon) -> Pid {
 }
 
 #[test]
-fn a_file_that_kills_its_decoder_costs_itself_and_is_quarantined_after_the_second_time() {
+fn a_file_that_kills_its_decoder_fails_alone_and_is_quarantined_after_the_second_time() {
     let place = Place::new();
-    let (daemon, decoder) = place.one_decoder("[retry]\nfirst_delay_s = 3\n");
-    // Stopped, it holds the file that it is given; then it dies of it, as of a defect in its code.
-    let dies_of_what_comes = |decoder| {
-        until("the file in work", || (place.live("in_work") == 1).then_some(()));
+    let (daemon, decoder) = one_decoder(&place, "[retry]\nfirst_delay_s = 3\n");
+    // The stopped decoder holds the file that it was given. Then it aborts, as if by a defect in its code.
+    let abort_with_a_file = |decoder| {
+        until("a file in the decoder", || (place.live("in_work") == 1).then_some(()));
         kill_process(decoder, Signal::ABORT).unwrap();
         kill_process(decoder, Signal::CONT).unwrap();
     };
     kill_process(decoder, Signal::STOP).unwrap();
     place.write("bad.jpg", &jpeg(2));
-    dies_of_what_comes(decoder);
+    abort_with_a_file(decoder);
     place.wait_for_rows(FAILURES, &["crash|1|0"]);
     let error = place.value("SELECT error FROM failure");
     assert_eq!(error, "the decoder died of this file: signal 6 (SIGABRT); it may have run out of memory");
-    // Another one is there for the next file, and for the bad one when its time has come again.
+    // Another decoder takes the next file, and the bad file when its retry is due.
     place.write("good.jpg", &jpeg(3));
     place.wait_for_rows(IMAGES, &["2"]);
     let decoder = the_one(&daemon);
     kill_process(decoder, Signal::STOP).unwrap();
-    dies_of_what_comes(decoder);
+    abort_with_a_file(decoder);
     place.wait_for_rows(FAILURES, &["crash|2|1"]);
     place.write("last.jpg", &jpeg(4));
     place.wait_for_rows(IMAGES, &["3"]);
-    // When the file is another one, it is tried again.
+    // A changed file is tried again.
     place.write("bad.jpg", &jpeg(5));
     place.wait_for_rows(FAILURES, &[]);
     place.wait_for_rows(IMAGES, &["4"]);
@@ -66,9 +61,9 @@ fn a_file_that_kills_its_decoder_costs_itself_and_is_quarantined_after_the_secon
 }
 
 #[test]
-fn a_decoder_that_hangs_is_ended_and_the_others_go_on() {
+fn a_decoder_that_hangs_is_killed_and_replaced() {
     let place = Place::new();
-    let (daemon, decoder) = place.one_decoder("[limits]\ndecode_timeout_s = 1\n");
+    let (daemon, decoder) = one_decoder(&place, "[limits]\ndecode_timeout_s = 1\n");
     kill_process(decoder, Signal::STOP).unwrap();
     place.write("endless.jpg", &jpeg(2));
     place.wait_for_rows(FAILURES, &["time|1|0"]);
@@ -83,12 +78,12 @@ fn a_decoder_that_hangs_is_ended_and_the_others_go_on() {
 #[test]
 fn an_idle_decoder_may_die_and_signals_for_the_daemon_do_not_end_one_at_work() {
     let place = Place::new();
-    let (daemon, decoder) = place.one_decoder("");
+    let (daemon, decoder) = one_decoder(&place, "");
     kill_process(decoder, Signal::KILL).unwrap();
-    until("no decoder", || daemon.decoders().iter().all(|&d| d != decoder).then_some(()));
+    until("the decoder has ended", || daemon.decoders().iter().all(|&d| d != decoder).then_some(()));
     place.write("second.jpg", &jpeg(2));
     place.wait_for_rows(IMAGES, &["2"]);
-    // A service manager that ends a unit sends its signal to every process of it.
+    // A service manager that stops a unit sends its signal to every process of the unit.
     let decoder = the_one(&daemon);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         kill_process(decoder, signal).unwrap();
@@ -99,5 +94,5 @@ fn an_idle_decoder_may_die_and_signals_for_the_daemon_do_not_end_one_at_work() {
     assert_eq!(place.rows("SELECT * FROM failure"), [] as [&str; 0]);
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.end().0.code(), None);
-    until("the end of the decoder with its daemon", || kill_process(decoder, Signal::HUP).is_err().then_some(()));
+    until("the decoder ends with its daemon", || kill_process(decoder, Signal::HUP).is_err().then_some(()));
 }

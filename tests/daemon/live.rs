@@ -1,4 +1,4 @@
-//! The running daemon as its users see it: what it says of itself, what goes first, and another model in the place of the old one.
+//! The running daemon as its users see it: its status, the order of its work, and the replacement of its model.
 
 use std::fs::{rename, write};
 use std::os::unix::fs::FileTypeExt;
@@ -9,20 +9,13 @@ use serde_json::{Value, json};
 
 const FILES: &str = "SELECT count(*) FROM file";
 
-trait Live {
-    fn status(&self) -> Value;
-    fn run_on_photos(&self, config: &str) -> edge_testing::daemon::Daemon;
+fn status_of(place: &Place) -> Value {
+    place.scorer("status", &["--format", "json"]).expect(0).json()
 }
 
-impl Live for Place {
-    fn status(&self) -> Value {
-        self.scorer("status", &["--format", "json"]).expect(0).json()
-    }
-
-    fn run_on_photos(&self, config: &str) -> edge_testing::daemon::Daemon {
-        let config = self.config(config);
-        self.start(&["--config", config.to_str().unwrap(), self.photos().to_str().unwrap()], |_| {})
-    }
+fn run_on_photos(place: &Place, config: &str) -> edge_testing::daemon::Daemon {
+    let config = place.config(config);
+    place.start(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()], |_| {})
 }
 
 #[test]
@@ -30,10 +23,10 @@ fn the_status_is_that_of_the_running_daemon() {
     let place = Place::new();
     place.write("a.jpg", &jpeg(1));
     place.write("broken.jpg", b"no image");
-    let daemon = place.run_on_photos("");
+    let daemon = run_on_photos(&place, "");
     place.wait_for_rows(FILES, &["1"]);
     place.wait_for_rows("SELECT count(*) FROM failure", &["1"]);
-    let status = place.status();
+    let status = status_of(&place);
     let live = &status["daemon"];
     assert_eq!((&live["scored"], &live["failed"], &live["in_work"]), (&json!(1), &json!(1), &json!(0)), "{live}");
     assert_eq!(live["model"]["digest"], status["model"]["digest"]);
@@ -51,22 +44,22 @@ fn the_status_is_that_of_the_running_daemon() {
     assert!(std::fs::metadata(&socket).unwrap().file_type().is_socket());
     daemon.stop();
     assert!(!socket.exists());
-    assert_eq!(place.status()["daemon"], Value::Null);
-    assert!(place.scorer("status", &[]).expect(0).stdout.contains("none writes into this database now"));
+    assert_eq!(status_of(&place)["daemon"], Value::Null);
+    assert!(place.scorer("status", &[]).expect(0).stdout.contains("none is running on this database"));
 }
 
 #[test]
-fn what_arrives_goes_before_what_was_there_and_the_way_through_that_is_shown() {
+fn new_files_go_before_old_ones_and_the_progress_through_these_is_shown() {
     let place = Place::new();
     let count = 300;
     for seed in 0..count {
         make_old(&place.write(format!("{seed}.jpg"), &jpeg(seed)));
     }
-    let daemon = place.run_on_photos("[watch]\nsettle_ms = 20\n[threads]\ndecode = 1\n[store]\ncommit_images = 1\n");
+    let daemon = run_on_photos(&place, "[watch]\nsettle_ms = 20\n[threads]\ndecode = 1\n[store]\ncommit_images = 1\n");
     daemon.wait_for("ready");
-    // Some hundred wait for the decoder now, and the scan stands still.
-    let live = until("a scan on its way", || {
-        Some(place.status()["daemon"].clone()).filter(|d| d["scan"]["seen"].as_u64() > Some(0))
+    // Several hundred files wait for the decoder now, and the scan is paused.
+    let live = until("a scan has begun", || {
+        Some(status_of(&place)["daemon"].clone()).filter(|d| d["scan"]["seen"].as_u64() > Some(0))
     });
     assert_eq!(live["scan"]["total"], json!(count));
     let done = || place.value(FILES).parse::<u32>().unwrap();
@@ -74,17 +67,17 @@ fn what_arrives_goes_before_what_was_there_and_the_way_through_that_is_shown() {
     place.write("new.jpg", &jpeg(count + 1));
     let new = "SELECT count(*) FROM file WHERE path LIKE '%/new.jpg'";
     place.wait_for_rows(new, &["1"]);
-    // More than two hundred and fifty stood in line before it.
+    // More than 250 files were in the queue before it.
     let passed = done() - before;
-    assert!(passed < 100, "{passed} old ones were done before the new one");
-    let left = until("a time that is left", || place.status()["daemon"]["left_s"].as_u64());
+    assert!(passed < 100, "{passed} old files were scored before the new one");
+    let left = until("an estimate of the remaining time", || status_of(&place)["daemon"]["left_s"].as_u64());
     assert!(left < 3600, "{left}");
     daemon.stop();
     place.assert_sound();
 }
 
 #[test]
-fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not() {
+fn a_replaced_bundle_is_used_if_it_can_be_proved_and_refused_if_not() {
     let place = Place::new();
     let bundle = copy_of_model(place.dir.path());
     let config = format!("[model]\ndir = {:?}\n[tags]\nalways = [\"birds\"]\n", bundle.to_str().unwrap());
@@ -98,7 +91,7 @@ fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not
     let daemon = edge_testing::daemon::Daemon::spawn(command, log);
     place.wait_for_rows("SELECT count(*) FROM score", &["1"]);
 
-    // A copy of the bundle under another name, first with a damaged graph.
+    // The bundle is replaced by another one, first by a copy with a damaged graph.
     let fresh = place.path("fresh");
     std::fs::create_dir(&fresh).unwrap();
     let next = copy_of_model(&fresh);
@@ -114,12 +107,16 @@ fn a_bundle_that_is_replaced_is_taken_when_it_proves_itself_and_refused_when_not
     write(next.join("manifest.json"), manifest.replacen("\"small\"", "\"smaller\"", 1)).unwrap();
     rename(&bundle, place.path("damaged")).unwrap();
     rename(&next, &bundle).unwrap();
-    // The old scores stay; the new ones come from the stored embeddings, without a file.
+    // The old scores stay. The new scores are computed from the stored embeddings, without the files.
     place.wait_for_rows(
         "SELECT model.name, count(*) FROM score JOIN model ON model.id = model_id GROUP BY 1",
         &["small|2", "smaller|2"],
     );
-    assert_eq!((place.live("backfilled"), place.live("scored"), place.live("linked")), (2, 0, 0), "no file was read");
+    assert_eq!(
+        (place.live("backfilled"), place.live("scored"), place.live("linked")),
+        (2, 0, 0),
+        "a file was read again"
+    );
     assert_eq!(place.rows("SELECT DISTINCT model FROM top_images"), ["smaller"]);
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.end().0.code(), Some(0));

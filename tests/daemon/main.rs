@@ -1,10 +1,12 @@
-//! `edge-scorer run` as a process, with real files, signals, mounts and SQLite.
+//! The running daemon, with real files, signals, mounts, SQLite and failing disks.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod decoders;
+mod faulty_disk;
 mod live;
 mod mounts;
 mod names;
 mod retry;
 mod run;
+mod watch_kernel;
 mod watchdog;

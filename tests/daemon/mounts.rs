@@ -1,13 +1,15 @@
-//! A camera's card in a reader: mounted, pulled out, put back. In a mount namespace of the test's own, so that it needs no root.
+//! A memory card that is mounted, removed and mounted again, in a mount namespace of the test's own, which needs no root.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
-use edge_testing::{Place, jpeg, make_old, model, skip, until};
+use edge_testing::{Place, can_unshare, jpeg, make_old, model, skip, until};
 
+/// Options of `unshare`: new user and mount namespaces, with the user as root.
+const NAMESPACE: [&str; 1] = ["-Urm"];
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1";
 
-/// A shell in the namespace; the daemon runs beside it.
+/// A shell in the namespace, which starts the daemon there.
 struct Shell(Child);
 
 impl Shell {
@@ -28,25 +30,27 @@ fn quoted(path: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_card_that_is_pulled_out_is_offline_and_what_is_on_it_is_not_scored_again() {
-    let test = "a_card_that_is_pulled_out_is_offline…";
+fn files_of_a_removed_card_are_offline_and_not_scored_again_when_it_returns() {
+    let test = "mounts::files_of_a_removed_card_are_offline_and_not_scored_again_when_it_returns";
+    if !can_unshare(test, &NAMESPACE) {
+        return;
+    }
     let place = Place::new();
-    // The card is the directory `card`, and shows in `photos` where it is mounted.
+    // The card is the directory `card`. It is mounted at `photos`.
     let card = place.path("card");
     std::fs::create_dir(&card).unwrap();
     for (name, seed) in [("a.jpg", 1), ("b.jpg", 2)] {
         std::fs::write(card.join(name), jpeg(seed)).unwrap();
         make_old(&card.join(name));
     }
-    let spawned =
-        Command::new("unshare").args(["-Urm", "sh"]).current_dir(place.dir.path()).stdin(Stdio::piped()).spawn();
-    let Ok(child) = spawned else { return skip(test, "there is no unshare program") };
-    let mut shell = Shell(child);
+    let mut unshare = Command::new("unshare");
+    unshare.args(NAMESPACE).arg("sh").current_dir(place.dir.path()).stdin(Stdio::piped());
+    let mut shell = Shell(unshare.spawn().unwrap());
     let mount = format!("mount --bind {} {}", quoted(&card), quoted(&place.photos()));
     shell.run(&format!("{mount} && touch mounted || touch refused"));
-    until("a mount", || (place.path("mounted").exists() || place.path("refused").exists()).then_some(()));
+    until("the mount", || (place.path("mounted").exists() || place.path("refused").exists()).then_some(()));
     if place.path("refused").exists() {
-        return skip(test, "nothing can be mounted here");
+        return skip(test, "`mount --bind` is refused in a new mount namespace");
     }
     let config = place.config("[watch]\nsettle_ms = 20\nrescan_interval_s = 2\n");
     let program = edge_testing::program("edge-scorer").display().to_string();
@@ -61,7 +65,7 @@ fn a_card_that_is_pulled_out_is_offline_and_what_is_on_it_is_not_scored_again() 
 
     shell.run("umount -l photos");
     place.wait_for_rows(FILES, &["a.jpg|offline", "b.jpg|offline"]);
-    // Elsewhere a picture is added and one deleted.
+    // While the card is away, one image is added to it and one deleted.
     std::fs::write(card.join("c.jpg"), jpeg(3)).unwrap();
     std::fs::remove_file(card.join("b.jpg")).unwrap();
     shell.run(&mount);
@@ -70,6 +74,6 @@ fn a_card_that_is_pulled_out_is_offline_and_what_is_on_it_is_not_scored_again() 
     shell.run("kill $daemon; wait $daemon; touch ended");
     until("the end of the daemon", || place.path("ended").exists().then_some(()));
     let log = std::fs::read_to_string(place.path("log")).unwrap();
-    assert!(log.contains("3 scored, 0 linked, 0 failed"), "nothing twice: {log}");
+    assert!(log.contains("3 scored, 0 linked, 0 failed"), "a file was scored twice: {log}");
     place.assert_sound();
 }

@@ -1,5 +1,5 @@
-//! File names that strangers choose: line breaks, escape sequences, bytes that are no text, what a shell or a spreadsheet would
-//! run. Wherever they are written they stay one name, and nothing obeys them.
+//! Hostile file names: line breaks, escape sequences, bytes that are not UTF-8, commands for a shell or a spreadsheet. Every output
+//! shows each of them as one name, and nothing executes them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,16 +13,16 @@ const NAMES: [&[u8]; 8] = [
     b"plain.jpg",
     b"two\nlines.jpg",
     b"\x1b[2J\x1b]0;title\x07.jpg",
-    b"no text \xff\xfe.jpg",
+    b"not UTF-8 \xff\xfe.jpg",
     b"$(touch pwned) `touch pwned`; touch pwned.jpg",
     b"=cmd|' /C calc'!A0, \"quoted\".jpg",
     b"--help.jpg",
     "right \u{202e}gpj.exe.jpg".as_bytes(),
 ];
 
-/// Text that moves no cursor and ends no line early.
+/// Fails if the text has control characters other than line breaks, or reverses the direction of writing.
 #[track_caller]
-fn assert_tame(what: &str, text: &str) {
+fn assert_harmless(what: &str, text: &str) {
     let wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
     assert!(!text.contains(wild), "{what}: {text:?}");
 }
@@ -32,24 +32,24 @@ fn a_name_stays_a_name_in_every_output() {
     let place = Place::new();
     for (seed, name) in (0..).zip(NAMES) {
         place.write(OsStr::from_bytes(name), &jpeg(seed));
-        place.write(OsStr::from_bytes(&[b"broken ", name].concat()), b"no image");
+        place.write(OsStr::from_bytes(&[b"broken ", name].concat()), b"not an image");
     }
     let said = place.scan(&["--tag", "birds"]).expect(1);
-    assert_tame("scan", &(said.stdout + &said.stderr));
+    assert_harmless("scan", &(said.stdout + &said.stderr));
     let log_lines = said.stderr.lines().filter(|line| line.contains("broken ")).count();
-    assert_eq!(log_lines, NAMES.len(), "one line for each: {}", said.stderr);
+    assert_eq!(log_lines, NAMES.len(), "each broken file has one line in the log: {}", said.stderr);
 
     let top = |format: &str| place.scorer("top", &["--tag", "birds", "--format", format]).expect(0);
     let table = top("table").stdout;
-    assert_tame("table", &table);
+    assert_harmless("table", &table);
     assert_eq!(table.lines().count(), 1 + NAMES.len());
     let csv_text = top("csv").stdout;
-    assert_tame("csv", &csv_text);
+    assert_harmless("csv", &csv_text);
     assert_eq!(csv_text.lines().count(), 1 + NAMES.len());
     let mut csv = csv::Reader::from_reader(csv_text.as_bytes());
     let path = csv.headers().unwrap().iter().position(|name| name == "path").unwrap();
     let first: Vec<u8> = csv.records().map(|row| row.unwrap()[path].as_bytes()[0]).collect();
-    assert_eq!(first, vec![b'/'; NAMES.len()], "no cell begins like a formula");
+    assert_eq!(first, vec![b'/'; NAMES.len()], "a cell could be read as a formula");
 
     let json = top("json").json();
     let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
@@ -58,13 +58,13 @@ fn a_name_stays_a_name_in_every_output() {
     assert_eq!(paths, NAMES.iter().map(|name| expected(name)).collect());
 
     let failures = place.scorer("failures", &[]).expect(0).stdout;
-    assert_tame("failures", &failures);
+    assert_harmless("failures", &failures);
     assert_eq!(failures.lines().count(), 1 + NAMES.len());
     for line in place.scorer("failures", &["--format", "json"]).expect(0).stdout.lines() {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(row["path"].as_str().unwrap().starts_with('/'), "{line}");
     }
-    assert_tame("status", &place.scorer("status", &[]).expect(0).stdout);
+    assert_harmless("status", &place.scorer("status", &[]).expect(0).stdout);
     assert!(!place.path("pwned").exists() && !place.photo("pwned").exists());
 }
 
@@ -96,7 +96,7 @@ fn paths_for_pipes_are_exact() {
 }
 
 #[test]
-fn nobody_else_can_read_what_the_daemon_keeps() {
+fn other_users_cannot_read_the_daemons_files() {
     let place = Place::new();
     place.write("a.jpg", &jpeg(1));
     let db = place.path("state/deep/scores.db");

@@ -1,4 +1,4 @@
-//! `edge-scorer run` as a process: what happens to files while it watches, to signals, to a bad reload, to a crash.
+//! `edge-scorer run` as a process: files that come, change and go, signals, reloads, kills, service notifications.
 
 use std::fs::{File, OpenOptions, rename};
 use std::io::Write;
@@ -12,29 +12,24 @@ use rustix::process::Signal;
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1, 2";
 const IMAGES: &str = "SELECT count(*) FROM image";
 
-/// A text as one TOML string.
+/// A path as a TOML string.
 fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_str().unwrap())
 }
 
-trait Restarting {
-    fn watch(&self) -> edge_testing::daemon::Daemon;
-}
-
-impl Restarting for Place {
-    fn watch(&self) -> edge_testing::daemon::Daemon {
-        self.daemon(&[self.photos().to_str().unwrap()])
-    }
+/// Starts a daemon that watches the photo directory.
+fn watch(place: &Place) -> edge_testing::daemon::Daemon {
+    place.daemon(&[place.photos().to_str().unwrap()])
 }
 
 #[test]
-fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
+fn files_that_come_into_and_leave_a_watched_directory_in_every_way() {
     let place = Place::new();
     place.write("before.jpg", &jpeg(1));
-    let daemon = place.watch();
+    let daemon = watch(&place);
     place.wait_for_rows(FILES, &["before.jpg|present"]);
 
-    // Copied in, moved in, moved in with their directory.
+    // Files that are copied, moved, and moved with their directory into the watched one.
     place.write("copied.png", &png(2));
     std::fs::write(place.path("moved.jpg"), jpeg(3)).unwrap();
     rename(place.path("moved.jpg"), place.photo("moved.jpg")).unwrap();
@@ -42,11 +37,11 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
     std::fs::write(place.path("card/a.jpg"), jpeg(4)).unwrap();
     std::fs::write(place.path("card/deep/b.jpg"), jpeg(5)).unwrap();
     rename(place.path("card"), place.photo("card")).unwrap();
-    // A temporary name, then the real one, as many programs write.
+    // Many programs write a file under a temporary name and rename it.
     place.write("late.jpg.part", &jpeg(6));
     rename(place.photo("late.jpg.part"), place.photo("late.jpg")).unwrap();
     place.write("made/while/running/c.jpg", &jpeg(7));
-    // A second name for a file elsewhere, and a copy that keeps its old time, as `cp -l` and `cp -p` make them.
+    // A hard link to a file elsewhere, and a copy that keeps its old modification time, as `cp -l` and `cp -p` make them.
     std::fs::write(place.path("elsewhere.jpg"), jpeg(10)).unwrap();
     std::fs::hard_link(place.path("elsewhere.jpg"), place.photo("linked.jpg")).unwrap();
     make_old(&place.write("old.jpg", &jpeg(11)));
@@ -68,7 +63,7 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
     place.wait_for_rows(IMAGES, &["9"]);
     place.wait_for_rows("SELECT stage, attempts FROM failure", &["decode|1"]);
 
-    // Renamed, deleted, mended, replaced by another image, moved out with their directory.
+    // Files that are renamed, deleted, repaired, replaced by another image, and moved out with their directory.
     rename(place.photo("copied.png"), place.photo("renamed.png")).unwrap();
     std::fs::remove_file(place.photo("moved.jpg")).unwrap();
     place.write("broken.jpg", &jpeg(8));
@@ -94,8 +89,8 @@ fn every_way_of_a_file_into_and_out_of_a_watched_directory() {
     let changed =
         "SELECT count(DISTINCT image_id) FROM file WHERE path LIKE '%/before.jpg' OR path LIKE '%/copy of before.jpg'";
     assert_eq!(place.value(changed), "2");
-    // A broken file that goes away takes its failure along.
-    place.write("broken too.jpg", b"no picture");
+    // The failure of a broken file is deleted with the file.
+    place.write("broken too.jpg", b"not an image");
     place.wait_for_rows("SELECT count(*) FROM failure", &["1"]);
     std::fs::remove_file(place.photo("broken too.jpg")).unwrap();
     place.wait_for_rows("SELECT count(*) FROM failure", &["0"]);
@@ -118,7 +113,7 @@ fn a_slow_writer_is_waited_for() {
     let whole = jpeg(1);
     let mut slow = File::create(place.photo("slow.jpg")).unwrap();
     for (n, chunk) in whole.chunks(whole.len().div_ceil(5)).enumerate() {
-        // The pace of the writer, not a wait for the daemon: in all it takes as long as a file has to stand still.
+        // The pace of the writer. Together the pauses take as long as the settle time.
         std::thread::sleep(Duration::from_millis(if n == 0 { 0 } else { 600 }));
         slow.write_all(chunk).unwrap();
     }
@@ -131,16 +126,16 @@ fn a_slow_writer_is_waited_for() {
 }
 
 #[test]
-fn a_start_finds_what_came_and_went_meanwhile() {
+fn a_start_finds_files_that_came_and_went_while_no_daemon_ran() {
     let place = Place::new();
     place.write("a.jpg", &jpeg(1));
     place.write("b.jpg", &jpeg(2));
-    let daemon = place.watch();
+    let daemon = watch(&place);
     place.wait_for_rows(FILES, &["a.jpg|present", "b.jpg|present"]);
     daemon.stop();
     place.write("new.jpg", &jpeg(3));
     std::fs::remove_file(place.photo("a.jpg")).unwrap();
-    let daemon = place.watch();
+    let daemon = watch(&place);
     place.wait_for_rows(FILES, &["a.jpg|missing", "b.jpg|present", "new.jpg|present"]);
     let log = daemon.stop();
     assert!(log.contains("1 scored, 0 linked, 0 failed"), "{log}");
@@ -170,7 +165,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     place.wait_for_rows(scores, &["birds|1", "night|1"]);
     daemon.wait_for_times("ready", 2);
 
-    // Each of these is refused, and what ran before goes on.
+    // Each of these is refused, and the old configuration stays in use.
     config("allways = [\"never\"]");
     daemon.signal(Signal::HUP);
     daemon.wait_for("reload refused, the old configuration and model keep running");
@@ -184,7 +179,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     daemon.signal(Signal::HUP);
     daemon.wait_for("the file differs from the manifest (size is");
     daemon.wait_for_times("reload refused", 3);
-    // Refused only when it is tried: the database lies where a file is in the way.
+    // This one is refused only when it is tried: the directory of the database is a file.
     let in_the_way = place.write("a.jpg.d", b"a file");
     let text = std::fs::read_to_string(&path).unwrap();
     weights.set_len(weights.metadata().unwrap().len() - 1).unwrap();
@@ -200,7 +195,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
 }
 
 #[test]
-fn a_kill_loses_nothing_and_doubles_nothing() {
+fn a_kill_loses_no_image_and_scores_none_twice() {
     let place = Place::new();
     let count = 60;
     let config = place.config("[store]\ncommit_images = 3\n[tags]\nalways = [\"birds\"]\nfrom_similarity = 0\n");
@@ -210,14 +205,14 @@ fn a_kill_loses_nothing_and_doubles_nothing() {
     }
     let daemon = place.start(&["--config", &config, &photos], |_| {});
     let committed = || place.try_rows(IMAGES).and_then(|rows| rows[0].parse::<u32>().ok()).unwrap_or(0);
-    until("a few images", || (committed() >= 3).then_some(()));
+    until("a few commits", || (committed() >= 3).then_some(()));
     daemon.signal(Signal::KILL);
     let (status, log) = daemon.end();
     assert_eq!(status.code(), None, "{log}");
     place.assert_sound();
     let before =
         place.rows("SELECT content_id, scored_at FROM image JOIN score ON score.image_id = image.id ORDER BY 1");
-    assert!(before.len() >= 3 && before.len() < count as usize, "killed in the middle: {}", before.len());
+    assert!(before.len() >= 3 && before.len() < count as usize, "not killed in the middle: {} images", before.len());
 
     let daemon = place.daemon(&["--config", &config, &photos]);
     place.wait_for_rows("SELECT count(*), count(DISTINCT image_id) FROM file", &[&format!("{count}|{count}")]);
@@ -226,12 +221,12 @@ fn a_kill_loses_nothing_and_doubles_nothing() {
     assert_eq!(place.value("SELECT count(*) FROM score"), count.to_string());
     let after =
         place.rows("SELECT content_id, scored_at FROM image JOIN score ON score.image_id = image.id ORDER BY 1");
-    assert!(before.iter().all(|row| after.contains(row)), "what was committed is not scored again");
+    assert!(before.iter().all(|row| after.contains(row)), "a committed image was scored again");
     place.assert_sound();
 }
 
 #[test]
-fn a_stop_finishes_what_is_in_work_and_a_second_one_ends_at_once() {
+fn a_stop_finishes_files_in_flight_and_a_second_one_ends_at_once() {
     let place = Place::new();
     for seed in 0..40 {
         place.write(format!("{seed}.jpg"), &jpeg(seed));
@@ -244,9 +239,9 @@ fn a_stop_finishes_what_is_in_work_and_a_second_one_ends_at_once() {
     assert_eq!(place.value(IMAGES), scored.to_string(), "{log}");
     place.assert_sound();
 
-    // A write lock held from outside keeps the first stop waiting for its commit.
+    // Another process holds the write lock, so the first stop waits for its commit.
     let place = Place::new();
-    let daemon = place.watch();
+    let daemon = watch(&place);
     let lock = rusqlite::Connection::open(place.db()).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     place.write("a.jpg", &jpeg(1));
@@ -261,9 +256,9 @@ fn a_stop_finishes_what_is_in_work_and_a_second_one_ends_at_once() {
 }
 
 #[test]
-fn what_changes_while_it_is_in_work_is_seen_to_afterwards() {
+fn files_that_change_while_they_are_in_flight_are_handled_afterwards() {
     let place = Place::new();
-    // No rescan helps within the time of this test, and three results make a commit.
+    // The rescan interval is longer than this test, and three results make a commit.
     let config = place.config(
         "[watch]\nsettle_ms = 50\nrescan_interval_s = 3600\n[store]\ncommit_images = 3\ncommit_interval_ms = 10000\n",
     );
@@ -275,12 +270,12 @@ fn what_changes_while_it_is_in_work_is_seen_to_afterwards() {
     place.write("changed.jpg", &jpeg(1));
     place.write("deleted.jpg", &jpeg(2));
     place.write("sub/moved.jpg", &jpeg(3));
-    // All of them are decoded and scored by now, and cannot be committed.
+    // All three are decoded and scored by now, and cannot be committed.
     daemon.wait_for("3 results wait for their commit");
     place.write("changed.jpg", &png(4));
     std::fs::remove_file(place.photo("deleted.jpg")).unwrap();
     rename(place.photo("sub"), place.path("elsewhere")).unwrap();
-    // The next try is seconds later, when all of this has been noticed.
+    // The next attempt to commit comes seconds later, when the daemon has seen all of these changes.
     daemon.wait_for_times("results wait for their commit", 2);
     lock.execute_batch("ROLLBACK").unwrap();
     place.wait_for_rows(
@@ -294,13 +289,13 @@ fn what_changes_while_it_is_in_work_is_seen_to_afterwards() {
 }
 
 #[test]
-fn a_failing_database_ends_the_daemon_with_its_reason() {
+fn a_failing_database_ends_the_daemon_with_an_error() {
     let place = Place::new();
     place.write("a.jpg", &jpeg(1));
-    let daemon = place.watch();
+    let daemon = watch(&place);
     place.wait_for_rows(IMAGES, &["1"]);
-    let vandal = rusqlite::Connection::open(place.db()).unwrap();
-    vandal.execute_batch("DROP VIEW top_images; DROP TABLE score").unwrap();
+    let other = rusqlite::Connection::open(place.db()).unwrap();
+    other.execute_batch("DROP VIEW top_images; DROP TABLE score").unwrap();
     place.write("b.jpg", &jpeg(2));
     let (status, log) = daemon.end();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -328,7 +323,7 @@ fn a_polled_directory_and_one_that_comes_later() {
     std::fs::create_dir_all(&later).unwrap();
     std::fs::write(later.join("a.jpg"), jpeg(1)).unwrap();
     place.wait_for_rows(FILES, &["a.jpg|present"]);
-    // Away with all of it, as a card that is taken out, and back.
+    // The directory goes with its parent, as on a card that is removed, and comes back.
     rename(place.path("later"), place.path("away")).unwrap();
     place.wait_for_rows(FILES, &["a.jpg|offline"]);
     rename(place.path("away"), place.path("later")).unwrap();
@@ -347,7 +342,7 @@ fn the_service_manager_is_kept_informed() {
         while !heard.contains(text) {
             let mut buffer = [0; 4096];
             let length =
-                socket.recv(&mut buffer).unwrap_or_else(|e| panic!("{text} was not heard ({e}), but:\n{heard}"));
+                socket.recv(&mut buffer).unwrap_or_else(|e| panic!("{text} was not received ({e}), only:\n{heard}"));
             heard += &String::from_utf8_lossy(&buffer[..length]);
             heard.push('\n');
         }
@@ -361,7 +356,7 @@ fn the_service_manager_is_kept_informed() {
     let first = wait_for("READY=1");
     assert!(!first.contains("WATCHDOG=1") && !first.contains("STOPPING=1"), "{first}");
     wait_for("STATUS=1 scored, ");
-    // One ping in a third of the interval.
+    // Pings come three times per watchdog interval.
     wait_for("WATCHDOG=1");
     wait_for("WATCHDOG=1");
     daemon.signal(Signal::HUP);
@@ -377,7 +372,7 @@ fn the_service_manager_is_kept_informed() {
 fn the_model_in_use_is_the_one_that_was_named() {
     let place = Place::new();
     place.write("a.jpg", &jpeg(1));
-    let daemon = place.watch();
+    let daemon = watch(&place);
     place.wait_for_rows(IMAGES, &["1"]);
     let status = place.scorer("status", &["--format", "json"]).expect(0).json();
     let manifest = std::fs::read(model().join("manifest.json")).unwrap();

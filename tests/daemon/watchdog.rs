@@ -1,4 +1,4 @@
-//! A backend that is stuck: the thread that owns it is stopped by the debugger's interface of the kernel, all others run on.
+//! A backend that is stuck. The test stops the inference threads with ptrace; all other threads continue.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -10,11 +10,14 @@ use rustix::process::Signal;
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// A thread of another process that is stopped until this is dropped.
+/// Longer than two pings at the interval of the test are apart: the daemon ticks once a second.
+const TWO_PINGS: Duration = Duration::from_millis(2500);
+
+/// A stopped thread of another process. It continues when this is dropped.
 struct Stopped(i32);
 
 impl Stopped {
-    /// Stops a thread; an error where the kernel does not allow it.
+    /// Stops a thread. Returns an error if the kernel does not allow it.
     fn thread(tid: i32) -> std::io::Result<Self> {
         let mut status = 0;
         // SAFETY: ptrace and waitpid are given numbers and the address of a local that outlives the call.
@@ -34,7 +37,7 @@ impl Drop for Stopped {
         let mut status = 0;
         // SAFETY: numbers are passed, and the address of a local that outlives the call.
         unsafe {
-            // A thread that was killed stays as a zombie, and its process with it, until its tracer has heard of it.
+            // A thread that was killed stays a zombie, and so does its process, until its tracer waits for it.
             if libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) == -1 {
                 libc::waitpid(self.0, &raw mut status, libc::__WALL);
             }
@@ -53,7 +56,7 @@ fn stop_inference(daemon: &Daemon) -> std::io::Result<Vec<Stopped>> {
     threads.into_iter().map(Stopped::thread).collect()
 }
 
-/// Whether a ping comes within that time; messages that wait already are passed over.
+/// Whether a ping is received within `patience`. Messages that were received before are discarded.
 fn pings(socket: &UnixDatagram, patience: Duration) -> bool {
     let mut buffer = [0; 4096];
     socket.set_nonblocking(true).unwrap();
@@ -84,31 +87,33 @@ fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
     daemon.wait_for("ready");
     place.write("first.jpg", &jpeg(1));
     place.wait_for_rows(IMAGES, &["1"]);
-    assert!(pings(&socket, PATIENCE), "no ping at rest");
+    assert!(pings(&socket, PATIENCE), "no ping while the daemon is idle");
 
     let stopped = match stop_inference(&daemon) {
         Ok(stopped) => stopped,
-        Err(error) => return skip("a_backend_that_is_stuck_ends_the_pings…", &format!("no ptrace here: {error}")),
+        Err(error) => {
+            return skip(
+                "watchdog::a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing",
+                &format!("ptrace is refused here: {error}"),
+            );
+        }
     };
-    // At rest nobody misses it.
-    std::thread::sleep(Duration::from_secs(3));
-    assert!(pings(&socket, PATIENCE), "no ping although there is nothing to do");
+    // An idle daemon keeps pinging: its backend has nothing to do.
+    assert!(pings(&socket, PATIENCE), "no ping, although the backend has nothing to do");
     place.write("second.jpg", &jpeg(2));
-    until("the file in work", || (place.live("in_work") == 1).then_some(()));
-    std::thread::sleep(Duration::from_secs(4));
-    assert!(!pings(&socket, Duration::from_secs(4)), "a ping although nothing moves");
+    until("a file in flight", || (place.live("in_work") == 1).then_some(()));
+    until("the end of the pings", || (!pings(&socket, TWO_PINGS)).then_some(()));
     assert_eq!(place.value(FILES), "1");
-    // It was only slow: then all is well again.
+    // The backend continues: the daemon pings again.
     drop(stopped);
     place.wait_for_rows(IMAGES, &["2"]);
-    assert!(pings(&socket, PATIENCE), "no ping after it has moved again");
+    assert!(pings(&socket, PATIENCE), "no ping after the backend continued");
 
     let stopped = stop_inference(&daemon).unwrap();
     place.write("third.jpg", &jpeg(3));
-    until("the file in work", || (place.live("in_work") == 1).then_some(()));
-    std::thread::sleep(Duration::from_secs(4));
-    assert!(!pings(&socket, Duration::from_secs(4)), "a ping although nothing moves");
-    // What a service manager does then: it kills the daemon and starts it again.
+    until("a file in flight", || (place.live("in_work") == 1).then_some(()));
+    until("the end of the pings", || (!pings(&socket, TWO_PINGS)).then_some(()));
+    // A service manager would now kill the daemon and start it again.
     daemon.signal(Signal::KILL);
     drop(stopped);
     assert_eq!(daemon.end().0.code(), None);

@@ -1,8 +1,8 @@
-//! Inputs of strangers, changed by chance: nothing that is read may crash, hang or eat memory, whatever its bytes are. Every error
-//! is a good answer here. `EDGE_SCORER_FUZZ` is the number of executions for each target (3,000 without it), and
-//! `EDGE_SCORER_FUZZ_SEED` where chance begins; `scripts/fuzz` runs a million.
+//! Untrusted inputs with random changes. No reader may crash, hang or use much memory, whatever the bytes are; returning an error is
+//! always right. `EDGE_SCORER_FUZZ` is the number of executions per target (3,000 by default), `EDGE_SCORER_FUZZ_SEED` the seed of the
+//! random changes (1 by default). `scripts/fuzz` runs a million executions.
 //!
-//! The input at work lies in `target/tmp/fuzz-NAME`: after a crash it is the one that did it.
+//! The current input is in `target/tmp/fuzz-NAME`. After a crash it is the input that caused the crash.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod mutate;
@@ -15,7 +15,7 @@ use edge_model::bundle::{Bundle, sha256_hex};
 use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode, keywords_of, prepare};
 use edge_model::text::{TagTokenizer, TextRule, normalise_tag};
 use edge_scorer::config::{Overrides, RawConfig, Settings};
-use edge_testing::chance::Chance;
+use edge_testing::random::Random;
 use edge_testing::{PATIENCE, model, repository};
 use mutate::mutate;
 
@@ -23,18 +23,19 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// Runs a target on changed seeds. `share` is its part of the executions where one takes longer than others.
+/// Runs a target on changed seeds. The number of executions is divided by `share`, for targets that take longer. `target` returns whether
+/// it accepted the input.
 fn fuzz(name: &str, seeds: &[Vec<u8>], share: u64, mut target: impl FnMut(&[u8]) -> bool) {
     let executions = (from_environment("EDGE_SCORER_FUZZ").unwrap_or(3_000) / share).max(1);
-    let mut chance = Chance(from_environment("EDGE_SCORER_FUZZ_SEED").unwrap_or(1));
+    let mut random = Random(from_environment("EDGE_SCORER_FUZZ_SEED").unwrap_or(1));
     let place = file(name);
     for (number, seed) in seeds.iter().enumerate() {
-        assert!(target(seed), "{name}: seed {number} is refused, so that its changes test nothing");
+        assert!(target(seed), "{name}: seed {number} is refused, so its changes would test nothing");
     }
     let (mut accepted, mut longest) = (0_u64, Duration::ZERO);
     for _ in 0..executions {
-        let (seed, other) = (chance.below(seeds.len()), chance.below(seeds.len()));
-        let input = mutate(&seeds[seed], &seeds[other], &mut chance);
+        let (seed, other) = (random.below(seeds.len()), random.below(seeds.len()));
+        let input = mutate(&seeds[seed], &seeds[other], &mut random);
         std::fs::write(&place, &input).unwrap();
         let began = Instant::now();
         accepted += u64::from(target(&input));
@@ -42,7 +43,7 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], share: u64, mut target: impl FnMut(&[u8])
     }
     println!("{name}: {executions} executions, {accepted} accepted, the longest {} ms", longest.as_millis());
     assert!(longest < PATIENCE, "an input of {name} takes {longest:?}");
-    assert!(accepted < executions, "nothing was ever refused");
+    assert!(accepted < executions, "{name}: no input was refused");
     std::fs::remove_file(place).unwrap();
 }
 
@@ -50,7 +51,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"))
 }
 
-/// Little is allowed, so that an input that claims much is refused and not made.
+/// Low limits, so that an input that states a large size is refused and not decoded.
 const LIMITS: Limits = Limits { max_file_bytes: 1 << 20, max_pixels: 1 << 18, max_decode_bytes: 1 << 22 };
 
 #[test]
@@ -70,7 +71,7 @@ fn metadata() {
     fuzz("metadata", &seeds::metadata(), 1, |bytes| !keywords_of(bytes).is_empty() || exif_only(bytes));
 }
 
-/// The seed without keywords.
+/// Whether the bytes begin with Exif data, as the seed without keywords does.
 fn exif_only(bytes: &[u8]) -> bool {
     bytes.get(2..4) == Some(&[0xFF, 0xE1]) && bytes.get(6..10) == Some(b"Exif")
 }
@@ -78,7 +79,7 @@ fn exif_only(bytes: &[u8]) -> bool {
 #[test]
 fn manifests() {
     let dir = tempfile::tempdir().unwrap();
-    // Small files in the place of the graphs: only their digests are looked at here.
+    // Small files replace the graphs, because only their sizes and digests are checked here.
     let mut manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(model().join("manifest.json")).unwrap()).unwrap();
     for (name, digest) in manifest["files"].as_object_mut().unwrap() {
@@ -124,7 +125,7 @@ fn tags() {
     fuzz("tags", &seeds.map(|s| s.as_bytes().to_vec()), 1, |bytes| {
         let tag = String::from_utf8_lossy(bytes);
         let normal = normalise_tag(&tag);
-        assert_eq!(normalise_tag(&normal), normal, "normalising twice is normalising once");
+        assert_eq!(normalise_tag(&normal), normal, "normalising a second time changes the tag");
         text.encode(&normal, None).inspect(|ids| assert_eq!(ids.len(), 77)).is_ok()
     });
 }

@@ -1,9 +1,9 @@
-//! Changes to bytes that are valid to begin with, so that they get past the first check of whoever reads them.
+//! Random changes to valid inputs. Most of them pass the reader's first checks and reach the code behind.
 
-use edge_testing::chance::Chance;
 use edge_testing::crc32;
+use edge_testing::random::Random;
 
-/// Numbers and words on which parsers stumble.
+/// Numbers and words that parsers often handle wrongly.
 const WORDS: [&[u8]; 22] = [
     b"\0",
     b"\xFF",
@@ -29,49 +29,49 @@ const WORDS: [&[u8]; 22] = [
     b"\xF0\x9F\x90\xA6\xE2\x80\x8D\xCC\x81",
 ];
 
-/// One to eight changes of a seed, some of them taken from another seed.
-pub fn mutate(seed: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
+/// Returns a seed with one to eight changes, some of which insert bytes of another seed.
+pub fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
-    for _ in 0..=chance.below(8) {
-        // Headers decide more than what follows them.
-        let reach = if chance.below(2) == 0 { bytes.len().min(256) } else { bytes.len() };
-        let at = chance.below(reach + 1);
-        let scale = chance.below(9);
-        let length = chance.below(1 << scale);
+    for _ in 0..=random.below(8) {
+        // Half of the changes are in the first 256 bytes, because headers decide how the rest is read.
+        let reach = if random.below(2) == 0 { bytes.len().min(256) } else { bytes.len() };
+        let at = random.below(reach + 1);
+        let scale = random.below(9);
+        let length = random.below(1 << scale);
         let end = (at + length).min(bytes.len());
-        match chance.below(9) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
-            1 if at < bytes.len() => bytes[at] = chance.next() as u8,
-            2 if at < bytes.len() => bytes[at] = bytes[at].wrapping_add(*chance.pick(&[1, 255, 16, 240])),
+        match random.below(9) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 if at < bytes.len() => bytes[at] = random.next() as u8,
+            2 if at < bytes.len() => bytes[at] = bytes[at].wrapping_add(*random.pick(&[1, 255, 16, 240])),
             3 => drop(bytes.drain(at..end)),
             4 => {
                 let piece = bytes[at..end].to_vec();
-                let to = chance.below(bytes.len() + 1);
+                let to = random.below(bytes.len() + 1);
                 bytes.splice(to..to, piece);
             }
             5 => {
-                let word = chance.pick(&WORDS);
+                let word = random.pick(&WORDS);
                 bytes.splice(at..(at + word.len()).min(bytes.len()), word.iter().copied());
             }
-            6 => drop(bytes.splice(at..at, chance.pick(&WORDS).iter().copied())),
+            6 => drop(bytes.splice(at..at, random.pick(&WORDS).iter().copied())),
             7 if !other.is_empty() => {
-                let from = chance.below(other.len());
+                let from = random.below(other.len());
                 let piece = &other[from..(from + length).min(other.len())];
                 bytes.splice(at..end, piece.iter().copied());
             }
-            8 if chance.below(8) == 0 => bytes.truncate(at),
+            8 if random.below(8) == 0 => bytes.truncate(at),
             _ => {}
         }
     }
-    // The checksums of a PNG would keep every change from the code behind them.
-    if chance.below(4) > 0 {
+    // Wrong checksums would keep the changes of a PNG from reaching the decoder.
+    if random.below(4) > 0 {
         mend_png(&mut bytes);
     }
     bytes.truncate(1 << 20);
     bytes
 }
 
-/// Gives the chunks of a PNG the checksums of what they hold now.
+/// Corrects the checksums of a PNG's chunks.
 fn mend_png(bytes: &mut [u8]) {
     if !bytes.starts_with(b"\x89PNG") {
         return;

@@ -1,4 +1,4 @@
-//! Valid inputs, small so that many can be tried.
+//! Valid inputs. They are small, so that many changes can be tried.
 
 use std::io::Cursor;
 
@@ -12,7 +12,7 @@ fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     out.into_inner()
 }
 
-/// Images of every format that is read.
+/// Images of every supported format.
 pub fn images() -> Vec<Vec<u8>> {
     let small = DynamicImage::from(picture(3)).crop_imm(0, 0, 24, 20);
     let mut seeds = vec![
@@ -25,14 +25,14 @@ pub fn images() -> Vec<Vec<u8>> {
         encoded(&small, ImageFormat::WebP),
         encoded(&DynamicImage::from(small.to_rgba8()), ImageFormat::WebP),
     ];
-    // What the encoder at hand cannot make.
+    // Kinds of images that the `image` crate cannot write.
     for name in ["palette.png", "progressive.jpg", "cmyk.jpg", "grey.jpg"] {
         seeds.push(std::fs::read(repository("crates/edge-model/tests/data/input").join(name)).unwrap());
     }
     seeds
 }
 
-/// Images in which the metadata are most of the bytes. JPEGs have no checksums over them.
+/// Images that consist mostly of metadata. The metadata of a JPEG have no checksum.
 pub fn metadata() -> Vec<Vec<u8>> {
     let dot = DynamicImage::from(picture(1)).crop_imm(0, 0, 8, 8);
     let jpeg = encoded(&dot, ImageFormat::Jpeg);
@@ -55,7 +55,7 @@ fn segment(marker: u8, data: &[u8]) -> Vec<u8> {
     [&[0xFF, marker], &length[..], data].concat()
 }
 
-/// Orientation and the time of the picture.
+/// An Exif segment with an orientation and a time of capture.
 fn exif() -> Vec<u8> {
     let mut tiff = b"II*\0\x08\0\0\0".to_vec();
     let entry = |tag: u16, kind: u16, count: u32, value: u32| {

@@ -1,12 +1,18 @@
-//! The exit codes of both programs, in one place.
+//! The exit codes of both programs.
 
-/// All done.
+/// Everything was done.
 pub const OK: u8 = 0;
-/// Something failed; the rest was done.
+/// Something failed; everything else was done.
 pub const SOME_FAILED: u8 = 1;
-/// The command line is wrong (`EX_USAGE`).
+/// The command line is wrong (`EX_USAGE` of `sysexits.h`).
 pub const USAGE: u8 = 64;
-/// An input that was named does not exist or cannot be read (`EX_NOINPUT`).
+/// A named input does not exist or cannot be read (`EX_NOINPUT`).
 pub const NO_INPUT: u8 = 66;
 /// The configuration or the bundle was refused (`EX_CONFIG`).
 pub const CONFIG: u8 = 78;
+/// A second stop signal ended the process at once: 128 + SIGINT, as shells report it.
+pub const STOPPED_AT_ONCE: u8 = 130;
+
+/// The exit codes as one line for `--help`.
+pub const HELP: &str =
+    "Exit codes: 0 all done, 1 something failed, 64 usage, 66 input missing, 78 configuration or bundle refused.";

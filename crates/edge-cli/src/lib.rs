@@ -1,5 +1,5 @@
-//! What the command lines of `edge-scorer` and `edge-trainer` share: exit codes, output formats, logging, progress, the stop flag.
-//! Errors are typed in the libraries below and become a message and an exit code here.
+//! Shared parts of the command lines of `edge-scorer` and `edge-trainer`: exit codes, output formats, logging, progress and the stop
+//! flag. The libraries return typed errors; [`CommandError`] turns them into a message and an exit code.
 
 pub mod exit_code;
 pub mod logging;
@@ -17,37 +17,37 @@ use edge_model::text::TextError;
 
 pub use stop_flag::stop_flag;
 
-/// Why a command ends early: an exit code of [`exit_code`] and what to tell the user.
+/// The error of a subcommand: an exit code and a message for the user.
 #[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
+pub struct CommandError {
+    /// A code of [`exit_code`].
     pub code: u8,
-    /// The message; empty when everything has been said already.
+    /// The message; empty where nothing more is to be printed.
     pub message: String,
 }
 
-impl Failure {
-    /// A failure with a message.
+impl CommandError {
+    /// Creates an error with a message.
     pub fn new(code: u8, message: impl Display) -> Self {
         Self { code, message: message.to_string() }
     }
 
-    /// Something failed and was reported where it happened.
+    /// Creates an error without a message, for failures that were printed where they happened.
     pub fn reported() -> Self {
         Self { code: exit_code::SOME_FAILED, message: String::new() }
     }
 }
 
-impl From<BundleError> for Failure {
+impl From<BundleError> for CommandError {
     fn from(error: BundleError) -> Self {
         Self::new(exit_code::CONFIG, error)
     }
 }
 
-impl From<ScorerError> for Failure {
+impl From<ScorerError> for CommandError {
     fn from(error: ScorerError) -> Self {
         let code = match &error {
-            // A tag; a tokenizer that cannot be used is the bundle's fault.
+            // The tag is wrong. All other text errors come from the bundle's tokenizer.
             ScorerError::Text(TextError::Empty | TextError::TooLong { .. } | TextError::Encode { .. }) => {
                 exit_code::USAGE
             }
@@ -59,15 +59,15 @@ impl From<ScorerError> for Failure {
     }
 }
 
-impl From<std::fmt::Error> for Failure {
+impl From<std::fmt::Error> for CommandError {
     fn from(error: std::fmt::Error) -> Self {
         Self::new(exit_code::SOME_FAILED, error)
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        // A reader that has seen enough, such as `head`, is no failure.
+        // A reader that closes the pipe early, such as `head`, is not an error.
         match error.kind() {
             std::io::ErrorKind::BrokenPipe => Self { code: exit_code::OK, message: String::new() },
             _ => Self::new(exit_code::SOME_FAILED, error),
@@ -75,29 +75,33 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// What every subcommand returns.
-pub type Outcome = Result<(), Failure>;
+/// The result of a subcommand.
+pub type Outcome = Result<(), CommandError>;
 
-/// Turns a subcommand's result into the process's exit code and prints what is left to say.
+/// Prints the error's message, if there is one, and returns the exit code of the process.
 pub fn conclude(program: &str, outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::from(exit_code::OK),
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                // Messages of the TOML parser have several lines, each of which is made safe by itself.
-                let lines: Vec<_> = failure.message.lines().map(output::printable).collect();
+        Err(error) => {
+            if !error.message.is_empty() {
+                // The TOML parser's messages have several lines. Each line is escaped by itself, so that the line breaks stay.
+                let lines: Vec<_> = error.message.lines().map(output::printable).collect();
                 eprintln!("{program}: {}", lines.join("\n"));
             }
-            ExitCode::from(failure.code)
+            ExitCode::from(error.code)
         }
     }
 }
 
-/// Parses the command line; help and version go to stdout with 0, mistakes to stderr with the usage code.
+/// Parses the command line.
+///
+/// # Errors
+/// The exit code of a process that has nothing more to do: help and version are printed to stdout and give [`exit_code::OK`], mistakes are
+/// printed to stderr and give [`exit_code::USAGE`].
 pub fn parse<P: clap::Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         let code = if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
-        // A closed terminal is no reason to fail once more.
+        // Nothing can be reported where stdout and stderr are closed.
         let _ = error.print();
         ExitCode::from(code)
     })

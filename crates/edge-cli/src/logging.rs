@@ -1,6 +1,8 @@
-//! Log lines on stderr. File names come from strangers: control characters in them are written as escapes, so that no name
-//! can forge a line or move a terminal's cursor. One place in the code that has much to say, such as a card full of broken
-//! files, neither fills a disk with it nor hides what the others say.
+//! Log lines on stderr.
+//!
+//! File names are untrusted input. Control characters in messages are escaped, so that no name can forge a log line or move the
+//! terminal's cursor. The number of lines from one place in the code is limited, so that a card full of broken files neither fills
+//! the disk nor hides other messages.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -12,14 +14,15 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::output::printable;
 
-/// Lines that one place in the code may write in one window.
-const MOST: u64 = 100;
-/// How long a window is.
+/// Maximum number of lines from one place in the code within one window.
+const MAX_LINES: u64 = 100;
+/// Length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Starts logging at `default` level; `EDGE_SCORER_LOG` (such as `debug` or `edge_scorer::watch=trace`) goes before it.
+/// Starts logging at the level `default`. The variable `EDGE_SCORER_LOG` overrides it, for example with `debug` or
+/// `edge_scorer::watch=trace`.
 pub fn start(default: LevelFilter) {
-    // Under systemd the journal has the time already.
+    // systemd's journal adds the time itself.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let ours = ["edge_scorer", "edge_trainer", "edge_model", "edge_cli"].map(|name| format!("{name}={default}"));
     let env = Env::new().filter_or("EDGE_SCORER_LOG", format!("off,{}", ours.join(",")));
@@ -37,21 +40,21 @@ pub fn start(default: LevelFilter) {
         })
         .build();
     let level = logger.filter();
-    let logger = Limited { logger, started: Instant::now(), windows: Mutex::default() };
-    // A logger that is there already, as in tests, serves as well.
+    let logger = RateLimitedLogger { logger, started: Instant::now(), windows: Mutex::default() };
+    // Tests may have set a logger already; it stays.
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }
 }
 
-/// Leaves out what is too much.
-struct Limited {
+/// A logger that limits the lines from each place in the code.
+struct RateLimitedLogger {
     logger: Logger,
     started: Instant,
-    windows: Mutex<Windows>,
+    windows: Mutex<LogWindows>,
 }
 
-impl Log for Limited {
+impl Log for RateLimitedLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.logger.enabled(metadata)
     }
@@ -68,11 +71,11 @@ impl Log for Limited {
             self.logger.log(&Record::builder().metadata(record.metadata().clone()).args(text).build());
         };
         if left_out > 0 {
-            note(format_args!("{left_out} more like the next were left out"));
+            note(format_args!("{left_out} messages like the next one were left out"));
         }
         self.logger.log(record);
         if last {
-            note(format_args!("more like the last one are left out for a while"));
+            note(format_args!("further messages like the last one are left out for up to {} s", WINDOW.as_secs()));
         }
     }
 
@@ -81,40 +84,42 @@ impl Log for Limited {
     }
 }
 
-/// How much each place in the code, by file and line, has written.
+/// The current window of each place in the code, by file and line.
 #[derive(Debug, Default)]
-struct Windows(HashMap<(&'static str, u32), Window>);
+struct LogWindows(HashMap<(&'static str, u32), LogWindow>);
 
+/// Times count from the start of logging.
 #[derive(Debug)]
-struct Window {
+struct LogWindow {
     began: Duration,
     written: u64,
     left_out: u64,
 }
 
-/// A line that may be written.
+/// Permission to write a line.
 #[derive(Debug, PartialEq, Eq)]
 struct Admitted {
-    /// Lines that the window before left out.
+    /// Number of lines that the previous window left out.
     left_out: u64,
-    /// Whether it is the last one of its window.
+    /// Whether this is the last line that its window admits.
     last: bool,
 }
 
-impl Windows {
+impl LogWindows {
+    /// Counts a line. None where its window is full.
     fn admit(&mut self, place: (&'static str, u32), now: Duration) -> Option<Admitted> {
-        let window = self.0.entry(place).or_insert(Window { began: now, written: 0, left_out: 0 });
+        let window = self.0.entry(place).or_insert(LogWindow { began: now, written: 0, left_out: 0 });
         let mut left_out = 0;
         if now.saturating_sub(window.began) >= WINDOW {
             left_out = window.left_out;
-            *window = Window { began: now, written: 0, left_out: 0 };
+            *window = LogWindow { began: now, written: 0, left_out: 0 };
         }
-        if window.written == MOST {
+        if window.written == MAX_LINES {
             window.left_out += 1;
             return None;
         }
         window.written += 1;
-        Some(Admitted { left_out, last: window.written == MOST })
+        Some(Admitted { left_out, last: window.written == MAX_LINES })
     }
 }
 
@@ -123,12 +128,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_has_much_to_say_is_cut_short_and_says_so_and_the_others_are_heard() {
-        let mut windows = Windows::default();
+    fn a_place_with_many_messages_is_limited_and_says_so_and_other_places_are_not() {
+        let mut windows = LogWindows::default();
         let (loud, calm) = (("a.rs", 1), ("a.rs", 2));
         let at = Duration::from_secs;
-        let written: Vec<_> = (0..MOST + 40).filter_map(|_| windows.admit(loud, at(5))).collect();
-        assert_eq!(written.len() as u64, MOST);
+        let written: Vec<_> = (0..MAX_LINES + 40).filter_map(|_| windows.admit(loud, at(5))).collect();
+        assert_eq!(written.len() as u64, MAX_LINES);
         assert_eq!(written.iter().position(|w| w.last), Some(written.len() - 1));
         assert_eq!(windows.admit(calm, at(6)), Some(Admitted { left_out: 0, last: false }));
         assert_eq!(windows.admit(loud, at(64)), None);

@@ -1,12 +1,13 @@
-//! Rows on stdout: tables for people, JSON and CSV for programs, paths for pipes.
+//! Parts of the output on stdout: safe text, aligned tables, numbers, errors of CSV writers.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// Text that is safe on a terminal and stays on its line: control characters become escapes such as `\n` and `\u{1b}`.
+use unicode_width::UnicodeWidthStr;
+
+/// Returns text that is safe on a terminal and stays on one line: control characters become escapes such as `\n` and `\u{1b}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // The bidirectional overrides are here because they let one name look like another.
+    // Bidirectional overrides are included because they can make one name look like another.
     let risky =
         |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
     if !text.chars().any(risky) {
@@ -19,7 +20,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A table with aligned columns. Numbers are aligned to the right.
+/// A table with aligned columns. Columns of numbers are aligned to the right. Widths are those of a terminal: a Chinese, Japanese or Korean
+/// character takes two columns, a combining character none.
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
@@ -27,25 +29,24 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these column names.
+    /// Creates an empty table with these column names.
     pub fn new(header: &[&'static str]) -> Self {
         Self { header: header.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; control characters are escaped.
+    /// Adds a row. Control characters are escaped.
     pub fn push(&mut self, row: Vec<String>) {
         self.rows.push(row.iter().map(|cell| printable(cell).into_owned()).collect());
     }
 
-    /// Writes header and rows.
+    /// Writes the header and the rows.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// The error of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let width = |text: &str| text.chars().count();
-        let mut widths: Vec<usize> = self.header.iter().map(|h| width(h)).collect();
+        let mut widths: Vec<usize> = self.header.iter().map(|name| name.width()).collect();
         for row in &self.rows {
-            widths.iter_mut().zip(row).for_each(|(w, cell)| *w = (*w).max(width(cell)));
+            widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.width()));
         }
         let numeric: Vec<bool> = (0..widths.len())
             .map(|column| !self.rows.is_empty() && self.rows.iter().all(|r| is_number(&r[column])))
@@ -54,8 +55,9 @@ impl Table {
         for row in std::iter::once(&header).chain(&self.rows) {
             let mut line = String::new();
             for ((cell, &width), &right) in row.iter().zip(&widths).zip(&numeric) {
-                let padded = if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
-                let _ = write!(line, "{padded}  ");
+                let padding = " ".repeat(width - cell.width());
+                let (before, after) = if right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+                line.extend([before, cell, after, "  "]);
             }
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -67,7 +69,7 @@ fn is_number(cell: &str) -> bool {
     cell == "-" || cell.trim_end_matches('%').parse::<f64>().is_ok()
 }
 
-/// The error of the output below a CSV writer, so that a closed pipe is known as one.
+/// Returns the I/O error inside an error of a CSV writer, so that a closed pipe can be recognised.
 pub fn csv_error(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
@@ -75,7 +77,7 @@ pub fn csv_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// A number with so many decimals, `-` for none.
+/// Formats a number with `decimals` decimals. No number gives `-`.
 pub fn number(value: Option<f32>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.decimals$}"))
 }
@@ -99,5 +101,18 @@ mod tests {
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "score  path\n 10.5  a\n 9.25  b\\n\n");
+    }
+
+    #[test]
+    fn columns_are_aligned_by_the_width_on_the_terminal() {
+        let mut table = Table::new(&["tag", "path"]);
+        // Two wide characters, a letter with a combining accent, a wide emoji, plain letters.
+        for tag in ["夜景", "cafe\u{301}", "🐦", "birds"] {
+            table.push(vec![tag.to_owned(), "a.jpg".to_owned()]);
+        }
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        let expected = ["tag    path", "夜景   a.jpg", "cafe\u{301}   a.jpg", "🐦     a.jpg", "birds  a.jpg"];
+        assert_eq!(String::from_utf8(out).unwrap().lines().collect::<Vec<_>>(), expected);
     }
 }

@@ -1,21 +1,23 @@
-//! What a process settles about itself while it has a single thread.
+//! Process-wide settings that must be made while the process has a single thread.
 
-/// First of all in `main`.
+/// Makes the settings. Call it first in `main`.
 pub fn settle() {
     edge_model::backend::prepare_process();
-    keep_memory();
+    keep_freed_memory();
 }
 
-/// Has the C library keep up to 64 MiB of freed memory for each thread. Left alone it gives the pages of every picture and of every run
-/// of a model back and takes them again for the next, which for small models was a quarter of all time of two cores.
+/// Makes the C library keep freed memory for the next allocation: up to 64 MiB at the top of each heap, and blocks of up to 32 MiB.
+///
+/// By default it returns the pages of every picture and every model run to the system and asks for them again. With small models this
+/// took a quarter of the time of two cores.
 #[cfg(target_env = "gnu")]
-fn keep_memory() {
+fn keep_freed_memory() {
     const MIB: i32 = 1 << 20;
     for (option, value) in [(libc::M_TRIM_THRESHOLD, 64 * MIB), (libc::M_MMAP_THRESHOLD, 32 * MIB)] {
-        // SAFETY: sets a number in the allocator, which refuses one that it does not like.
+        // SAFETY: mallopt takes two integers, touches only the allocator's own settings and rejects values that it does not support.
         unsafe { libc::mallopt(option, value) };
     }
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn keep_memory() {}
+fn keep_freed_memory() {}

@@ -1,11 +1,11 @@
-//! Images and text tags in, quality scores out: what `edge-scorer` and `edge-trainer` share. It knows neither database nor
-//! directories of photographs.
+//! Images and tags in, scores out: the library that `edge-scorer` and `edge-trainer` share. It uses no database and no directories
+//! of images.
 //!
 //! The modules in reading order, which is also the order of their imports (a module uses only those above it):
 //!
-//! 1. [`image_input`] turns a file's bytes into the model's pixel tensor; [`text`] turns a tag into its token ids.
-//! 2. [`bundle`] reads, checks and writes the directory that holds a model; [`backend`] runs its graphs on a device.
-//! 3. [`scorer`] joins those four.
+//! 1. [`image_input`] turns a file's bytes into the model's pixel tensor; [`text`] turns a tag into token ids.
+//! 2. [`bundle`] reads, checks and writes the directory that contains a model; [`backend`] runs the model's graphs on a device.
+//! 3. [`scorer`] combines the four.
 
 pub mod backend;
 pub mod bundle;

@@ -1,60 +1,60 @@
-//! Tags to prompts to token ids. The only module that knows the `tokenizers` crate's encoder; it never runs a network.
+//! From a tag to a prompt and its token ids. Owns the encoder of the crate `tokenizers`; runs no network.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-/// The way from a tag to `input_ids`, as the bundle's manifest states it.
+/// How a tag becomes `input_ids`, as stated in the bundle's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextRule {
-    /// The prompt, with `{tag}` where the tag goes, such as `a photo of {tag}`.
+    /// The prompt with `{tag}` in place of the tag, such as `a photo of {tag}`.
     pub template: String,
-    /// Length T of `input_ids`, special tokens included; shorter prompts are padded at the end.
+    /// Length T of `input_ids`, including special tokens. Shorter prompts are padded at the end.
     pub context_length: usize,
-    /// The id that fills a prompt up to `context_length`.
+    /// The id of the padding.
     pub pad_id: i64,
 }
 
-/// Why a tag has no token ids.
+/// Why a tag cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
-    /// The tokenizer's file cannot be used.
-    #[error("{}: not a usable tokenizer: {reason}. Restore the bundle from where it came from", path.display())]
+    /// The tokenizer's file is missing or damaged.
+    #[error("{}: not a usable tokenizer: {reason}. Copy the bundle again from its source", path.display())]
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What the tokenizer's reader said.
+        /// The message of the tokenizer's reader.
         reason: String,
     },
-    /// The rule cannot be followed.
-    #[error("text_input of the manifest is unusable: {0}")]
+    /// The manifest's rule is invalid.
+    #[error("text_input in the manifest is not usable: {0}")]
     Rule(String),
-    /// The tag holds nothing but white space.
+    /// The tag is empty or only white space.
     #[error("the tag is empty: give a short text such as \"birds\"")]
     Empty,
-    /// The tag does not fit the encoder.
+    /// The prompt has more tokens than the text encoder takes.
     #[error("the tag {tag:?} is {tokens} tokens long and the model takes {limit}: shorten it")]
     TooLong {
         /// The tag.
         tag: String,
-        /// Its length with the special tokens.
+        /// Number of tokens of its prompt, including special tokens.
         tokens: usize,
         /// The context length.
         limit: usize,
     },
-    /// The tokenizer failed on this text.
+    /// The tokenizer returned an error for this tag.
     #[error("the tag {tag:?} cannot be tokenised: {reason}")]
     Encode {
         /// The tag.
         tag: String,
-        /// What the tokenizer said.
+        /// The tokenizer's message.
         reason: String,
     },
 }
 
-/// A tag as it is stored and compared: white space at the ends removed and folded to single spaces inside.
+/// Returns a tag in the form that is stored and compared: without white space at the ends, and with single spaces inside.
 pub fn normalise_tag(tag: &str) -> String {
     tag.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -77,10 +77,10 @@ impl TagTokenizer {
         Self::new(tokenizer, rule)
     }
 
-    /// Wraps a tokenizer that is at hand. Its own padding and truncation are switched off: the rule decides.
+    /// Wraps a tokenizer. Its own padding and truncation are switched off, because the rule states the length.
     ///
     /// # Errors
-    /// [`TextError::Rule`] when the template lacks `{tag}` or the context length is out of 1..=4096.
+    /// [`TextError::Rule`] if the template does not contain `{tag}` or the context length is not within 1..=4096.
     pub fn new(mut tokenizer: Tokenizer, rule: TextRule) -> Result<Self, TextError> {
         if !rule.template.contains("{tag}") {
             return Err(TextError::Rule(format!("template {:?} does not contain {{tag}}", rule.template)));
@@ -93,13 +93,13 @@ impl TagTokenizer {
         Ok(Self { tokenizer, rule })
     }
 
-    /// The rule in force.
+    /// The rule.
     pub fn rule(&self) -> &TextRule {
         &self.rule
     }
 
-    /// Token ids of the tag in the manifest's template, or of `prompt` where the manifest gives the tag its own;
-    /// `context_length` of them.
+    /// Returns the `context_length` token ids of a tag in the rule's template, or of `prompt` if the manifest gives the tag a prompt of
+    /// its own.
     ///
     /// # Errors
     /// [`TextError::Empty`], [`TextError::TooLong`], [`TextError::Encode`].

@@ -1,4 +1,4 @@
-//! A running daemon under test.
+//! A running daemon (`edge-scorer run`) under test.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,26 +10,26 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{PATIENCE, Place, model, until};
 
-/// Killed, if it still runs, at the end of its test.
+/// A daemon process. It is killed at the end of its test if it still runs.
 pub struct Daemon {
     child: Child,
     log: PathBuf,
 }
 
 impl Place {
-    /// `run` with these arguments on the shipped bundle and this place's database, once it is ready.
+    /// Starts `run` with the shipped bundle and this place's database, and waits until it is ready.
     pub fn daemon(&self, arguments: &[&str]) -> Daemon {
         let daemon = self.start(arguments, |_| {});
         daemon.wait_for("ready");
         daemon
     }
 
-    /// `run` with these arguments on the shipped bundle, not waited for.
+    /// Starts `run` with the shipped bundle, without waiting. `change` may change the command.
     pub fn start(&self, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
         self.start_on(&model(), arguments, change)
     }
 
-    /// The same on another bundle.
+    /// Starts `run` with another bundle, without waiting. `change` may change the command.
     pub fn start_on(&self, model: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
         let log = (0..).map(|n| self.path(format!("daemon-{n}.log"))).find(|path| !path.exists()).unwrap();
         let mut command = self.command();
@@ -42,14 +42,14 @@ impl Place {
         Daemon::spawn(command, log)
     }
 
-    /// A number of the running daemon's status.
+    /// A number from the running daemon's status.
     #[track_caller]
     pub fn live(&self, name: &str) -> u64 {
         let status = self.scorer("status", &["--format", "json"]).expect(0).json();
         status["daemon"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {status}"))
     }
 
-    /// Waits for an answer of the database.
+    /// Waits until a query returns these rows.
     #[track_caller]
     pub fn wait_for_rows(&self, sql: &str, expected: &[&str]) {
         let give_up = Instant::now() + PATIENCE;
@@ -58,7 +58,7 @@ impl Place {
             if rows.as_deref().is_some_and(|rows| rows == expected) {
                 return;
             }
-            assert!(Instant::now() < give_up, "{sql} answers {rows:?}, not {expected:?}");
+            assert!(Instant::now() < give_up, "{sql} returns {rows:?} instead of {expected:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -74,12 +74,12 @@ impl Daemon {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// Waits for a text in the log.
+    /// Waits until the log contains a text.
     pub fn wait_for(&self, text: &str) {
         until(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
     }
 
-    /// Waits until the log holds a text so many times.
+    /// Waits until the log contains a text this many times.
     pub fn wait_for_times(&self, text: &str, times: usize) {
         until(&format!("{text:?} {times} times in the log"), || {
             (self.log().matches(text).count() >= times).then_some(())
@@ -94,7 +94,7 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// The daemon's decoder processes that are alive.
+    /// The daemon's running decoder processes.
     pub fn decoders(&self) -> Vec<Pid> {
         let parent = self.pid().to_string();
         let is_child = |stat: &str| {
@@ -111,13 +111,13 @@ impl Daemon {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits for the end.
+    /// Waits until the daemon has ended. Returns its exit status and its log.
     pub fn end(mut self) -> (ExitStatus, String) {
         let status = until("the end of the daemon", || self.child.try_wait().unwrap());
         (status, self.log())
     }
 
-    /// Asks the daemon to stop; it must do so without a complaint.
+    /// Asks the daemon to stop, and fails unless its exit code is 0. Returns its log.
     #[track_caller]
     pub fn stop(self) -> String {
         self.signal(Signal::TERM);

@@ -1,14 +1,14 @@
-//! One suite for every backend: what the CPU computes in f32 is what every device must compute, picture by picture, in batches of any
-//! size, under many tags, from several threads. A device that is not there is skipped, loudly.
+//! One test suite for all backends: every device must compute what the CPU computes in f32, for single images, in batches of any size,
+//! under many tags, and from several threads. A device that does not exist is skipped.
 //!
-//! `EDGE_SCORER_PARITY_MODELS`: the bundles, separated by colons; else the shipped one and, with the trainer, a small CLIP.
-//! `EDGE_SCORER_GPU=required`: a missing GPU is a failure. Run elsewhere, the program looks for `models/small` and `samples` where it is
-//! started.
+//! `EDGE_SCORER_PARITY_MODELS` names the bundles, separated by colons; by default these are the shipped one and a small CLIP made by
+//! edge-trainer. With `EDGE_SCORER_GPU=required` a missing GPU is a failure. On a machine without the repository, the program looks for
+//! `models/small` and `samples` in the working directory.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
-use edge_model::backend::{BackendError, DeviceChoice, Precision, Setup};
+use edge_model::backend::{BackendError, BackendOptions, DeviceChoice, Precision};
 use edge_model::image_input::Limits;
 use edge_model::scorer::{EncodedTag, ImageFeatures, Scorer, ScorerError};
 use image::RgbImage;
@@ -23,8 +23,8 @@ const DEVICES: [(DeviceChoice, Precision); 4] = [
 
 const TAGS: [&str; 5] = ["a good photo", "night street", "sunset over the sea", "a dog", "black and white"];
 
-/// What a score may be off on a scale of 10, and an embedding as a share of its largest value. Embeddings are kept in 16 bits, whose
-/// steps are a two-thousandth.
+/// Largest allowed differences: of a score on a scale of 10, and of an embedding as a share of its largest value. Embeddings are stored in
+/// 16 bits, whose relative precision is about 1/2000.
 fn allowed(precision: Precision) -> (f32, f32) {
     match precision {
         Precision::F32 => (2e-3, 1.5e-3),
@@ -33,7 +33,7 @@ fn allowed(precision: Precision) -> (f32, f32) {
     }
 }
 
-/// A model on a device, beside the same model on the CPU.
+/// A model on a device, and the same model on the CPU in f32.
 struct Pair {
     name: String,
     reference: Scorer,
@@ -47,7 +47,7 @@ struct Pair {
 impl Pair {
     fn of(model: &Path, (device, precision): (DeviceChoice, Precision)) -> Option<Self> {
         let name = format!("{} on {device} in {precision}", model.display());
-        let scorer = match Scorer::open_in(model, device, &Setup { precision, cache_dir: None }) {
+        let scorer = match Scorer::open_in(model, device, &BackendOptions { precision, cache_dir: None }) {
             Ok(scorer) => scorer,
             Err(ScorerError::Backend(error @ (BackendError::Unavailable { .. } | BackendError::NotBuilt { .. })))
                 if std::env::var_os("EDGE_SCORER_GPU").is_none_or(|v| v != "required") =>
@@ -60,7 +60,7 @@ impl Pair {
         let reference = Scorer::open(model, DeviceChoice::Cpu).unwrap();
         let opened = scorer.device();
         if (device, precision) == (DeviceChoice::Cpu, Precision::Int8) && opened.precision == Precision::F32 {
-            edge_testing::skip(&format!("parity of {name}"), "this processor does not multiply bytes");
+            edge_testing::skip(&format!("parity of {name}"), "this processor has no 8-bit products");
             return None;
         }
         assert_eq!((opened.name.to_string(), opened.precision), (device.to_string(), precision));
@@ -89,12 +89,16 @@ impl Pair {
         let pairs: Vec<_> = pairs.collect();
         let largest = pairs.iter().fold(f32::MIN_POSITIVE, |largest, (_, b)| largest.max(b.abs()));
         let off = pairs.iter().fold(0.0f32, |off, (a, b)| off.max((a - b).abs())) / largest;
-        assert!(off <= self.embedding_off, "{}: an embedding is {off} off", self.name);
+        assert!(off <= self.embedding_off, "{}: an embedding differs by {off}", self.name);
     }
 
     #[track_caller]
     fn same_score(&self, found: f32, expected: f32) {
-        assert!((found - expected).abs() <= self.score_off, "{}: {found} and {expected}", self.name);
+        assert!(
+            (found - expected).abs() <= self.score_off,
+            "{}: the score is {found} instead of {expected}",
+            self.name
+        );
     }
 
     /// Runs every check.
@@ -162,12 +166,12 @@ impl Pair {
                 });
             }
         });
-        // It did not end up elsewhere while it was tried.
+        // No failure moved the model to another device during the test.
         assert_eq!((self.scorer.device().name, self.scorer.device().precision), self.device);
     }
 }
 
-/// The samples, as the model takes them.
+/// The images of `samples` as inputs of the image encoder.
 fn pictures(scorer: &Scorer) -> Vec<RgbImage> {
     let mut paths: Vec<_> = std::fs::read_dir(root().join("samples")).unwrap().map(|e| e.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| ["jpg", "png", "webp"].iter().any(|known| e == *known)));
@@ -177,7 +181,7 @@ fn pictures(scorer: &Scorer) -> Vec<RgbImage> {
     paths.iter().map(|path| scorer.square(&read(path))).collect()
 }
 
-/// The repository, where the program was built, or where it is started.
+/// The repository on the machine that built the program, else the working directory.
 fn root() -> PathBuf {
     let built = edge_testing::repository("");
     if built.join("samples").is_dir() { built } else { std::env::current_dir().unwrap() }
@@ -199,7 +203,7 @@ fn every_backend_scores_as_the_cpu_does() {
     }
 }
 
-/// Patches and tokens, which the shipped model's head does not read.
+/// Covers patch tokens and text tokens, which the shipped model's head does not read.
 #[test]
 fn every_backend_scores_as_the_cpu_does_with_a_clip_of_random_weights() {
     use std::process::Command;
@@ -207,7 +211,8 @@ fn every_backend_scores_as_the_cpu_does_with_a_clip_of_random_weights() {
     let place = edge_testing::Place::new();
     let trainer = |arguments: &[&str]| {
         let mut command = Command::new(edge_testing::program("edge-trainer"));
-        edge_testing::Said::of(command.current_dir(place.dir.path()).args(arguments).output().unwrap()).expect(0)
+        edge_testing::ProgramOutput::of(command.current_dir(place.dir.path()).args(arguments).output().unwrap())
+            .expect(0)
     };
     let tiny =
         std::fs::read_to_string(edge_testing::repository("crates/edge-trainer/tests/data/clip_tiny/config.json"))

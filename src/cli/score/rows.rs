@@ -1,16 +1,16 @@
-//! Rows of `score` in each format. JSON lines and CSV are written as they come; a table when all of it is known.
+//! Output of `score` in each format. JSON lines and CSV are written row by row, a table at the end, when all widths are known.
 
 use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::pairs::Pair;
+use super::pairs::{PairError, PairRow};
 use edge_cli::output::{Table, csv_error, number};
 use edge_model::scorer::Scored;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum ScoreFormat {
     /// For people
     Table,
     /// One JSON object per row
@@ -20,7 +20,7 @@ pub(super) enum Format {
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct ScoredRow<'a> {
     path: &'a str,
     tag: &'a str,
     score: f32,
@@ -37,6 +37,7 @@ struct FailedRow<'a> {
     model: &'a str,
 }
 
+/// Writes rows in one format.
 pub(super) struct RowWriter<W: Write> {
     model: String,
     out: Out<W>,
@@ -45,21 +46,23 @@ pub(super) struct RowWriter<W: Write> {
 enum Out<W: Write> {
     Table(Table, W),
     Jsonl(W),
+    /// The writer, and whether the header is written.
     Csv(Box<csv::Writer<W>>, bool),
 }
 
 impl<W: Write> RowWriter<W> {
-    pub(super) fn new(format: Format, model: String, out: W) -> Self {
+    pub(super) fn new(format: ScoreFormat, model: String, out: W) -> Self {
         let header = ["score", "percentile", "similarity", "tag", "path"];
         let out = match format {
-            Format::Table => Out::Table(Table::new(&header), out),
-            Format::Jsonl => Out::Jsonl(out),
-            Format::Csv => Out::Csv(Box::new(csv::Writer::from_writer(out)), false),
+            ScoreFormat::Table => Out::Table(Table::new(&header), out),
+            ScoreFormat::Jsonl => Out::Jsonl(out),
+            ScoreFormat::Csv => Out::Csv(Box::new(csv::Writer::from_writer(out)), false),
         };
         Self { model, out }
     }
 
-    pub(super) fn row(&mut self, pair: &Pair, result: &Result<Scored, String>) -> io::Result<()> {
+    /// Writes the row of a pair: its score, or why it has none.
+    pub(super) fn row(&mut self, pair: &PairRow, result: &Result<Scored, PairError>) -> io::Result<()> {
         let (path, tag, model) = (pair.path.as_str(), pair.tag.as_str(), self.model.as_str());
         match (&mut self.out, result) {
             (Out::Table(table, _), Ok(s)) => table.push(vec![
@@ -75,11 +78,12 @@ impl<W: Write> RowWriter<W> {
             }
             (Out::Jsonl(out), Ok(scored)) => {
                 let Scored { score, similarity, percentile } = *scored;
-                serde_json::to_writer(&mut *out, &Row { path, tag, score, similarity, percentile, model })?;
+                serde_json::to_writer(&mut *out, &ScoredRow { path, tag, score, similarity, percentile, model })?;
                 writeln!(out)?;
             }
             (Out::Jsonl(out), Err(error)) => {
-                serde_json::to_writer(&mut *out, &FailedRow { path, tag, error, model })?;
+                let error = error.to_string();
+                serde_json::to_writer(&mut *out, &FailedRow { path, tag, error: &error, model })?;
                 writeln!(out)?;
             }
             (Out::Csv(out, header), result) => {
@@ -92,7 +96,7 @@ impl<W: Write> RowWriter<W> {
                         let percentile = s.percentile.map(|p| p.to_string()).unwrap_or_default();
                         [s.score.to_string(), s.similarity.to_string(), percentile, String::new()]
                     }
-                    Err(error) => [String::new(), String::new(), String::new(), error.clone()],
+                    Err(error) => [String::new(), String::new(), String::new(), error.to_string()],
                 };
                 let [score, similarity, percentile, error] = cells;
                 out.write_record([path, tag, &score, &similarity, &percentile, model, &error]).map_err(csv_error)?;
@@ -101,7 +105,7 @@ impl<W: Write> RowWriter<W> {
         Ok(())
     }
 
-    /// Writes what is left and gives the output back.
+    /// Writes everything that is still buffered and returns the output.
     pub(super) fn finish(self) -> io::Result<W> {
         match self.out {
             Out::Table(table, mut out) => table.write(&mut out).map(|()| out),

@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::watch::FileStamp;
+use crate::identity::{ContentId, FileStamp};
+use crate::store::Stage;
 use edge_model::image_input::{self, InputRule, Limits, Prepared};
 
 use super::{DecodeError, Opened};
@@ -25,10 +26,9 @@ impl Here {
     pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
         self.bytes = Vec::new();
         let (bytes, metadata) = image_input::read_file_and_metadata(path, &self.limits)?;
-        let stamp = FileStamp::of(&metadata);
-        let content_id = blake3::hash(&bytes);
+        let opened = Opened { content_id: ContentId::of(&bytes), stamp: FileStamp::of(&metadata) };
         self.bytes = bytes;
-        Ok(Opened { content_id, size_bytes: stamp.size_bytes, mtime_ns: stamp.mtime_ns })
+        Ok(opened)
     }
 
     pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
@@ -46,6 +46,6 @@ impl Here {
 fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let error = "the decoder has panicked on this file".to_owned();
-        Err(DecodeError::Failed(FileFailure { stage: "decode", error }))
+        Err(DecodeError::Failed(FileFailure { stage: Stage::Decode, error }))
     })
 }

@@ -12,6 +12,10 @@ mod serve;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{ContentId, FileStamp};
+
 pub use serve::serve;
 
 use edge_model::image_input::{ImageError, InputRule, Limits, Prepared};
@@ -19,11 +23,6 @@ use edge_model::image_input::{ImageError, InputRule, Limits, Prepared};
 use super::work::FileFailure;
 use here::Here;
 use process::DecoderProcess;
-
-/// The stage in the ledger of a file on which a decoder died.
-pub(super) const CRASH: &str = "crash";
-/// The stage in the ledger of a file that took too long.
-pub(super) const TIME: &str = "time";
 
 /// Where files are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,14 +54,12 @@ pub(super) enum Decoder {
 }
 
 /// A file that was read whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Opened {
-    /// BLAKE3 of its bytes.
-    pub(super) content_id: blake3::Hash,
-    /// Its size after the reading.
-    pub(super) size_bytes: u64,
-    /// Its modification time after the reading.
-    pub(super) mtime_ns: i64,
+    /// The identity of the image that it holds.
+    pub(super) content_id: ContentId,
+    /// Its version after the reading.
+    pub(super) stamp: FileStamp,
 }
 
 /// Why a file cannot be had.

@@ -11,9 +11,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::here::Here;
 use super::protocol::{Reply, Request, receive, receive_bytes, send};
-use super::{CRASH, DecodeError, Decoders, Opened, TIME};
+use super::{DecodeError, Decoders, Opened};
 use crate::daemon::work::FileFailure;
-use edge_model::image_input::{Format, ImageErrorKind, Measures, Metadata, Prepared, RgbImage};
+use crate::store::Stage;
+use edge_model::image_input::{Prepared, RgbImage};
 
 /// Time that a new process may take to answer at all.
 const START: Duration = Duration::from_secs(30);
@@ -66,9 +67,7 @@ impl DecoderProcess {
             return self.here.open(path);
         }
         match self.ask(&Request::Open { path: path.as_os_str().as_bytes().to_vec() })? {
-            Reply::Opened { content_id, size_bytes, mtime_ns } => {
-                Ok(Opened { content_id: blake3::Hash::from_bytes(content_id), size_bytes, mtime_ns })
-            }
+            Reply::Opened(opened) => Ok(opened),
             other => Err(self.refused(other)),
         }
     }
@@ -88,29 +87,22 @@ impl DecoderProcess {
             return self.here.picture();
         }
         match self.ask(&Request::Picture)? {
-            Reply::Picture { format, width_px, height_px, measures, captured_at, keywords, side } => {
-                let format = Format::named(&format).ok_or(ErrorKind::InvalidData.into());
-                let square = format.and_then(|format| {
-                    let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-                    if side != self.here.rule.size_px {
-                        return Err(ErrorKind::InvalidData.into());
-                    }
-                    let bytes = receive_bytes(&mut running.from, 3 * side as usize * side as usize)?;
-                    Ok((format, RgbImage::from_raw(side, side, bytes).ok_or(ErrorKind::InvalidData)?))
-                });
-                let (format, square) = square.map_err(|error| self.died(&error))?;
-                let [brightness, contrast, sharpness] = measures;
-                Ok(Prepared {
-                    format: format.name(),
-                    width_px,
-                    height_px,
-                    measures: Measures { brightness, contrast, sharpness },
-                    metadata: Metadata { captured_at, keywords },
-                    square,
-                })
+            Reply::Picture { facts, side_px } => {
+                let square = self.receive_square(side_px).map_err(|error| self.died(&error))?;
+                Ok(Prepared { facts, square })
             }
             other => Err(self.refused(other)),
         }
+    }
+
+    /// Receives the pixels that follow a picture's message.
+    fn receive_square(&mut self, side_px: u32) -> io::Result<RgbImage> {
+        let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
+        if side_px != self.here.rule.size_px {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let bytes = receive_bytes(&mut running.from, 3 * side_px as usize * side_px as usize)?;
+        RgbImage::from_raw(side_px, side_px, bytes).ok_or(ErrorKind::InvalidData.into())
     }
 
     fn start(&self) -> io::Result<Running> {
@@ -148,11 +140,7 @@ impl DecoderProcess {
     fn refused(&mut self, reply: Reply) -> DecodeError {
         match reply {
             Reply::Gone => DecodeError::Gone,
-            Reply::Failed { stage, error } => {
-                let known = [ImageErrorKind::Unreadable, ImageErrorKind::Undecodable, ImageErrorKind::TooLarge];
-                let stage = known.map(ImageErrorKind::stage).into_iter().find(|known| *known == stage);
-                DecodeError::Failed(FileFailure { stage: stage.unwrap_or("decode"), error })
-            }
+            Reply::Failed(failure) => DecodeError::Failed(failure),
             _ => self.died(&io::Error::new(ErrorKind::InvalidData, "an answer to another question")),
         }
     }
@@ -163,9 +151,9 @@ impl DecoderProcess {
         let failure = if error.kind() == ErrorKind::TimedOut {
             let limit = self.timeout.as_secs_f64();
             let error = format!("takes more than {limit} s to read and decode (limits.decode_timeout_s)");
-            FileFailure { stage: TIME, error }
+            FileFailure { stage: Stage::Time, error }
         } else {
-            FileFailure { stage: CRASH, error: format!("the decoder died of this file: {}", how(status, error)) }
+            FileFailure { stage: Stage::Crash, error: format!("the decoder died of this file: {}", how(status, error)) }
         };
         DecodeError::Failed(failure)
     }

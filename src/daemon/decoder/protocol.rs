@@ -6,7 +6,9 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use edge_model::image_input::{InputRule, Limits};
+use super::Opened;
+use crate::daemon::work::FileFailure;
+use edge_model::image_input::{InputRule, Limits, PictureFacts};
 
 /// Longer messages are none: a path and its escapes, or 64 keywords, stay far below.
 const LONGEST_BYTES: u32 = 1 << 20;
@@ -30,24 +32,15 @@ pub(super) enum Reply {
     /// To `Begin`.
     Ready,
     /// To `Open`.
-    Opened { content_id: [u8; 32], size_bytes: u64, mtime_ns: i64 },
+    Opened(Opened),
     /// To `Keywords`.
     Keywords(Vec<String>),
     /// To `Picture`; the pixels follow.
-    Picture {
-        format: String,
-        width_px: u32,
-        height_px: u32,
-        /// Brightness, contrast, sharpness.
-        measures: [f32; 3],
-        captured_at: Option<String>,
-        keywords: Vec<String>,
-        side: u32,
-    },
+    Picture { facts: PictureFacts, side_px: u32 },
     /// To any of them: there is no such file.
     Gone,
     /// To any of them.
-    Failed { stage: String, error: String },
+    Failed(FileFailure),
 }
 
 pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
+use super::DecodeError;
 use super::here::Here;
 use super::protocol::{Reply, Request, receive, send, send_bytes};
-use super::{DecodeError, Opened};
 use crate::daemon::signals;
 use edge_model::image_input::Prepared;
 
@@ -39,14 +39,7 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
             Request::Begin { .. } => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second beginning")),
             Request::Open { path } => {
                 let opened = here.open(&PathBuf::from(OsString::from_vec(path)));
-                send(
-                    to,
-                    &opened.map_or_else(refusal, |Opened { content_id, size_bytes, mtime_ns }| Reply::Opened {
-                        content_id: *content_id.as_bytes(),
-                        size_bytes,
-                        mtime_ns,
-                    }),
-                )?;
+                send(to, &opened.map_or_else(refusal, Reply::Opened))?;
             }
             Request::Keywords => send(to, &here.keywords().map_or_else(refusal, Reply::Keywords))?,
             Request::Picture => match here.picture() {
@@ -59,23 +52,14 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 }
 
 fn send_picture(to: &mut impl Write, prepared: Prepared) -> io::Result<()> {
-    let Prepared { format, width_px, height_px, measures, metadata, square } = prepared;
-    let header = Reply::Picture {
-        format: format.to_owned(),
-        width_px,
-        height_px,
-        measures: [measures.brightness, measures.contrast, measures.sharpness],
-        captured_at: metadata.captured_at,
-        keywords: metadata.keywords,
-        side: square.width(),
-    };
-    send(to, &header)?;
+    let Prepared { facts, square } = prepared;
+    send(to, &Reply::Picture { facts, side_px: square.width() })?;
     send_bytes(to, square.as_raw())
 }
 
 fn refusal(error: DecodeError) -> Reply {
     match error {
         DecodeError::Gone => Reply::Gone,
-        DecodeError::Failed(failure) => Reply::Failed { stage: failure.stage.to_owned(), error: failure.error },
+        DecodeError::Failed(failure) => Reply::Failed(failure),
     }
 }

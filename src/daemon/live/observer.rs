@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::rate::Rate;
 use super::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus};
-use crate::clock::iso;
+use crate::clock::{Now, SharedClock, iso};
 use crate::daemon::counters::Counters;
 use crate::daemon::in_flight::InFlight;
 use crate::watch::StatusHandle;
@@ -24,7 +23,8 @@ pub(in crate::daemon) struct Observer {
     pub(in crate::daemon) in_flight: InFlight,
     pub(in crate::daemon) last_image: LastImage,
     pub(in crate::daemon) sources: Vec<(PathBuf, StatusHandle)>,
-    started: (Instant, Timestamp),
+    clock: SharedClock,
+    started: Now,
     rate: Mutex<Rate>,
 }
 
@@ -35,16 +35,17 @@ impl Observer {
         in_flight: InFlight,
         last_image: LastImage,
         sources: Vec<(PathBuf, StatusHandle)>,
+        clock: SharedClock,
     ) -> Self {
-        let started = (Instant::now(), Timestamp::now());
-        Self { scorer, counters, in_flight, last_image, sources, started, rate: Mutex::default() }
+        let started = clock.now();
+        Self { scorer, counters, in_flight, last_image, sources, clock, started, rate: Mutex::default() }
     }
 
     /// To be called about once a second.
     pub(in crate::daemon) fn tick(&self) {
         let (finished, busy) = (self.counters.snapshot().finished(), self.in_flight.len() > 0);
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.observe(self.started.0.elapsed(), finished, busy);
+        rate.observe(self.clock.now().monotonic.saturating_sub(self.started.monotonic), finished, busy);
     }
 
     /// The status now.
@@ -61,7 +62,7 @@ impl Observer {
         LiveStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: iso(self.started.1),
+            started_at: iso(self.started.wall),
             model: LiveModel {
                 name: self.scorer.manifest().name.clone(),
                 digest: self.scorer.digest().to_owned(),

@@ -14,10 +14,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use crate::clock::SharedClock;
 pub use error::{WatchError, count_directories, inotify_limit};
 use inotify::Inotify;
 pub use poll::{shared_file_system, why_poll};
@@ -150,7 +151,12 @@ impl Source {
     ///
     /// # Errors
     /// inotify was asked for and does not work, or the thread cannot be made.
-    pub fn start(root: &Path, options: SourceOptions, hints: Sender<Hint>) -> Result<Self, WatchError> {
+    pub fn start(
+        root: &Path,
+        options: SourceOptions,
+        hints: Sender<Hint>,
+        clock: SharedClock,
+    ) -> Result<Self, WatchError> {
         let root = std::path::absolute(root).map_err(|source| WatchError::of_io(root, source))?;
         let (sink, nudges) = Sink::new(&root, hints);
         let initial = SourceStatus { kind: SourceKind::Waiting, reason: String::new() };
@@ -161,6 +167,7 @@ impl Source {
             options,
             sink: Arc::new(sink),
             status: status.clone(),
+            clock,
             identity: None,
             inotify: None,
             next_poll: None,
@@ -207,9 +214,10 @@ struct Watch {
     options: SourceOptions,
     sink: Arc<Sink>,
     status: Arc<Mutex<SourceStatus>>,
+    clock: SharedClock,
     identity: Option<Identity>,
     inotify: Option<Inotify>,
-    next_poll: Option<Instant>,
+    next_poll: Option<Duration>,
 }
 
 impl Watch {
@@ -244,25 +252,34 @@ impl Watch {
 
     /// Polls from now on; inotify, where it still runs, goes on telling what it can.
     fn poll(&mut self, reason: String) {
-        self.next_poll = Some(Instant::now() + self.options.poll_interval);
+        self.next_poll = Some(self.now() + self.options.poll_interval);
         self.set_status(SourceKind::Poll, reason);
+    }
+
+    fn now(&self) -> Duration {
+        self.clock.now().monotonic
+    }
+
+    /// When the root is checked next.
+    fn next_look(&self) -> Duration {
+        let check = self.now() + ROOT_CHECK;
+        self.next_poll.map_or(check, |poll| poll.min(check))
     }
 
     fn run(mut self, nudges: &Receiver<()>, stopped: &Receiver<()>) {
         loop {
-            let until_poll = self.next_poll.map(|at| at.saturating_duration_since(Instant::now()));
             select! {
                 recv(stopped) -> _ => return,
                 recv(nudges) -> _ => {}
-                default(until_poll.map_or(ROOT_CHECK, |wait| wait.min(ROOT_CHECK))) => {}
+                recv(self.clock.timer(self.next_look())) -> _ => {}
             }
             self.check_root();
             if let Some(reason) = self.sink.take_failure() {
                 log::warn!("{}: {reason}; polling it as well", self.root.display());
                 self.poll(reason);
             }
-            if self.next_poll.is_some_and(|at| at <= Instant::now()) {
-                self.next_poll = Some(Instant::now() + self.options.poll_interval);
+            if self.next_poll.is_some_and(|at| at <= self.now()) {
+                self.next_poll = Some(self.now() + self.options.poll_interval);
                 self.sink.rescan(&self.root, RescanReason::Periodic);
             }
             if !self.deliver(stopped) {

@@ -1,19 +1,20 @@
-//! Which device is tried in which order, and why one was passed over.
+//! The order in which devices are tried, and the reason for the device that was chosen.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Backend, BackendError, Setup, cpu, cuda};
+use super::interface::{Backend, BackendError, BackendOptions};
+use super::{cpu, cuda};
 
 /// The device that the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// CUDA where it works, else the CPU.
+    /// CUDA if it works, else the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// CUDA or nothing.
+    /// CUDA; an error if it does not work.
     Cuda,
 }
 
@@ -25,7 +26,7 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda),
-            _ => Err(format!("{text:?} is no device: use auto, cpu or cuda")),
+            _ => Err(format!("{text:?} is not a device: use auto, cpu or cuda")),
         }
     }
 }
@@ -40,34 +41,35 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// A backend and why it was chosen.
-pub struct Chosen {
+/// A backend and the reason for its choice.
+pub struct ChosenBackend {
     /// The backend.
     pub backend: Box<dyn Backend>,
     /// The reason, for the log, `status` and the database.
     pub reason: String,
 }
 
-impl fmt::Debug for Chosen {
+impl fmt::Debug for ChosenBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.backend.device(), self.reason)
     }
 }
 
-/// The first backend of `choice`, in the order of preference, that `accept` takes. `accept` is given the backend and answers
-/// with what it made of it (such as a model whose goldens were replayed) or why it cannot serve. A device that cannot compute in
-/// `setup.precision` computes in the next wider one that it can.
+/// Offers the backends of `choice` to `accept`, in order of preference, and returns its first success.
+///
+/// `accept` returns a value that it built on the backend, such as a model whose goldens were replayed, or an error that says why the
+/// backend cannot be used. A device that does not support `options.precision` uses the next wider precision that it supports.
 ///
 /// # Errors
-/// The refusal of the last backend that was tried.
+/// The error of the last backend that was tried.
 pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
     choice: DeviceChoice,
-    setup: &Setup,
-    mut accept: impl FnMut(Chosen) -> Result<T, E>,
+    options: &BackendOptions,
+    mut accept: impl FnMut(ChosenBackend) -> Result<T, E>,
 ) -> Result<T, E> {
     let asked_for = || "asked for".to_owned();
-    let on_cpu = |reason| on_cpu(reason, setup);
-    let cuda = |reason| Ok::<_, BackendError>(Chosen { backend: cuda::backend(setup.precision)?, reason });
+    let on_cpu = |reason| on_cpu(reason, options);
+    let cuda = |reason| Ok::<_, BackendError>(ChosenBackend { backend: cuda::backend(options.precision)?, reason });
     match choice {
         DeviceChoice::Cpu => accept(on_cpu(asked_for())),
         DeviceChoice::Cuda => accept(cuda(asked_for())?),
@@ -78,7 +80,7 @@ pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
     }
 }
 
-/// The CPU, for that reason.
-pub fn on_cpu(reason: String, setup: &Setup) -> Chosen {
-    Chosen { backend: Box::new(cpu::backend(setup)), reason }
+/// Returns the CPU backend, chosen for `reason`.
+pub fn on_cpu(reason: String, options: &BackendOptions) -> ChosenBackend {
+    ChosenBackend { backend: Box::new(cpu::backend(options)), reason }
 }

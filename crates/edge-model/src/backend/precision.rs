@@ -1,19 +1,20 @@
-//! What a device computes in.
+//! The precision in which a device computes.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Floating-point numbers that a graph is computed in. Inputs and outputs are `f32` in any case.
+/// Number format of a graph's large products. Inputs and outputs of a graph are always `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// 32 bits: what the goldens were made in.
+    /// 32-bit floats, in which the goldens were computed.
     #[default]
     F32,
-    /// 16 bits for weights and for the operands of products, 32 bits for all else. Half the memory, and on most GPUs faster by
-    /// far; scores are the same to about three digits.
+    /// 16-bit floats for the weights and operands of products, 32-bit floats for everything else. Needs half the memory and is much
+    /// faster on most GPUs; scores agree with those of `F32` to about three digits.
     F16,
-    /// 8 bits for the weights and the operands of large products, whose sums are exact; 32 bits for all else. On processors that
-    /// multiply bytes, several times faster. Each weight's column and each activation's row has a scale of its own.
+    /// 8-bit integers for the weights and operands of large products, with exact sums; 32-bit floats for everything else. Several times
+    /// faster on processors with instructions that multiply bytes. Each column of the weights and each row of the activations has its own
+    /// scale.
     Int8,
 }
 
@@ -25,7 +26,7 @@ impl FromStr for Precision {
             "f32" => Ok(Self::F32),
             "f16" => Ok(Self::F16),
             "int8" => Ok(Self::Int8),
-            _ => Err(format!("{text:?} is no precision: use f32, f16 or int8")),
+            _ => Err(format!("{text:?} is not a precision: use f32, f16 or int8")),
         }
     }
 }

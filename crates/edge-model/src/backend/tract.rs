@@ -1,4 +1,4 @@
-//! What all of tract's runtimes share: preparing an ONNX graph and running it.
+//! Shared by the backends that use a runtime of tract: preparing, running and profiling an ONNX graph.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -11,22 +11,23 @@ use tract_onnx::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::plan::eval;
 
-use super::{Batch, Input, OperatorTime, Precision};
+use super::interface::{BatchSize, Input, OperatorTime};
+use super::precision::Precision;
 
 /// The symbol of the batch dimension in a bundle's graphs.
 const BATCH_SYMBOL: &str = "N";
 
-/// Lays an ONNX graph out for a runtime. The error is what tract says.
+/// Prepares an ONNX graph for a runtime. The error is tract's message.
 pub(super) fn prepare(
     runtime: &dyn Runtime,
     onnx: &[u8],
-    batch: Batch,
+    batch: BatchSize,
     precision: Precision,
 ) -> Result<Box<dyn Runnable>, String> {
     typed(onnx, batch, precision).and_then(|model| runtime.prepare(model)).map_err(|e| format!("{e:#}"))
 }
 
-fn typed(mut onnx: &[u8], batch: Batch, precision: Precision) -> TractResult<TypedModel> {
+fn typed(mut onnx: &[u8], batch: BatchSize, precision: Precision) -> TractResult<TypedModel> {
     let model = tract_onnx::onnx().model_for_read(&mut onnx)?.into_typed()?;
     let mut model = for_batch(model, batch)?.into_decluttered()?;
     if precision == Precision::F16 {
@@ -35,22 +36,22 @@ fn typed(mut onnx: &[u8], batch: Batch, precision: Precision) -> TractResult<Typ
     Ok(model)
 }
 
-/// The graph for that many examples.
-pub(super) fn for_batch(model: TypedModel, batch: Batch) -> TractResult<TypedModel> {
+/// Returns the graph for the batch size.
+pub(super) fn for_batch(model: TypedModel, batch: BatchSize) -> TractResult<TypedModel> {
     match batch {
-        Batch::Any => Ok(model),
-        Batch::Fixed(count) => {
+        BatchSize::Any => Ok(model),
+        BatchSize::Fixed(count) => {
             let symbol = model.symbols.sym(BATCH_SYMBOL);
             model.set_symbols(&HashMap::from([(symbol, count.to_dim())]))
         }
     }
 }
 
-/// A product with fewer weights gains nothing: it is over before it is started.
-const WORTH_F16: usize = 1 << 16;
+/// Fewest weights of a product that is computed in f16. Smaller products gain nothing.
+const MIN_F16_WEIGHTS: usize = 1 << 16;
 
-/// Products with large weights are computed in 16 bits, all else stays as it is: sums of squares, as norms and statistics take
-/// them, would leave the range of f16 or its digits, and it is the large products that cost time and memory.
+/// Computes products with many weights in f16. These products take most of the time and memory. The other operators stay in f32, because
+/// sums of squares, as in norms and statistics, would overflow in f16 or lose too many digits.
 fn to_f16(model: &mut TypedModel) -> TractResult<()> {
     let products: Vec<usize> = model.nodes().iter().map(|node| node.id).filter(|id| is_worth_f16(model, *id)).collect();
     for id in products {
@@ -79,14 +80,14 @@ fn is_worth_f16(model: &TypedModel, id: usize) -> bool {
     let node = model.node(id);
     let facts = model.node_input_facts(id).unwrap_or_default();
     let weights = facts.iter().filter_map(|fact| fact.konst.as_ref()).map(|weights| weights.len()).max();
-    (node.op_is::<EinSum>() || node.op_is::<Conv>()) && weights.is_some_and(|weights| weights >= WORTH_F16)
+    (node.op_is::<EinSum>() || node.op_is::<Conv>()) && weights.is_some_and(|weights| weights >= MIN_F16_WEIGHTS)
 }
 
-/// Runs a prepared graph. The error is what tract says.
+/// Runs a prepared graph. The error is tract's message.
 pub(super) fn run(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, String> {
     let outputs = values(runnable, inputs).and_then(|values| runnable.run(values)).map_err(|e| format!("{e:#}"))?;
     if outputs.is_empty() {
-        return Err("it has no output".to_owned());
+        return Err("the graph has no output".to_owned());
     }
     let arrays = outputs.into_iter().map(|output| {
         let output = output.into_tensor();
@@ -107,7 +108,7 @@ fn values(runnable: &dyn Runnable, inputs: Vec<Input>) -> TractResult<TVec<TValu
     inputs.into_iter().enumerate().map(value).collect()
 }
 
-/// Runs a prepared graph and takes the time of each operator. The error is what tract says.
+/// Runs a prepared graph and returns the time of each operator. The error is tract's message.
 pub(super) fn profile(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, String> {
     let mut times = Vec::new();
     let work = || {
@@ -140,7 +141,7 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/image_encoder.onnx");
         let onnx = std::fs::read(file).unwrap();
         let types = |precision| {
-            let model = typed(&onnx, Batch::Fixed(1), precision).unwrap();
+            let model = typed(&onnx, BatchSize::Fixed(1), precision).unwrap();
             let products = model.nodes().iter().map(|node| node.id).filter(|id| is_worth_f16(&model, *id));
             let inputs = products.flat_map(|id| model.node_input_facts(id).unwrap());
             inputs.map(|fact| fact.datum_type).collect::<std::collections::HashSet<_>>()
@@ -153,7 +154,7 @@ mod tests {
         let value = |(_, c, y, x): (_, usize, usize, usize)| f32::from(golden[(x as u32, y as u32)][c]) / 63.75 - 2.0;
         let pixels = Array4::from_shape_fn((1, 3, 384, 384), value);
         let answer = |precision| {
-            let graph = prepare(&DefaultRuntime, &onnx, Batch::Fixed(1), precision).unwrap();
+            let graph = prepare(&DefaultRuntime, &onnx, BatchSize::Fixed(1), precision).unwrap();
             run(&*graph, vec![Input::F32(pixels.clone().into_dyn())]).unwrap().remove(0)
         };
         let (exact, half) = (answer(Precision::F32), answer(Precision::F16));

@@ -1,31 +1,31 @@
-//! Every reason to refuse a bundle. Each stops the program (or a reload), never a single image.
+//! Every reason to refuse a bundle. Each of them stops the program or a reload; none concerns a single image.
 
 use std::path::PathBuf;
 
 /// Why a bundle was refused or could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// There is no such directory.
+    /// The directory does not exist.
     #[error("{}: there is no model bundle here. Give --model DIR or [model] dir in the configuration", dir.display())]
     Missing {
-        /// Where a bundle was looked for.
+        /// The directory that was named.
         dir: PathBuf,
     },
-    /// The directory has no manifest.
+    /// The directory contains no manifest.
     #[error("{}: not a model bundle, it has no manifest.json. Name the directory that `edge-trainer fit --out` wrote", dir.display())]
     NoManifest {
         /// The directory.
         dir: PathBuf,
     },
-    /// The manifest is no JSON or lacks or exceeds its schema.
-    #[error("{}: the manifest is damaged or not one: {reason}. Copy the bundle again from where it came from", path.display())]
+    /// The manifest is not valid JSON, or does not have exactly the keys of its schema.
+    #[error("{}: the manifest is damaged or is not a manifest: {reason}. Copy the bundle again from its source", path.display())]
     Manifest {
         /// The manifest's path.
         path: PathBuf,
-        /// What is wrong and where.
+        /// What is wrong, with line and column.
         reason: String,
     },
-    /// The manifest is of another schema version.
+    /// The manifest has another schema version than this build reads.
     #[error("{}: manifest schema version {found} is unknown, this program reads version {known}. {}", path.display(),
         if *found > u64::from(*known) { "Update edge-scorer" } else { "Write the bundle again with this version's edge-trainer" })]
     SchemaVersion {
@@ -33,24 +33,24 @@ pub enum BundleError {
         path: PathBuf,
         /// The version in the file.
         found: u64,
-        /// The version that this build knows.
+        /// The version that this build reads.
         known: u32,
     },
     /// The manifest contradicts itself.
-    #[error("{}: the manifest cannot be followed: {reason}", path.display())]
+    #[error("{}: the manifest is inconsistent: {reason}. Copy the bundle again from its source", path.display())]
     Inconsistent {
         /// The manifest's path.
         path: PathBuf,
         /// The contradiction.
         reason: String,
     },
-    /// A file of the bundle is not there.
-    #[error("{}: the bundle lacks this file. Copy the bundle again, with all of its files", path.display())]
+    /// A file of the bundle does not exist.
+    #[error("{}: this file of the bundle is missing. Copy the whole bundle again", path.display())]
     MissingFile {
         /// The file.
         path: PathBuf,
     },
-    /// A file differs from the manifest.
+    /// A file has another size or digest than the manifest states.
     #[error("{}: the file differs from the manifest ({what} is {found}, the manifest says {expected}): it was changed or \
         cut off. Copy the bundle again", path.display())]
     Digest {
@@ -58,12 +58,12 @@ pub enum BundleError {
         path: PathBuf,
         /// `size` or `sha256`.
         what: &'static str,
-        /// What it is.
+        /// The value of the file.
         found: String,
-        /// What it should be.
+        /// The value in the manifest.
         expected: String,
     },
-    /// The goldens cannot be read.
+    /// The file with the goldens' tensors cannot be used.
     #[error("{}: the goldens cannot be used: {reason}. Copy the bundle again", path.display())]
     Goldens {
         /// The file.
@@ -71,51 +71,52 @@ pub enum BundleError {
         /// What is wrong.
         reason: String,
     },
-    /// The model answers NaN or infinity.
+    /// The model returned NaN or infinity for a golden.
     #[error("{}: {what} of the goldens is not finite on {device}: the model or the device is broken. Score with another \
         device (`device = \"cpu\"`) or another bundle", dir.display())]
     NotFinite {
         /// The bundle.
         dir: PathBuf,
-        /// Which output.
+        /// The output, such as `the text embedding`.
         what: &'static str,
-        /// The device it ran on.
+        /// The device that it was computed on.
         device: String,
     },
-    /// The model does not answer what its trainer saw.
+    /// The replayed goldens differ from the trainer's by more than the tolerance.
     #[error("{}: {what} of the goldens is off by {difference:.3e} on {device}, the bundle allows {tolerance:.3e}: scores from \
-        here cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the bundle again", dir.display())]
+        this device cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the bundle again", dir.display())]
     Drift {
         /// The bundle.
         dir: PathBuf,
-        /// Which output.
+        /// The output, such as `score`.
         what: &'static str,
-        /// Largest difference seen.
+        /// The largest difference found.
         difference: f32,
-        /// Largest difference allowed.
+        /// The largest difference allowed.
         tolerance: f32,
-        /// The device it ran on.
+        /// The device that it was computed on.
         device: String,
     },
-    /// Something else stands where a bundle is to be written.
-    #[error("{}: holds something that is no model bundle, so it is not replaced. Name a directory that does not exist yet", path.display())]
+    /// The place for a new bundle holds something other than a bundle.
+    #[error("{}: holds something other than a model bundle, which is not replaced. Name a directory that does not exist yet", path.display())]
     InTheWay {
-        /// The target.
+        /// The directory to be written.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{}: {action}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried, such as `cannot be read`.
+        /// What could not be done, such as `cannot be read`.
         action: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
 
 impl BundleError {
+    /// Returns a function that makes an I/O error on `path` a [`BundleError::Io`].
     pub(super) fn io(path: &std::path::Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, action, source }

@@ -1,4 +1,4 @@
-//! The goldens' tensors and their comparison with a replay.
+//! The goldens' tensors, and their comparison with what a device computes.
 
 use std::collections::HashMap;
 
@@ -7,37 +7,37 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::manifest::Tolerance;
 
-/// What the trainer's own network answered for G golden images and T golden tags.
+/// The outputs of the trainer's own network for G golden images and T golden tags of D-dimensional embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoldenTensors {
-    /// `[G, D]`, before the rounding to f16.
+    /// `[G, D]`, before rounding to f16.
     pub image_embedding: Array2<f32>,
     /// `[T, D]`.
     pub text_embedding: Array2<f32>,
-    /// `[G, T]`, from image embeddings rounded to f16, as they are stored.
+    /// `[G, T]`, computed from image embeddings rounded to f16, the precision of stored embeddings.
     pub score: Array2<f32>,
     /// `[G, T]`, cosine.
     pub similarity: Array2<f32>,
 }
 
-/// The result of a comparison of two [`GoldenTensors`]: each figure is the largest absolute difference.
+/// The result of a replay: the largest absolute difference between the goldens and the outputs of a device, by kind of output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Replay {
-    /// Of image embeddings, as a share of the largest golden magnitude.
+    /// Image embeddings: a fraction of the largest magnitude in the golden image embeddings.
     pub image_embedding: f32,
-    /// Of text embeddings, as a share of the largest golden magnitude.
+    /// Text embeddings: a fraction of the largest magnitude in the golden text embeddings.
     pub text_embedding: f32,
-    /// Of scores.
+    /// Scores, in score units.
     pub score: f32,
-    /// Of similarities.
+    /// Similarities.
     pub similarity: f32,
 }
 
 impl GoldenTensors {
-    /// Writes the safetensors format.
+    /// Returns the tensors as a safetensors file.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The message of the safetensors writer.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let buffers: Vec<(&str, Vec<usize>, Vec<u8>)> = self
             .named()
@@ -53,11 +53,12 @@ impl GoldenTensors {
         safetensors::serialize(views, Some(HashMap::new())).map_err(|e| e.to_string())
     }
 
+    /// Reads a safetensors file. The error says what is wrong with it.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let matrix = |name: &str| {
-            let view = file.tensor(name).map_err(|_| format!("it has no tensor {name}"))?;
-            let &[rows, columns] = view.shape() else { return Err(format!("{name} has no two dimensions")) };
+            let view = file.tensor(name).map_err(|_| format!("the tensor {name} is missing"))?;
+            let &[rows, columns] = view.shape() else { return Err(format!("{name} does not have two dimensions")) };
             if view.dtype() != Dtype::F32 {
                 return Err(format!("{name} is not f32"));
             }
@@ -76,11 +77,12 @@ impl GoldenTensors {
         })
     }
 
+    /// Checks the shapes against the numbers of golden images and tags and the embedding length. The error names the tensor.
     pub(super) fn check_shapes(&self, images: usize, tags: usize, dim: usize) -> Result<(), String> {
         let expected = [[images, dim], [tags, dim], [images, tags], [images, tags]];
         for ((name, tensor), expected) in self.named().into_iter().zip(expected) {
             if tensor.shape() != expected {
-                return Err(format!("{name} has the shape {:?}, the manifest asks for {expected:?}", tensor.shape()));
+                return Err(format!("{name} has the shape {:?}, the manifest requires {expected:?}", tensor.shape()));
             }
         }
         Ok(())
@@ -95,7 +97,7 @@ impl GoldenTensors {
         ]
     }
 
-    /// How far `replayed` is from these goldens. NaN and infinity count as infinitely far.
+    /// Returns the differences between these goldens and `replayed`. NaN and infinity count as an infinite difference.
     pub fn compare(&self, replayed: &Self) -> Replay {
         let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
         Replay {
@@ -108,6 +110,7 @@ impl GoldenTensors {
     }
 }
 
+/// Largest absolute difference; infinite for different shapes and for values that are not finite.
 fn difference(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
     if a.shape() != b.shape() {
         return f32::INFINITY;
@@ -119,7 +122,7 @@ fn difference(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
 }
 
 impl Replay {
-    /// The first figure above its tolerance: what it is of, the difference, the tolerance.
+    /// The first difference above its tolerance: the name of the output, the difference, the tolerance.
     pub fn violation(&self, tolerance: &Tolerance) -> Option<(&'static str, f32, f32)> {
         [
             ("image_embedding", self.image_embedding, tolerance.embedding),

@@ -1,4 +1,4 @@
-//! `manifest.json`: everything a reader must know about a model before it opens another file of the bundle.
+//! `manifest.json`: what a reader must know about a model before it opens the other files of the bundle.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::image_input::InputRule;
 use crate::text::TextRule;
 
-/// The version of the manifest's layout that this build reads and writes.
+/// Version of the manifest's layout that this build reads and writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// The manifest, as it stands in the file. Unknown keys are refused: a key that a reader does not understand may change what
-/// a score means.
+/// The contents of `manifest.json`. Unknown keys are refused, because a key that this build does not know may change the meaning of
+/// the scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Layout of this file; see [`SCHEMA_VERSION`].
+    /// Version of this file's layout; see [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// Short name of the model, such as `small`.
     pub name: String,
@@ -23,37 +23,37 @@ pub struct Manifest {
     pub created_at: String,
     /// The program and version that wrote it, such as `edge-trainer 0.1.0`.
     pub tool_version: String,
-    /// What kind of network this is.
+    /// Names and sizes of the networks.
     pub architecture: Architecture,
-    /// How a picture becomes the image encoder's input.
+    /// How an image becomes the image encoder's input.
     pub image_input: InputRule,
     /// How a tag becomes the text encoder's input.
     pub text_input: TextRule,
-    /// The range and the unit of the quality scores.
+    /// Range and unit of the scores.
     pub score_scale: ScoreScale,
-    /// What the head needs and how it is built.
+    /// Kind and inputs of the head.
     pub head: Head,
     /// The tags that the model was trained on.
     pub tags: Vec<TagEntry>,
     /// Whether tags outside `tags` may be scored without a warning.
     pub open_vocabulary: bool,
-    /// Tags that an image is scored under when nothing else gives it one.
+    /// Tags for images that get no tag from any other source.
     pub default_tags: Vec<String>,
-    /// Whether the similarity is good enough to choose tags for an image from the vocabulary.
+    /// Whether the similarity is reliable enough to choose an image's tags from the vocabulary.
     pub suggests_tags: bool,
     /// Calibration for tags that are not in `tags`: see [`TagEntry::quantiles`].
     pub quantiles: Vec<f32>,
-    /// The data that the model was trained on and how it was split.
+    /// The data that the model was trained on, and their division into parts.
     pub training: Training,
-    /// Results on images never trained on, by name, such as `test.srcc`.
+    /// Results on images that the model was not trained on, by name, such as `test.srcc`.
     pub metrics: BTreeMap<String, f64>,
-    /// Inputs with the outputs that the trainer saw for them.
+    /// Inputs with the outputs that the trainer computed for them.
     pub goldens: Goldens,
-    /// Every other file of the bundle, by its path relative to the bundle, with `/` between the parts.
+    /// Every other file of the bundle, by its path relative to the bundle, separated by `/`.
     pub files: BTreeMap<String, FileDigest>,
 }
 
-/// What kind of network a bundle holds.
+/// Names and sizes of a bundle's networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
@@ -63,11 +63,11 @@ pub struct Architecture {
     pub text_encoder: String,
     /// Length D of image and text embeddings.
     pub embedding_dim: usize,
-    /// Learned parameters of all three graphs together.
+    /// Number of learned parameters in all three graphs.
     pub parameters: u64,
 }
 
-/// The range and the unit of quality scores. A score may lie slightly outside of the range: it is a prediction, not a rating.
+/// Range and unit of the scores. A score is a prediction and may be slightly outside the range of the ratings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreScale {
@@ -75,43 +75,44 @@ pub struct ScoreScale {
     pub min: f32,
     /// Highest score that a human rater could give.
     pub max: f32,
-    /// What one unit is, in words, such as "mean opinion score of AGIQA-3K".
+    /// The unit in words, such as "mean opinion score of AGIQA-3K".
     pub unit: String,
 }
 
-/// The head's kind and inputs.
+/// Kind and inputs of the head, the network that computes a score from an image's and a tag's encodings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// How image and text are fused, for people: a scorer needs the graph alone, and opens heads of kinds that came after it.
+    /// How image and text are combined; see [`HeadKind`]. For information only: a scorer runs the graph, whatever its kind, and so
+    /// accepts kinds that this build does not know.
     pub kind: String,
-    /// What the head reads of the image.
+    /// The image encoder's outputs that the head reads.
     pub image_side: ImageSide,
-    /// What the head reads of the tag.
+    /// The text encoder's outputs that the head reads.
     #[serde(default)]
     pub text_side: TextSide,
 }
 
-/// How a head fuses image and text: the kinds that this trainer knows.
+/// The kinds of head that the trainer builds, by how they combine image and text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadKind {
-    /// Cross-attention of the tag's tokens (queries) over the image's patches (keys, values).
+    /// Cross-attention from the tag's tokens (queries) to the image's patches (keys, values).
     PatchCrossAttention,
-    /// Cross-attention of tokens cut from the text embedding (queries) over tokens cut from the image embedding (keys, values).
+    /// Cross-attention from tokens cut from the text embedding (queries) to tokens cut from the image embedding (keys, values).
     PooledCrossAttention,
-    /// The same behind a gate that begins closed.
+    /// [`Self::PooledCrossAttention`] multiplied by a learned gate that is closed at first.
     GatedCrossAttention,
-    /// A small network over the image embedding whose weights come from the text embedding.
+    /// A small network on the image embedding whose weights are computed from the text embedding.
     HyperNetwork,
-    /// The first numbers of the image embedding, mixed by shares that the text embedding chooses.
+    /// A weighted sum of the first values of the image embedding; the weights are computed from the text embedding.
     WeightedSum,
-    /// The image embedding alone: every tag gives the same score.
+    /// Only the image embedding is read: all tags give the same score.
     ImageOnly,
 }
 
 impl HeadKind {
-    /// The name in manifests and options.
+    /// The name in manifests.
     pub fn name(self) -> &'static str {
         match self {
             Self::PatchCrossAttention => "patch_cross_attention",
@@ -124,17 +125,17 @@ impl HeadKind {
     }
 }
 
-/// What a head reads of an image.
+/// The image encoder's outputs that a head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageSide {
-    /// `image_embedding`, `f32 [N, D]`: a stored embedding is enough to score a new tag.
+    /// `image_embedding`, `f32 [N, D]`. A stored embedding is enough to score a new tag.
     ImageEmbedding,
-    /// `image_embedding` and `patch_tokens`, `f32 [N, P, W]`: a new tag needs the image again.
+    /// `image_embedding` and `patch_tokens`, `f32 [N, P, W]`. Scoring a new tag needs the image file.
     PatchTokens,
 }
 
-/// What a head reads of a tag.
+/// The text encoder's outputs that a head reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextSide {
@@ -143,26 +144,26 @@ pub enum TextSide {
     /// `text_embedding`, `f32 [N, D]`.
     #[default]
     TextEmbedding,
-    /// `text_embedding`, `token_states`, `f32 [N, T, V]`, and `token_mask`, `f32 [N, T]`, 1 at tokens of the text, 0 behind it.
+    /// `text_embedding`, `token_states`, `f32 [N, T, V]`, and `token_mask`, `f32 [N, T]`: 1 at tokens of the text, 0 at padding.
     TokenStates,
 }
 
-/// A tag of the vocabulary.
+/// A tag that the model was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TagEntry {
     /// The tag.
     pub text: String,
-    /// The text that goes to the encoder instead of the tag in the manifest's template, if any.
+    /// The prompt for this tag, if it differs from the manifest's template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// Evenly spaced quantiles, 0 to 1 inclusive, of the scores that the reference images get under this tag, ascending.
-    /// Empty: the manifest's own `quantiles` serve.
+    /// Evenly spaced quantiles, 0 to 1 inclusive, of the reference images' scores under this tag, ascending. If empty, the
+    /// manifest's own `quantiles` apply.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<f32>,
 }
 
-/// Where the model comes from.
+/// How the model was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
@@ -170,9 +171,9 @@ pub struct Training {
     pub command: String,
     /// The data sets.
     pub data: Vec<DataRecord>,
-    /// How the images were divided, in words, such as "by prompt, seed 1".
+    /// How the images were divided into parts, in words, such as "by prompt, seed 1".
     pub split: String,
-    /// Number of (image, tag) examples per part: train, validation, test.
+    /// Number of (image, tag) examples in the parts train, validation and test.
     pub examples: [usize; 3],
     /// The seed of every random choice.
     pub seed: u64,
@@ -186,25 +187,25 @@ pub struct Training {
 pub struct DataRecord {
     /// Name of the data set, such as `AGIQA-3K`.
     pub name: String,
-    /// Its licence, `unknown` where the data does not say.
+    /// Its licence; `unknown` if the data set does not state one.
     pub licence: String,
     /// SHA-256 over the sorted (content id, tag, score) rows.
     pub sha256: String,
 }
 
-/// The goldens: images and tags in files of the bundle and what the trainer's own network said of them.
+/// The goldens: images and tags, and the outputs of the trainer's own network for them.
 ///
-/// The tensors file holds `image_embedding [G, D]`, `text_embedding [T, D]`, `score [G, T]` and `similarity [G, T]`, all f32.
+/// The tensors file contains `image_embedding [G, D]`, `text_embedding [T, D]`, `score [G, T]` and `similarity [G, T]`, all f32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goldens {
-    /// The safetensors file.
+    /// Name of the tensors file, in safetensors format.
     pub tensors: String,
-    /// The G images, PNG.
+    /// Names of the G image files, PNG.
     pub images: Vec<String>,
     /// The T tags.
     pub tags: Vec<String>,
-    /// How far a replay may be off.
+    /// Largest allowed differences of a replay.
     pub tolerance: Tolerance,
 }
 
@@ -212,7 +213,7 @@ pub struct Goldens {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tolerance {
-    /// For each element of an embedding, as a share of the largest magnitude in the golden embeddings of its kind.
+    /// For each element of an embedding: a fraction of the largest magnitude in the golden embeddings of the same kind.
     pub embedding: f32,
     /// For a score, in score units.
     pub score: f32,
@@ -230,29 +231,30 @@ pub struct FileDigest {
     pub size_bytes: u64,
 }
 
-/// File names that every bundle has.
+/// Names of the files in every bundle.
 pub mod file {
     /// The manifest.
     pub const MANIFEST: &str = "manifest.json";
-    /// `pixel_values f32[N,3,S,S]` -> `image_embedding f32[N,D]`, and `patch_tokens f32[N,P,W]` where the head reads them.
+    /// `pixel_values f32[N,3,S,S]` -> `image_embedding f32[N,D]`, and `patch_tokens f32[N,P,W]` if the head reads them.
     pub const IMAGE_ENCODER: &str = "image_encoder.onnx";
-    /// `input_ids i64[N,T]` -> `text_embedding f32[N,D]`, and `token_states f32[N,T,V]`, `token_mask f32[N,T]` where the head
+    /// `input_ids i64[N,T]` -> `text_embedding f32[N,D]`, and `token_states f32[N,T,V]`, `token_mask f32[N,T]` if the head
     /// reads them.
     pub const TEXT_ENCODER: &str = "text_encoder.onnx";
-    /// The image side's tensors, then the text side's (see [`super::Head`]) -> `score f32[N]`.
+    /// The image encoder's outputs, then the text encoder's, as far as the head reads them (see [`super::Head`]) ->
+    /// `score f32[N]`.
     pub const QUALITY_HEAD: &str = "quality_head.onnx";
-    /// Hugging Face tokenizers format.
+    /// The tokenizer, in the format of Hugging Face tokenizers.
     pub const TOKENIZER: &str = "tokenizer.json";
     /// The goldens' tensors.
     pub const GOLDEN_TENSORS: &str = "golden.safetensors";
-    /// The graphs.
+    /// The three ONNX graphs.
     pub const GRAPHS: [&str; 3] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD];
-    /// Files that a bundle cannot do without.
+    /// Files that every bundle must have.
     pub const REQUIRED: [&str; 5] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD, TOKENIZER, GOLDEN_TENSORS];
 }
 
-/// The percentile (0..=100) of `score` among reference scores given as evenly spaced, ascending `quantiles`: linear between
-/// quantiles, the middle of a run of equal ones. `None` without quantiles.
+/// Returns the percentile (0..=100) of `score` among reference scores, given as evenly spaced, ascending `quantiles`. It is
+/// interpolated between quantiles, and the middle of a run of equal ones. `None` with fewer than two quantiles.
 pub fn percentile(quantiles: &[f32], score: f32) -> Option<f32> {
     let last = quantiles.len().checked_sub(1).filter(|&n| n > 0)?;
     let below = quantiles.partition_point(|&q| q < score);
@@ -271,17 +273,17 @@ pub fn percentile(quantiles: &[f32], score: f32) -> Option<f32> {
 }
 
 impl Manifest {
-    /// The manifest's entry of a tag, found without regard to ASCII case.
+    /// The manifest's entry for a tag, ignoring ASCII case.
     pub fn tag(&self, text: &str) -> Option<&TagEntry> {
         self.tags.iter().find(|t| t.text.eq_ignore_ascii_case(text))
     }
 
-    /// Share of the reference scores of `tag` that lie below `score`, 0..=100; see [`percentile`].
+    /// The share of the reference scores of `tag` below `score`, 0..=100; see [`percentile`].
     pub fn percentile(&self, tag: &str, score: f32) -> Option<f32> {
         percentile(self.quantiles_of(tag), score)
     }
 
-    /// The quantiles that percentiles of `tag` are read off: its own, or those of the whole model.
+    /// The quantiles for percentiles of `tag`: its own, or else those of the whole model.
     pub fn quantiles_of(&self, tag: &str) -> &[f32] {
         let own = self.tag(tag).map(|t| t.quantiles.as_slice()).filter(|q| !q.is_empty());
         own.unwrap_or(&self.quantiles)

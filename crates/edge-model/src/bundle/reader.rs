@@ -1,5 +1,5 @@
-//! Opening a bundle: nothing of it is used before its digest is known to be right. The graphs, which may be large, are looked at when they
-//! are read, and not before.
+//! Opens a bundle. Every file is used only after its digest was found right. Graphs may be large; their digests are checked when they
+//! are read.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -7,10 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::digest::{hex, sha256_hex};
+use super::error::BundleError;
+use super::goldens::GoldenTensors;
 use super::manifest::{FileDigest, Manifest, SCHEMA_VERSION, file};
-use super::{BundleError, GoldenTensors, hex, sha256_hex};
 
-/// A bundle whose manifest was understood and whose files all have the manifest's sizes and, but for the graphs, its digests.
+/// An open bundle. All files have the sizes that the manifest states, and all except the graphs also the digests.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     dir: PathBuf,
@@ -20,11 +22,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads the manifest and checks every file that it names; of the graphs the size alone, see [`Bundle::verify`]. Files that it does
-    /// not name are ignored.
+    /// Opens the bundle in `dir`: reads the manifest and checks size and digest of every file that it names. For graphs only the size is
+    /// checked; see [`Bundle::verify`]. Files that the manifest does not name are ignored.
     ///
     /// # Errors
-    /// Every [`BundleError`] but those of a replay.
+    /// Every [`BundleError`] except those of a replay.
     pub fn open(dir: &Path) -> Result<Self, BundleError> {
         if !dir.is_dir() {
             return Err(BundleError::Missing { dir: dir.to_owned() });
@@ -47,7 +49,7 @@ impl Bundle {
         Ok(Self { dir: dir.to_owned(), manifest, manifest_json: json, digest })
     }
 
-    /// Reads every graph and compares its digest.
+    /// Reads every graph and checks its digest.
     ///
     /// # Errors
     /// [`BundleError::MissingFile`], [`BundleError::Digest`], [`BundleError::Io`].
@@ -66,25 +68,25 @@ impl Bundle {
         &self.manifest
     }
 
-    /// The manifest's text as it stands in the file.
+    /// The text of `manifest.json`.
     pub fn manifest_json(&self) -> &str {
         &self.manifest_json
     }
 
-    /// The model digest: SHA-256 of the manifest, which holds the digest of everything else.
+    /// The model digest: the SHA-256 of the manifest, which contains the digests of all other files.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Digest of what an image embedding depends on: the image encoder's file and the input rule. Embeddings of one encoder
-    /// digest can be scored by any bundle that has the same.
+    /// The encoder digest: a digest of everything that an image embedding depends on, which is the image encoder's file and the input
+    /// rule. Bundles with the same encoder digest can score each other's embeddings.
     pub fn encoder_digest(&self) -> String {
         let encoder = self.manifest.files.get(file::IMAGE_ENCODER).map_or("", |f| f.sha256.as_str());
         let rule = serde_json::to_string(&self.manifest.image_input).unwrap_or_default();
         sha256_hex(format!("{encoder}\n{rule}").as_bytes())
     }
 
-    /// The bytes of a file that the manifest names, checked once more.
+    /// Reads a file that the manifest names and checks its size and digest.
     ///
     /// # Errors
     /// [`BundleError::MissingFile`], [`BundleError::Digest`], [`BundleError::Io`].
@@ -96,7 +98,7 @@ impl Bundle {
         Ok(bytes)
     }
 
-    /// The goldens' tensors, with shapes that fit the manifest.
+    /// Reads the goldens' tensors and checks their shapes against the manifest.
     ///
     /// # Errors
     /// [`BundleError::Goldens`] and those of [`Bundle::read`].
@@ -112,7 +114,7 @@ impl Bundle {
 
 fn parse(path: &Path, json: &str) -> Result<Manifest, BundleError> {
     let fail = |reason: String| BundleError::Manifest { path: path.to_owned(), reason };
-    // The version decides how the rest is read, so it is looked at alone and first.
+    // The version decides how the rest is read, so it is checked first.
     let value: serde_json::Value = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
     let found = value
         .get("schema_version")
@@ -130,7 +132,7 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
         return fail(problem);
     }
     if let Some(name) = manifest.files.keys().find(|name| !is_inside(name)) {
-        return fail(format!("the file name {name:?} leads out of the bundle"));
+        return fail(format!("the file name {name:?} points outside the bundle"));
     }
     let dir = path.parent().unwrap_or(Path::new("."));
     let named = [manifest.goldens.tensors.as_str()];
@@ -140,10 +142,10 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
         return Err(BundleError::MissingFile { path: dir.join(name) });
     }
     if manifest.goldens.images.is_empty() || manifest.goldens.tags.is_empty() {
-        return fail("it has no goldens, so the model cannot prove itself".to_owned());
+        return fail("it has no goldens, so the model cannot be proved".to_owned());
     }
     if !(1..=65536).contains(&manifest.architecture.embedding_dim) {
-        return fail(format!("embedding_dim is {}", manifest.architecture.embedding_dim));
+        return fail(format!("embedding_dim is {}, it must be 1 to 65536", manifest.architecture.embedding_dim));
     }
     let tolerance = manifest.goldens.tolerance;
     if [tolerance.embedding, tolerance.score, tolerance.similarity].iter().any(|t| !(*t > 0.0 && t.is_finite())) {
@@ -151,12 +153,12 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     }
     let scale = &manifest.score_scale;
     if !(scale.min.is_finite() && scale.max.is_finite() && scale.min < scale.max) {
-        return fail(format!("score_scale goes from {} to {}", scale.min, scale.max));
+        return fail(format!("score_scale goes from {} to {}, max must be above min", scale.min, scale.max));
     }
     let curves = manifest.tags.iter().map(|t| (t.text.as_str(), &t.quantiles));
     for (owner, quantiles) in curves.chain([("the whole model", &manifest.quantiles)]) {
         if quantiles.iter().any(|q| !q.is_finite()) || !quantiles.is_sorted() {
-            return fail(format!("the calibration quantiles of {owner:?} are not finite and ascending"));
+            return fail(format!("the calibration quantiles of {owner:?} are not all finite and ascending"));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Writing a bundle: into a temporary directory beside the target, verified there, then renamed into place.
+//! Writes a bundle into a temporary directory beside the target, verifies it there and renames it into place.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,10 +9,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::digest::sha256_hex;
+use super::error::BundleError;
 use super::manifest::{FileDigest, Manifest, file};
-use super::{BundleError, sha256_hex};
 
-/// A bundle in the making. Dropped unfinished, it leaves nothing behind.
+/// An unfinished bundle. Dropping it removes its temporary directory.
 #[derive(Debug)]
 pub struct BundleWriter {
     target: PathBuf,
@@ -21,12 +22,12 @@ pub struct BundleWriter {
 }
 
 impl BundleWriter {
-    /// Starts a bundle that will appear at `target`. Parent directories are created.
+    /// Starts a bundle to be placed at `target`. Parent directories are created.
     ///
     /// # Errors
-    /// [`BundleError::InTheWay`] where `target` is neither free, nor an empty directory, nor a bundle; [`BundleError::Io`].
+    /// [`BundleError::InTheWay`] if `target` exists and is neither an empty directory nor a bundle; [`BundleError::Io`].
     pub fn create(target: &Path) -> Result<Self, BundleError> {
-        let target = std::path::absolute(target).map_err(BundleError::io(target, "is no usable path"))?;
+        let target = std::path::absolute(target).map_err(BundleError::io(target, "is not a usable path"))?;
         require_replaceable(&target)?;
         let parent = target.parent().unwrap_or(Path::new("/")).to_owned();
         std::fs::create_dir_all(&parent).map_err(BundleError::io(&parent, "cannot be created"))?;
@@ -37,7 +38,7 @@ impl BundleWriter {
         Ok(Self { target, work, files: BTreeMap::new() })
     }
 
-    /// Adds a file under its name relative to the bundle; its digest goes into the manifest.
+    /// Adds a file. `name` is relative to the bundle; the file's digest goes into the manifest.
     ///
     /// # Errors
     /// [`BundleError::Io`].
@@ -48,11 +49,11 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// Writes the manifest (its `files` are filled in here), lets `verify` open and prove the finished directory, and renames
-    /// it into place. A bundle that stood there before is replaced in one step; it stays when anything fails.
+    /// Writes the manifest with its `files` filled in, calls `verify` on the finished directory and renames the directory into place.
+    /// Returns the result of `verify`. A bundle that was there before is replaced in one step, and stays if anything fails.
     ///
     /// # Errors
-    /// What `verify` says, or a [`BundleError`] in its error type.
+    /// The error of `verify`, or a [`BundleError`] converted to its type.
     pub fn finish<T, E: From<BundleError>>(
         self,
         mut manifest: Manifest,
@@ -70,7 +71,7 @@ impl BundleWriter {
     }
 }
 
-/// Replacing a bundle deletes what stood there; only a bundle may be deleted so.
+/// Refuses a target that must not be replaced. Replacing deletes the old directory, and only a bundle may be deleted.
 fn require_replaceable(target: &Path) -> Result<(), BundleError> {
     let replaceable = match std::fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_none() || target.join(file::MANIFEST).is_file(),
@@ -91,10 +92,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
 fn put_in_place(work: TempDir, target: &Path) -> Result<(), BundleError> {
     use std::os::unix::fs::PermissionsExt;
     let failed = || BundleError::io(target, "the finished bundle cannot be renamed to it");
-    // Temporary directories are private; a bundle is there to be read by the daemon's own user.
+    // Temporary directories are private, but the daemon's own user must be able to read a bundle.
     std::fs::set_permissions(work.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed())?;
     if target.exists() {
-        // Exchanging both names leaves no moment without a bundle; afterwards the old one is the temporary directory.
+        // An exchange of both names leaves no moment without a bundle. Afterwards `work` holds the old one.
         match renameat_with(CWD, work.path(), CWD, target, RenameFlags::EXCHANGE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 exchange_in_steps(work.path(), target).map_err(failed())?
@@ -104,14 +105,15 @@ fn put_in_place(work: TempDir, target: &Path) -> Result<(), BundleError> {
         drop(work);
     } else {
         std::fs::rename(work.path(), target).map_err(failed())?;
-        // The directory has another name now; there is nothing left for the guard to remove.
+        // The directory has a new name, so the guard must not remove the old one.
         let _ = work.keep();
     }
     let parent = target.parent().unwrap_or(Path::new("/"));
     File::open(parent).and_then(|d| d.sync_all()).map_err(BundleError::io(parent, "cannot be synchronised"))
 }
 
-/// For file systems that cannot exchange two names, such as NFS: the old bundle steps aside, and back where the new one fails.
+/// Replaces `target` by `work` on file systems that cannot exchange two names, such as NFS: the old bundle is renamed first, and renamed
+/// back if the new one cannot be put in its place.
 fn exchange_in_steps(work: &Path, target: &Path) -> io::Result<()> {
     let aside = tempfile::Builder::new().prefix(".bundle-").tempdir_in(target.parent().unwrap_or(Path::new("/")))?;
     let old = aside.path().join("old");

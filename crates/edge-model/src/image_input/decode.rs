@@ -5,30 +5,34 @@ use std::io::Cursor;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 
+use super::error::ImageError;
+use super::format::Format;
+use super::jpeg;
+use super::limits::Limits;
 use super::measures::Measures;
 use super::metadata::{Metadata, metadata_of};
-use super::{Format, ImageError, InputRule, Limits, jpeg};
+use super::rule::InputRule;
 
-/// A decoded, upright picture.
+/// A decoded, upright image.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// 8-bit sRGB pixels after orientation, possibly reduced; see [`decode_reduced`].
+    /// 8-bit sRGB pixels after orientation; with [`decode_reduced`] possibly fewer than the file has.
     pub pixels: RgbImage,
     /// The format of the file.
     pub format: Format,
-    /// Width of the full picture after orientation.
+    /// Width of the image at full resolution, after orientation.
     pub width_px: u32,
-    /// Height of the full picture after orientation.
+    /// Height of the image at full resolution, after orientation.
     pub height_px: u32,
-    /// Width and height of the picture in units of `pixels`: a picture of 517 pixels decoded at 1/2 has 259 columns, of
-    /// which it fills 258.5.
+    /// Width and height of the image in units of `pixels`. An image 517 pixels wide decoded at 1/2 has 259 columns, and its
+    /// extent is 258.5.
     pub extent: (f64, f64),
-    /// What the file says about itself.
+    /// Metadata embedded in the file.
     pub metadata: Metadata,
 }
 
 impl Picture {
-    /// Cheap measures of the pixels as decoded.
+    /// Brightness, contrast and sharpness of the decoded pixels.
     pub fn measures(&self) -> Measures {
         Measures::of(&self.pixels)
     }
@@ -42,10 +46,11 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
     decode_to(bytes, limits, None)
 }
 
-/// Decodes with just enough resolution for `rule`. A JPEG much larger than the model's input is decoded at 1/2, 1/4 or 1/8
-/// by scaling inside its DCT, so that its short side stays at least 2.5 times `resize_short_px`. After the resize the result
-/// is within 2/255 of the full decode's for photographs; single pixels of pictures that are sharp to the last pixel, as
-/// drawings are, may differ by up to 5/255.
+/// Decodes with just enough resolution for `rule`.
+///
+/// A JPEG much larger than the model's input is decoded at 1/2, 1/4 or 1/8 by scaling inside its DCT. The short side keeps at
+/// least 2.5 times `resize_short_px` pixels. After the resize, the pixels of a photograph differ by at most 2/255 from those of
+/// a full decode; single pixels of drawings with hard edges may differ by up to 5/255.
 ///
 /// # Errors
 /// See [`ImageError`].
@@ -78,10 +83,14 @@ fn decode_to(bytes: &[u8], limits: &Limits, least_short_px: Option<u32>) -> Resu
             let mut decoder = image::codecs::jpeg::JpegDecoder::new(Cursor::new(bytes)).map_err(fail)?;
             let size = checked_size(&decoder, limits)?;
             let (orientation, metadata) = describe(&mut decoder);
-            (jpeg::decode(bytes, decoder, size, least_short_px)?, size, orientation, metadata)
+            let pixels = match jpeg::decode(bytes, size, least_short_px)? {
+                Some(pixels) => pixels,
+                None => to_rgb(decoder, format)?,
+            };
+            (pixels, size, orientation, metadata)
         }
         Format::Png => {
-            // The decoder wants its allocation limit at construction; the pixel buffer itself is checked below.
+            // The decoder takes its allocation limit at construction. The pixel buffer itself is checked below.
             let mut allocation = image::Limits::no_limits();
             allocation.max_alloc = Some(limits.max_decode_bytes);
             let decoder = image::codecs::png::PngDecoder::with_limits(Cursor::new(bytes), allocation).map_err(fail)?;
@@ -92,7 +101,7 @@ fn decode_to(bytes: &[u8], limits: &Limits, least_short_px: Option<u32>) -> Resu
             decode_generic(decoder, format, limits)?
         }
     };
-    // A whole number: the JPEG was decoded at 1/1, 1/2, 1/4 or 1/8, rounded up to whole pixels.
+    // 1, 2, 4 or 8: a reduced JPEG has its size divided by this and rounded up to whole pixels.
     let denominator = (f64::from(stored_size.0) / f64::from(pixels.width())).ceil();
     let mut upright = DynamicImage::ImageRgb8(pixels);
     upright.apply_orientation(orientation);
@@ -116,20 +125,20 @@ fn decode_generic<D: ImageDecoder>(mut decoder: D, format: Format, limits: &Limi
 }
 
 /// Reads all pixels through the `image` crate.
-pub(super) fn to_rgb<D: ImageDecoder>(decoder: D, format: Format) -> Result<RgbImage, ImageError> {
+fn to_rgb<D: ImageDecoder>(decoder: D, format: Format) -> Result<RgbImage, ImageError> {
     let image = DynamicImage::from_decoder(decoder)
         .map_err(|e| ImageError::Undecodable { format: format.name(), reason: e.to_string() })?;
     Ok(image.into_rgb8())
 }
 
-/// Width and height as stored, when the header's claims are within the limits.
+/// Width and height as stored in the file, if they are within the limits.
 fn checked_size<D: ImageDecoder>(decoder: &D, limits: &Limits) -> Result<(u32, u32), ImageError> {
     let (width, height) = decoder.dimensions();
     let count = u64::from(width) * u64::from(height);
     if count > limits.max_pixels {
         return Err(ImageError::TooLarge { what: "picture", is: count, limit: limits.max_pixels, unit: "pixels" });
     }
-    // The decoder's own buffer and the RGB copy of it live at the same time.
+    // The decoder's own buffer and its RGB copy exist at the same time.
     let bytes = decoder.total_bytes().saturating_add(count * 3);
     if bytes > limits.max_decode_bytes {
         let limit = limits.max_decode_bytes;
@@ -138,7 +147,7 @@ fn checked_size<D: ImageDecoder>(decoder: &D, limits: &Limits) -> Result<(u32, u
     Ok((width, height))
 }
 
-/// Orientation and metadata. Damage in them is no reason to refuse the picture.
+/// Orientation and metadata. Damaged metadata count as absent; the image is still usable.
 fn describe<D: ImageDecoder>(decoder: &mut D) -> (Orientation, Metadata) {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let exif = decoder.exif_metadata().ok().flatten();
@@ -151,7 +160,7 @@ fn first_bytes(bytes: &[u8]) -> String {
     bytes.iter().take(8).map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// The keywords in a file's metadata, without decoding its pixels.
+/// Reads the keywords from a file's metadata without decoding its pixels.
 pub fn keywords_of(bytes: &[u8]) -> Vec<String> {
     let cursor = Cursor::new(bytes);
     let metadata = match Format::of(bytes) {

@@ -1,38 +1,38 @@
-//! Why one image cannot be used. None of these stops a run.
+//! Why one image cannot be used. None of these errors stops a run.
 
-/// What is wrong with an image file. The path is not part of the message: who reports it knows the path.
+/// What is wrong with an image file. The message does not contain the path; the code that reports the error adds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot be read: {reason}")]
     Unreadable {
-        /// What the operating system said.
+        /// The operating system's message.
         reason: String,
-        /// Whether the file is simply not there.
+        /// Whether the file does not exist.
         not_found: bool,
     },
-    /// A directory, a device, a pipe.
+    /// The path names a directory, a device or a pipe.
     #[error("is not a regular file")]
     NotAFile,
-    /// No bytes.
+    /// The file has no bytes.
     #[error("is empty: the copy may have been cut off, copy it again")]
     Empty,
-    /// Not a JPEG, PNG or WebP.
+    /// The file is not a JPEG, PNG or WebP image.
     #[error("is not a JPEG, PNG or WebP image (it begins with {begins})")]
     UnknownFormat {
         /// The first bytes, in hexadecimal.
         begins: String,
     },
-    /// Above a limit.
+    /// The file exceeds one of the limits.
     #[error("is too large: {what} of {is} {unit}, the limit is {limit} (raise it under [limits] in the configuration)")]
     TooLarge {
-        /// What is too large.
+        /// The part that is too large, such as `file`.
         what: &'static str,
         /// Its size.
         is: u64,
         /// The limit.
         limit: u64,
-        /// Unit of both.
+        /// The unit of `is` and `limit`.
         unit: &'static str,
     },
     /// The decoder failed.
@@ -40,7 +40,7 @@ pub enum ImageError {
     Undecodable {
         /// The format's name.
         format: &'static str,
-        /// What the decoder said.
+        /// The decoder's message.
         reason: String,
     },
 }
@@ -48,9 +48,9 @@ pub enum ImageError {
 /// Coarse classes of [`ImageError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageErrorKind {
-    /// The bytes could not be had.
+    /// The bytes could not be read.
     Unreadable,
-    /// The bytes are not a whole picture.
+    /// The bytes are not a complete image.
     Undecodable,
     /// A limit was exceeded.
     TooLarge,
@@ -61,23 +61,12 @@ impl ImageError {
         Self::Unreadable { reason: error.to_string(), not_found: error.kind() == std::io::ErrorKind::NotFound }
     }
 
-    /// The class of the error; its name is the `stage` in the failure ledger.
+    /// The class of the error.
     pub fn kind(&self) -> ImageErrorKind {
         match self {
             Self::Unreadable { .. } | Self::NotAFile => ImageErrorKind::Unreadable,
             Self::Empty | Self::UnknownFormat { .. } | Self::Undecodable { .. } => ImageErrorKind::Undecodable,
             Self::TooLarge { .. } => ImageErrorKind::TooLarge,
-        }
-    }
-}
-
-impl ImageErrorKind {
-    /// `read`, `decode` or `limit`.
-    pub fn stage(self) -> &'static str {
-        match self {
-            Self::Unreadable => "read",
-            Self::Undecodable => "decode",
-            Self::TooLarge => "limit",
         }
     }
 }

@@ -1,49 +1,42 @@
-//! JPEG pixels: libjpeg-turbo with scaling inside the DCT where it is built in, pure Rust where it is not.
-
-use std::io::Cursor;
+//! JPEG pixels by libjpeg-turbo, with scaling inside the DCT, where it is built in.
 
 use image::RgbImage;
-use image::codecs::jpeg::JpegDecoder;
 
-use super::decode::to_rgb;
-use super::{Format, ImageError};
+use super::error::ImageError;
 
-type HeaderDecoder<'a> = JpegDecoder<Cursor<&'a [u8]>>;
-
-/// Decodes; `least_short_px` allows a reduction by 1/2, 1/4 or 1/8 that leaves at least so many pixels on the short side.
+/// Returns `None`: without libjpeg-turbo every JPEG is decoded by the `image` crate, at full size.
 #[cfg(not(feature = "turbojpeg"))]
 pub(super) fn decode(
     _bytes: &[u8],
-    header: HeaderDecoder<'_>,
     _size: (u32, u32),
     _least_short_px: Option<u32>,
-) -> Result<RgbImage, ImageError> {
-    to_rgb(header, Format::Jpeg)
+) -> Result<Option<RgbImage>, ImageError> {
+    Ok(None)
 }
 
-/// Decodes; `least_short_px` allows a reduction by 1/2, 1/4 or 1/8 that leaves at least so many pixels on the short side.
+/// Decodes a JPEG of `size` (width, height). With `least_short_px` the image may come out reduced to 1/2, 1/4 or 1/8, as long as its
+/// short side keeps at least that many pixels. Returns `None` for kinds of JPEG that libjpeg-turbo cannot decode to RGB.
 #[cfg(feature = "turbojpeg")]
 pub(super) fn decode(
     bytes: &[u8],
-    header: HeaderDecoder<'_>,
     size: (u32, u32),
     least_short_px: Option<u32>,
-) -> Result<RgbImage, ImageError> {
+) -> Result<Option<RgbImage>, ImageError> {
     use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
 
-    let fail = |reason: String| ImageError::Undecodable { format: Format::Jpeg.name(), reason };
+    let fail = |reason: String| ImageError::Undecodable { format: super::format::Format::Jpeg.name(), reason };
     let mut decompressor = Decompressor::new().map_err(|e| fail(e.to_string()))?;
     let found = decompressor.read_header(bytes).map_err(|e| fail(e.to_string()))?;
-    // libjpeg-turbo has no conversion from CMYK to RGB, and scales no lossless JPEG.
+    // libjpeg-turbo does not convert CMYK to RGB and does not scale lossless JPEGs.
     if matches!(found.colorspace, Colorspace::CMYK | Colorspace::YCCK) || found.is_lossless {
-        return to_rgb(header, Format::Jpeg);
+        return Ok(None);
     }
     if (found.width, found.height) != (size.0 as usize, size.1 as usize) {
         return Err(fail("its headers contradict each other".to_owned()));
     }
     let factor = reduction(size, least_short_px);
     decompressor.set_scaling_factor(factor).map_err(|e| fail(e.to_string()))?;
-    // A progressive file of thousands of tiny scans is a way to keep a decoder busy for hours.
+    // A progressive file of thousands of tiny scans could keep a decoder busy for hours.
     decompressor.set_scan_limit(500).map_err(|e| fail(e.to_string()))?;
     let scaled = found.scaled(factor);
     let pitch = scaled.width * 3;
@@ -62,10 +55,10 @@ pub(super) fn decode(
         }
     }
     let (width, height) = (scaled.width as u32, scaled.height as u32);
-    RgbImage::from_raw(width, height, pixels).ok_or_else(|| fail("its size overflows".to_owned()))
+    RgbImage::from_raw(width, height, pixels).map(Some).ok_or_else(|| fail("its size overflows".to_owned()))
 }
 
-/// Some cameras pad their segments; libjpeg warns, and every pixel is there.
+/// Whether every pixel was decoded in spite of the warning: libjpeg warns of segments that some cameras pad.
 #[cfg(feature = "turbojpeg")]
 fn is_harmless(warning: &str) -> bool {
     warning.contains("extraneous bytes before marker")

@@ -1,11 +1,13 @@
-//! Cheap measures of a picture, stored beside its scores so that a query can ask for sharp or dark pictures without a model.
+//! Brightness, contrast and sharpness of an image. They are stored beside its scores, so that a query can select sharp or dark
+//! images without a model.
 
 use image::RgbImage;
 
-/// Measures of the luma (Rec. 601, 0..=1) of a picture as decoded.
+/// Measures of the luma (Rec. 601, 0..=1) of the decoded pixels.
 ///
-/// A JPEG much larger than the model's input is decoded at 1/2, 1/4 or 1/8, so sharpness compares pictures of one camera.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A JPEG much larger than the model's input is decoded at 1/2, 1/4 or 1/8, so sharpness is comparable only between images of
+/// about the same size, such as those of one camera.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Measures {
     /// Mean luma.
     pub brightness: f32,
@@ -15,19 +17,19 @@ pub struct Measures {
     pub sharpness: f32,
 }
 
-/// What luma is counted in: PIL's weights of Rec. 601 with eight more bits, so that every sum is a whole number. Sums of floats would
-/// have to wait for one another, which on a picture takes as long as decoding it.
+/// Luma of a white pixel. Luma is an integer: PIL's Rec. 601 weights with eight more bits. Integer sums can be vectorised; sums of
+/// floats depend on their order and would take as long as decoding the image.
 const ONE: f64 = (255 << 8) as f64;
 
 impl Measures {
-    /// Measures `pixels`; all zero for a picture without pixels.
+    /// Measures `pixels`. All measures of an image without pixels are zero.
     pub fn of(pixels: &RgbImage) -> Self {
         let width = pixels.width() as usize;
         if width == 0 {
             return Self { brightness: 0.0, contrast: 0.0, sharpness: 0.0 };
         }
         let (mut luma, mut laplacian) = (Sums::default(), Sums::default());
-        // The last three rows; the newest is the last.
+        // The last three rows of luma, the newest at the end.
         let mut rows = [vec![0_i32; width], vec![0; width], vec![0; width]];
         let mut inner = vec![0; width.saturating_sub(2)];
         for (y, row) in pixels.as_raw().chunks_exact(3 * width).enumerate() {
@@ -52,7 +54,7 @@ impl Measures {
     }
 }
 
-/// Of whole numbers below 2^19: a row's squares fit into 64 bits, a picture's into 128.
+/// Count, sum and sum of squares of integers below 2^19. The squares of one row fit into 64 bits, those of an image into 128.
 #[derive(Default)]
 struct Sums {
     count: u64,
@@ -68,7 +70,7 @@ impl Sums {
         self.squares += u128::from(row.iter().map(square).sum::<u64>());
     }
 
-    /// On the scale of luma from 0 to 1.
+    /// Mean and standard deviation, with white luma scaled to 1.
     fn mean_and_deviation(&self) -> (f32, f32) {
         let count = self.count.max(1) as f64;
         let mean = self.sum as f64 / count;
@@ -88,10 +90,14 @@ mod tests {
             Measures::of(&RgbImage::from_fn(8, 8, |x, y| image::Rgb([if (x + y) % 2 == 0 { 255 } else { 0 }; 3])));
         assert!((flat.brightness - 128.0 / 255.0).abs() < 1e-5 && flat.contrast < 1e-3 && flat.sharpness < 1e-3);
         assert!((board.brightness - 0.5).abs() < 1e-5 && (board.contrast - 0.5).abs() < 1e-5);
-        assert!((board.sharpness - 4.0).abs() < 1e-4, "the Laplacian is +4 and -4 by turns: {}", board.sharpness);
+        assert!(
+            (board.sharpness - 4.0).abs() < 1e-4,
+            "the Laplacian alternates between +4 and -4: {}",
+            board.sharpness
+        );
     }
 
-    /// The definitions, value by value in 64-bit floats.
+    /// Brightness, contrast and sharpness by their definitions, in 64-bit floats.
     fn plain(pixels: &RgbImage) -> [f64; 3] {
         let (width, height) = pixels.dimensions();
         let luma = |x: u32, y: u32| {

@@ -1,18 +1,19 @@
-//! What a file says about itself: when it was taken (Exif) and its keywords (XMP `dc:subject`, IPTC 2:25).
+//! Metadata embedded in a file: the time of capture (Exif) and the keywords (XMP `dc:subject`, IPTC 2:25).
 //!
-//! All three come from strangers: damage yields less metadata, never an error, and sizes are bounded.
+//! The input is untrusted. Damage yields less metadata, never an error, and sizes are bounded.
 
 use exif::{In, Tag, Value};
+use serde::{Deserialize, Serialize};
 
 const MOST_KEYWORDS: usize = 64;
 const LONGEST_KEYWORD: usize = 200;
 
 /// Embedded metadata.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// When the picture was taken, UTC, ISO 8601 with `Z`. Exif writes local time; without an offset tag it is taken as UTC.
+    /// When the image was taken: UTC, ISO 8601 with `Z`. Exif stores local time; without an offset tag it is taken as UTC.
     pub captured_at: Option<String>,
-    /// Keywords in their order, without repetitions, at most 64 of at most 200 characters.
+    /// Keywords in file order without duplicates: at most 64, each of at most 200 characters.
     pub keywords: Vec<String>,
 }
 
@@ -60,15 +61,15 @@ fn xmp_keywords(packet: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Keywords (record 2, data set 25) of an IPTC-IIM stream, alone or inside Photoshop's `8BIM` resource 0x0404. A data set is
-/// `1C record dataset length_hi length_lo bytes`.
+/// The keywords (record 2, data set 25) of an IPTC-IIM stream, which may be bare or inside Photoshop's `8BIM` resource 0x0404.
+/// The layout of a data set is `1C record dataset length_hi length_lo bytes`.
 fn iptc_keywords(block: &[u8]) -> Vec<String> {
     let stream = photoshop_iptc(block).unwrap_or(block);
     let mut keywords = Vec::new();
     let mut rest = stream;
     while let [0x1c, record, dataset, high, low, tail @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        // Bit 15 marks an extended length, which no keyword needs.
+        // Bit 15 marks an extended length. Keywords are shorter, so reading ends here.
         if length > 0x7fff || length > tail.len() || keywords.len() >= MOST_KEYWORDS {
             break;
         }
@@ -81,7 +82,7 @@ fn iptc_keywords(block: &[u8]) -> Vec<String> {
     keywords
 }
 
-/// The IPTC resource of a Photoshop block: `8BIM`, id, padded Pascal name, length, data padded to even.
+/// The IPTC resource of a Photoshop block. The layout of a resource is `8BIM`, id, padded Pascal name, length, data padded to even.
 fn photoshop_iptc(block: &[u8]) -> Option<&[u8]> {
     let start = block.windows(4).position(|w| w == b"8BIM")?;
     let mut rest = &block[start..];

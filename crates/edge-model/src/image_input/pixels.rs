@@ -1,4 +1,4 @@
-//! Resize, crop and normalise: from RGB pixels to `pixel_values`.
+//! Resize, crop and normalise: from decoded RGB pixels to `pixel_values`.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef as Borrowed};
 use fast_image_resize::pixels::U8x3;
@@ -9,20 +9,20 @@ use ndarray::Array3;
 use super::decode::Picture;
 use super::rule::{InputRule, ResizeFilter};
 
-/// `pixel_values` of one picture, `f32 [3, size_px, size_px]`; see [`InputRule`] for the steps.
+/// Returns the `pixel_values` of one image, `f32 [3, size_px, size_px]`; see [`InputRule`] for the steps.
 pub fn pixel_values(picture: &Picture, rule: &InputRule) -> Array3<f32> {
     normalise(&square(picture, rule), rule)
 }
 
-/// What the image encoder sees of a picture, not yet normalised: `size_px` x `size_px` pixels.
+/// Returns the image encoder's input before normalisation: the centre square of `size_px` x `size_px` pixels.
 pub fn square(picture: &Picture, rule: &InputRule) -> RgbImage {
     let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
     let (left, top) = ((width - rule.size_px) / 2, (height - rule.size_px) / 2);
     resize_crop(picture, rule, rule.size_px, (left, top))
 }
 
-/// Width and height after a resize of the short side to `short_px`: the long side by the same factor, rounded down, as
-/// `transformers` and `torchvision` do.
+/// Width and height after the short side was resized to `short_px`. The long side is scaled by the same factor and rounded down,
+/// as in `transformers` and `torchvision`.
 pub fn resized_size((width, height): (u32, u32), short_px: u32) -> (u32, u32) {
     let long = |long: u32, short: u32| {
         let scaled = u64::from(short_px) * u64::from(long) / u64::from(short.max(1));
@@ -31,20 +31,21 @@ pub fn resized_size((width, height): (u32, u32), short_px: u32) -> (u32, u32) {
     if width <= height { (short_px, long(height, width)) } else { (long(width, height), short_px) }
 }
 
-/// The square of `size_px` whose upper left corner is at (`left`, `top`) of the resized picture. Only that square and a
-/// margin are computed: a picture of 1 x 20,000 pixels costs little more than another.
+/// Returns the square of `size_px` pixels whose upper left corner is at (`left`, `top`) of the resized image. Only the square and a
+/// margin are computed, so that an image of 1 x 20,000 pixels costs little more than any other.
 ///
 /// # Panics
-/// When the square does not lie inside the resized picture, see [`resized_size`].
+/// If the square is not inside the resized image, see [`resized_size`].
 pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top): (u32, u32)) -> RgbImage {
     let pixels = &picture.pixels;
     let (width, height) = pixels.dimensions();
     let (new_width, new_height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
-    assert!(left + size_px <= new_width && top + size_px <= new_height, "the crop lies outside of the resized picture");
+    assert!(left + size_px <= new_width && top + size_px <= new_height, "the crop is not inside the resized image");
     let across = Span::around(left, size_px, new_width, picture.extent.0);
     let down = Span::around(top, size_px, new_height, picture.extent.1);
     let ResizeFilter::Bicubic = rule.filter;
-    // Two calls, because PIL goes across first and rounds to 8 bits before it goes down; the crate alone would go down first.
+    // Two calls, because PIL resizes the rows first and rounds to 8 bits before it resizes the columns. In one call the crate would
+    // start with the columns.
     let first_row = down.source_start.floor();
     let rows = ((down.source_start + down.source_length).ceil().min(f64::from(height)) - first_row) as u32;
     let source = Borrowed::from_buffer(width, height, pixels.as_raw()).map_err(|e| e.to_string());
@@ -56,7 +57,7 @@ pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top
     });
     let resized = match result {
         Ok(resized) => resized,
-        // The buffer's length and the crop boxes are right by construction, which is all that could be refused.
+        // The crate can only refuse a wrong buffer length or crop box, and both are right by construction.
         Err(reason) => panic!("resizing {width}x{height} to {new_width}x{new_height}: {reason}"),
     };
     let (skip_x, skip_y) = (left - across.start, top - down.start);
@@ -67,7 +68,7 @@ pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top
     square
 }
 
-/// One call of the crate: `source_box` (left, top, width, height) of `source` resized to `width` x `height`.
+/// Resizes the `source_box` (left, top, width, height) of `source` to `width` x `height` pixels, bicubic.
 fn bicubic(
     source: &impl ImageView<Pixel = U8x3>,
     source_box: (f64, f64, f64, f64),
@@ -83,7 +84,7 @@ fn bicubic(
     Ok(target)
 }
 
-/// A stretch of one axis of the resized picture and the stretch of the source that it comes from.
+/// An interval on one axis of the resized image, and the interval of the source image that it is computed from.
 struct Span {
     start: u32,
     length: u32,
@@ -92,8 +93,8 @@ struct Span {
 }
 
 impl Span {
-    /// The stretch `left..left + size` with a margin, because the filter is cut off at the borders of the source stretch: its
-    /// reach is two pixels of the coarser of both pictures.
+    /// The interval `left..left + size` plus a margin. The margin is needed because the filter is cut off at the borders of the source
+    /// interval; its radius is two pixels of the coarser image.
     fn around(left: u32, size: u32, resized: u32, source: f64) -> Self {
         let scale = source / f64::from(resized);
         let margin = (3.0 / scale.min(1.0)).ceil() as u32;
@@ -105,19 +106,19 @@ impl Span {
     }
 }
 
-/// `(v / 255 - mean) / std` of every value, channels first.
+/// Returns `(v / 255 - mean) / std` for every value v: `f32 [3, H, W]`.
 pub fn normalise(pixels: &RgbImage, rule: &InputRule) -> Array3<f32> {
     let mut values = Array3::<f32>::zeros((3, pixels.height() as usize, pixels.width() as usize));
     normalise_into(pixels, rule, values.as_slice_mut().unwrap_or_default());
     values
 }
 
-/// The same, into the place of a picture in a batch: `[3, H, W]`.
+/// Writes what [`normalise`] returns into `values`, the part of a batch that holds this image: `[3, H, W]`.
 ///
 /// # Panics
-/// When that is of another length.
+/// If `values` does not have three values per pixel.
 pub fn normalise_into(pixels: &RgbImage, rule: &InputRule, values: &mut [f32]) {
-    assert_eq!(values.len(), pixels.as_raw().len(), "three values for a pixel");
+    assert_eq!(values.len(), pixels.as_raw().len(), "values holds three values per pixel");
     let count = values.len() / 3;
     for channel in 0..3 {
         let (scale, shift) = (1.0 / (255.0 * rule.std[channel]), rule.mean[channel] / rule.std[channel]);

@@ -1,38 +1,48 @@
-//! Everything that is wanted of one image, in one go.
+//! Everything that scoring needs from one image, in one call.
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
-use super::{ImageError, InputRule, Limits, Measures, Metadata, decode_reduced, square};
+use super::decode::{Picture, decode_reduced};
+use super::error::ImageError;
+use super::format::Format;
+use super::limits::Limits;
+use super::measures::Measures;
+use super::metadata::Metadata;
+use super::pixels::square;
+use super::rule::InputRule;
 
-/// What is wanted of an image besides its bytes.
+/// An image ready for the image encoder.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// The file's format, see [`super::Format::name`].
-    pub format: &'static str,
-    /// Width of the full picture after orientation.
-    pub width_px: u32,
-    /// Height of the full picture after orientation.
-    pub height_px: u32,
-    /// Cheap measures of the pixels.
-    pub measures: Measures,
-    /// What the file says about itself.
-    pub metadata: Metadata,
-    /// What the image encoder sees, not yet normalised: S x S pixels.
+    /// The facts that the database records.
+    pub facts: PictureFacts,
+    /// The image encoder's input before normalisation: S x S pixels.
     pub square: RgbImage,
 }
 
-/// Decodes with the resolution that `rule` needs, measures and makes the model's input.
+/// The facts about an image that the database records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PictureFacts {
+    /// The file's format.
+    pub format: Format,
+    /// Width of the image at full resolution, after orientation.
+    pub width_px: u32,
+    /// Height of the image at full resolution, after orientation.
+    pub height_px: u32,
+    /// Brightness, contrast and sharpness.
+    pub measures: Measures,
+    /// Metadata embedded in the file.
+    pub metadata: Metadata,
+}
+
+/// Decodes an image at the resolution that `rule` needs, measures it and resizes it to the model's input.
 ///
 /// # Errors
 /// See [`ImageError`].
 pub fn prepare(bytes: &[u8], limits: &Limits, rule: &InputRule) -> Result<Prepared, ImageError> {
     let picture = decode_reduced(bytes, limits, rule)?;
-    Ok(Prepared {
-        format: picture.format.name(),
-        width_px: picture.width_px,
-        height_px: picture.height_px,
-        measures: picture.measures(),
-        square: square(&picture, rule),
-        metadata: picture.metadata,
-    })
+    let (measures, square) = (picture.measures(), square(&picture, rule));
+    let Picture { format, width_px, height_px, metadata, .. } = picture;
+    Ok(Prepared { facts: PictureFacts { format, width_px, height_px, measures, metadata }, square })
 }

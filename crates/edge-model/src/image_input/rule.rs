@@ -1,4 +1,4 @@
-//! How a picture becomes the pixel tensor: the part of a bundle's manifest that [`super`] obeys.
+//! The part of a bundle's manifest that states how an image becomes the pixel tensor.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeFilter {
-    /// Catmull-Rom bicubic (a = -0.5), widened by the scale when it shrinks, rounded to 8 bits after each pass: what PIL's
-    /// `Image.resize(..., BICUBIC)` does, and so what CLIP was trained with.
+    /// Catmull-Rom bicubic (a = -0.5), widened by the scale factor when shrinking, rounded to 8 bits after each pass. This is PIL's
+    /// `Image.resize(..., BICUBIC)`, which CLIP was trained with.
     Bicubic,
 }
 
-/// The way from a decoded sRGB picture to `pixel_values`, `f32 [3, size_px, size_px]`, channels R, G, B.
+/// The steps from decoded sRGB pixels to `pixel_values`, `f32 [3, size_px, size_px]`, channels R, G, B.
 ///
-/// The picture is resized so that its short side is `resize_short_px` (aspect kept), the centre `size_px` x `size_px` pixels
-/// are cut out, and each value v (0..=255) becomes `(v / 255 - mean) / std`.
+/// The image is resized so that its short side is `resize_short_px` (the aspect ratio is kept), the centre `size_px` x `size_px`
+/// pixels are cut out, and each value v (0..=255) becomes `(v / 255 - mean) / std`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputRule {
-    /// Side of the square that the image encoder sees, in pixels.
+    /// Side of the image encoder's square input, in pixels.
     pub size_px: u32,
     /// Short side after the resize, in pixels; at least `size_px`.
     pub resize_short_px: u32,
@@ -31,7 +31,7 @@ pub struct InputRule {
 }
 
 impl InputRule {
-    /// Says what is wrong with the rule, if anything is.
+    /// Describes the first invalid value; `None` if the rule is valid.
     pub fn problem(&self) -> Option<String> {
         if self.size_px == 0 || self.size_px > 4096 {
             return Some(format!("image_input.size_px is {}, it must be 1 to 4096", self.size_px));

@@ -1,71 +1,78 @@
-//! Which device works, and what happens when it fails at work: once more on the same, then on the CPU, for good.
+//! Chooses the device, and replaces a device that fails in use: one retry on the same device, then the CPU for good.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::ScorerError;
-use super::engine::{Engine, Model};
+use super::device_model::DeviceModel;
+use super::error::ScorerError;
+use super::model::Model;
+use super::replay::prove;
 use crate::backend::choice::{first_accepted, on_cpu};
-use crate::backend::{DeviceChoice, Setup};
+use crate::backend::{BackendOptions, DeviceChoice};
 
-/// The device in use and how to leave it.
+/// The model on the device in use, and what is needed to move it to the CPU.
 pub(super) struct Failover {
     choice: DeviceChoice,
-    setup: Setup,
-    engine: RwLock<Arc<Engine>>,
+    options: BackendOptions,
+    current: RwLock<Arc<DeviceModel>>,
 }
 
 impl Failover {
-    pub(super) fn open(model: &Arc<Model>, choice: DeviceChoice, setup: &Setup) -> Result<Self, ScorerError> {
-        let engine = first_accepted(choice, setup, |chosen| Engine::prove(Arc::clone(model), chosen))?;
-        Ok(Self::new(choice, setup.clone(), engine))
+    /// Proves the model on the first device of `choice` that accepts it.
+    pub(super) fn open(
+        model: &Arc<Model>,
+        choice: DeviceChoice,
+        options: &BackendOptions,
+    ) -> Result<Self, ScorerError> {
+        let first = first_accepted(choice, options, |chosen| prove(Arc::clone(model), chosen))?;
+        Ok(Self::new(choice, options.clone(), first))
     }
 
-    pub(super) fn new(choice: DeviceChoice, setup: Setup, engine: Engine) -> Self {
-        Self { choice, setup, engine: RwLock::new(Arc::new(engine)) }
+    pub(super) fn new(choice: DeviceChoice, options: BackendOptions, first: DeviceModel) -> Self {
+        Self { choice, options, current: RwLock::new(Arc::new(first)) }
     }
 
-    /// The engine in use.
-    pub(super) fn engine(&self) -> Arc<Engine> {
-        Arc::clone(&self.engine.read().unwrap_or_else(PoisonError::into_inner))
+    /// The model on the device in use.
+    pub(super) fn current(&self) -> Arc<DeviceModel> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does `work` on the device. What may be the device's fault is done once more; if that fails too and the device was not
-    /// insisted on, the CPU does it, and whatever comes after.
+    /// Runs `work` on the device in use and returns its result. If `work` fails and the device may be the cause, it is tried once
+    /// more. If it fails again and the choice was [`DeviceChoice::Auto`], the CPU does this work and all later work.
     ///
     /// # Errors
-    /// Of the work; [`ScorerError::DeviceFailed`] where there is no other device.
-    pub(super) fn attempt<T>(&self, work: impl Fn(&Engine) -> Result<T, ScorerError>) -> Result<T, ScorerError> {
-        let engine = self.engine();
-        let is_blamed = |error: &ScorerError| engine.policy().needs_known_answers && error.may_be_the_devices();
-        match work(&engine) {
+    /// The error of `work`; [`ScorerError::DeviceFailed`] if no other device can take over.
+    pub(super) fn attempt<T>(&self, work: impl Fn(&DeviceModel) -> Result<T, ScorerError>) -> Result<T, ScorerError> {
+        let current = self.current();
+        let is_blamed = |error: &ScorerError| current.policy().needs_known_answers && error.may_be_the_devices();
+        match work(&current) {
             Err(error) if is_blamed(&error) => log::warn!("trying once more: {error}"),
             result => return result,
         }
-        let failure = match work(&engine) {
+        let failure = match work(&current) {
             Err(error) if is_blamed(&error) => error,
             result => return result,
         };
-        let failed = |reason| ScorerError::DeviceFailed { device: engine.device(), reason };
+        let failed = |reason| ScorerError::DeviceFailed { device: current.device(), reason };
         if self.choice != DeviceChoice::Auto {
-            // A number that is not finite, beside a right known answer, is the picture's: others can be scored.
+            // The known answer was right, so a value that is not finite is the image's own failure; others can be scored.
             return Err(if let ScorerError::NotFinite(_) = failure { failure } else { failed(failure.to_string()) });
         }
-        let reason = format!("fallback: {} failed twice while it worked: {failure}", engine.device());
-        let cpu = Engine::prove(Arc::clone(&engine.model), on_cpu(reason, &self.setup))
+        let reason = format!("fallback: {} failed twice in use: {failure}", current.device());
+        let cpu = prove(Arc::clone(&current.model), on_cpu(reason, &self.options))
             .map_err(|e| failed(format!("{failure}; {e}")))?;
         let result = work(&cpu);
         if result.is_ok() || !matches!(failure, ScorerError::NotFinite(_)) {
-            self.leave(&engine, cpu);
+            self.replace(&current, cpu);
         }
         result
     }
 
-    fn leave(&self, failed: &Arc<Engine>, cpu: Engine) {
-        let mut engine = self.engine.write().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have been quicker.
-        if Arc::ptr_eq(&engine, failed) {
+    fn replace(&self, failed: &Arc<DeviceModel>, cpu: DeviceModel) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have replaced the device already.
+        if Arc::ptr_eq(&current, failed) {
             log::error!("from now on the CPU scores, more slowly: {}", cpu.reason);
-            *engine = Arc::new(cpu);
+            *current = Arc::new(cpu);
         }
     }
 }

@@ -1,28 +1,30 @@
-//! A device that fails at will: the CPU under another name.
+//! Tests of the failover on a device that fails on command. It is the CPU under another name.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
 use ndarray::{ArrayD, Axis};
 
-use super::engine::{Engine, Model};
 use super::failover::Failover;
+use super::model::Model;
+use super::replay::prove;
 use super::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 use crate::backend::choice::on_cpu;
 use crate::backend::{
-    Backend, BackendError, Batch, Chosen, DeviceChoice, Graph, GraphFile, Input, Policy, Precision, Setup,
+    Backend, BackendError, BackendOptions, BatchSize, ChosenBackend, DeviceChoice, Graph, GraphFile, Input, Policy,
+    Precision,
 };
 use crate::image_input::RgbImage;
 
-/// What the device does.
+/// How the device fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     None,
-    /// This graph's answers are off by one.
+    /// All values of this graph's first output are too large by one.
     Wrong(&'static str),
-    /// The last row of this graph's answers is not a number.
+    /// The last row of this graph's first output is NaN.
     NotANumber(&'static str),
-    /// This graph fails so many times.
+    /// This graph fails this many times and then works.
     Fails(&'static str, usize),
 }
 
@@ -42,8 +44,8 @@ impl Backend for Faulty {
         Policy { image_batch: 4, streams: 1, needs_known_answers: true }
     }
 
-    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let graph = on_cpu(String::new(), &Setup::default()).backend.load(file, onnx, batch)?;
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError> {
+        let graph = on_cpu(String::new(), &BackendOptions::default()).backend.load(file, onnx, batch)?;
         Ok(Box::new(FaultyGraph { name: file.name.to_owned(), graph, fault: Arc::clone(&self.0) }))
     }
 }
@@ -75,14 +77,21 @@ impl Graph for FaultyGraph {
     }
 }
 
-/// The shipped model on a device that fails, and what makes it fail.
+/// The shipped model on a device that fails, and the switch that makes it fail.
 fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
     let model = Arc::new(Model::open(&dir).unwrap());
     let fault = Arc::new(Mutex::new(Fault::None));
-    let chosen = Chosen { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
-    let engine = Engine::prove(Arc::clone(&model), chosen).unwrap();
-    (Scorer { model, failover: Failover::new(choice, Setup::default(), engine), known_tags: OnceLock::new() }, fault)
+    let chosen = ChosenBackend { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
+    let first = prove(Arc::clone(&model), chosen).unwrap();
+    (
+        Scorer {
+            model,
+            failover: Failover::new(choice, BackendOptions::default(), first),
+            known_tags: OnceLock::new(),
+        },
+        fault,
+    )
 }
 
 fn pixels(value: f32) -> RgbImage {
@@ -90,15 +99,15 @@ fn pixels(value: f32) -> RgbImage {
     RgbImage::from_fn(384, 384, |x, y| [0, 1, 2].map(|c| pattern(x, y, c) as u8).into())
 }
 
-/// An image and a tag through all three graphs.
-fn all_of_it(scorer: &Scorer) -> Result<(ImageFeatures, f32), ScorerError> {
+/// Runs all three graphs: encodes an image and a tag and scores them.
+fn run_all(scorer: &Scorer) -> Result<(ImageFeatures, f32), ScorerError> {
     let image = scorer.embed(&[pixels(0.5)])?.remove(0);
     let tag = scorer.encode_tag("a lake in winter")?;
     let score = scorer.score(&image, &[tag])?[0].score;
     Ok((image, score))
 }
 
-/// Up to the rounding of another batch's sums, and of the embedding itself.
+/// Whether two embeddings are equal up to rounding: of sums in another batch, and to f16.
 fn are_close(a: &ImageFeatures, b: &ImageFeatures) -> bool {
     let pairs = a.embedding.0.iter().zip(&b.embedding.0).map(|(a, b)| (a.to_f32(), b.to_f32()));
     pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-3 * a.abs().max(1.0))
@@ -107,20 +116,20 @@ fn are_close(a: &ImageFeatures, b: &ImageFeatures) -> bool {
 const GRAPHS: [&str; 3] = ["image_encoder.onnx", "text_encoder.onnx", "quality_head.onnx"];
 
 #[test]
-fn whichever_graph_fails_the_cpu_takes_over_with_the_right_answer() {
-    let expected = all_of_it(&scorer(DeviceChoice::Auto).0).unwrap();
+fn whichever_graph_fails_the_cpu_takes_over_with_the_right_result() {
+    let expected = run_all(&scorer(DeviceChoice::Auto).0).unwrap();
     let [image, text, head] = GRAPHS;
     let faults =
         [Fault::Wrong(image), Fault::Wrong(text), Fault::Wrong(head), Fault::NotANumber(text), Fault::Fails(head, 2)];
     for fault in faults {
         let (scorer, now) = scorer(DeviceChoice::Auto);
         *now.lock().unwrap() = fault;
-        let (image, score) = all_of_it(&scorer).unwrap();
+        let (image, score) = run_all(&scorer).unwrap();
         assert!(are_close(&image, &expected.0), "{fault:?}");
         assert!((score - expected.1).abs() < 1e-4, "{fault:?}: {score} and {}", expected.1);
         let device = scorer.device();
         assert_eq!(device.name, "cpu", "{fault:?}");
-        assert!(device.reason.starts_with("fallback: faulty failed twice while it worked: "), "{device}");
+        assert!(device.reason.starts_with("fallback: faulty failed twice in use: "), "{device}");
         if let Fault::Wrong(graph) | Fault::Fails(graph, _) = fault {
             assert!(device.reason.contains(graph), "{device}");
         }
@@ -129,44 +138,44 @@ fn whichever_graph_fails_the_cpu_takes_over_with_the_right_answer() {
 }
 
 #[test]
-fn what_works_at_the_second_try_stays_where_it_is() {
+fn a_device_that_works_at_the_second_try_stays_in_use() {
     let (scorer, fault) = scorer(DeviceChoice::Auto);
     for graph in GRAPHS {
         *fault.lock().unwrap() = Fault::Fails(graph, 1);
-        all_of_it(&scorer).unwrap();
+        run_all(&scorer).unwrap();
         assert_eq!(scorer.device().name, "faulty");
     }
 }
 
 #[test]
-fn what_is_no_number_anywhere_is_not_the_devices_fault() {
+fn an_input_that_gives_nan_on_every_device_does_not_replace_the_device() {
     let (scorer, _) = scorer(DeviceChoice::Auto);
     let tag = scorer.encode_tag("a lake in winter").unwrap();
     let image = ImageFeatures::from(ImageEmbedding(vec![f16::INFINITY; tag.embedding.len()]));
     assert!(matches!(scorer.score(&image, &[tag]), Err(ScorerError::NotFinite(_))));
     assert_eq!(scorer.device().name, "faulty");
-    all_of_it(&scorer).unwrap();
+    run_all(&scorer).unwrap();
 }
 
 #[test]
-fn a_device_that_was_insisted_on_is_not_left() {
+fn a_device_that_was_chosen_explicitly_is_not_replaced() {
     for graph in GRAPHS {
         let (scorer, fault) = scorer(DeviceChoice::Cuda);
         *fault.lock().unwrap() = Fault::Wrong(graph);
-        let error = all_of_it(&scorer).unwrap_err();
+        let error = run_all(&scorer).unwrap_err();
         assert!(matches!(error, ScorerError::DeviceFailed { .. }), "{error:?}");
         assert!(error.to_string().contains(graph), "{error}");
-        // A number that is none, beside a right answer to the known input, is that picture's alone.
+        // NaN beside a right known answer is a failure of that image alone.
         *fault.lock().unwrap() = Fault::NotANumber(graph);
-        assert!(matches!(all_of_it(&scorer), Err(ScorerError::NotFinite(_))));
+        assert!(matches!(run_all(&scorer), Err(ScorerError::NotFinite(_))));
         *fault.lock().unwrap() = Fault::None;
-        all_of_it(&scorer).unwrap();
+        run_all(&scorer).unwrap();
         assert_eq!(scorer.device().name, "faulty");
     }
 }
 
 #[test]
-fn batches_of_any_size_give_what_single_images_give() {
+fn batches_of_any_size_give_the_same_embeddings_as_single_images() {
     let (scorer, _) = scorer(DeviceChoice::Auto);
     let images: Vec<_> = (0..9).map(|n| pixels(0.1 * n as f32)).collect();
     let together = scorer.embed(&images).unwrap();

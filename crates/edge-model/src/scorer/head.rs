@@ -1,59 +1,24 @@
-//! The quality head: pairs of an image's and a tag's side to scores.
+//! The quality head: computes scores from pairs of an encoded image and an encoded tag.
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, Dimension, RemoveAxis, stack};
 use ndarray::{Array2, Axis};
 
-use super::engine::Engine;
-use super::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError, finite};
+use super::device_model::DeviceModel;
+use super::encoded::{EncodedTag, ImageFeatures, Scored};
+use super::error::{ScorerError, finite};
 use crate::backend::Input;
 use crate::bundle::manifest::{ImageSide, TextSide, file};
 
-/// Pairs per run of the head: enough to fill a device, little enough to keep memory flat.
+/// Pairs per run of the head: enough to use a device fully, few enough to bound memory.
 const PAIRS: usize = 1024;
-/// The same where every pair brings its image's patches along.
+/// Pairs per run if each pair includes its image's patch tokens.
 const PAIRS_WITH_PATCHES: usize = 32;
 
-type Pair<'a> = (&'a ImageFeatures, &'a EncodedTag);
+/// An encoded image and an encoded tag to be scored.
+pub(super) type Pair<'a> = (&'a ImageFeatures, &'a EncodedTag);
 
-impl Scorer {
-    /// Whether a new tag needs the images themselves: the head looks at their patches, which are not stored.
-    pub fn needs_images(&self) -> bool {
-        self.manifest().head.image_side == ImageSide::PatchTokens
-    }
-
-    /// Scores one image under several tags, in their order.
-    ///
-    /// # Errors
-    /// As for [`Scorer::score_pairs`].
-    pub fn score(&self, image: &ImageFeatures, tags: &[EncodedTag]) -> Result<Vec<Scored>, ScorerError> {
-        let pairs: Vec<_> = tags.iter().map(|tag| (image, tag)).collect();
-        self.score_pairs(&pairs)
-    }
-
-    /// Scores (image, tag) pairs, in their order. Stored embeddings are enough unless [`Scorer::needs_images`].
-    ///
-    /// # Errors
-    /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`],
-    /// [`ScorerError::DeviceFailed`].
-    pub fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
-        self.failover.attempt(|engine| engine.score_pairs(pairs))
-    }
-
-    /// Like [`Scorer::score_pairs`], but a pair that fails does not fail the others.
-    ///
-    /// # Errors
-    /// [`ScorerError::DeviceFailed`], which is no pair's fault.
-    pub fn score_each(&self, pairs: &[Pair<'_>]) -> Result<Vec<Result<Scored, ScorerError>>, ScorerError> {
-        match self.score_pairs(pairs) {
-            Ok(scored) => Ok(scored.into_iter().map(Ok).collect()),
-            Err(error @ ScorerError::DeviceFailed { .. }) => Err(error),
-            Err(_) => Ok(pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect()),
-        }
-    }
-}
-
-impl Engine {
-    /// See [`Scorer::score_pairs`].
+impl DeviceModel {
+    /// Scores pairs. Returns the results in the same order.
     pub(super) fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
         let mut scored = Vec::with_capacity(pairs.len());
         let needs_images = self.manifest().head.image_side == ImageSide::PatchTokens;
@@ -68,7 +33,7 @@ impl Engine {
         Ok(scored)
     }
 
-    /// The graph's inputs: the image side's tensors, then the text side's.
+    /// The graph's inputs: the image's tensors, then the tag's.
     fn head_inputs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Input>, ScorerError> {
         let head = &self.manifest().head;
         let dim = self.manifest().architecture.embedding_dim;
@@ -99,7 +64,7 @@ impl Engine {
         Ok(inputs.into_iter().map(Input::F32).collect())
     }
 
-    /// One run: the known pair, where one is needed, then these.
+    /// Scores pairs in one run. The known pair, if the device needs one, comes first.
     fn run_head(&self, pairs: &[Pair<'_>]) -> Result<Vec<f32>, ScorerError> {
         let known = self.known.as_ref().map(|known| (&known.features, &known.tag));
         let rows: Vec<_> = known.into_iter().chain(pairs.iter().copied()).collect();
@@ -109,7 +74,7 @@ impl Engine {
         }
         let mut scores: Vec<f32> = output.into_iter().collect();
         if let Some(known) = &self.known {
-            known.check_score(self, scores.remove(0))?;
+            known.check_score(scores.remove(0))?;
         }
         finite(scores.iter(), "the score")?;
         Ok(scores)
@@ -120,7 +85,7 @@ fn unfit(found: Vec<usize>, expected: Vec<usize>) -> ScorerError {
     ScorerError::Shape { graph: file::QUALITY_HEAD, found, expected }
 }
 
-/// `[N, ..]` of N arrays of one shape.
+/// Stacks N arrays of one shape to `[N, ..]`.
 fn stacked<D: Dimension>(arrays: &[&Array<f32, D>]) -> Result<ArrayD<f32>, ScorerError>
 where
     D::Larger: RemoveAxis,

@@ -1,18 +1,22 @@
-//! An input whose answer is known, which goes with every run on a device that may fail without a word of it. A GPU that has
-//! lost its memory, whose kernels do not run any more or whose library was replaced may answer with zeros or with what was there
-//! before: then the known answer is wrong as well, and nothing of that run is believed.
+//! An input whose answer is known. It is added to every run on a device that may fail without reporting an error.
+//!
+//! A GPU that has lost its memory, no longer runs its kernels or had its library replaced may return zeros or old results. The
+//! known answer is then wrong as well, and all results of that run are discarded.
 
-use super::engine::{EncodedImage, Engine};
-use super::{EncodedTag, ImageFeatures, ScorerError};
-use crate::bundle::manifest::file;
+use super::encoded::{EncodedTag, ImageFeatures, UnroundedImage};
+use super::error::ScorerError;
+use crate::bundle::manifest::{Tolerance, file};
 use crate::image_input::RgbImage;
 
-/// A golden image and tag, and what the device answered when it was proved.
+/// A golden image and a golden tag, and what the device computed for them when it was proved.
 #[derive(Debug, Clone)]
 pub(super) struct KnownAnswer {
+    pub(super) device: &'static str,
+    /// Largest differences allowed on this device.
+    pub(super) tolerance: Tolerance,
     /// S x S pixels.
     pub(super) square: RgbImage,
-    pub(super) image: EncodedImage,
+    pub(super) image: UnroundedImage,
     pub(super) features: ImageFeatures,
     pub(super) tag_ids: Vec<i64>,
     pub(super) tag: EncodedTag,
@@ -22,44 +26,43 @@ pub(super) struct KnownAnswer {
 }
 
 impl KnownAnswer {
-    pub(super) fn check_image(&self, engine: &Engine, found: &EncodedImage) -> Result<(), ScorerError> {
+    /// Checks the image encoder's outputs for the known image.
+    pub(super) fn check_image(&self, found: &UnroundedImage) -> Result<(), ScorerError> {
         let graph = file::IMAGE_ENCODER;
-        let allowed = engine.tolerance().embedding;
-        let difference = farthest(found.embedding.iter(), self.image.embedding.iter()) / self.largest[0];
-        judge(engine, graph, difference, allowed)?;
+        let allowed = self.tolerance.embedding;
+        let difference = largest_difference(found.embedding.iter(), self.image.embedding.iter()) / self.largest[0];
+        self.judge(graph, difference, allowed)?;
         if let (Some(found), Some(expected)) = (&found.patch_tokens, &self.image.patch_tokens) {
             let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
-            judge(engine, graph, farthest(found.iter(), expected.iter()) / largest, allowed)?;
+            self.judge(graph, largest_difference(found.iter(), expected.iter()) / largest, allowed)?;
         }
         Ok(())
     }
 
-    pub(super) fn check_tag(&self, engine: &Engine, found: &EncodedTag) -> Result<(), ScorerError> {
-        let difference = farthest(found.embedding.iter(), self.tag.embedding.iter()) / self.largest[1];
-        judge(engine, file::TEXT_ENCODER, difference, engine.tolerance().embedding)
+    /// Checks the text encoder's outputs for the known tag.
+    pub(super) fn check_tag(&self, found: &EncodedTag) -> Result<(), ScorerError> {
+        let difference = largest_difference(found.embedding.iter(), self.tag.embedding.iter()) / self.largest[1];
+        self.judge(file::TEXT_ENCODER, difference, self.tolerance.embedding)
     }
 
-    pub(super) fn check_score(&self, engine: &Engine, found: f32) -> Result<(), ScorerError> {
-        judge(
-            engine,
-            file::QUALITY_HEAD,
-            farthest([&found].into_iter(), [&self.score].into_iter()),
-            engine.tolerance().score,
-        )
+    /// Checks the score of the known image under the known tag.
+    pub(super) fn check_score(&self, found: f32) -> Result<(), ScorerError> {
+        let difference = largest_difference([&found].into_iter(), [&self.score].into_iter());
+        self.judge(file::QUALITY_HEAD, difference, self.tolerance.score)
+    }
+
+    fn judge(&self, graph: &'static str, difference: f32, allowed: f32) -> Result<(), ScorerError> {
+        if difference <= allowed {
+            return Ok(());
+        }
+        Err(ScorerError::WrongAnswer { graph, device: self.device, difference, allowed })
     }
 }
 
-/// Largest absolute difference; what is not finite is infinitely far.
-fn farthest<'a>(found: impl Iterator<Item = &'a f32>, expected: impl Iterator<Item = &'a f32>) -> f32 {
+/// Largest absolute difference; infinite if a value is not finite.
+fn largest_difference<'a>(found: impl Iterator<Item = &'a f32>, expected: impl Iterator<Item = &'a f32>) -> f32 {
     found.zip(expected).fold(0.0, |worst: f32, (a, b)| {
         let difference = (a - b).abs();
         if difference.is_finite() { worst.max(difference) } else { f32::INFINITY }
     })
-}
-
-fn judge(engine: &Engine, graph: &'static str, difference: f32, allowed: f32) -> Result<(), ScorerError> {
-    if difference <= allowed {
-        return Ok(());
-    }
-    Err(ScorerError::WrongAnswer { graph, device: engine.device(), difference, allowed })
 }

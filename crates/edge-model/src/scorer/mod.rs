@@ -1,134 +1,59 @@
-//! Images and tags in, quality scores out.
+//! Scores images under tags.
 //!
-//! Joins [`crate::bundle`], [`crate::backend`], [`crate::image_input`] and [`crate::text`]. Stateless: it knows neither
-//! database nor directories, so that an engine of any kind can spread it over machines.
+//! Combines [`crate::bundle`], [`crate::backend`], [`crate::image_input`] and [`crate::text`]. It knows neither a database nor
+//! directories of images, and no call depends on the calls before it.
+//!
+//! The modules in the order of their imports (each uses only those before it): `error`, `model`, `encoded`, `known_answer`,
+//! `device_model`, `head`, `replay`, `failover`, `vocabulary`.
 
-mod engine;
+mod device_model;
+mod encoded;
+mod error;
 mod failover;
 #[cfg(test)]
 mod faults;
 mod head;
 mod known_answer;
+mod model;
 mod replay;
-mod sides;
 mod vocabulary;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-pub use sides::{EncodedTag, ImageEmbedding, ImageFeatures, TagTokens};
-pub use vocabulary::ForeignTag;
+pub use encoded::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, TagTokens};
+pub use error::ScorerError;
+pub use vocabulary::UnknownTag;
 
-use crate::backend::{BackendError, DeviceChoice, OperatorTime, Policy, Precision, Setup};
-use crate::bundle::{Bundle, BundleError, Manifest, Replay};
+use crate::backend::{BackendOptions, DeviceChoice, OperatorTime, Policy, Precision};
+use crate::bundle::manifest::ImageSide;
+use crate::bundle::{Bundle, Manifest, Replay};
 use crate::image_input::{self, ImageError, Limits, Picture, RgbImage};
-use crate::text::TextError;
-use engine::Model;
+use encoded::UnroundedImage;
 use failover::Failover;
+use head::Pair;
+use model::Model;
 
-/// Why a model cannot be used, or an encoding failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ScorerError {
-    /// The bundle was refused.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The device was refused or failed.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// A tag cannot be encoded.
-    #[error(transparent)]
-    Text(#[from] TextError),
-    /// A golden image cannot be decoded.
-    #[error("golden image {name}: {source}")]
-    GoldenImage {
-        /// The file.
-        name: String,
-        /// Why.
-        source: ImageError,
-    },
-    /// A graph answers in another shape than the manifest states.
-    #[error(
-        "{graph} answers with the shape {found:?} where {expected:?} was expected: graph and manifest do not belong together"
-    )]
-    Shape {
-        /// The graph's file name.
-        graph: &'static str,
-        /// What it answered.
-        found: Vec<usize>,
-        /// What the manifest leads to expect.
-        expected: Vec<usize>,
-    },
-    /// The head looks at the image's patches and was given a stored embedding only.
-    #[error(
-        "this model looks at the picture itself for every tag, a stored embedding is not enough: give the tag before the \
-         pictures are scored (--tag, or [tags] always in the configuration)"
-    )]
-    NeedsImage,
-    /// A device does not know any more what it knew when it was proved.
-    #[error(
-        "{device} answers wrongly: what {graph} says of a known input is off by {difference:.3e}, {allowed:.3e} is allowed"
-    )]
-    WrongAnswer {
-        /// The graph's file name.
-        graph: &'static str,
-        /// The device.
-        device: &'static str,
-        /// Largest difference, as in the goldens' tolerance.
-        difference: f32,
-        /// What the tolerance allows.
-        allowed: f32,
-    },
-    /// The device that was insisted on failed twice, or the CPU could not take over.
-    #[error("{device} has failed and nothing may take its place: {reason}")]
-    DeviceFailed {
-        /// The device.
-        device: &'static str,
-        /// How it failed.
-        reason: String,
-    },
-    /// A score or an embedding is NaN or infinite.
-    #[error("{0} is not finite: the model cannot judge this input, nothing is recorded for it")]
-    NotFinite(&'static str),
-}
-
-impl ScorerError {
-    /// Whether the device may be at fault, so that another one could do what this one did not.
-    fn may_be_the_devices(&self) -> bool {
-        matches!(self, Self::Backend(_) | Self::WrongAnswer { .. } | Self::NotFinite(_))
-    }
-}
-
-/// Where a model works.
+/// The device that a model runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// Its name: `cpu`, `cuda`.
     pub name: &'static str,
-    /// What it computes in.
+    /// The precision of its products.
     pub precision: Precision,
-    /// Why this one.
+    /// Why this device was chosen.
     pub reason: String,
 }
 
-/// Such as `cuda in f16 (asked for)`.
+/// Formats a device as, for example, `cuda in f16 (asked for)`.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} in {} ({})", self.name, self.precision, self.reason)
     }
 }
 
-/// The answer for an (image, tag) pair.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scored {
-    /// Quality score on the bundle's scale.
-    pub score: f32,
-    /// Cosine of image and text embedding, -1..=1.
-    pub similarity: f32,
-    /// Share of the tag's reference scores below, 0..=100; `None` where the bundle has no calibration.
-    pub percentile: Option<f32>,
-}
-
-/// A proved model on a device.
+/// A model on a device that was proved: the goldens came out right there.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -147,7 +72,7 @@ pub struct Scored {
 pub struct Scorer {
     model: Arc<Model>,
     failover: Failover,
-    /// The vocabulary, encoded when it is first asked for.
+    /// The encoded vocabulary; filled at first use.
     known_tags: OnceLock<Vec<EncodedTag>>,
 }
 
@@ -158,23 +83,25 @@ impl fmt::Debug for Scorer {
 }
 
 impl Scorer {
-    /// Like [`Scorer::open_in`], in 32 bits and without a cache.
+    /// Opens a bundle like [`Scorer::open_in`], in f32 and without a cache.
     ///
     /// # Errors
-    /// [`ScorerError`], with what to do next.
+    /// The same as [`Scorer::open_in`].
     pub fn open(dir: &Path, choice: DeviceChoice) -> Result<Self, ScorerError> {
-        Self::open_in(dir, choice, &Setup::default())
+        Self::open_in(dir, choice, &BackendOptions::default())
     }
 
-    /// Opens the bundle in `dir`, prepares its graphs on the chosen device and replays the goldens there. A device on which
-    /// they drift is refused; with [`DeviceChoice::Auto`] the next one is tried and the reason kept. With it, too, a device that
-    /// fails at work is left for the CPU: see [`Scorer::device`].
+    /// Opens the bundle in `dir`, prepares its graphs on the chosen device and replays the goldens there. A device that does not
+    /// reproduce them is refused.
+    ///
+    /// With [`DeviceChoice::Auto`] the next device is then tried, and a device that fails later, in use, is replaced by the CPU. The
+    /// reason is in [`Scorer::device`].
     ///
     /// # Errors
-    /// [`ScorerError`], with what to do next.
-    pub fn open_in(dir: &Path, choice: DeviceChoice, setup: &Setup) -> Result<Self, ScorerError> {
+    /// Every [`ScorerError`] that concerns the bundle or the device. The message says what to do next.
+    pub fn open_in(dir: &Path, choice: DeviceChoice, options: &BackendOptions) -> Result<Self, ScorerError> {
         let model = Arc::new(Model::open(dir)?);
-        Ok(Self { failover: Failover::open(&model, choice, setup)?, model, known_tags: OnceLock::new() })
+        Ok(Self { failover: Failover::open(&model, choice, options)?, model, known_tags: OnceLock::new() })
     }
 
     /// The bundle's manifest.
@@ -187,85 +114,146 @@ impl Scorer {
         &self.model.bundle
     }
 
-    /// The model digest that belongs to every score of this scorer.
+    /// The model digest, which is stored with every score.
     pub fn digest(&self) -> &str {
         self.bundle().digest()
     }
 
-    /// See [`Bundle::encoder_digest`].
+    /// The encoder digest, see [`Bundle::encoder_digest`].
     pub fn encoder_digest(&self) -> &str {
         &self.model.encoder_digest
     }
 
-    /// The device in use; another one after a failure.
+    /// The device in use. It changes when the device fails and the CPU takes over.
     pub fn device(&self) -> Device {
-        let engine = self.failover.engine();
-        Device { name: engine.device(), precision: engine.backend.precision(), reason: engine.reason.clone() }
+        let current = self.failover.current();
+        Device { name: current.device(), precision: current.backend.precision(), reason: current.reason.clone() }
     }
 
-    /// How the device in use likes its work.
+    /// Batch sizes and threads for the device in use.
     pub fn policy(&self) -> Policy {
-        self.failover.engine().policy()
+        self.failover.current().policy()
     }
 
-    /// How far the replayed goldens were off when the device in use was proved.
+    /// The differences from the goldens when the device in use was proved.
     pub fn replay(&self) -> Replay {
-        self.failover.engine().replay
+        self.failover.current().replay
     }
 
-    /// Decodes an image with just the resolution that the model needs.
+    /// Decodes an image at the resolution that the model needs.
     ///
     /// # Errors
-    /// [`ImageError`].
+    /// See [`image_input::decode_reduced`].
     pub fn decode(&self, bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
         image_input::decode_reduced(bytes, limits, &self.manifest().image_input)
     }
 
-    /// What the image encoder sees of a picture: S x S pixels, which are normalised on their way into its input.
+    /// Resizes and crops a decoded image to the image encoder's input before normalisation: S x S pixels.
     pub fn square(&self, picture: &Picture) -> RgbImage {
         image_input::square(picture, &self.manifest().image_input)
     }
 
-    /// Embeds images (see [`Scorer::square`]), in their order, on as many threads as the device's policy allows.
+    /// Encodes images (see [`Scorer::square`]) on as many threads as the device's policy allows. Returns them in the same order.
     ///
     /// # Errors
-    /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`], [`ScorerError::DeviceFailed`]; then none of
-    /// them has an embedding.
+    /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`], [`ScorerError::DeviceFailed`]. An error concerns
+    /// the whole call: no image is encoded.
     pub fn embed(&self, squares: &[RgbImage]) -> Result<Vec<ImageFeatures>, ScorerError> {
-        self.failover.attempt(|engine| {
-            let encoded = engine.encode_images(squares)?;
-            encoded.into_iter().map(engine::EncodedImage::into_features).collect()
+        self.failover.attempt(|on_device| {
+            on_device.encode_images(squares)?.into_iter().map(UnroundedImage::into_features).collect()
         })
     }
 
-    /// How long each operator of the image encoder takes for one image; empty on a device that does not tell.
+    /// Measures the time that each operator of the image encoder takes for one image. The list is empty if the device does not report
+    /// operator times.
     ///
     /// # Errors
-    /// As for [`Scorer::embed`].
+    /// The same as [`Scorer::embed`].
     pub fn profile(&self, square: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
-        self.failover.attempt(|engine| engine.profile(square))
+        self.failover.attempt(|on_device| on_device.profile(square))
     }
 
-    /// Encodes a tag: white space folded, template applied, tokens padded, text encoder run.
+    /// Encodes a tag: folds white space, applies the template, pads the tokens and runs the text encoder.
     ///
     /// # Errors
-    /// [`ScorerError::Text`] for a tag that is empty or too long, else as for [`Scorer::embed`].
+    /// [`ScorerError::Text`] for a tag that is empty or too long, and those of [`Scorer::embed`].
     pub fn encode_tag(&self, tag: &str) -> Result<EncodedTag, ScorerError> {
         let tag = crate::text::normalise_tag(tag);
         let ids = self.model.tag_ids(&tag)?;
-        self.failover.attempt(|engine| engine.encode_ids(&tag, &ids))
+        self.failover.attempt(|on_device| on_device.encode_ids(&tag, &ids))
     }
 
-    /// Encodes a prompt as it stands, without the manifest's template; it stands for the tag in the answer.
+    /// Encodes a prompt without the manifest's template. The prompt is also the tag of the result.
     ///
     /// # Errors
-    /// As for [`Scorer::encode_tag`].
+    /// The same as [`Scorer::encode_tag`].
     pub fn encode_prompt(&self, prompt: &str) -> Result<EncodedTag, ScorerError> {
         let ids = self.model.tokenizer.encode(prompt, Some(prompt))?;
-        self.failover.attempt(|engine| engine.encode_ids(prompt, &ids))
+        self.failover.attempt(|on_device| on_device.encode_ids(prompt, &ids))
     }
-}
 
-fn finite<'a>(mut values: impl Iterator<Item = &'a f32>, what: &'static str) -> Result<(), ScorerError> {
-    if values.all(|v| v.is_finite()) { Ok(()) } else { Err(ScorerError::NotFinite(what)) }
+    /// Whether scoring a new tag needs the image files: the head reads patch tokens, which are not stored.
+    pub fn needs_images(&self) -> bool {
+        self.manifest().head.image_side == ImageSide::PatchTokens
+    }
+
+    /// Scores one image under several tags. Returns the scores in the order of the tags.
+    ///
+    /// # Errors
+    /// The same as [`Scorer::score_pairs`].
+    pub fn score(&self, image: &ImageFeatures, tags: &[EncodedTag]) -> Result<Vec<Scored>, ScorerError> {
+        let pairs: Vec<_> = tags.iter().map(|tag| (image, tag)).collect();
+        self.score_pairs(&pairs)
+    }
+
+    /// Scores (image, tag) pairs. Returns the scores in the order of the pairs. Stored embeddings are enough unless
+    /// [`Scorer::needs_images`].
+    ///
+    /// # Errors
+    /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`],
+    /// [`ScorerError::DeviceFailed`].
+    pub fn score_pairs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Scored>, ScorerError> {
+        self.failover.attempt(|on_device| on_device.score_pairs(pairs))
+    }
+
+    /// Scores pairs like [`Scorer::score_pairs`], with a result for each pair: a pair that fails does not fail the others.
+    ///
+    /// # Errors
+    /// [`ScorerError::DeviceFailed`], which no pair is the cause of.
+    pub fn score_each(&self, pairs: &[Pair<'_>]) -> Result<Vec<Result<Scored, ScorerError>>, ScorerError> {
+        match self.score_pairs(pairs) {
+            Ok(scored) => Ok(scored.into_iter().map(Ok).collect()),
+            Err(error @ ScorerError::DeviceFailed { .. }) => Err(error),
+            Err(_) => Ok(pairs.iter().map(|pair| self.score_pairs(&[*pair]).map(|scored| scored[0])).collect()),
+        }
+    }
+
+    /// Describes a tag that the model was not trained on. `None` for tags of the vocabulary, and for all tags of a model with an open
+    /// vocabulary. The first unknown tag costs a run of the text encoder for every tag of the vocabulary.
+    ///
+    /// # Errors
+    /// The same as [`Scorer::encode_tag`].
+    pub fn unknown_tag(&self, tag: &EncodedTag) -> Result<Option<UnknownTag>, ScorerError> {
+        let manifest = self.manifest();
+        if manifest.open_vocabulary || manifest.tag(&tag.tag).is_some() {
+            return Ok(None);
+        }
+        let known = match self.known_tags.get() {
+            Some(known) => known,
+            None => {
+                let known = manifest.tags.iter().map(|t| self.encode_tag(&t.text)).collect::<Result<Vec<_>, _>>()?;
+                self.known_tags.get_or_init(|| known)
+            }
+        };
+        Ok(Some(UnknownTag::new(tag, known)))
+    }
+
+    /// Logs a warning if the model was not trained on a tag. A failure of the check itself is logged at debug level.
+    pub fn warn_if_unknown(&self, tag: &EncodedTag) {
+        match self.unknown_tag(tag) {
+            Ok(None) => {}
+            Ok(Some(unknown)) => log::warn!("{unknown}"),
+            Err(error) => log::debug!("cannot compare the tag {:?} with the vocabulary: {error}", tag.tag),
+        }
+    }
 }

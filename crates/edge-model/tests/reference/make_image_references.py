@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draws the pictures in tests/data/input and writes what PIL makes of them.
+"""Draws the images in tests/data/input and writes the results of PIL for them.
 
-Each picture is resized with PIL's antialiased bicubic so that its short side has SHORT pixels and the centre SIZE x SIZE
-square is cut out, as CLIP's preprocessing does; the square's RGB bytes go to NAME.expected. Needs numpy and Pillow.
+As in CLIP's preprocessing, each image is resized with PIL's antialiased bicubic filter to a short side of SHORT pixels, and the centre
+square of SIZE x SIZE pixels is cut out. The square's RGB bytes are written to NAME.expected. Needs numpy and Pillow.
 
-    python tests/reference/make_image_references.py
+    python3 tests/reference/make_image_references.py
 """
 import pathlib
 
@@ -16,7 +16,7 @@ OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "input"
 
 
 def scene(width, height, seed):
-    """Smooth colour, rings up to the highest frequency, text-like bars and noise: all that a resize can get wrong."""
+    """An image with everything that a resize can get wrong: smooth colour, rings up to the highest frequency, text-like bars, noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(float)
     r2 = (x - width / 3) ** 2 + (y - height / 2) ** 2
@@ -28,7 +28,7 @@ def scene(width, height, seed):
 
 
 def photo_like(width, height, seed):
-    """Noise whose amplitude falls as 1/f, as in photographs: the bound for scaled JPEG decoding is stated for such pictures."""
+    """Noise whose amplitude falls with 1/f, as in photographs. The bound for scaled JPEG decoding is stated for such images."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     fall = 1 / np.maximum(np.hypot(fy, fx), 1 / max(width, height))
@@ -51,13 +51,13 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     cases = {
         "landscape.jpg": (photo_like(517, 389, 1), dict(quality=92)),
-        "large.jpg": (photo_like(1000, 820, 2), dict(quality=90)),  # decoded at 1/2 by DCT scaling
+        "large.jpg": (photo_like(1000, 820, 2), dict(quality=90)),  # decoded at 1/2 by scaling in the DCT
         "progressive.jpg": (scene(301, 402, 3), dict(quality=85, progressive=True)),
         "rings.jpg": (scene(250, 190, 13), dict(quality=92)),
         "grey.jpg": (scene(240, 200, 4).convert("L"), dict(quality=90)),
         "cmyk.jpg": (scene(210, 180, 5).convert("CMYK"), dict(quality=95)),
         "portrait.png": (scene(311, 467, 6), {}),
-        "small.png": (scene(64, 50, 7), {}),  # is enlarged
+        "small.png": (scene(64, 50, 7), {}),  # is enlarged by the resize
         "palette.png": (scene(150, 130, 8).convert("P", palette=Image.Palette.ADAPTIVE), {}),
         "alpha.png": (scene(160, 140, 9).convert("RGBA"), {}),
         "lossless.webp": (scene(220, 170, 10), dict(lossless=True)),

@@ -1,4 +1,4 @@
-//! ONNX Runtime and the ONNX checker as judges of a bundle's graphs, through `scripts/check_onnx.py`.
+//! Checks a bundle's graphs with the ONNX checker and ONNX Runtime, through `scripts/check_onnx.py`.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,11 +12,12 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use edge_testing::{repository, skip};
 
+/// The Python interpreter that runs the script.
 fn python() -> String {
     std::env::var("EDGE_SCORER_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// The inputs that belong to the bundle's goldens, prepared by the library, as a safetensors file.
+/// The inputs of the bundle's goldens, prepared by the library: `pixel_values` and `input_ids` as a safetensors file.
 fn golden_inputs(bundle: &Path) -> Vec<u8> {
     let scorer = Scorer::open(bundle, DeviceChoice::Cpu).unwrap();
     let manifest = scorer.manifest();
@@ -47,8 +48,8 @@ fn golden_inputs(bundle: &Path) -> Vec<u8> {
     safetensors::serialize(tensors, None).unwrap()
 }
 
-/// Whether Python and its packages are there; says loudly that `test` skipped where not.
-pub fn is_there(test: &str) -> bool {
+/// Whether Python and the packages that the script needs are installed. If not, reports `test` as skipped.
+pub fn is_installed(test: &str) -> bool {
     let advice = "set EDGE_SCORER_PYTHON to a Python with numpy, onnx and onnxruntime";
     let reason = match Command::new(python()).args(["-c", "import numpy, onnx, onnxruntime"]).output() {
         Ok(output) if output.status.success() => return true,
@@ -62,7 +63,7 @@ pub fn is_there(test: &str) -> bool {
     false
 }
 
-/// Has all graphs of a bundle checked and its goldens replayed.
+/// Fails unless all graphs of a bundle pass the ONNX checker and reproduce the goldens in ONNX Runtime.
 #[track_caller]
 pub fn assert_agrees(bundle: &Path) {
     let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use super::fit::PrecisionName;
 use crate::bench::{BenchRequest, StepTimes, bench};
 use crate::device::Device;
 use crate::{TrainOptions, Trainable};
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 
 /// The flags of `bench`.
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub fn run(arguments: &BenchArguments) -> Outcome {
     let times = bench(&BenchRequest { options, warm_up, steps })?;
     match arguments.format {
         Format::Json => {
-            let json = serde_json::to_string(&times).map_err(|e| Failure::new(exit_code::SOME_FAILED, e))?;
+            let json = serde_json::to_string(&times).map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
             println!("{json}");
         }
         Format::Table => print!("{}", table(&times)),

@@ -11,7 +11,7 @@ use crate::evaluate::{EvalRequest, JudgeError, Which, eval};
 use crate::report::Report;
 use crate::report::document::{Block, Document};
 use edge_cli::output::{Table, printable};
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::backend::DeviceChoice;
 
 const EXAMPLES: &str = "Examples:
@@ -149,7 +149,7 @@ fn print(document: &Document, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-impl From<JudgeError> for Failure {
+impl From<JudgeError> for CommandError {
     fn from(error: JudgeError) -> Self {
         let code = match &error {
             JudgeError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::checkpoint;
 use crate::model::{TagScorer, parameters};
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::bundle::Bundle;
 use edge_model::bundle::manifest::file;
 
@@ -34,13 +34,13 @@ pub fn run(arguments: &InspectArguments) -> Outcome {
     } else {
         let (manifest, model) = (file::MANIFEST, checkpoint::MODEL);
         let reason = format!("{}: neither a bundle ({manifest}) nor a run ({model}) is there", dir.display());
-        return Err(Failure::new(exit_code::NO_INPUT, reason));
+        return Err(CommandError::new(exit_code::NO_INPUT, reason));
     };
     print!("{text}");
     Ok(())
 }
 
-fn describe_bundle(dir: &Path) -> Result<String, Failure> {
+fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     let bundle = Bundle::open(dir)?;
     bundle.verify()?;
     let m = bundle.manifest();
@@ -76,7 +76,7 @@ fn describe_bundle(dir: &Path) -> Result<String, Failure> {
     Ok(out)
 }
 
-fn describe_run(dir: &Path) -> Result<String, Failure> {
+fn describe_run(dir: &Path) -> Result<String, CommandError> {
     let about = checkpoint::read_about(dir)?;
     let mut out = String::new();
     writeln!(out, "run             {}", dir.display())?;
@@ -97,7 +97,7 @@ fn describe_run(dir: &Path) -> Result<String, Failure> {
     writeln!(out, "scores          mean {:.3}, deviation {:.3}", about.unit.mean, about.unit.deviation)?;
     writeln!(out, "\nepochs")?;
     let path = dir.join(checkpoint::METRICS);
-    let broken = |reason: String| Failure::new(exit_code::CONFIG, format!("{}: {reason}", path.display()));
+    let broken = |reason: String| CommandError::new(exit_code::CONFIG, format!("{}: {reason}", path.display()));
     let metrics = std::fs::read_to_string(&path).map_err(|e| broken(e.to_string()))?;
     for line in metrics.lines().filter(|l| !l.trim().is_empty()) {
         let e: serde_json::Value = serde_json::from_str(line).map_err(|e| broken(e.to_string()))?;

@@ -13,7 +13,7 @@ use crate::backbone::{BackboneError, draw_clip};
 use crate::dataset::style::{MadeStyles, StyleRequest, make};
 use crate::model::clip::ClipConfig;
 use crate::render::{Scene, Treatment, picture};
-use edge_cli::{Failure, Outcome, exit_code};
+use edge_cli::{CommandError, Outcome, exit_code};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer make-data samples --out samples
@@ -177,7 +177,7 @@ fn samples(out: &Path) -> Outcome {
     for (scene, treatment, (width, height), seed, extension) in SAMPLES {
         let name = format!("{}-{}.{extension}", scene.tag().replace(' ', "-"), treatment.name());
         let bytes = encode(&picture(scene, treatment, width, height, seed), extension)
-            .map_err(|e| Failure::new(exit_code::SOME_FAILED, format!("{name}: {e}")))?;
+            .map_err(|e| CommandError::new(exit_code::SOME_FAILED, format!("{name}: {e}")))?;
         let path = out.join(name);
         std::fs::write(&path, bytes).map_err(|e| unwritable(&path, e))?;
         eprintln!("{}", path.display());
@@ -185,8 +185,8 @@ fn samples(out: &Path) -> Outcome {
     Ok(())
 }
 
-fn unwritable(path: &Path, error: std::io::Error) -> Failure {
-    Failure::new(exit_code::SOME_FAILED, format!("{}: cannot be written: {error}", path.display()))
+fn unwritable(path: &Path, error: std::io::Error) -> CommandError {
+    CommandError::new(exit_code::SOME_FAILED, format!("{}: cannot be written: {error}", path.display()))
 }
 
 fn encode(image: &RgbImage, extension: &str) -> Result<Vec<u8>, ImageError> {

@@ -16,7 +16,7 @@ use crate::TrainError;
 use crate::backbone::BackboneError;
 use crate::dataset::DataError;
 use crate::device;
-use edge_cli::{Failure, conclude, exit_code, logging, parse, process};
+use edge_cli::{CommandError, conclude, exit_code, logging, parse, process};
 
 /// Trains the models that edge-scorer scores with.
 #[derive(Debug, Parser)]
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
     conclude("edge-trainer", outcome)
 }
 
-impl From<TrainError> for Failure {
+impl From<TrainError> for CommandError {
     fn from(error: TrainError) -> Self {
         let code = match &error {
             TrainError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn errors_have_their_exit_codes() {
-        let code = |e: TrainError| Failure::from(e).code;
+        let code = |e: TrainError| CommandError::from(e).code;
         let missing = DataError::Missing { path: "x".into(), reason: "gone".to_owned() };
         assert_eq!(code(missing.into()), exit_code::NO_INPUT);
         assert_eq!(code(TrainError::Options("x".to_owned())), exit_code::CONFIG);

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::tensor::SafeTensors;
 
 use edge_model::backend::choice::first_accepted;
-use edge_model::backend::{Batch, Chosen, DeviceChoice, GraphFile, Input, Setup};
+use edge_model::backend::{BatchSize, ChosenBackend, DeviceChoice, GraphFile, Input, BackendOptions};
 
 /// Inputs, and the outputs that another framework saw for them.
 pub struct Reference(Vec<u8>);
@@ -48,7 +48,7 @@ impl Reference {
 /// All outputs of a graph in tract.
 pub fn run(onnx: &[u8], inputs: Vec<Input>) -> Vec<Vec<f32>> {
     let file = GraphFile { name: "test", digest: "" };
-    let load = |chosen: Chosen| chosen.backend.load(file, onnx.to_vec(), Batch::Any);
-    let graph = first_accepted(DeviceChoice::Cpu, &Setup::default(), load).unwrap();
+    let load = |chosen: ChosenBackend| chosen.backend.load(file, onnx.to_vec(), BatchSize::Any);
+    let graph = first_accepted(DeviceChoice::Cpu, &BackendOptions::default(), load).unwrap();
     graph.run(inputs).unwrap().into_iter().map(|a| a.into_iter().collect()).collect()
 }

@@ -1,4 +1,4 @@
-//! A bundle whose every answer is zero, which a device whose kernels do nothing gives as well.
+//! A bundle whose results are all zero, as are those of the stub GPU, whose kernels do nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ const SIDE: usize = 384;
 const KERNEL: usize = 64;
 const TOKENS: usize = 77;
 
-/// The shipped bundle with graphs of zeros in the place of its own.
+/// A copy of the shipped bundle whose graphs have only zero weights.
 pub fn of_zeros(dir: &Path) -> PathBuf {
     let dir = copy_of_model(dir);
     let path = dir.join("manifest.json");
@@ -64,7 +64,7 @@ fn text_encoder() -> Vec<u8> {
     g.finish().unwrap()
 }
 
-/// A product of both: `[N, D]` twice to `[N]`.
+/// A product of both embeddings: `[N, D]` and `[N, D]` to `[N]`.
 fn quality_head() -> Vec<u8> {
     let mut g = GraphBuilder::new("quality_head");
     let image = g.input_f32("image_embedding", &[Dim::Batch, Dim::Fixed(EMBEDDING)]);

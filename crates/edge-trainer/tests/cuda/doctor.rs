@@ -1,14 +1,14 @@
-//! What the doctor says of each of these GPUs.
+//! `edge-scorer doctor` with each of these GPUs.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::{Gpu, remove};
-use edge_testing::Said;
+use edge_testing::ProgramOutput;
 
 impl Gpu {
-    fn doctor(&self, more: &[&str]) -> Said {
+    fn doctor(&self, more: &[&str]) -> ProgramOutput {
         let db = self.place.db();
         self.run(&[&["doctor", "--db", db.to_str().unwrap()], more].concat())
     }
@@ -18,10 +18,11 @@ impl Gpu {
 #[track_caller]
 fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();
-    findings.iter().find(|f| f["subject"] == subject).unwrap_or_else(|| panic!("nothing on {subject} in {report:#}"))
+    findings.iter().find(|f| f["subject"] == subject).unwrap_or_else(|| panic!("no finding on {subject} in {report:#}"))
 }
 
-/// With `cuda` asked for, this is the problem and this the advice; with `auto` it is none, because the CPU serves.
+/// Fails unless `doctor` reports the subject as a problem, with these words in the finding and in the next step, if the device is `cuda`.
+/// With `auto` it must report no problem, because the CPU is used.
 #[track_caller]
 fn finds(gpu: &Gpu, subject: &str, found: &str, next: &str) {
     let report = gpu.doctor(&["--format", "json", "--device", "cuda"]).expect(1).json();
@@ -34,7 +35,7 @@ fn finds(gpu: &Gpu, subject: &str, found: &str, next: &str) {
 
 #[test]
 fn a_gpu_in_order() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     let report = gpu.doctor(&["--format", "json", "--device", "cuda"]).expect(0).json();
     assert_eq!(report["problems"], 0);
     for (subject, found) in [
@@ -50,7 +51,7 @@ fn a_gpu_in_order() {
     for device in ["cpu in f32", "cuda in f32", "cuda in f16"] {
         let found = finding(&report, device)["found"].as_str().unwrap();
         assert!(
-            found.starts_with("goldens right: scores within 0.0e0, embeddings within 0.0e0; opened in "),
+            found.starts_with("goldens reproduced: scores within 0.0e0, embeddings within 0.0e0; opened in "),
             "{found}"
         );
     }
@@ -68,8 +69,8 @@ fn libraries_that_are_missing() {
         ("libcudnn.so.9", "cuDNN", "Install cuDNN 9"),
     ];
     for (library, subject, next) in missing {
-        let gpu = Gpu::new();
-        // The others are names of the driver's file: it must not go with its name.
+        let Some(gpu) = Gpu::new() else { return };
+        // The other libraries are links to the driver's file, so the file is renamed and linked again.
         if library == "libcuda.so.1" {
             std::fs::rename(gpu.library(library), gpu.library("elsewhere.so")).unwrap();
             for name in ["libcudart.so.12", "libnvrtc.so.12", "libcublas.so.12", "libcudnn.so.9"] {
@@ -84,28 +85,28 @@ fn libraries_that_are_missing() {
 }
 
 #[test]
-fn a_device_that_is_not_there() {
-    let gpu = Gpu::new();
+fn a_device_that_does_not_exist() {
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("no-device");
-    finds(&gpu, "device", "CUDA_ERROR", "look at `nvidia-smi`");
+    finds(&gpu, "device", "CUDA_ERROR", "Check `nvidia-smi`");
 }
 
 #[test]
 fn a_driver_that_is_too_old() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("old");
-    finds(&gpu, "cuda in f32", "CUDA driver too old", "mend what the report says");
+    finds(&gpu, "cuda in f32", "CUDA driver too old", "Fix the problems reported above");
 }
 
 #[test]
-fn a_device_that_has_no_memory_or_fails_or_answers_wrongly() {
+fn a_device_without_memory_or_with_wrong_results() {
     for (fault, found) in [
         ("memory", "CUDA_ERROR_OUT_OF_MEMORY"),
         ("kernel", "CUDA_ERROR_LAUNCH_FAILED"),
         ("wrong", "image_embedding of the goldens is off by"),
         ("nan", "the image embedding of the goldens is not finite"),
     ] {
-        let gpu = Gpu::new();
+        let Some(gpu) = Gpu::new() else { return };
         gpu.set(fault);
         finds(&gpu, if fault == "kernel" { "device" } else { "cuda in f32" }, found, "");
     }
@@ -113,7 +114,7 @@ fn a_device_that_has_no_memory_or_fails_or_answers_wrongly() {
 
 #[test]
 fn a_driver_that_crashes() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("crash");
-    finds(&gpu, "cuda in f32", "ended without an answer (signal: 11", "Nothing can be scored on this device");
+    finds(&gpu, "cuda in f32", "ended without a result (signal: 11", "Nothing can be scored on this device");
 }

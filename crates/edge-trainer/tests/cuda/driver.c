@@ -1,18 +1,18 @@
-/* A GPU that is none: the CUDA driver and the libraries above it, as far as the program calls them. Device memory is the host's and
- * begins as zeros, copies are copies, and kernels do nothing. So every result is zero, which is the right one for a model whose
- * weights are zero, and everything that can go wrong with a GPU can be had: the file that STUB_GPU names says what.
+/* A stub of a GPU: the functions of the CUDA driver and libraries that the program calls. Device memory is host memory that is zero at
+ * first, copies copy, and kernels do nothing. All results are zero, which is right for a model whose weights are zero. The file named by
+ * STUB_GPU contains the current fault:
  *
- *   works        nothing goes wrong
+ *   works        no fault
  *   no-device    the driver starts and finds no device
  *   old          the driver is older than the program needs
- *   memory       there is no memory
- *   kernel       a kernel fails, and with it all that comes after, as on a real device
- *   kernel-once  the same, but the next one works
- *   nan          what is copied from the device is not a number
- *   wrong        what is copied from the device is all ones
- *   gone         every call fails, as when the device has fallen off the bus
- *   stuck        whoever waits for the device waits for ever
- *   crash        the driver crashes where it allocates
+ *   memory       every allocation fails
+ *   kernel       a kernel fails, and after it every call, as on a real device
+ *   kernel-once  one kernel fails
+ *   nan          data copied from the device is NaN
+ *   wrong        data copied from the device is all ones
+ *   gone         every call fails, as after the device has fallen off the bus
+ *   stuck        waiting for the device never ends
+ *   crash        an allocation crashes the process
  */
 #include <signal.h>
 #include <stdint.h>
@@ -37,9 +37,10 @@ static int is(const char *fault) {
   return strcmp(text, fault) == 0;
 }
 
-/* What every call answers that is not at fault itself. */
+/* The status of calls that have no fault of their own. */
 static int status(void) { return is("gone") ? DEINITIALIZED : is("kernel") ? LAUNCH_FAILED : SUCCESS; }
 
+/* Ends the fault. */
 static void mend(void) {
   FILE *file = fopen(getenv("STUB_GPU"), "w");
   if (file) {
@@ -99,7 +100,7 @@ EXPORT int cuDeviceGetCount(int *count) { return *count = 1, status(); }
 EXPORT int cuDeviceGetName(char *name, int size, int device) { return snprintf(name, size, "Stub %d", device), status(); }
 EXPORT int cuDeviceTotalMem_v2(size_t *size, int device) { return (void)device, *size = 8ul << 30, status(); }
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
-  /* Compute capability 8.7, as an Orin has it; the rest is large enough for everything. */
+  /* Compute capability 8.7, that of an Orin. All other attributes are 1024, which is enough. */
   (void)device;
   *value = attribute == 75 ? 8 : attribute == 76 ? 7 : 1024;
   return status();
@@ -145,7 +146,7 @@ EXPORT int cuGetErrorName(int error, const char **name) {
 }
 EXPORT int cuGetErrorString(int error, const char **text) { return cuGetErrorName(error, text); }
 
-/* The runtime. What it says of the device begins as cudaDeviceProp does. */
+/* The runtime. The struct has the first fields of cudaDeviceProp. */
 struct properties {
   char name[256], uuid[16], luid[8];
   unsigned node_mask;
@@ -192,7 +193,7 @@ EXPORT size_t cublasGetCudartVersion(void) { return 12060; }
 EXPORT int cublasSgemmStridedBatched(void) { return launch() ? 13 : SUCCESS; }
 EXPORT int cublasGemmStridedBatchedEx(void) { return launch() ? 13 : SUCCESS; }
 
-/* Convolutions. In 32 bits only where TF32 is forbidden, which the real one does by the environment alone. */
+/* Convolutions. They fail unless TF32 is disabled, which is possible in cuDNN only by this environment variable. */
 static int is_exact(void) {
   const char *value = getenv("NVIDIA_TF32_OVERRIDE");
   return value && strcmp(value, "0") == 0;

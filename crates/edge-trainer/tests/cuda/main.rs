@@ -1,6 +1,5 @@
-//! A GPU that fails in every way that a GPU can fail in: the built program runs on a driver of the tests' own ([`Gpu`]), so that
-//! all of it happens on any machine. What must hold is always the same: no wrong score is stored, no picture is lost, and the log,
-//! `status` and the database say what happened.
+//! A GPU that fails in many ways. The built program runs with a stub of the CUDA driver ([`Gpu`]), so that the failures happen on any
+//! machine. In all cases no wrong score is stored, no image is lost, and the log, `status` and the database report the failure.
 #![cfg(all(feature = "cuda", not(feature = "cuda-13")))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,69 +13,74 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use edge_testing::daemon::Daemon;
-use edge_testing::{Place, Said, compile_library, jpeg};
+use edge_testing::{Place, ProgramOutput, compile_library, jpeg};
 
-/// A machine with a GPU of the tests' own, and a model that both the GPU and the CPU can run.
+/// A place with a stub of a GPU, and a model that both the stub and the CPU can run.
 struct Gpu {
     place: Place,
     model: PathBuf,
 }
 
 impl Gpu {
-    fn new() -> Self {
+    /// A GPU that works. `None`, after a loud skip of the running test, if there is no C compiler for the stub.
+    fn new() -> Option<Self> {
         let place = Place::new();
         let libraries = place.path("lib");
         let headers = place.path("cuda/include");
         std::fs::create_dir(&libraries).unwrap();
         std::fs::create_dir_all(headers.join("cuda/std")).unwrap();
         let driver = libraries.join("libcuda.so.1");
-        compile_library("tests/cuda/driver.c", &driver);
+        if !compile_library("crates/edge-trainer/tests/cuda/driver.c", &driver) {
+            return None;
+        }
         for name in ["libcudart.so.12", "libnvrtc.so.12", "libcublas.so.12", "libcudnn.so.9"] {
             std::os::unix::fs::symlink(&driver, libraries.join(name)).unwrap();
         }
-        // What the compiler of the kernels asks for.
+        // Headers that the compiler of the kernels includes.
         for name in ["cuda_fp16.h", "math_constants.h", "cuda/std/cstdint"] {
             std::fs::write(headers.join(name), "").unwrap();
         }
         let model = bundle::of_zeros(place.dir.path());
         let gpu = Self { place, model };
         gpu.set("works");
-        gpu
+        Some(gpu)
     }
 
-    /// From now on the GPU does this; see `driver.c`.
+    /// Makes the stub behave in another way; `driver.c` lists the faults.
     fn set(&self, fault: &str) {
-        // Renamed into place: the driver must not read half of it.
+        // Renamed into place, so that the stub never reads a half-written file.
         let next = self.place.path("gpu.next");
         std::fs::write(&next, fault).unwrap();
         std::fs::rename(next, self.place.path("gpu")).unwrap();
     }
 
+    /// The path of one of the stub's libraries.
     fn library(&self, name: &str) -> PathBuf {
         self.place.path("lib").join(name)
     }
 
-    /// Puts the GPU into a command's environment.
+    /// Sets the environment variables with which a command finds the stub.
     fn plug_in(&self, command: &mut Command) {
         command.env("STUB_GPU", self.place.path("gpu")).env("LD_LIBRARY_PATH", self.place.path("lib"));
         command.env("CUDA_HOME", self.place.path("cuda")).env("XDG_CACHE_HOME", self.place.path("cache"));
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
+    /// Runs `edge-scorer` with the stub and the model.
+    fn run(&self, arguments: &[&str]) -> ProgramOutput {
         let mut command = self.place.command();
         self.plug_in(&mut command);
         command.args(arguments).arg("--model").arg(&self.model);
-        Said::of(command.output().unwrap())
+        ProgramOutput::of(command.output().unwrap())
     }
 
-    /// `config check` on this device: what it says the device is.
+    /// The device that `config check` reports when this one is asked for.
     #[track_caller]
     fn device(&self, device: &str) -> String {
         let said = self.run(&["config", "check", "--device", device]).expect(0);
         said.stdout.lines().find_map(|line| line.strip_prefix("device     ")).unwrap().to_owned()
     }
 
-    /// A daemon that watches the photographs, once it is ready.
+    /// Starts a daemon that watches the photo directory, and waits until it is ready.
     fn daemon(&self, arguments: &[&str]) -> Daemon {
         let photos = self.place.photos();
         let more = [arguments, &[photos.to_str().unwrap()]].concat();
@@ -85,14 +89,14 @@ impl Gpu {
         daemon
     }
 
-    /// Puts pictures of these seeds into the watched directory.
+    /// Writes images of these seeds into the photo directory.
     fn add(&self, seeds: std::ops::Range<u32>) {
         for seed in seeds {
             self.place.write(format!("{seed}.jpg"), &jpeg(seed));
         }
     }
 
-    /// Waits until so many pictures have been scored, each once and with the right score.
+    /// Waits until this many images have been scored. Fails if a score is wrong or an image failed.
     #[track_caller]
     fn expect_scored(&self, count: u32) {
         self.place.wait_for_rows("SELECT count(DISTINCT image_id) FROM score", &[&count.to_string()]);
@@ -104,14 +108,14 @@ impl Gpu {
         self.place.assert_sound();
     }
 
-    /// Device and reason as the database has them.
+    /// Device, precision and reason as recorded in the database.
     fn recorded(&self) -> String {
         self.place
             .value("SELECT device || ' in ' || precision || ' (' || device_reason || ')' FROM model WHERE current = 1")
     }
 }
 
-/// Removes a library of the GPU's.
+/// Removes a file of the stub.
 fn remove(path: &Path) {
     std::fs::remove_file(path).unwrap();
 }

@@ -1,10 +1,10 @@
-//! What is wrong with a GPU before anything is scored on it.
+//! Failures of a GPU before anything is scored on it.
 
 use crate::{Gpu, remove};
 
 #[test]
-fn a_gpu_that_answers_rightly_is_taken_in_both_precisions() {
-    let gpu = Gpu::new();
+fn a_gpu_that_works_is_used_in_both_precisions() {
+    let Some(gpu) = Gpu::new() else { return };
     assert_eq!(gpu.device("auto"), "cuda in f32 (CUDA is available), goldens replayed");
     assert_eq!(gpu.device("cuda"), "cuda in f32 (asked for), goldens replayed");
     assert_eq!(gpu.device("cpu"), "cpu in f32 (asked for), goldens replayed");
@@ -12,17 +12,18 @@ fn a_gpu_that_answers_rightly_is_taken_in_both_precisions() {
     assert!(said.stdout.contains("cuda in f16 (asked for), goldens replayed"), "{}", said.stdout);
 }
 
-/// `auto` takes the CPU and says why; `cuda` fails with the same reason, to be tried again by whoever started it.
+/// Fails unless `auto` uses the CPU and gives this reason, and `cuda` fails with the same reason and exit code 1, after which a service
+/// manager tries again.
 #[track_caller]
 fn is_refused(gpu: &Gpu, reason: &str) {
     let device = gpu.device("auto");
     assert!(device.starts_with("cpu in f32 (fallback: ") && device.contains(reason), "{device}");
-    gpu.run(&["config", "check", "--device", "cuda"]).expect(1).complains(reason);
+    gpu.run(&["config", "check", "--device", "cuda"]).expect(1).stderr_contains(reason);
 }
 
 #[test]
 fn without_a_driver_the_cpu_serves() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     remove(&gpu.library("libcuda.so.1"));
     is_refused(&gpu, "CUDA driver library not found");
 }
@@ -30,7 +31,7 @@ fn without_a_driver_the_cpu_serves() {
 #[test]
 fn without_one_of_its_libraries_the_cpu_serves() {
     for name in ["libcudart.so.12", "libnvrtc.so.12", "libcublas.so.12", "libcudnn.so.9"] {
-        let gpu = Gpu::new();
+        let Some(gpu) = Gpu::new() else { return };
         remove(&gpu.library(name));
         is_refused(&gpu, "could not be dlopen'd");
     }
@@ -38,35 +39,35 @@ fn without_one_of_its_libraries_the_cpu_serves() {
 
 #[test]
 fn without_the_headers_that_kernels_are_compiled_with_the_cpu_serves() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     remove(&gpu.place.path("cuda/include/cuda_fp16.h"));
     is_refused(&gpu, "Could not find a toolkit include dir containing cuda_fp16.h");
 }
 
 #[test]
 fn without_a_device_the_cpu_serves() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("no-device");
     is_refused(&gpu, "cuInit returned 100");
 }
 
 #[test]
 fn with_too_old_a_driver_the_cpu_serves() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("old");
     is_refused(&gpu, "CUDA driver too old");
 }
 
 #[test]
 fn a_gpu_without_memory_is_refused() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("memory");
     is_refused(&gpu, "CUDA_ERROR_OUT_OF_MEMORY");
 }
 
 #[test]
 fn a_gpu_whose_kernels_fail_is_refused() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     gpu.set("kernel");
     is_refused(&gpu, "CUDA_ERROR_LAUNCH_FAILED");
 }

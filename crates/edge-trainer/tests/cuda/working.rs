@@ -1,14 +1,15 @@
-//! What goes wrong with a GPU while it scores.
+//! Failures of a GPU while it scores.
 
 use std::time::Duration;
 
 use crate::Gpu;
 use edge_testing::make_old;
 
-/// A GPU that fails at work is left for the CPU, which scores what the GPU did not, and everyone can see it.
+/// Fails unless the CPU takes over from a GPU with this fault, scores the remaining images, and log, `status` and database give this
+/// reason.
 #[track_caller]
-fn is_left_for_the_cpu(fault: &str, because: &str) {
-    let gpu = Gpu::new();
+fn the_cpu_takes_over(fault: &str, because: &str) {
+    let Some(gpu) = Gpu::new() else { return };
     let daemon = gpu.daemon(&[]);
     gpu.add(0..3);
     gpu.expect_scored(3);
@@ -18,14 +19,14 @@ fn is_left_for_the_cpu(fault: &str, because: &str) {
     gpu.add(3..9);
     gpu.expect_scored(9);
     let recorded = gpu.recorded();
-    assert!(recorded.starts_with("cpu in f32 (fallback: cuda failed twice while it worked: "), "{recorded}");
+    assert!(recorded.starts_with("cpu in f32 (fallback: cuda failed twice in use: "), "{recorded}");
     assert!(recorded.contains(because), "{recorded}");
     let status = gpu.place.scorer("status", &["--format", "json"]).expect(0).json();
     for model in [&status["model"], &status["daemon"]["model"]] {
         assert_eq!(model["device"], "cpu");
         assert!(model["device_reason"].as_str().unwrap().contains(because), "{status}");
     }
-    // A GPU that works again is not trusted before the next start.
+    // A GPU that works again is used only after the next start.
     gpu.set("works");
     gpu.add(9..12);
     gpu.expect_scored(12);
@@ -43,47 +44,46 @@ fn is_left_for_the_cpu(fault: &str, because: &str) {
 
 #[test]
 fn out_of_memory() {
-    is_left_for_the_cpu("memory", "CUDA_ERROR_OUT_OF_MEMORY");
+    the_cpu_takes_over("memory", "CUDA_ERROR_OUT_OF_MEMORY");
 }
 
 #[test]
 fn a_kernel_that_fails() {
-    is_left_for_the_cpu("kernel", "CUDA_ERROR_LAUNCH_FAILED");
+    the_cpu_takes_over("kernel", "CUDA_ERROR_LAUNCH_FAILED");
 }
 
 #[test]
 fn a_device_that_has_gone() {
-    is_left_for_the_cpu("gone", "failed on cuda");
+    the_cpu_takes_over("gone", "failed on cuda");
 }
 
 #[test]
-fn answers_that_are_not_numbers() {
-    is_left_for_the_cpu("nan", "cuda answers wrongly");
+fn results_that_are_not_finite() {
+    the_cpu_takes_over("nan", "cuda returned a wrong result");
 }
 
 #[test]
-fn answers_that_are_wrong() {
-    is_left_for_the_cpu("wrong", "cuda answers wrongly: what image_encoder.onnx says of a known input is off by");
+fn wrong_results() {
+    the_cpu_takes_over("wrong", "cuda returned a wrong result: image_encoder.onnx is off by");
 }
 
 #[test]
 fn a_driver_that_does_not_answer() {
-    let gpu = Gpu::new();
+    let Some(gpu) = Gpu::new() else { return };
     let daemon = gpu.daemon(&[]);
     gpu.add(0..2);
     gpu.expect_scored(2);
     gpu.set("stuck");
     gpu.add(2..5);
-    std::thread::sleep(Duration::from_secs(25));
     gpu.expect_scored(5);
     assert!(gpu.recorded().contains("the driver has not answered for 30 s"), "{}", gpu.recorded());
-    // Nobody waits for the thread that does.
+    // The end of the daemon does not wait for the stuck thread.
     daemon.stop();
 }
 
 #[test]
-fn a_failure_that_does_not_come_again_changes_nothing() {
-    let gpu = Gpu::new();
+fn a_failure_that_does_not_recur_changes_nothing() {
+    let Some(gpu) = Gpu::new() else { return };
     let daemon = gpu.daemon(&["--precision", "f16"]);
     gpu.add(0..2);
     gpu.expect_scored(2);
@@ -97,8 +97,8 @@ fn a_failure_that_does_not_come_again_changes_nothing() {
 }
 
 #[test]
-fn where_cuda_was_asked_for_the_daemon_ends_and_nothing_is_lost() {
-    let gpu = Gpu::new();
+fn with_device_cuda_the_daemon_ends_and_no_image_is_lost() {
+    let Some(gpu) = Gpu::new() else { return };
     let daemon = gpu.daemon(&["--device", "cuda"]);
     gpu.add(0..2);
     gpu.expect_scored(2);
@@ -106,7 +106,7 @@ fn where_cuda_was_asked_for_the_daemon_ends_and_nothing_is_lost() {
     gpu.add(2..6);
     let (status, log) = daemon.end();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("cuda has failed and nothing may take its place"), "{log}");
+    assert!(log.contains("cuda failed and no other device can take over"), "{log}");
     gpu.expect_scored(2);
 
     gpu.set("works");
@@ -116,8 +116,8 @@ fn where_cuda_was_asked_for_the_daemon_ends_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_scan_that_has_no_gpu_where_it_was_asked_for_is_done_later() {
-    let gpu = Gpu::new();
+fn a_scan_with_device_cuda_fails_without_a_gpu_and_works_later() {
+    let Some(gpu) = Gpu::new() else { return };
     gpu.add(0..20);
     (0..20).for_each(|seed| make_old(&gpu.place.photo(format!("{seed}.jpg"))));
     let photos = gpu.place.photos();
@@ -126,7 +126,7 @@ fn a_scan_that_has_no_gpu_where_it_was_asked_for_is_done_later() {
     gpu.set("gone");
     gpu.run(&arguments("cuda"))
         .expect(1)
-        .complains("image_encoder.onnx cannot be prepared for cuda: a library below gave up: ");
+        .stderr_contains("image_encoder.onnx cannot be prepared for cuda: a CUDA library panicked: ");
     assert!(!gpu.place.db().exists());
     gpu.set("works");
     gpu.run(&arguments("cuda")).expect(0);

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Writes what `transformers` makes of a CLIP model with random weights, for the parity tests.
+"""Writes a CLIP model with random weights and the outputs of `transformers` for it. Unit tests compare these with our outputs.
 
     python3 make_clip_references.py tests/data/clip_tiny                    the tiny model of the test suite
     python3 make_clip_references.py DIR --config CLIP_DIR/config.json       a model of that size, in DIR
-    python3 make_clip_references.py DIR --b32                               one of ViT-B/32's size
+    python3 make_clip_references.py DIR --b32                               a model of ViT-B/32's size, in DIR
 
-Needs torch and transformers. In the directory are then config.json and model.safetensors in the Hugging Face layout, and
-reference.safetensors: pixel_values, input_ids and what they give (image_embedding, patch_tokens, text_embedding,
-token_states). Weights are drawn larger than at a training's start, so that every layer counts.
+Needs torch and transformers. Writes config.json and model.safetensors in the Hugging Face layout, and reference.safetensors with the
+inputs pixel_values and input_ids and the outputs image_embedding, patch_tokens, text_embedding and token_states. The weights are larger
+than at the start of a training, so that every layer affects the outputs.
 """
 import argparse
 import json

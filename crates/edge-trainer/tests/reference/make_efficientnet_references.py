@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes what timm makes of an EfficientNet with random weights, for the parity tests.
+"""Writes an EfficientNet with random weights and the outputs of timm for it. Unit tests compare these with our outputs.
 
-    python3 make_efficientnet_references.py tests/data/efficientnet_tiny          the narrow one of the test suite
+    python3 make_efficientnet_references.py tests/data/efficientnet_tiny          the narrow model of the test suite
     python3 make_efficientnet_references.py DIR --b0 [--layout torchvision]       a B0 of full size, in DIR
 
-Needs torch and timm (and torchvision for its layout). In the directory are then model.safetensors and reference.safetensors with
-pixel_values and image_embedding.
+Needs torch and timm, and torchvision for its layout. Writes model.safetensors, and reference.safetensors with pixel_values and
+image_embedding.
 """
 import argparse
 import pathlib
@@ -42,14 +42,14 @@ def main():
             m.weight.add_(torch.randn_like(m.weight) * 0.2)
             m.bias.add_(torch.randn_like(m.bias) * 0.2)
             m.momentum = None
-        # Running statistics that the activations really have keep them of order one; then the means are moved, so that they count.
+        # Running statistics of real activations keep the activations near one. Then the means are changed, so that they affect the output.
         model.train()
         for _ in range(4):
             embed(torch.randn(8, 3, side, side))
         model.eval()
         for m in norms:
             m.running_mean.add_(torch.randn_like(m.bias) * 0.05 * m.running_var.sqrt())
-        # In double precision: what remains is the other side's rounding.
+        # In double precision, so that differences come only from the rounding of our side.
         state = {k: v.clone().contiguous() for k, v in model.state_dict().items()}
         model.double()
         reference = {"pixel_values": pixels, "image_embedding": embed(pixels.double()).float()}

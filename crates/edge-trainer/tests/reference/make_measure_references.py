@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes what the small image encoder is to measure of a few made-up pictures, computed with numpy in double precision.
+"""Writes a few synthetic images and the measurements that the small image encoder must give for them, computed with numpy in double
+precision.
 
     python3 make_measure_references.py tests/data/measure
 
-Needs numpy and safetensors. In the directory is then reference.safetensors with pixel_values [N, 3, S, S] (normalised by mean .5
-and deviation .25), a codebook (filters_i [K, 3, 7, 7], shifts_i [K] for native, half and quarter size) and the three blocks of
-measurements: statistics, codes, spectrum.
+Needs numpy and safetensors. Writes reference.safetensors with pixel_values [N, 3, S, S] (normalised with mean 0.5 and standard deviation
+0.25), a codebook (filters_i [K, 3, 7, 7] and shifts_i [K] for full, half and quarter size) and the three blocks of measurements:
+statistics, codes, spectrum.
 """
 import pathlib
 import sys
@@ -93,7 +94,7 @@ def transform(plane):
 
 
 def bands():
-    """Which of the 255 frequencies belong to each of the 23 bands."""
+    """The members of the 23 bands, each as a mask over the 255 frequencies."""
     v, u = np.divmod(np.arange(1, 256), 16)
     radius = np.hypot(u, v)
     ring = np.minimum(((radius - 0.5) * 20 / 15).astype(int), 20)

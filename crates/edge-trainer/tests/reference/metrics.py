@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes metrics.json: the figures that src/train/metrics/ must reproduce, computed with numpy and scipy.
+"""Writes metrics.json: the figures that src/metrics/ must reproduce, computed with numpy and scipy.
 
     python3 tests/reference/metrics.py > tests/reference/metrics.json
 """
@@ -54,7 +54,7 @@ def figures(tag, truth, prediction, tie_threshold, low, high):
 
 
 def resample(rng, group, tag):
-    """Groups drawn with replacement, all rows of each; a tag within one group is a new tag in each copy."""
+    """Draws groups with replacement and takes all rows of each. A tag that occurs in only one group is a new tag in each copy."""
     groups = sorted(set(group))
     drawn = rng.integers(0, len(groups), len(groups))
     nested = {t: len({g for g, u in zip(group, tag) if u == t}) == 1 for t in tag}
@@ -68,7 +68,7 @@ def resample(rng, group, tag):
 
 
 def bootstrap(rng, case, group, tag, truth, prediction, other):
-    """A few replicates with the drawn groups, so that both sides resample alike."""
+    """Results of 25 replicates, with the groups that were drawn, so that the tested code can use the same replicates."""
     rules = (case["tie_threshold"], case["low"], case["high"])
     drawn, one, two = [], [], []
     for _ in range(25):

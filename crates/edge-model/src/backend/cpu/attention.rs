@@ -2,34 +2,34 @@
 
 use std::cell::RefCell;
 
-use super::product::{COLUMNS, F32Product, Rows, Step};
-use super::rows::{Width, softmax};
+use super::product::{COLUMNS, F32Kernel, MatrixRows, PanelStep};
+use super::rows::{VectorWidth, softmax};
 
-/// What is the same for all its runs.
+/// An attention operator.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
     pub(super) heads: usize,
-    /// Mostly one over the root of a head's width.
+    /// Factor of the products of queries and keys; usually `1 / sqrt(width of a head)`.
     pub(super) factor: f32,
-    pub(super) product: F32Product,
-    pub(super) width: Width,
+    pub(super) kernel: F32Kernel,
+    pub(super) width: VectorWidth,
 }
 
-/// Kept from head to head and from run to run: getting memory takes longer than filling it.
+/// Buffers, reused for every head and every run because allocating them takes longer than filling them.
 #[derive(Default)]
-struct Scratch {
-    keys: Vec<Step>,
-    values: Vec<Step>,
+struct AttentionScratch {
+    keys: Vec<PanelStep>,
+    values: Vec<PanelStep>,
     weights: Vec<f32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<AttentionScratch> = RefCell::default();
 }
 
 impl Attention {
-    /// One example: `queries` and `out` are `[Q, all]`, `keys` and `values` `[K, all]`, `all` being the heads' widths together;
-    /// `mask` is `[Q, K]` or empty.
+    /// Computes attention for one example. `queries` and `out` are `[Q, all]`, `keys` and `values` are `[K, all]`, where `all` is the width of
+    /// all heads together. `mask` is `[Q, K]` or empty.
     pub(super) fn run(&self, [queries, keys, values, mask]: [&[f32]; 4], all: usize, out: &mut [f32]) {
         let (head, keys_count) = (all / self.heads, keys.len() / all);
         let stride = keys_count.next_multiple_of(COLUMNS);
@@ -37,35 +37,35 @@ impl Attention {
             scratch.weights.resize(queries.len() / all * stride, 0.0);
             for first in (0..all).step_by(head) {
                 transpose(keys, all, first..first + head, &mut scratch.keys);
-                let rows = Rows { values: &queries[first..], stride: all, width: head };
-                self.product.multiply(rows, &scratch.keys, stride, &[], &mut scratch.weights, stride);
+                let rows = MatrixRows { values: &queries[first..], stride: all, width: head };
+                self.kernel.multiply(rows, &scratch.keys, stride, &[], &mut scratch.weights, stride);
                 for (at, row) in scratch.weights.chunks_exact_mut(stride).enumerate() {
                     let mask = if mask.is_empty() { mask } else { &mask[at * keys_count..][..keys_count] };
                     softmax(self.width, &mut row[..keys_count], self.factor, mask);
                 }
                 pack(values, all, first..first + head, &mut scratch.values);
-                let rows = Rows { values: &scratch.weights, stride, width: keys_count };
-                self.product.multiply(rows, &scratch.values, head, &[], &mut out[first..], all);
+                let rows = MatrixRows { values: &scratch.weights, stride, width: keys_count };
+                self.kernel.multiply(rows, &scratch.values, head, &[], &mut out[first..], all);
             }
         });
     }
 }
 
-/// The columns of `matrix`, `[R, all]`, as panels of a `[R, columns]` matrix.
-fn pack(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<Step>) {
+/// Packs some columns of `matrix`, `[R, all]`, as panels of a matrix `[R, columns]`.
+fn pack(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<PanelStep>) {
     panels.clear();
     for first in columns.clone().step_by(COLUMNS) {
         let width = COLUMNS.min(columns.end - first);
-        panels.extend(matrix.chunks_exact(all).map(|row| Step::of(&row[first..first + width])));
+        panels.extend(matrix.chunks_exact(all).map(|row| PanelStep::of(&row[first..first + width])));
     }
 }
 
-/// The columns of `matrix`, `[R, all]`, as panels of a `[columns, R]` matrix.
-fn transpose(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<Step>) {
+/// Packs some columns of `matrix`, `[R, all]`, as panels of the transposed matrix `[columns, R]`.
+fn transpose(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<PanelStep>) {
     panels.clear();
     for rows in matrix.chunks(COLUMNS * all) {
         let at = panels.len();
-        panels.resize(at + columns.len(), Step::ZERO);
+        panels.resize(at + columns.len(), PanelStep::ZERO);
         for (place, row) in rows.chunks_exact(all).enumerate() {
             for (step, value) in panels[at..].iter_mut().zip(&row[columns.clone()]) {
                 step.0[place] = value.to_ne_bytes();
@@ -77,14 +77,14 @@ fn transpose(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Precision;
-    use crate::backend::cpu::product::Kernels;
+    use crate::backend::cpu::product::ProductKernels;
+    use crate::backend::precision::Precision;
 
     fn values(seed: usize, count: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
     }
 
-    /// One head in plain loops.
+    /// Computes one head in plain loops.
     fn plain([q, k, v, mask]: [&[f32]; 4], all: usize, columns: std::ops::Range<usize>, factor: f32) -> Vec<f64> {
         let (queries, keys) = (q.len() / all, k.len() / all);
         let mut out = Vec::new();
@@ -102,15 +102,15 @@ mod tests {
         out
     }
 
-    /// Every width with and without the mask.
-    fn with_masks(mask: &[f32]) -> impl Iterator<Item = (&[f32], Width)> {
-        Width::available().into_iter().flat_map(move |width| [(&[][..], width), (mask, width)])
+    /// Returns every vector width, with and without the mask.
+    fn with_masks(mask: &[f32]) -> impl Iterator<Item = (&[f32], VectorWidth)> {
+        VectorWidth::available().into_iter().flat_map(move |width| [(&[][..], width), (mask, width)])
     }
 
     #[test]
     fn every_head_is_what_plain_loops_make_of_it() {
-        let Some(kernels) = Kernels::or_skip(Precision::F32, "backend::cpu::attention") else { return };
-        // Queries beyond a block of rows, keys on both sides of a panel, heads narrower and wider than one.
+        let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::attention") else { return };
+        // More queries than a block has rows; keys, and heads, narrower and wider than a panel.
         for (queries, keys, heads, head) in
             [(1, 1, 1, 16), (50, 50, 3, 64), (77, 49, 2, 40), (130, 33, 2, 24), (5, 32, 4, 8)]
         {
@@ -119,7 +119,7 @@ mod tests {
             let causal = |at: usize| if at % keys > at / keys { f32::NEG_INFINITY } else { 0.25 };
             let causal: Vec<f32> = (0..queries * keys).map(causal).collect();
             for (mask, width) in with_masks(&causal) {
-                let attention = Attention { heads, factor: 0.3, product: kernels.f32(), width };
+                let attention = Attention { heads, factor: 0.3, kernel: kernels.f32(), width };
                 let mut out = vec![f32::NAN; queries * all];
                 attention.run([&q, &k, &v, mask], all, &mut out);
                 for number in 0..heads {

@@ -1,27 +1,27 @@
-//! What stands beside a graph whose constants were taken out of it.
+//! The constants that were taken out of a graph.
 
 use std::sync::Arc;
 
-use super::convolution::Filters;
-use super::product::Weights;
+use super::convolution::ConvFilters;
+use super::product::PackedWeights;
 use super::storage::Storage;
 
-/// The constants that a graph's operators refer to, by their places.
+/// The constants of a graph's operators, which refer to them by index.
 #[derive(Default)]
 pub(super) struct Constants {
-    pub(super) weights: Vec<Arc<Weights>>,
-    pub(super) tables: Vec<Arc<Table>>,
-    pub(super) filters: Vec<Arc<Filters>>,
+    pub(super) weights: Vec<Arc<PackedWeights>>,
+    pub(super) tables: Vec<Arc<LookupTable>>,
+    pub(super) filters: Vec<Arc<ConvFilters>>,
 }
 
-/// Rows that are looked up by number, such as a text encoder's token embeddings: `[rows, width]`.
-pub(super) struct Table {
+/// A table `[rows, width]` whose rows are looked up by number, such as a text encoder's token embeddings.
+pub(super) struct LookupTable {
     pub(super) width: usize,
     pub(super) values: Storage<f32>,
 }
 
-impl Table {
-    /// A row; numbers below zero count from the end, as in ONNX. `None` where there is no such row.
+impl LookupTable {
+    /// Returns a row; `None` if there is no such row. As in ONNX, negative numbers count from the end.
     pub(super) fn row(&self, number: i64) -> Option<&[f32]> {
         let rows = self.values.len() / self.width;
         let number = if number < 0 { number.checked_add(i64::try_from(rows).ok()?)? } else { number };
@@ -30,8 +30,8 @@ impl Table {
     }
 }
 
-impl std::fmt::Debug for Table {
+impl std::fmt::Debug for LookupTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Table([{}, {}])", self.values.len() / self.width, self.width)
+        write!(f, "LookupTable([{}, {}])", self.values.len() / self.width, self.width)
     }
 }

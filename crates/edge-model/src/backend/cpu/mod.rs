@@ -1,4 +1,4 @@
-//! The CPU, by tract, with operators of our own where a processor is an x86 one with AVX2 or more.
+//! The CPU backend: tract, with our own operators on x86 processors with AVX2 or AVX-512.
 
 mod attention;
 mod constants;
@@ -13,37 +13,40 @@ mod storage;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ndarray::ArrayD;
 use prost::Message;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt, Runnable, Runtime, TractResult};
 use tract_onnx::tract_core::runtime::DefaultRuntime;
 
+use self::prepared::PreparedGraph;
+use self::product::ProductKernels;
+use super::interface::{
+    Backend, BackendError, BackendOptions, BatchSize, CPU, Graph, GraphFile, Input, OperatorTime, Policy,
+};
+use super::precision::Precision;
 use super::tract::{for_batch, prepare, profile, run};
-use super::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, OperatorTime, Policy, Precision, Setup};
-use prepared::Prepared;
-use product::Kernels;
 
-pub(super) const DEVICE: &str = "cpu";
-
-/// The CPU backend. One image per run and one run per core: a batch costs more in cache than its products gain, and single runs
-/// keep the latency of one image short. It computes in the precision that is asked for where the processor has a kernel for
-/// it.
-pub(super) fn backend(setup: &Setup) -> impl Backend + use<> {
+/// Returns the CPU backend. It computes in the requested precision if the processor has a kernel for it, else in f32.
+///
+/// A run has one image, and each core has one run: a batch loses more time to cache misses than its products gain, and single runs keep the
+/// latency of an image short.
+pub(super) fn backend(options: &BackendOptions) -> impl Backend + use<> {
     let streams = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let policy = Policy { image_batch: 1, streams, needs_known_answers: false };
-    Cpu { policy, kernels: Kernels::best(setup.precision), cache_dir: setup.cache_dir.clone() }
+    Cpu { policy, kernels: ProductKernels::best(options.precision), cache_dir: options.cache_dir.clone() }
 }
 
 struct Cpu {
     policy: Policy,
-    /// `None` on a processor whose products are left to tract.
-    kernels: Option<Kernels>,
+    /// `None` on a processor without our kernels; tract then computes everything.
+    kernels: Option<ProductKernels>,
     cache_dir: Option<PathBuf>,
 }
 
 impl Backend for Cpu {
     fn device(&self) -> &'static str {
-        DEVICE
+        CPU
     }
 
     fn precision(&self) -> Precision {
@@ -54,20 +57,23 @@ impl Backend for Cpu {
         self.policy
     }
 
-    fn load_prepared(&self, file: GraphFile<'_>, batch: Batch) -> Option<Box<dyn Graph>> {
+    fn load_prepared(&self, file: GraphFile<'_>, batch: BatchSize) -> Option<Box<dyn Graph>> {
         let kernels = self.kernels.as_ref()?;
         let prepared = prepared::read(&prepared::path(self.cache_dir.as_ref()?, file.digest, kernels))?;
-        match lay_out(&prepared, kernels, batch) {
+        match runnable(&prepared, kernels, batch) {
             Ok(runnable) => Some(CpuGraph::boxed(file, runnable)),
             Err(error) => {
-                log::warn!("{}: what was prepared earlier is of no use, it is made again: {error:#}", file.name);
+                log::warn!(
+                    "{}: the prepared graph in the cache cannot be used and is made again: {error:#}",
+                    file.name
+                );
                 None
             }
         }
     }
 
-    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
-        let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: file.name.to_owned(), reason };
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError> {
+        let fail = |reason| BackendError::Load { device: CPU.to_owned(), graph: file.name.to_owned(), reason };
         let Some(kernels) = &self.kernels else {
             let runnable = prepare(&DefaultRuntime, &onnx, batch, Precision::F32).map_err(fail)?;
             return Ok(CpuGraph::boxed(file, runnable));
@@ -75,20 +81,20 @@ impl Backend for Cpu {
         let mut graph = ModelProto::decode(&*onnx).map_err(|e| fail(e.to_string()))?;
         drop(onnx);
         if let Some(name) = graph.graph.iter().flat_map(|graph| &graph.node).find_map(operator::is_ours) {
-            return Err(fail(format!("{name} is no operator of ONNX")));
+            return Err(fail(format!("{name} is not an ONNX operator")));
         }
         let constants = rewrite::rewrite(&mut graph, kernels);
-        let mut prepared = Prepared { graph, constants };
+        let mut prepared = PreparedGraph { graph, constants };
         if let Some(dir) = &self.cache_dir {
-            prepared = prepared::keep(&prepared::path(dir, file.digest, kernels), prepared);
+            prepared = prepared::cache(&prepared::path(dir, file.digest, kernels), prepared);
         }
-        let runnable = lay_out(&prepared, kernels, batch).map_err(|e| fail(format!("{e:#}")))?;
+        let runnable = runnable(&prepared, kernels, batch).map_err(|e| fail(format!("{e:#}")))?;
         Ok(CpuGraph::boxed(file, runnable))
     }
 }
 
-/// Lays a graph out with our own operators in the places of what [`rewrite`] finds.
-fn lay_out(prepared: &Prepared, kernels: &Kernels, batch: Batch) -> TractResult<Box<dyn Runnable>> {
+/// Makes a prepared graph, which contains our own operators, ready to run.
+fn runnable(prepared: &PreparedGraph, kernels: &ProductKernels, batch: BatchSize) -> TractResult<Box<dyn Runnable>> {
     let mut framework = tract_onnx::onnx();
     operator::register(&mut framework.op_register);
     let mut model = framework.model_for_proto_model(&prepared.graph)?.into_typed()?;
@@ -109,12 +115,12 @@ impl CpuGraph {
 
 impl Graph for CpuGraph {
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
-        let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
+        let fail = |reason| BackendError::Run { device: CPU.to_owned(), graph: self.name.clone(), reason };
         run(&*self.runnable, inputs).map_err(fail)
     }
 
     fn profile(&self, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, BackendError> {
-        let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
+        let fail = |reason| BackendError::Run { device: CPU.to_owned(), graph: self.name.clone(), reason };
         profile(&*self.runnable, inputs).map_err(fail)
     }
 }
@@ -131,15 +137,16 @@ mod tests {
 
     #[test]
     fn our_own_operators_are_no_part_of_a_file() {
-        if Kernels::or_skip(Precision::F32, "backend::cpu, our own operators in a file").is_none() {
+        if ProductKernels::or_skip(Precision::F32, "backend::cpu, our own operators in a file").is_none() {
             return;
         }
         let onnx = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/quality_head.onnx")).unwrap();
         let mut graph = ModelProto::decode(&*onnx).unwrap();
         graph.graph.as_mut().unwrap().node[0].op_type = "WindowProduct".to_owned();
         let file = GraphFile { name: "quality_head.onnx", digest: "" };
-        let refused = backend(&Setup::default()).load(file, graph.encode_to_vec(), Batch::Any).err().unwrap();
-        assert!(refused.to_string().contains("WindowProduct is no operator of ONNX"), "{refused}");
+        let refused =
+            backend(&BackendOptions::default()).load(file, graph.encode_to_vec(), BatchSize::Any).err().unwrap();
+        assert!(refused.to_string().contains("WindowProduct is not an ONNX operator"), "{refused}");
     }
 
     #[test]
@@ -147,22 +154,22 @@ mod tests {
         let onnx = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/text_encoder.onnx")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         for precision in [Precision::F32, Precision::Int8] {
-            let cpu = backend(&Setup { precision, cache_dir: Some(dir.path().join(precision.to_string())) });
+            let cpu = backend(&BackendOptions { precision, cache_dir: Some(dir.path().join(precision.to_string())) });
             let file = GraphFile { name: "text_encoder.onnx", digest: "one" };
-            assert!(cpu.load_prepared(file, Batch::Fixed(1)).is_none());
-            let first = cpu.load(file, onnx.clone(), Batch::Fixed(1)).unwrap();
-            if Kernels::or_skip(precision, "backend::cpu, the cache").is_none() {
+            assert!(cpu.load_prepared(file, BatchSize::Fixed(1)).is_none());
+            let first = cpu.load(file, onnx.clone(), BatchSize::Fixed(1)).unwrap();
+            if ProductKernels::or_skip(precision, "backend::cpu, the cache").is_none() {
                 return;
             }
             let ids = ArrayD::from_shape_fn(vec![1, 77], |at| if at[1] < 6 { 3 + at[1] as i64 } else { 0 });
             let answers = first.run(vec![Input::I64(ids.clone())]).unwrap();
-            let again = cpu.load_prepared(file, Batch::Fixed(1)).unwrap();
+            let again = cpu.load_prepared(file, BatchSize::Fixed(1)).unwrap();
             assert_eq!(bits(&again.run(vec![Input::I64(ids.clone())]).unwrap()), bits(&answers));
-            // The batch is decided at each start, not when the graph is kept.
-            let any = cpu.load_prepared(file, Batch::Any).unwrap();
+            // The batch size is chosen at each start, not when the graph is cached.
+            let any = cpu.load_prepared(file, BatchSize::Any).unwrap();
             let two = ndarray::concatenate![ndarray::Axis(0), ids, ids];
             assert_eq!(bits(&any.run(vec![Input::I64(two)]).unwrap())[..answers[0].len()], bits(&answers)[..]);
-            assert!(cpu.load_prepared(GraphFile { digest: "two", ..file }, Batch::Any).is_none());
+            assert!(cpu.load_prepared(GraphFile { digest: "two", ..file }, BatchSize::Any).is_none());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Our own operators in a graph of tract's.
+//! Our own operators in tract's graphs.
 
 use std::sync::Arc;
 
@@ -7,56 +7,56 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::*;
 
 use super::attention::Attention;
-use super::constants::{Constants, Table};
-use super::convolution::{Filters, Windows};
-use super::product::{F32Product, Kernels, Weights};
-use super::rows::{Width, layer_norm, mean_of_columns, mean_of_rows};
+use super::constants::{Constants, LookupTable};
+use super::convolution::{ConvFilters, ConvWindows};
+use super::product::{F32Kernel, PackedWeights, ProductKernels};
+use super::rows::{VectorWidth, layer_norm, mean_of_columns, mean_of_rows};
 
-/// `[.., K]` times weights `[K, N]`, plus their bias: `[.., N]`. Attributes [`INDEX`] and [`OUTER`].
+/// Product of `[.., K]` and constant weights `[K, N]`, plus their bias. Output `[.., N]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const CONSTANT_PRODUCT: &str = "ConstantProduct";
-/// `[.., W]`, a scale and a shift `[W]`: as the first. Attribute [`EPSILON`].
+/// Layer norm of `[.., W]` with a scale and a shift `[W]`. Output `[.., W]`. Attribute [`EPSILON`].
 pub(super) const ROW_NORM: &str = "RowNorm";
-/// Queries `[N, Q, W]`, keys and values `[N, K, W]`, perhaps a mask `[.., Q, K]` for all of `N`: as the queries. Attributes [`HEADS`]
-/// and [`FACTOR`].
+/// Attention of queries `[N, Q, W]` to keys and values `[N, K, W]`, with an optional mask `[.., Q, K]` for all examples. Output `[N, Q, W]`.
+/// Attributes [`HEADS`] and [`FACTOR`].
 pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
-/// Row numbers, `i64 [..]`: the rows of a table, `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
+/// Looks up rows of a constant table by their numbers, `i64 [..]`. Output `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
-/// `[N, C, H, W]`: what filters say of every window, `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
+/// Convolution of `[N, C, H, W]` with constant filters. Output `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
 pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
-/// The mean over one axis, which disappears. Attribute [`AXIS`].
+/// Mean over one axis, which is removed. Attribute [`AXIS`].
 pub(super) const AXIS_MEAN: &str = "AxisMean";
-/// Which of the weights, tables or filters beside the graph are meant.
+/// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
-/// How many columns they have.
+/// Columns of the weights or of the table.
 pub(super) const OUTER: &str = "outer";
-/// Filters; channels, height and width of a window, steps down and across.
+/// Number of filters; channels, height and width of a window; strides down and across.
 pub(super) const WINDOWS: &str = "windows";
 pub(super) const AXIS: &str = "axis";
 pub(super) const EPSILON: &str = "epsilon";
 pub(super) const HEADS: &str = "heads";
 pub(super) const FACTOR: &str = "factor";
 
-/// The name of a node's operator, if it is one of these.
+/// Returns the type of a node if it is one of our operators.
 pub(super) fn is_ours(node: &NodeProto) -> Option<&str> {
     let ours = [CONSTANT_PRODUCT, ROW_NORM, HEADS_ATTENTION, TABLE_LOOKUP, WINDOW_PRODUCT, AXIS_MEAN];
     ours.contains(&node.op_type.as_str()).then_some(&node.op_type)
 }
 
-/// An operator; without its weights and kernels until graph and these have come together.
+/// One of our operators. [`complete`] gives it its constants and kernels, which are `None` before.
 #[derive(Debug, Clone)]
-pub(super) struct Operator(Kind);
+pub(super) struct Operator(OperatorKind);
 
 #[derive(Debug, Clone)]
-enum Kind {
-    ConstantProduct { index: usize, outer: usize, weights: Option<Arc<Weights>> },
+enum OperatorKind {
+    ConstantProduct { index: usize, outer: usize, weights: Option<Arc<PackedWeights>> },
     RowNorm { epsilon: f32 },
     HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
-    TableLookup { index: usize, outer: usize, table: Option<Arc<Table>> },
-    WindowProduct { index: usize, count: usize, windows: Windows, filters: Option<(Arc<Filters>, F32Product)> },
+    TableLookup { index: usize, outer: usize, table: Option<Arc<LookupTable>> },
+    WindowProduct { index: usize, count: usize, windows: ConvWindows, filters: Option<(Arc<ConvFilters>, F32Kernel)> },
     AxisMean { axis: usize },
 }
 
-/// Operators are not compared: each stands for one place in one graph.
+/// Operators are never equal, because each belongs to one node of one graph.
 impl PartialEq for Operator {
     fn eq(&self, _: &Self) -> bool {
         false
@@ -65,72 +65,78 @@ impl PartialEq for Operator {
 
 impl Eq for Operator {}
 
-/// Makes the operators known to the reader of graphs.
+/// Registers the operators with tract's ONNX reader.
 pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert(CONSTANT_PRODUCT, |_, node| {
-        read(Kind::ConstantProduct { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, weights: None })
+        read(OperatorKind::ConstantProduct {
+            index: node.get_attr(INDEX)?,
+            outer: node.get_attr(OUTER)?,
+            weights: None,
+        })
     });
     operators.insert(TABLE_LOOKUP, |_, node| {
-        read(Kind::TableLookup { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, table: None })
+        read(OperatorKind::TableLookup { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, table: None })
     });
     operators.insert(WINDOW_PRODUCT, |_, node| {
         let [count, channels, height, width, down, across]: [usize; 6] =
             node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
-        let windows = Windows { channels, size: [height, width], step: [down, across] };
-        read(Kind::WindowProduct { index: node.get_attr(INDEX)?, count, windows, filters: None })
+        let windows = ConvWindows { channels, size: [height, width], stride: [down, across] };
+        read(OperatorKind::WindowProduct { index: node.get_attr(INDEX)?, count, windows, filters: None })
     });
-    operators.insert(AXIS_MEAN, |_, node| read(Kind::AxisMean { axis: node.get_attr(AXIS)? }));
-    operators.insert(ROW_NORM, |_, node| read(Kind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
+    operators.insert(AXIS_MEAN, |_, node| read(OperatorKind::AxisMean { axis: node.get_attr(AXIS)? }));
+    operators.insert(ROW_NORM, |_, node| read(OperatorKind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
     operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
         let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
-        read(Kind::HeadsAttention { heads, factor, attention: None })
+        read(OperatorKind::HeadsAttention { heads, factor, attention: None })
     });
 }
 
-fn read(kind: Kind) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn read(kind: OperatorKind) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     Ok((expand(Operator(kind)), Vec::new()))
 }
 
-/// Gives the operators of a graph what they work with.
-pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &Kernels) {
-    let product = kernels.f32();
+/// Gives the operators of a graph their constants and kernels.
+pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &ProductKernels) {
+    let kernel = kernels.f32();
     for operator in model.nodes_mut().iter_mut().filter_map(|node| node.op_as_mut::<Operator>()) {
         match &mut operator.0 {
-            Kind::ConstantProduct { index, weights, .. } => *weights = constants.weights.get(*index).cloned(),
-            Kind::TableLookup { index, table, .. } => *table = constants.tables.get(*index).cloned(),
-            Kind::HeadsAttention { heads, factor, attention } => {
-                *attention = Some(Attention { heads: *heads, factor: *factor, product, width: Width::best() });
+            OperatorKind::ConstantProduct { index, weights, .. } => *weights = constants.weights.get(*index).cloned(),
+            OperatorKind::TableLookup { index, table, .. } => *table = constants.tables.get(*index).cloned(),
+            OperatorKind::HeadsAttention { heads, factor, attention } => {
+                *attention = Some(Attention { heads: *heads, factor: *factor, kernel, width: VectorWidth::best() });
             }
-            Kind::WindowProduct { index, windows, filters, .. } => {
-                let found = constants.filters.get(*index).filter(|filters| filters.shape() == *windows);
-                *filters = found.map(|filters| (Arc::clone(filters), product));
+            OperatorKind::WindowProduct { index, windows, filters, .. } => {
+                let found = constants.filters.get(*index).filter(|filters| filters.windows() == *windows);
+                *filters = found.map(|filters| (Arc::clone(filters), kernel));
             }
-            Kind::RowNorm { .. } | Kind::AxisMean { .. } => {}
+            OperatorKind::RowNorm { .. } | OperatorKind::AxisMean { .. } => {}
         }
     }
 }
 
 impl Operator {
-    /// The shape of the answer to a first input of that shape.
+    /// Returns the shape of the output for the shape of the first input.
     fn shape(&self, mut input: TVec<TDim>) -> TractResult<TVec<TDim>> {
         match (&self.0, input.last_mut()) {
-            (Kind::ConstantProduct { outer, .. }, Some(last)) => *last = outer.to_dim(),
-            (Kind::TableLookup { outer, .. }, _) => input.push(outer.to_dim()),
-            (Kind::AxisMean { axis }, _) => {
+            (OperatorKind::ConstantProduct { outer, .. }, Some(last)) => *last = outer.to_dim(),
+            (OperatorKind::TableLookup { outer, .. }, _) => input.push(outer.to_dim()),
+            (OperatorKind::AxisMean { axis }, _) => {
                 ensure!(*axis < input.len(), "there is no axis {axis}");
                 input.remove(*axis);
             }
-            (Kind::WindowProduct { count, windows, .. }, _) => {
-                let &[_, _, height, width] = &input.as_slice() else { bail!("a picture of {input:?}") };
-                let beside = windows.count([height.to_usize()?, width.to_usize()?]);
-                input[1..].clone_from_slice(&[count.to_dim(), beside[0].to_dim(), beside[1].to_dim()]);
+            (OperatorKind::WindowProduct { count, windows, .. }, _) => {
+                let &[_, _, height, width] = &input.as_slice() else {
+                    bail!("the input of a convolution has the shape {input:?}")
+                };
+                let [down, across] = windows.count([height.to_usize()?, width.to_usize()?]);
+                input[1..].clone_from_slice(&[count.to_dim(), down.to_dim(), across.to_dim()]);
             }
             _ => {}
         }
         Ok(input)
     }
 
-    /// The same for a shape that is known.
+    /// As [`Operator::shape`], for a shape without symbols.
     fn known_shape(&self, input: &[usize]) -> TractResult<TVec<usize>> {
         let shape = self.shape(input.iter().map(|dim| dim.to_dim()).collect())?;
         shape.iter().map(|dim| Ok(dim.to_usize()?)).collect()
@@ -149,8 +155,8 @@ impl Expansion for Operator {
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
         check_output_arity(outputs, 1)?;
-        // Row numbers are whole numbers of one kind or another.
-        for input in inputs.iter().filter(|_| !matches!(self.0, Kind::TableLookup { .. })) {
+        // Row numbers may be integers of any type.
+        for input in inputs.iter().filter(|_| !matches!(self.0, OperatorKind::TableLookup { .. })) {
             solver.equals(&input.datum_type, f32::datum_type())?;
         }
         solver.equals(&outputs[0].datum_type, f32::datum_type())?;
@@ -167,12 +173,12 @@ impl Expansion for Operator {
 impl Op for Operator {
     fn name(&self) -> StaticName {
         match self.0 {
-            Kind::ConstantProduct { .. } => CONSTANT_PRODUCT,
-            Kind::RowNorm { .. } => ROW_NORM,
-            Kind::HeadsAttention { .. } => HEADS_ATTENTION,
-            Kind::WindowProduct { .. } => WINDOW_PRODUCT,
-            Kind::AxisMean { .. } => AXIS_MEAN,
-            Kind::TableLookup { .. } => TABLE_LOOKUP,
+            OperatorKind::ConstantProduct { .. } => CONSTANT_PRODUCT,
+            OperatorKind::RowNorm { .. } => ROW_NORM,
+            OperatorKind::HeadsAttention { .. } => HEADS_ATTENTION,
+            OperatorKind::WindowProduct { .. } => WINDOW_PRODUCT,
+            OperatorKind::AxisMean { .. } => AXIS_MEAN,
+            OperatorKind::TableLookup { .. } => TABLE_LOOKUP,
         }
         .into()
     }
@@ -184,51 +190,59 @@ impl EvalOp for Operator {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        if let Kind::TableLookup { table, .. } = &self.0 {
-            let table = table.as_ref().context("the lookup has no table yet")?;
+        if let OperatorKind::TableLookup { table, .. } = &self.0 {
+            let table = table.as_ref().context("the lookup has no table")?;
             return look_up(table, &inputs[0], &self.known_shape(inputs[0].shape())?);
         }
         let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
         let values = inputs.iter().map(|input| input.try_as_plain_ram()?.as_slice::<f32>());
         let values = values.collect::<TractResult<TVec<_>>>()?;
-        ensure!(values.iter().all(|values| !values.is_empty()), "nothing to compute with: {shapes:?}");
+        ensure!(values.iter().all(|values| !values.is_empty()), "an input is empty: {shapes:?}");
         let shape = self.known_shape(shapes[0])?;
         let width = shapes[0].last().copied().unwrap_or(1);
-        // SAFETY: every operator writes all of it.
+        // SAFETY: every operator below writes all elements of the output.
         let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
         let mut view = output.try_as_plain_ram_mut()?;
         let out = view.as_slice_mut::<f32>()?;
         match &self.0 {
-            Kind::ConstantProduct { weights, .. } => {
-                let weights = weights.as_ref().context("the product has no weights yet")?;
-                ensure!(width == weights.inner(), "{weights:?} cannot be multiplied with {:?}", shapes[0]);
-                // All but the batch and the width.
-                let together = shapes[0].get(1..shapes[0].len() - 1).unwrap_or_default().iter().product();
-                weights.multiply(values[0], together, out);
+            OperatorKind::ConstantProduct { weights, .. } => {
+                let weights = weights.as_ref().context("the product has no weights")?;
+                ensure!(width == weights.inner(), "{weights:?} cannot be multiplied by {:?}", shapes[0]);
+                // All axes but the batch and the width.
+                let rows_per_item = shapes[0].get(1..shapes[0].len() - 1).unwrap_or_default().iter().product();
+                weights.multiply(values[0], rows_per_item, out);
             }
-            Kind::TableLookup { .. } => {}
-            Kind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),
-            Kind::WindowProduct { windows, filters, .. } => {
-                let (filters, product) = filters.as_ref().context("the convolution has no filters yet")?;
-                let &[count, channels, height, across] = shapes[0] else { bail!("a picture of {shapes:?}") };
-                ensure!(channels == windows.channels, "{filters:?} for a picture of {shapes:?}");
+            OperatorKind::TableLookup { .. } => {}
+            OperatorKind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),
+            OperatorKind::WindowProduct { windows, filters, .. } => {
+                let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
+                let &[count, channels, height, across] = shapes[0] else {
+                    bail!("the input of {filters:?} has the shapes {shapes:?}")
+                };
+                ensure!(channels == windows.channels, "the input of {filters:?} has the shapes {shapes:?}");
                 let size = out.len() / count.max(1);
                 for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
-                    filters.run(*product, input, [height, across], out);
+                    filters.run(*kernel, input, [height, across], out);
                 }
             }
-            Kind::RowNorm { epsilon } => {
-                ensure!(values[1].len() == width && values[2].len() == width, "a norm of {shapes:?}");
-                layer_norm(Width::best(), values[0], values[1], values[2], *epsilon, out);
+            OperatorKind::RowNorm { epsilon } => {
+                ensure!(
+                    values[1].len() == width && values[2].len() == width,
+                    "the inputs of a norm have the shapes {shapes:?}"
+                );
+                layer_norm(VectorWidth::best(), values[0], values[1], values[2], *epsilon, out);
             }
-            Kind::HeadsAttention { heads, attention, .. } => {
-                let attention = attention.as_ref().context("the attention has no kernels yet")?;
+            OperatorKind::HeadsAttention { heads, attention, .. } => {
+                let attention = attention.as_ref().context("the attention has no kernel")?;
                 let (&[count, queries, _], &[_, keys, _]) = (shapes[0], shapes[1]) else {
-                    bail!("attention of {shapes:?}")
+                    bail!("the inputs of attention have the shapes {shapes:?}")
                 };
                 let mask = values.get(3).copied().unwrap_or_default();
                 let fits = width.is_multiple_of(*heads) && shapes[1] == [count, keys, width] && shapes[1] == shapes[2];
-                ensure!(fits && (mask.is_empty() || mask.len() == queries * keys), "attention of {shapes:?}");
+                ensure!(
+                    fits && (mask.is_empty() || mask.len() == queries * keys),
+                    "the inputs of attention have the shapes {shapes:?}"
+                );
                 let (queries, keys) = (queries * width, keys * width);
                 for (n, out) in out.chunks_exact_mut(queries).enumerate() {
                     let example = |side: usize, length: usize| &values[side][n * length..][..length];
@@ -240,10 +254,10 @@ impl EvalOp for Operator {
     }
 }
 
-/// Over one axis.
+/// Computes the mean over one axis.
 fn mean(values: &[f32], shape: &[usize], axis: usize, out: &mut [f32]) {
     let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
-    let width = Width::best();
+    let width = VectorWidth::best();
     if inner == 1 {
         return mean_of_rows(width, values, length, out);
     }
@@ -252,7 +266,7 @@ fn mean(values: &[f32], shape: &[usize], axis: usize, out: &mut [f32]) {
     }
 }
 
-fn look_up(table: &Table, numbers: &Tensor, shape: &[usize]) -> TractResult<TVec<TValue>> {
+fn look_up(table: &LookupTable, numbers: &Tensor, shape: &[usize]) -> TractResult<TVec<TValue>> {
     let mut output = Tensor::zero::<f32>(shape)?;
     let mut view = output.try_as_plain_ram_mut()?;
     let rows = view.as_slice_mut::<f32>()?.chunks_exact_mut(table.width);

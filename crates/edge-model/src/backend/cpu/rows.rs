@@ -1,33 +1,33 @@
-//! What is done to rows of numbers between two products: norm, softmax, activation. Written in plain loops over a register's width,
-//! which the compiler turns into the processor's own vectors; each is compiled for every [`Width`].
+//! Operations on rows of numbers: norms, means, softmax, activation functions and rounding to bytes. They are plain loops over chunks of a
+//! register's width, which the compiler vectorises. Each is compiled for every [`VectorWidth`].
 
 use std::sync::LazyLock;
 
-/// Values that are worked on together: the widest register's.
+/// Values in a chunk; as many as the widest register holds.
 const LANES: usize = 16;
-/// Adding and taking it away rounds to whole numbers: `1.5 * 2^23`.
+/// `1.5 * 2^23`. Adding it to a float and subtracting it again rounds the float to a whole number.
 const ROUND: f32 = 12_582_912.0;
 
-/// The vectors that the processor has.
+/// A set of vector instructions that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Width {
+pub(super) enum VectorWidth {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// Those that every processor of this kind has.
+    /// The instructions that every processor of this architecture has.
     Plain,
 }
 
-impl Width {
-    /// The widest of this processor.
+impl VectorWidth {
+    /// Returns the widest set of this processor.
     pub(super) fn best() -> Self {
-        // Asked for in every run of some operators.
-        static BEST: LazyLock<Width> = LazyLock::new(|| Width::available()[0]);
+        // Detected once, because some operators ask for it in every run.
+        static BEST: LazyLock<VectorWidth> = LazyLock::new(|| VectorWidth::available()[0]);
         *BEST
     }
 
-    /// What this processor has, widest first.
+    /// Returns all sets of this processor, widest first.
     pub(super) fn available() -> Vec<Self> {
         let mut widths = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -40,11 +40,11 @@ impl Width {
     }
 }
 
-/// Defines a function of a [`Width`] whose body is compiled for each.
+/// Defines a function that takes a [`VectorWidth`] and whose body is compiled for each of them.
 macro_rules! for_each_width {
     ($(#[$doc:meta])* fn $name:ident($($argument:ident: $type:ty),*) $(-> $answer:ty)? $body:block) => {
         $(#[$doc])*
-        pub(super) fn $name(width: Width, $($argument: $type),*) $(-> $answer)? {
+        pub(super) fn $name(width: VectorWidth, $($argument: $type),*) $(-> $answer)? {
             #[inline(always)]
             fn plain($($argument: $type),*) $(-> $answer)? $body
             #[cfg(target_arch = "x86_64")]
@@ -54,13 +54,13 @@ macro_rules! for_each_width {
             #[target_feature(enable = "avx2")]
             fn avx2($($argument: $type),*) $(-> $answer)? { plain($($argument),*) }
             match width {
-                // SAFETY: a width is made from the processor's features only.
+                // SAFETY: `VectorWidth::available` makes this value only if the processor has the features.
                 #[cfg(target_arch = "x86_64")]
-                Width::Avx512 => unsafe { avx512($($argument),*) },
+                VectorWidth::Avx512 => unsafe { avx512($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Width::Avx2 => unsafe { avx2($($argument),*) },
-                Width::Plain => plain($($argument),*),
+                VectorWidth::Avx2 => unsafe { avx2($($argument),*) },
+                VectorWidth::Plain => plain($($argument),*),
             }
         }
     };
@@ -68,8 +68,8 @@ macro_rules! for_each_width {
 pub(super) use for_each_width;
 
 for_each_width! {
-    /// Layer norm of each row of `values`, whose length is that of `scale` and `shift`: `(x - mean) / sqrt(variance + epsilon) *
-    /// scale + shift`.
+    /// Computes the layer norm of each row of `values`: `(x - mean) / sqrt(variance + epsilon) * scale + shift`. Rows are as long as `scale`
+    /// and `shift`.
     fn layer_norm(values: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
         let length = scale.len();
         for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(length)) {
@@ -84,7 +84,7 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// The mean of each row of that length.
+    /// Computes the mean of each row of `length` values.
     fn mean_of_rows(values: &[f32], length: usize, out: &mut [f32]) {
         for (row, out) in values.chunks_exact(length).zip(out) {
             *out = sum(row, |v| v) / length as f32;
@@ -93,7 +93,7 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// The mean of the rows, which are as long as `out`.
+    /// Computes the mean of all rows. Rows are as long as `out`.
     fn mean_of_columns(values: &[f32], out: &mut [f32]) {
         out.fill(0.0);
         for row in values.chunks_exact(out.len()) {
@@ -105,21 +105,21 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// Adds `weight` times each value.
+    /// Adds `weight * value` to `out`, for each value.
     fn add_scaled(values: &[f32], weight: f32, out: &mut [f32]) {
         out.iter_mut().zip(values).for_each(|(out, value)| *out += weight * value);
     }
 }
 
 for_each_width! {
-    /// The largest magnitude as its bits, those of infinity or more where a value is not finite.
+    /// Returns the bits of the largest magnitude. If a value is not finite, they are at least those of infinity.
     fn largest_magnitude(values: &[f32]) -> u32 {
         values.iter().fold(0, |largest, value| largest.max(value.abs().to_bits()))
     }
 }
 
 for_each_width! {
-    /// Each value times `factor` as the nearest whole number, which must lie within 127 of zero, plus 128.
+    /// Multiplies each value by `factor`, rounds it to a whole number, which must be from -127 to 127, and adds 128.
     fn to_bytes(values: &[f32], factor: f32, bytes: &mut [u8]) {
         for (byte, value) in bytes.iter_mut().zip(values) {
             *byte = (value * factor + ROUND).to_bits().wrapping_add(128) as u8;
@@ -128,7 +128,7 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// Softmax of `factor * row + added`, in place; nothing is added where `added` is empty.
+    /// Computes the softmax of `factor * row + added`, in place. An empty `added` counts as zeros.
     fn softmax(row: &mut [f32], factor: f32, added: &[f32]) {
         if added.is_empty() {
             row.iter_mut().for_each(|value| *value *= factor);
@@ -143,13 +143,13 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// `x * sigmoid(factor * x)` of each value, in place.
+    /// Computes `x * sigmoid(factor * x)` of each value, in place.
     fn quick_gelu(values: &mut [f32], factor: f32) {
         values.iter_mut().for_each(|value| *value /= 1.0 + exp(-factor * *value));
     }
 }
 
-/// The sum of a function of the values, in as many sums as a register has lanes: exact to the last digits, whatever the order.
+/// Returns the sum of a function of the values. Each lane of a register has a sum of its own, which also keeps the rounding error small.
 #[inline(always)]
 fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let (whole, rest) = values.as_chunks::<LANES>();
@@ -162,7 +162,7 @@ fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     sums.iter().sum::<f32>() + rest.iter().map(|value| of(*value)).sum::<f32>()
 }
 
-/// The largest value; NaN is passed over, its exponential will not be.
+/// Returns the largest value. Ignores NaN, whose exponential makes the softmax NaN in any case.
 #[inline(always)]
 fn largest(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -176,11 +176,13 @@ fn largest(values: &[f32]) -> f32 {
     most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, value| larger(most, *value))
 }
 
-/// The exponential, to 2 units in the last place; below the smallest normal number it stays there, above the largest it is infinite.
-/// `e^x = 2^n e^r` with the nearest `n` and `|r| <= ln 2 / 2`, whose Taylor polynomial of the sixth degree is that exact.
+/// Returns the exponential, exact to 2 units in the last place. Results below the smallest normal number are raised to about that number;
+/// results above the largest finite number are infinite.
+///
+/// `e^x = 2^n e^r` with the nearest whole number `n` and `|r| <= ln 2 / 2`. For such `r` the Taylor polynomial of degree six is exact enough.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    // ln 2 in two parts, of which the first has few digits: its multiples are exact.
+    // ln 2 as the sum of two parts. The first has few digits, so that its multiples are exact.
     const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
@@ -189,7 +191,7 @@ fn exp(x: f32) -> f32 {
     let r = x - n * LN2[0] - n * LN2[1];
     let polynomial =
         1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0))))));
-    // Twice by half of it: 2^128 is out of range, though its product may not be.
+    // Multiplies by the power of two in two halves: 2^128 is out of range, although the result may not be.
     let exponent = (shifted.to_bits().wrapping_sub(ROUND.to_bits())).cast_signed();
     let half = exponent >> 1;
     let power = |n: i32| f32::from_bits((n + 127).cast_unsigned() << 23);
@@ -220,7 +222,7 @@ mod tests {
     fn rows_are_normed_as_the_formula_says() {
         for length in [1, 15, 16, 17, 50, 768] {
             let (x, scale, shift) = (values(3 * length, 5.0), values(length, 2.0), values(length, 1.0));
-            for width in Width::available() {
+            for width in VectorWidth::available() {
                 let mut out = vec![0.0; 3 * length];
                 layer_norm(width, &x, &scale, &shift, 1e-5, &mut out);
                 for (row, out) in x.chunks(length).zip(out.chunks(length)) {
@@ -243,7 +245,7 @@ mod tests {
             let mean = |of: &mut dyn Iterator<Item = usize>, count: usize| {
                 of.map(|at| f64::from(x[at])).sum::<f64>() / count as f64
             };
-            for width in Width::available() {
+            for width in VectorWidth::available() {
                 let (mut of_rows, mut of_columns) = (vec![f32::NAN; rows], vec![f32::NAN; columns]);
                 mean_of_rows(width, &x, columns, &mut of_rows);
                 mean_of_columns(width, &x, &mut of_columns);
@@ -264,7 +266,7 @@ mod tests {
         for length in [1, 2, 16, 33, 50, 77] {
             let mask: Vec<f32> = (0..length).map(|i| if i % 3 == 2 { f32::NEG_INFINITY } else { 0.5 }).collect();
             for (width, added) in
-                Width::available().into_iter().flat_map(|width| [(width, &[][..]), (width, &mask[..])])
+                VectorWidth::available().into_iter().flat_map(|width| [(width, &[][..]), (width, &mask[..])])
             {
                 let mut row = values(length, 40.0);
                 let with = |i: usize, v: f32| f64::from(v) * 0.3 + added.get(i).map_or(0.0, |a| f64::from(*a));
@@ -280,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_activation_is_the_value_times_its_sigmoid() {
-        for width in Width::available() {
+        for width in VectorWidth::available() {
             let before = values(3 * 40 + 5, 12.0);
             let mut after = before.clone();
             quick_gelu(width, &mut after, 1.702);

@@ -1,9 +1,9 @@
-//! The twin for builds without the `cuda` feature.
+//! Twin of the CUDA backend for builds without the feature `cuda`.
 
-use super::Fact;
-use crate::backend::{Backend, BackendError, Precision};
+use crate::backend::interface::{Backend, BackendError, Fact};
+use crate::backend::precision::Precision;
 
-/// Always refuses.
+/// Always returns [`BackendError::NotBuilt`].
 pub(in crate::backend) fn backend(_: Precision) -> Result<Box<dyn Backend>, BackendError> {
     Err(BackendError::NotBuilt {
         device: "cuda".to_owned(),
@@ -12,10 +12,10 @@ pub(in crate::backend) fn backend(_: Precision) -> Result<Box<dyn Backend>, Back
     })
 }
 
-/// There is nothing to prepare.
+/// Does nothing.
 pub(in crate::backend) fn prepare_process() {}
 
-/// Nothing.
+/// Returns no facts.
 pub(in crate::backend) fn facts() -> Vec<Fact> {
     Vec::new()
 }

@@ -1,43 +1,48 @@
-//! The CUDA runtime of tract. Driver and libraries are opened at run time: the binary starts without them.
+//! The CUDA backend: tract's CUDA runtime. The driver and the libraries are opened at run time, so the program starts without them.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ndarray::ArrayD;
 use tract_onnx::prelude::{Runnable, Runtime, runtime_for_name};
 
-use super::owner::Owner;
+use super::driver_thread::DriverThread;
+use crate::backend::interface::{Backend, BackendError, BatchSize, Graph, GraphFile, Input, Policy};
+use crate::backend::precision::Precision;
 use crate::backend::tract::{prepare, run};
-use crate::backend::{ArrayD, Backend, BackendError, Batch, Graph, GraphFile, Input, Policy, Precision};
 
-// Named so that the linker keeps the crate, which registers its runtime by itself.
+// The crate registers its runtime when it is linked; without this import the linker would drop it.
 use tract_cuda as _;
 
 const DEVICE: &str = "cuda";
-pub(super) static OWNER: Owner = Owner::new(DEVICE);
+pub(super) static DRIVER: DriverThread = DriverThread::new(DEVICE);
 
-/// Read by NVIDIA's libraries when they are opened. Without it cuDNN rounds what 32-bit convolutions take in to TF32's ten bits of
-/// fraction, and tract has no way to ask it not to; on an H200 that moved the shipped model's embeddings by 0.019, against 6e-5 with it.
+/// Environment variable that NVIDIA's libraries read when they are opened. Unless it is 0, cuDNN rounds the inputs of 32-bit convolutions to
+/// TF32, which has a fraction of ten bits, and tract has no option against that. On an H200 this changed the shipped model's embeddings by
+/// 0.019; with the variable set the difference was 6e-5.
 const TF32: &str = "NVIDIA_TF32_OVERRIDE";
 
-/// The first start on a device compiles a few hundred kernels, which takes minutes on small boards.
-const LONGEST_LOAD: Duration = Duration::from_secs(900);
-/// A run takes milliseconds, of the largest models on the smallest boards a few seconds.
-const LONGEST_RUN: Duration = Duration::from_secs(30);
+/// Time limit for loading a graph. The first start on a device compiles a few hundred GPU kernels, which takes minutes on small boards.
+const LOAD_LIMIT: Duration = Duration::from_secs(900);
+/// Time limit for a run. A run takes milliseconds, and a few seconds for the largest models on the smallest boards.
+const RUN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Enough images to fill a small GPU's cores, few enough for its memory.
+/// Images in each run: enough to keep a small GPU's cores busy, and few enough to fit in its memory.
 const IMAGE_BATCH: usize = 32;
 
-/// The first CUDA device, when driver and libraries are there.
+/// Returns the backend of the first CUDA device, or an error if the driver, a library or the device is missing.
 pub(in crate::backend) fn backend(precision: Precision) -> Result<Box<dyn Backend>, BackendError> {
     let unavailable = |reason| BackendError::Unavailable { device: DEVICE.to_owned(), reason };
     let check = || runtime()?.check().map_err(|e| format!("{e:#}"));
     if env::var_os(TF32).is_none_or(|value| value != "0") {
-        log::warn!("{TF32}=0 is not in the environment: convolutions in 32 bits may be rounded to TF32");
+        log::warn!(
+            "{TF32} is not 0 in the environment, so the GPU may round 32-bit convolutions to TF32; set it to 0 and restart"
+        );
     }
-    OWNER.call(LONGEST_LOAD, check).map_err(unavailable)?;
-    // No bytes here; the next wider numbers.
+    DRIVER.call(LOAD_LIMIT, check).map_err(unavailable)?;
+    // CUDA does not support int8 here; f16 is the next wider precision.
     Ok(Box::new(Cuda(if precision == Precision::F32 { precision } else { Precision::F16 })))
 }
 
@@ -46,7 +51,7 @@ pub(in crate::backend) fn prepare_process() {
     if env::var_os(TF32).is_some() || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) != 1 {
         return;
     }
-    // SAFETY: this is the process's only thread, so nothing reads the environment meanwhile.
+    // SAFETY: this is the only thread of the process, so no other thread reads the environment at the same time.
     unsafe { env::set_var(TF32, "0") };
 }
 
@@ -70,20 +75,21 @@ impl Backend for Cuda {
         Policy { image_batch: IMAGE_BATCH, streams: 1, needs_known_answers: true }
     }
 
-    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: Batch) -> Result<Box<dyn Graph>, BackendError> {
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError> {
         let (name, precision) = (file.name, self.0);
-        let runnable = OWNER.call(LONGEST_LOAD, move || prepare(runtime()?, &onnx, batch, precision));
+        let runnable = DRIVER.call(LOAD_LIMIT, move || prepare(runtime()?, &onnx, batch, precision));
         if let Ok(runnable) = &runnable {
-            log::info!("{name}: {}", where_it_runs(&**runnable));
+            log::info!("{name}: {}", placement(&**runnable));
         }
         let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: name.to_owned(), reason };
         Ok(Box::new(CudaGraph { name: name.to_owned(), runnable: Some(runnable.map_err(fail)?.into()) }))
     }
 }
 
-/// How much of a graph the device does: what tract has no kernel for is done by the CPU, with a copy there and back.
-fn where_it_runs(runnable: &dyn Runnable) -> String {
-    let Some(model) = runnable.typed_model() else { return "its steps are not known".to_owned() };
+/// Describes which operators of a graph run on the GPU. An operator without a CUDA implementation in tract runs on the CPU, and its data are
+/// copied there and back.
+fn placement(runnable: &dyn Runnable) -> String {
+    let Some(model) = runnable.typed_model() else { return "the device of its operators is unknown".to_owned() };
     let names = model.nodes().iter().map(|node| node.op.name().into_owned());
     let (on_device, rest): (Vec<_>, Vec<_>) =
         names.partition(|name| name.starts_with("Cuda") || name.starts_with("Gpu"));
@@ -97,25 +103,25 @@ fn where_it_runs(runnable: &dyn Runnable) -> String {
     }
     let list: Vec<_> = on_host.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let host = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    format!("{} steps on the device, {copies} copies, on the CPU {host}", on_device.len())
+    format!("{} operators on the GPU, {copies} copies, operators on the CPU: {host}", on_device.len())
 }
 
 struct CudaGraph {
     name: String,
-    /// Gone only while this is dropped.
+    /// `None` only while this value is being dropped.
     runnable: Option<Arc<dyn Runnable>>,
 }
 
 impl Graph for CudaGraph {
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
         let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
-        let runnable = self.runnable.clone().ok_or_else(|| fail("it is being closed".to_owned()))?;
-        OWNER.call(LONGEST_RUN, move || run(&*runnable, inputs)).map_err(fail)
+        let runnable = self.runnable.clone().ok_or_else(|| fail("the graph is being closed".to_owned()))?;
+        DRIVER.call(RUN_LIMIT, move || run(&*runnable, inputs)).map_err(fail)
     }
 }
 
 impl Drop for CudaGraph {
     fn drop(&mut self) {
-        OWNER.dispose(self.runnable.take());
+        DRIVER.dispose(self.runnable.take());
     }
 }

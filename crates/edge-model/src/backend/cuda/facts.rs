@@ -1,29 +1,33 @@
-//! What driver, libraries and device say of themselves.
+//! Versions of the CUDA driver and libraries, and a description of the GPU.
 
 use std::time::Duration;
 
 use cudarc::driver::{CudaContext, sys};
 use cudarc::{cublas, cudnn, nvrtc, runtime};
 
-use super::Fact;
-use super::enabled::OWNER;
+use super::enabled::DRIVER;
+use crate::backend::interface::Fact;
 
-/// What this program was built for.
+/// The CUDA major version that this program was built for.
 const MAJOR: i32 = tract_cuda::utils::REQUIRED_CUDA_API / 1000;
-const LONGEST: Duration = Duration::from_secs(60);
+/// Time limit for each question.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// Name and version of everything that is needed, in the order in which it is opened, or why it is not usable. Ends with the first
-/// thing that keeps the rest from being asked.
+/// Returns the version of each component, in the order in which they are opened, or why it cannot be used. Without a driver the list ends
+/// there, because the libraries cannot be asked.
 pub(in crate::backend) fn facts() -> Vec<Fact> {
     let mut facts = vec![ask("driver", driver)];
     if facts[0].found.is_err() {
         return facts;
     }
-    // SAFETY: they open a library and look nothing up in it.
     let present = [
+        // SAFETY: opens the library and calls nothing in it.
         ("CUDA runtime", "libcudart", unsafe { runtime::sys::is_culib_present() }),
+        // SAFETY: as above.
         ("NVRTC", "libnvrtc", unsafe { nvrtc::sys::is_culib_present() }),
+        // SAFETY: as above.
         ("cuBLAS", "libcublas", unsafe { cublas::sys::is_culib_present() }),
+        // SAFETY: as above.
         ("cuDNN", "libcudnn", unsafe { cudnn::sys::is_culib_present() }),
     ];
     let version: [fn() -> Result<String, String>; 4] = [runtime_version, nvrtc_version, cublas_version, cudnn_version];
@@ -36,21 +40,21 @@ pub(in crate::backend) fn facts() -> Vec<Fact> {
 }
 
 fn ask(name: &str, question: fn() -> Result<String, String>) -> Fact {
-    Fact { name: name.to_owned(), found: OWNER.call(LONGEST, question) }
+    Fact { name: name.to_owned(), found: DRIVER.call(LIMIT, question) }
 }
 
-/// CUDA versions are 1000 x major + 10 x minor.
+/// Formats a CUDA version number, which is 1000 x major + 10 x minor.
 fn version(number: i32) -> String {
     format!("{}.{}", number / 1000, number % 1000 / 10)
 }
 
 fn driver() -> Result<String, String> {
-    // SAFETY: opens a library and looks nothing up in it.
+    // SAFETY: opens the library and calls nothing in it.
     if !unsafe { sys::is_culib_present() } {
         return Err("libcuda.so.1 is not found by the loader".to_owned());
     }
     let mut number = 0;
-    // SAFETY: it writes one integer.
+    // SAFETY: the function writes one integer to a valid pointer.
     unsafe { sys::cuDriverGetVersion(&raw mut number) }.result().map_err(|e| e.to_string())?;
     Ok(format!("for CUDA {}", version(number)))
 }
@@ -61,13 +65,13 @@ fn runtime_version() -> Result<String, String> {
 
 fn nvrtc_version() -> Result<String, String> {
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: it writes two integers.
+    // SAFETY: the function writes two integers to valid pointers.
     unsafe { nvrtc::sys::nvrtcVersion(&raw mut major, &raw mut minor) }.result().map_err(|e| format!("{e:?}"))?;
     Ok(format!("{major}.{minor}"))
 }
 
 fn cublas_version() -> Result<String, String> {
-    // SAFETY: it takes and changes nothing.
+    // SAFETY: the function has no arguments and no side effects.
     let number = unsafe { cublas::sys::cublasGetCudartVersion() };
     Ok(format!("for CUDA {}", version(i32::try_from(number).unwrap_or(0))))
 }

@@ -1,4 +1,4 @@
-//! Kernels for processors with AVX2: three rows by four registers of eight columns, twelve of the 16 registers.
+//! Kernels for processors with AVX2. A tile has three rows of four registers of eight columns, so its sums take twelve of the 16 registers.
 
 #![cfg(target_arch = "x86_64")]
 
@@ -8,41 +8,41 @@ use std::arch::x86_64::{
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 
-use super::kernel::{F32Tile, Int8Tile, Kernel, Run};
-use super::multiply::{F32Product, Int8Product};
+use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, ProductKernel};
 
+/// Rows of a full tile.
 const ROWS: usize = 3;
 /// Values in a register.
 const LANES: usize = 8;
-/// Registers in a row of the tile.
+/// Registers in a row of a tile.
 const REGISTERS: usize = 4;
 
-/// Those that this processor can run.
-pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    // A panel's part of 24 KiB stays in the first cache.
-    let f32 = Kernel {
-        name: "avx2",
-        run: Run::F32(F32Product { rows: ROWS, steps: 192, run: run_f32, run_difference: None }),
-    };
-    let kernel = |name, run| Kernel { name, run: Run::Int8(Int8Product { rows: ROWS, run }) };
+/// Returns the kernels of this module that the processor can run.
+pub(super) fn kernels() -> impl Iterator<Item = ProductKernel> {
+    // 192 steps of a panel are 24 KiB, which stay in the first-level cache.
+    let f32 = F32Kernel { rows: ROWS, steps: 192, run: run_f32, run_difference: None };
+    let f32 = ProductKernel { name: "avx2", kind: KernelKind::F32(f32) };
+    let int8 = |name, run| ProductKernel { name, kind: KernelKind::Int8(Int8Kernel { rows: ROWS, run }) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
     let has_vnni = std::arch::is_x86_feature_detected!("avxvnni");
     let has_avx512 =
         std::arch::is_x86_feature_detected!("avx512vnni") && std::arch::is_x86_feature_detected!("avx512vl");
     [
         has_f32.then_some(f32),
-        (has_f32 && has_vnni).then(|| kernel("avx-vnni", run_int8_avx as unsafe fn(&_))),
-        // The same instruction by its other name: never the fastest, but what the one above is tested by where it is missing.
-        (has_f32 && has_avx512).then(|| kernel("avx512vl-vnni", run_int8_avx512)),
+        (has_f32 && has_vnni).then(|| int8("avx-vnni", run_int8_avx as unsafe fn(&_))),
+        // The AVX-512 encoding of the same instruction. It is never the fastest kernel; tests use it in place of the one above on processors
+        // without AVX-VNNI.
+        (has_f32 && has_avx512).then(|| int8("avx512vl-vnni", run_int8_avx512)),
     ]
     .into_iter()
     .flatten()
 }
 
 /// # Safety
-/// AVX2 and FMA, and pointers to what [`F32Tile`] says.
+/// The processor has AVX2 and FMA, and the pointers are valid as [`F32Tile`] says.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_f32(tile: &F32Tile) {
+    // SAFETY: the caller guarantees the same.
     unsafe {
         match tile.rows {
             1 => rows_f32::<1>(tile),
@@ -54,10 +54,12 @@ unsafe fn run_f32(tile: &F32Tile) {
 }
 
 /// # Safety
-/// As for [`run_f32`].
+/// As for [`run_f32`], and `M` is the number of the tile's rows.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
+    // SAFETY: all reads and writes are within the ranges that `F32Tile` describes, which the caller guarantees to be valid. Prefetching is
+    // allowed at any address.
     unsafe {
         let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm256_setzero_ps(); REGISTERS]; M];
@@ -70,7 +72,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
         let mut b = tile.b.cast::<f32>();
         for step in 0..tile.steps {
             let values = rows.map(|row| _mm256_set1_ps(*row.add(step)));
-            _mm_prefetch::<_MM_HINT_T1>(tile.ahead.add(step * tile.ahead_step).cast());
+            _mm_prefetch::<_MM_HINT_T1>(tile.prefetch.add(step * tile.prefetch_stride).cast());
             for register in 0..REGISTERS {
                 let columns = _mm256_loadu_ps(b.add(register * LANES));
                 for (sums, value) in sums.iter_mut().zip(values) {
@@ -90,9 +92,10 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
 macro_rules! int8 {
     ($run:ident, $rows:ident, $features:literal, $multiply:ident) => {
         /// # Safety
-        /// The features, and pointers to what [`Int8Tile`] says.
+        /// The processor has the enabled features, and the pointers are valid as [`Int8Tile`] says.
         #[target_feature(enable = $features)]
         unsafe fn $run(tile: &Int8Tile) {
+            // SAFETY: the caller guarantees the same.
             unsafe {
                 match tile.rows {
                     1 => $rows::<1>(tile),
@@ -104,10 +107,11 @@ macro_rules! int8 {
         }
 
         /// # Safety
-        /// The features, and pointers to what [`Int8Tile`] says.
+        /// As for the function above, and `M` is the number of the tile's rows.
         #[target_feature(enable = $features)]
         #[inline]
         unsafe fn $rows<const M: usize>(tile: &Int8Tile) {
+            // SAFETY: all reads and writes are within the ranges that `Int8Tile` describes, which the caller guarantees to be valid.
             unsafe {
                 let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
                 let mut sums = [[_mm256_setzero_si256(); REGISTERS]; M];

@@ -1,5 +1,6 @@
-//! Kernels for processors with AVX-512: ten or thirteen rows by two registers of sixteen columns, so that most of the 32 registers hold
-//! sums and a multiplication is started in every cycle. The rows are read where they lie, one value spread over a register at a time.
+//! Kernels for processors with AVX-512. A tile has two registers of sixteen columns and up to thirteen rows of floats or ten rows of
+//! bytes, so that most of the 32 registers hold sums and a multiplication can start in every cycle. The activations are read from where
+//! they are, one value at a time, which is copied to all lanes of a register.
 
 #![cfg(target_arch = "x86_64")]
 
@@ -9,21 +10,21 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::kernel::{Difference, F32Tile, Int8Tile, Kernel, Run};
-use super::multiply::{F32Product, Int8Product};
+use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelDifference, ProductKernel};
 
-/// Of a tile of floats.
+/// Rows of a full tile of floats.
 const F32_ROWS: usize = 13;
-/// Of a tile of bytes.
+/// Rows of a full tile of bytes.
 const INT8_ROWS: usize = 10;
 /// Values in a register.
 const LANES: usize = 16;
 
-/// Those that this processor can run.
-pub(super) fn kernels() -> impl Iterator<Item = Kernel> {
-    let f32 = F32Product { rows: F32_ROWS, steps: 1024, run: run_f32, run_difference: Some(run_f32_difference) };
-    let f32 = Kernel { name: "avx512", run: Run::F32(f32) };
-    let int8 = Kernel { name: "avx512-vnni", run: Run::Int8(Int8Product { rows: INT8_ROWS, run: run_int8 }) };
+/// Returns the kernels of this module that the processor can run.
+pub(super) fn kernels() -> impl Iterator<Item = ProductKernel> {
+    let f32 = F32Kernel { rows: F32_ROWS, steps: 1024, run: run_f32, run_difference: Some(run_f32_difference) };
+    let f32 = ProductKernel { name: "avx512", kind: KernelKind::F32(f32) };
+    let int8 = Int8Kernel { rows: INT8_ROWS, run: run_int8 };
+    let int8 = ProductKernel { name: "avx512-vnni", kind: KernelKind::Int8(int8) };
     let has_f32 = std::arch::is_x86_feature_detected!("avx512f");
     let has_int8 = has_f32 && std::arch::is_x86_feature_detected!("avx512vnni");
     [has_f32.then_some(f32), has_int8.then_some(int8)].into_iter().flatten()
@@ -41,24 +42,28 @@ macro_rules! for_rows {
 }
 
 /// # Safety
-/// AVX-512F, and pointers to what [`F32Tile`] says.
+/// The processor has AVX-512F, and the pointers are valid as [`F32Tile`] says.
 #[target_feature(enable = "avx512f")]
 unsafe fn run_f32(tile: &F32Tile) {
+    // SAFETY: the caller guarantees the same.
     unsafe { for_rows!(rows_f32(tile, None), tile.rows => 1 2 3 4 5 6 7 8 9 10 11 12 13) }
 }
 
 /// # Safety
-/// AVX-512F, and pointers to what [`F32Tile`] and [`Difference`] say.
+/// The processor has AVX-512F, and the pointers are valid as [`F32Tile`] and [`PanelDifference`] say.
 #[target_feature(enable = "avx512f")]
-unsafe fn run_f32_difference(tile: &F32Tile, difference: Difference) {
+unsafe fn run_f32_difference(tile: &F32Tile, difference: PanelDifference) {
+    // SAFETY: the caller guarantees the same.
     unsafe { for_rows!(rows_f32(tile, Some(difference)), tile.rows => 1 2 3 4 5 6 7 8 9 10 11 12 13) }
 }
 
 /// # Safety
-/// As for [`run_f32_difference`].
+/// As for [`run_f32_difference`], and `M` is the number of the tile's rows.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<Difference>) {
+unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<PanelDifference>) {
+    // SAFETY: all reads and writes are within the ranges that `F32Tile` and `PanelDifference` describe, which the caller guarantees to be
+    // valid. Prefetching is allowed at any address.
     unsafe {
         let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
@@ -70,7 +75,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<Difference
         for step in 0..tile.steps {
             let b = tile.b.add(step).cast::<f32>();
             let (mut left, mut right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(LANES)));
-            if let Some(Difference { less, to }) = difference {
+            if let Some(PanelDifference { less, to }) = difference {
                 let less = less.add(step).cast::<f32>();
                 left = _mm512_sub_ps(left, _mm512_loadu_ps(less));
                 right = _mm512_sub_ps(right, _mm512_loadu_ps(less.add(LANES)));
@@ -78,7 +83,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<Difference
                 _mm512_storeu_ps(to, left);
                 _mm512_storeu_ps(to.add(LANES), right);
             }
-            _mm_prefetch::<_MM_HINT_T1>(tile.ahead.add(step * tile.ahead_step).cast());
+            _mm_prefetch::<_MM_HINT_T1>(tile.prefetch.add(step * tile.prefetch_stride).cast());
             for (sums, row) in sums.iter_mut().zip(&rows) {
                 let value = _mm512_set1_ps(*row.add(step));
                 sums[0] = _mm512_fmadd_ps(value, left, sums[0]);
@@ -94,17 +99,19 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<Difference
 }
 
 /// # Safety
-/// AVX-512F and VNNI, and pointers to what [`Int8Tile`] says.
+/// The processor has AVX-512F and VNNI, and the pointers are valid as [`Int8Tile`] says.
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn run_int8(tile: &Int8Tile) {
+    // SAFETY: the caller guarantees the same.
     unsafe { for_rows!(rows_int8(tile), tile.rows => 1 2 3 4 5 6 7 8 9 10) }
 }
 
 /// # Safety
-/// As for [`run_int8`].
+/// As for [`run_int8`], and `M` is the number of the tile's rows.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 unsafe fn rows_int8<const M: usize>(tile: &Int8Tile) {
+    // SAFETY: all reads and writes are within the ranges that `Int8Tile` describes, which the caller guarantees to be valid.
     unsafe {
         let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm512_setzero_si512(); 2]; M];

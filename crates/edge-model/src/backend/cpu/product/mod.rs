@@ -1,9 +1,11 @@
-//! Products of matrices, `[R, K] x [K, N]`, with all of the processor's width.
+//! Matrix products `[R, K] x [K, N]` on x86 processors with AVX2 or AVX-512.
 //!
-//! Those with a constant matrix are nine tenths of a transformer's time, and it never changes: it is packed once, in the order in which
-//! a kernel reads it. Here belong the packing, the kernels and what chooses among them. A processor for which there is no kernel leaves
-//! its products to tract.
+//! Products with a constant matrix take nine tenths of a transformer's time. The constant matrix is packed once, in the order in which a
+//! kernel reads it. This module owns the packing, the kernels and their choice. A processor without a kernel leaves its products to tract.
+//!
+//! Imports run one way: `weights` -> `strassen` -> `multiply` -> `kernel`, and `weights` -> `available` -> `avx512`, `avx2` -> `kernel`.
 
+mod available;
 mod avx2;
 mod avx512;
 mod kernel;
@@ -14,6 +16,7 @@ mod strassen;
 mod tests;
 mod weights;
 
-pub(super) use kernel::{COLUMNS, Kernels};
-pub(super) use multiply::{F32Product, Rows, Step};
-pub(super) use weights::{Packed, Weights};
+pub(super) use available::ProductKernels;
+pub(super) use kernel::{COLUMNS, F32Kernel, PanelStep};
+pub(super) use multiply::MatrixRows;
+pub(super) use weights::{PackedWeights, WeightParts};

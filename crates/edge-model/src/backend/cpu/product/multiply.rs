@@ -1,105 +1,77 @@
-//! Which tiles make up a product, in which order.
+//! Divides a product into tiles and calls a kernel for each.
 
-use super::kernel::{COLUMNS, Difference, F32Tile, Int8Tile};
+use super::kernel::{COLUMNS, F32Kernel, F32Tile, Int8Kernel, Int8Tile, PanelDifference, PanelStep};
 
-/// What a kernel reads of a panel at once: two lines of cache, four bytes for each of its [`COLUMNS`] columns.
+/// Most rows that are multiplied with one panel before the next panel: as many as stay in the second-level cache.
+pub(super) const MAX_BLOCK_ROWS: usize = 120;
+
+/// Rows of a matrix, possibly with gaps: row `r` is the `width` values from `r * stride` on.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(in super::super) struct Step(pub(in super::super) [[u8; 4]; COLUMNS]);
-
-impl Step {
-    pub(in super::super) const ZERO: Self = Self([[0; 4]; COLUMNS]);
-
-    /// At most [`COLUMNS`] values, zeros behind them.
-    pub(in super::super) fn of(values: &[f32]) -> Self {
-        let mut step = Self::ZERO;
-        step.0.iter_mut().zip(values).for_each(|(out, value)| *out = value.to_ne_bytes());
-        step
-    }
+pub(in crate::backend::cpu) struct MatrixRows<'a> {
+    pub(in crate::backend::cpu) values: &'a [f32],
+    pub(in crate::backend::cpu) stride: usize,
+    pub(in crate::backend::cpu) width: usize,
 }
 
-/// Rows that are multiplied with a panel before the next one: few enough that they stay in the second cache.
-pub(super) const ROWS_AT_ONCE: usize = 120;
-
-/// A kernel for 32-bit floats with its measures.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct F32Product {
-    /// Of a full tile.
-    pub(super) rows: usize,
-    /// Steps after which the panel's part in use would leave the nearest cache that can hold it.
-    pub(super) steps: usize,
-    pub(super) run: unsafe fn(&F32Tile),
-    /// The same with a difference on the right; `None` where making it first is as fast.
-    pub(super) run_difference: Option<unsafe fn(&F32Tile, Difference)>,
-}
-
-/// Rows of numbers, some of them apart: row `r` is the `width` values from `r * stride` on.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Rows<'a> {
-    pub(in super::super) values: &'a [f32],
-    pub(in super::super) stride: usize,
-    pub(in super::super) width: usize,
-}
-
-impl Rows<'_> {
+impl MatrixRows<'_> {
     fn count(&self) -> usize {
         self.values.len().div_ceil(self.stride)
     }
 }
 
-impl F32Product {
-    /// `out = left x panels + bias`: `left` has `R` rows, the panels are those of a matrix `[left.width, outer]`, `bias` has a value for
-    /// each column of all panels and may be empty. Rows of `out` begin `out_stride` apart.
+impl F32Kernel {
+    /// Computes `out = left x panels + bias`. `left` has `R` rows; the panels are those of a matrix `[left.width, outer]`; `bias` has a value
+    /// for each column of all panels and may be empty. Rows of `out` start `out_stride` values apart.
     ///
     /// # Panics
-    /// Where one of them is too short for that.
-    pub(in super::super) fn multiply(
+    /// If one of the slices is too short.
+    pub(in crate::backend::cpu) fn multiply(
         &self,
-        left: Rows<'_>,
-        panels: &[Step],
+        left: MatrixRows<'_>,
+        panels: &[PanelStep],
         outer: usize,
         bias: &[f32],
         out: &mut [f32],
         out_stride: usize,
     ) {
-        let blocks = left.values.chunks(ROWS_AT_ONCE * left.stride);
-        for (values, out) in blocks.zip(out.chunks_mut(ROWS_AT_ONCE * out_stride)) {
-            let left = Rows { values, ..left };
+        let blocks = left.values.chunks(MAX_BLOCK_ROWS * left.stride);
+        for (values, out) in blocks.zip(out.chunks_mut(MAX_BLOCK_ROWS * out_stride)) {
+            let left = MatrixRows { values, ..left };
             let (rows, depth) = (left.count(), left.width);
             for_panels(out, (rows, outer), out_stride, |panel, c, c_stride| {
                 let start = bias.get(panel * COLUMNS..).and_then(<[f32]>::first_chunk).unwrap_or(&[0.0; COLUMNS]);
                 let next = panels.get((panel + 1) * depth..(panel + 2) * depth).unwrap_or_default();
-                self.tiles(left, Panel::Kept(&panels[panel * depth..][..depth]), next, Some(start), (c, c_stride));
+                self.tiles(left, Panel::Stored(&panels[panel * depth..][..depth]), next, Some(start), (c, c_stride));
             });
         }
     }
 
-    /// `c = start + left x panel` for the `left.width` steps of one panel and each of its [`COLUMNS`]; without `start`, added to what is in
-    /// `c`. Rows of `c` begin `c_stride` apart. `next` is what will be read afterwards.
+    /// Computes `c = start + left x panel` for the `left.width` steps of one panel and its [`COLUMNS`] columns. Without `start`, the product
+    /// is added to the values in `c`. Rows of `c` start `c_stride` values apart. `next` is prefetched.
     ///
     /// # Panics
-    /// Where one of them is too short for that.
+    /// If one of the slices is too short.
     pub(super) fn tiles(
         &self,
-        left: Rows<'_>,
+        left: MatrixRows<'_>,
         mut panel: Panel<'_>,
-        next: &[Step],
+        next: &[PanelStep],
         start: Option<&[f32; COLUMNS]>,
         (c, c_stride): (&mut [f32], usize),
     ) {
         let (rows, depth) = (left.count(), left.width);
-        assert!((rows - 1) * left.stride + depth <= left.values.len(), "the last row is cut off");
-        assert!(panel.has_steps(depth), "a panel of another depth");
-        assert!((rows - 1) * c_stride + COLUMNS <= c.len(), "the product does not fit");
-        // Of about the same size: a tile of few rows waits for its own sums.
+        assert!((rows - 1) * left.stride + depth <= left.values.len(), "the last row is incomplete");
+        assert!(panel.has_steps(depth), "the panel has another depth");
+        assert!((rows - 1) * c_stride + COLUMNS <= c.len(), "the output is too short");
+        // Tiles of about equal height: in a tile of few rows each addition waits for the one before it.
         let tiles = rows.div_ceil(self.rows);
         let tile_rows = rows.div_ceil(tiles);
-        let mut ahead = Ahead::new(next, tiles * depth);
+        let mut prefetch = Prefetch::new(next, tiles * depth);
         for first_step in (0..depth).step_by(self.steps) {
             let steps = self.steps.min(depth - first_step);
             for first in (0..rows).step_by(tile_rows) {
                 let (b, difference) = panel.read(first_step, first == 0);
-                let (ahead, ahead_step) = ahead.take(steps).unwrap_or((b.cast(), 0));
+                let (prefetch, prefetch_stride) = prefetch.take(steps).unwrap_or((b.cast(), 0));
                 let tile = F32Tile {
                     rows: tile_rows.min(rows - first),
                     steps,
@@ -109,11 +81,11 @@ impl F32Product {
                     c: c[first * c_stride..].as_mut_ptr(),
                     c_stride,
                     start: start.filter(|_| first_step == 0).map_or(std::ptr::null(), |start| start.as_ptr()),
-                    ahead,
-                    ahead_step,
+                    prefetch,
+                    prefetch_stride,
                 };
-                // SAFETY: the kernel was chosen by the processor's features, and both sides and `c` are as long as was asserted
-                // above.
+                // SAFETY: the processor has the kernel's features, because only such kernels are made. The assertions above prove that
+                // `left`, `panel` and `c` are long enough.
                 unsafe {
                     match (difference, self.run_difference) {
                         (None, _) => (self.run)(&tile),
@@ -128,29 +100,29 @@ impl F32Product {
 
 /// The right side of tiles.
 pub(super) enum Panel<'a> {
-    Kept(&'a [Step]),
-    /// `of - less`, which is to be left in `to`.
+    Stored(&'a [PanelStep]),
+    /// `of - less`, which the first tile writes to `to`.
     Difference {
-        of: &'a [Step],
-        less: &'a [Step],
-        to: &'a mut [Step],
+        of: &'a [PanelStep],
+        less: &'a [PanelStep],
+        to: &'a mut [PanelStep],
     },
 }
 
 impl Panel<'_> {
     fn has_steps(&self, count: usize) -> bool {
         match self {
-            Panel::Kept(steps) => steps.len() == count,
+            Panel::Stored(steps) => steps.len() == count,
             Panel::Difference { of, less, to } => [of.len(), less.len(), to.len()] == [count; 3],
         }
     }
 
-    /// What a tile reads from a step on. The first one makes the difference.
-    fn read(&mut self, step: usize, is_first: bool) -> (*const Step, Option<Difference>) {
+    /// Returns the steps that a tile reads from `step` on. The first tile also computes the difference.
+    fn read(&mut self, step: usize, is_first: bool) -> (*const PanelStep, Option<PanelDifference>) {
         match self {
-            Panel::Kept(steps) => (steps[step..].as_ptr(), None),
+            Panel::Stored(steps) => (steps[step..].as_ptr(), None),
             Panel::Difference { of, less, to } if is_first => {
-                let difference = Difference { less: less[step..].as_ptr(), to: to[step..].as_mut_ptr() };
+                let difference = PanelDifference { less: less[step..].as_ptr(), to: to[step..].as_mut_ptr() };
                 (of[step..].as_ptr(), Some(difference))
             }
             Panel::Difference { to, .. } => (to[step..].as_ptr(), None),
@@ -158,47 +130,42 @@ impl Panel<'_> {
     }
 }
 
-/// What will be read next, divided among the steps of what is done before.
-struct Ahead<'a> {
+/// The memory to prefetch, divided evenly among the steps of the tiles before it.
+struct Prefetch<'a> {
     rest: &'a [u8],
-    /// Bytes for each step.
-    step: usize,
+    bytes_per_step: usize,
 }
 
-/// Bytes that come into the cache together.
-const LINE: usize = 64;
+/// Bytes of a cache line.
+const CACHE_LINE_BYTES: usize = 64;
 
-impl<'a> Ahead<'a> {
-    /// For so many steps in all. Nothing where these are too few: what is read fast comes by itself as fast as it can.
-    fn new(next: &'a [Step], steps: usize) -> Self {
-        let bytes = size_of_val(next);
-        // SAFETY: a step is made of bytes alone.
-        let all = unsafe { std::slice::from_raw_parts(next.as_ptr().cast::<u8>(), bytes) };
-        let step = bytes.div_ceil(steps.max(1));
-        if step > LINE { Self { rest: &[], step: 0 } } else { Self { rest: all, step } }
+impl<'a> Prefetch<'a> {
+    /// Divides `next` among `steps` steps. Prefetches nothing if a step would need more than one cache line: the processor then already
+    /// reads memory as fast as it can.
+    fn new(next: &'a [PanelStep], steps: usize) -> Self {
+        let rest: &[u8] = bytemuck::cast_slice(next);
+        let bytes_per_step = rest.len().div_ceil(steps.max(1));
+        if bytes_per_step > CACHE_LINE_BYTES {
+            Self { rest: &[], bytes_per_step: 0 }
+        } else {
+            Self { rest, bytes_per_step }
+        }
     }
 
-    /// The share of so many steps: where it begins, and how many bytes belong to each; `None` where nothing is left.
+    /// Takes the share of the next `steps` steps: its address and the bytes of each step; `None` if nothing is left.
     fn take(&mut self, steps: usize) -> Option<(*const u8, usize)> {
-        let (share, rest) = self.rest.split_at_checked(steps * self.step).filter(|(share, _)| !share.is_empty())?;
+        let (share, rest) =
+            self.rest.split_at_checked(steps * self.bytes_per_step).filter(|(share, _)| !share.is_empty())?;
         self.rest = rest;
-        Some((share.as_ptr(), self.step))
+        Some((share.as_ptr(), self.bytes_per_step))
     }
 }
 
-/// A kernel for bytes with its measures.
-#[derive(Clone, Copy)]
-pub(super) struct Int8Product {
-    /// Of a full tile.
-    pub(super) rows: usize,
-    pub(super) run: unsafe fn(&Int8Tile),
-}
-
-/// The matrix's side of a product of bytes; everything but the panels has a value for each column of all panels.
+/// The constant matrix of a product of bytes. `start`, `scale` and `bias` have a value for each column of all panels.
 #[derive(Clone, Copy)]
 pub(super) struct Int8Columns<'a> {
-    pub(super) panels: &'a [Step],
-    /// Of a panel.
+    pub(super) panels: &'a [PanelStep],
+    /// Steps of each panel.
     pub(super) steps: usize,
     pub(super) outer: usize,
     /// See [`Int8Tile`].
@@ -207,14 +174,15 @@ pub(super) struct Int8Columns<'a> {
     pub(super) bias: &'a [f32],
 }
 
-impl Int8Product {
-    /// `out = left x columns + bias`: `left` has `row_scale.len()` rows of `columns.steps` groups, at most [`ROWS_AT_ONCE`].
+impl Int8Kernel {
+    /// Computes `out = left x columns + bias`. `left` has `row_scale.len()` rows, at most [`MAX_BLOCK_ROWS`], each of `columns.steps` groups
+    /// of four bytes.
     ///
     /// # Panics
-    /// Where one of them is too short for that.
-    pub(super) fn multiply(&self, left: &[[u8; 4]], row_scale: &[f32], columns: Int8Columns<'_>, out: &mut [f32]) {
+    /// If one of the slices is too short.
+    pub(super) fn multiply(&self, left: &[u32], row_scale: &[f32], columns: Int8Columns<'_>, out: &mut [f32]) {
         let (rows, steps) = (row_scale.len(), columns.steps);
-        assert!(left.len() == rows * steps, "whole rows");
+        assert!(left.len() == rows * steps, "the rows are incomplete");
         for_panels(out, (rows, columns.outer), columns.outer, |panel, c, c_stride| {
             let all = panel * COLUMNS..(panel + 1) * COLUMNS;
             let b = &columns.panels[panel * steps..][..steps];
@@ -224,7 +192,7 @@ impl Int8Product {
                 let tile = Int8Tile {
                     rows: self.rows.min(rows - first),
                     steps,
-                    a: left[first * steps..].as_ptr().cast(),
+                    a: left[first * steps..].as_ptr(),
                     a_stride: steps,
                     b: b.as_ptr(),
                     c: c[first * c_stride..].as_mut_ptr(),
@@ -234,32 +202,32 @@ impl Int8Product {
                     column_scale: scale.as_ptr(),
                     bias: bias.as_ptr(),
                 };
-                // SAFETY: the kernel was chosen by the processor's features. `left` has `rows` rows, as asserted above;
-                // `for_panels` gives room for as many; what belongs to the columns was cut to COLUMNS values.
+                // SAFETY: the processor has the kernel's features, because only such kernels are made. `left` has `rows` rows, as
+                // asserted above; `for_panels` provides an output of `rows` rows; `start`, `scale` and `bias` have COLUMNS values.
                 unsafe { (self.run)(&tile) };
             }
         });
     }
 }
 
-/// Calls `work` with each panel's number and where its tiles go: room for `rows` rows of [`COLUMNS`] values, the given stride apart.
+/// Calls `work` with the number of each panel and the output of its tiles: `rows` rows of [`COLUMNS`] values, and their stride.
 fn for_panels(
     out: &mut [f32],
     (rows, outer): (usize, usize),
     stride: usize,
     mut work: impl FnMut(usize, &mut [f32], usize),
 ) {
-    assert!(rows <= ROWS_AT_ONCE && (rows - 1) * stride + outer <= out.len(), "the product does not fit");
+    assert!(rows <= MAX_BLOCK_ROWS && (rows - 1) * stride + outer <= out.len(), "the output is too short");
     for (panel, first) in (0..outer).step_by(COLUMNS).enumerate() {
         let width = outer - first;
         if width >= COLUMNS {
             work(panel, &mut out[first..], stride);
             continue;
         }
-        // The last columns' tile would reach into what is behind them.
-        let mut aside = [0.0; ROWS_AT_ONCE * COLUMNS];
-        work(panel, &mut aside, COLUMNS);
-        for (from, to) in aside.chunks_exact(COLUMNS).zip(out.chunks_mut(stride)).take(rows) {
+        // A tile of the last, narrower panel would write past its row, so it writes to a buffer first.
+        let mut buffer = [0.0; MAX_BLOCK_ROWS * COLUMNS];
+        work(panel, &mut buffer, COLUMNS);
+        for (from, to) in buffer.chunks_exact(COLUMNS).zip(out.chunks_mut(stride)).take(rows) {
             to[first..first + width].copy_from_slice(&from[..width]);
         }
     }

@@ -1,7 +1,7 @@
-//! Products of 32-bit floats with an eighth fewer multiplications: one step of Strassen's algorithm in Winograd's form (S. Winograd,
-//! "On multiplication of 2 x 2 matrices", 1971).
+//! Products of 32-bit floats with one eighth fewer multiplications: one level of Strassen's algorithm in Winograd's form (S. Winograd, "On
+//! multiplication of 2 x 2 matrices", 1971).
 //!
-//! Both sides are cut into quarters, `A = [a b; c d]` and `B = [e f; g h]`, and seven products of their sums take the place of eight
+//! Both matrices are divided into quarters, `A = [a b; c d]` and `B = [e f; g h]`. Seven products of sums of quarters replace the eight
 //! products of quarters:
 //!
 //! ```text
@@ -11,137 +11,145 @@
 //! s4 = b - s2   t4 = g - t2    p4 = d  t4
 //! ```
 //!
-//! Where kernels reach the processor's peak, nothing else makes a product of floats faster. The sums of `B` are made by the kernels,
-//! panel by panel: kept, they would take three quarters of the weights' memory again. Rounding goes with the largest values of a row and
-//! of the one it is paired with, not with each product's own; rows of different images are never paired.
+//! The kernels already run at the processor's peak, so only fewer multiplications make a product faster. The kernels compute the sums of
+//! `B` panel by panel while they multiply; storing the sums would take another three quarters of the weights' memory. The rounding error of
+//! a row depends on the largest values of that row and of the row that it is paired with. Rows of different images are never paired.
 
 use std::cell::RefCell;
 
-use super::super::rows::{Width, for_each_width};
-use super::kernel::COLUMNS;
-use super::multiply::{F32Product, Panel, Rows, Step};
+use super::super::rows::{VectorWidth, for_each_width};
+use super::kernel::{COLUMNS, F32Kernel, PanelStep};
+use super::multiply::{MatrixRows, Panel};
 
-/// The left side: `[R, K]` by rows, of which so many belong `together` and are paired; the last ones may be fewer.
+/// The left matrix, `[R, K]` by rows. Each group of `rows_per_item` rows belongs to one image or text, and only rows of one group are paired.
+/// The last group may be smaller.
 #[derive(Clone, Copy)]
-pub(super) struct Left<'a> {
+pub(super) struct LeftMatrix<'a> {
     pub(super) values: &'a [f32],
     pub(super) inner: usize,
-    pub(super) together: usize,
+    pub(super) rows_per_item: usize,
 }
 
-/// The matrix's side: panels of `[K, outer]`, a bias for each column of all panels.
+/// The right matrix: the panels of `[K, outer]`, and a bias for each column of all panels.
 #[derive(Clone, Copy)]
-pub(super) struct Right<'a> {
-    pub(super) panels: &'a [Step],
+pub(super) struct RightMatrix<'a> {
+    pub(super) panels: &'a [PanelStep],
     pub(super) outer: usize,
     pub(super) bias: &'a [f32],
 }
 
-/// Steps of a panel's half that are multiplied at once, seven times: with their sums they stay in the second cache.
+/// Steps of half a panel that the seven products work on at a time, so that they and their sums stay in the second-level cache.
 const STEPS: usize = 512;
-/// Between rows: those a power of two apart would meet in one place of the first cache.
+/// Values between two rows of a part. Rows a power of two apart would compete for the same lines of the first-level cache.
 const GAP: usize = 16;
 
-/// Whether the sums cost less than they save, for `[together, K]` times `[K, N]`.
-pub(super) fn is_worth_it(product: &F32Product, [together, inner, outer]: [usize; 3]) -> bool {
-    product.run_difference.is_some()
-        && together >= 32
+/// Returns whether the sums cost less than they save, for `[rows_per_item, K] x [K, N]`.
+pub(super) fn is_faster(kernel: &F32Kernel, [rows_per_item, inner, outer]: [usize; 3]) -> bool {
+    kernel.run_difference.is_some()
+        && rows_per_item >= 32
         && inner >= 256
         && inner.is_multiple_of(2)
         && outer >= 4 * COLUMNS
 }
 
-/// `out = left x right + bias`, by rows.
+/// Computes `out = left x right + bias`, by rows.
 ///
 /// # Panics
-/// Where one of them is too short for that, or the product's kernel makes no differences.
-pub(super) fn multiply(product: &F32Product, width: Width, left: Left<'_>, right: Right<'_>, out: &mut [f32]) {
-    let Left { values, inner, together } = left;
-    SCRATCH.with_borrow_mut(|Scratch { parts, differences, products }| {
-        parts.take(width, left);
+/// If one of the slices is too short, or if the kernel cannot compute differences.
+pub(super) fn multiply(
+    kernel: &F32Kernel,
+    width: VectorWidth,
+    left: LeftMatrix<'_>,
+    right: RightMatrix<'_>,
+    out: &mut [f32],
+) {
+    let LeftMatrix { values, inner, rows_per_item } = left;
+    SCRATCH.with_borrow_mut(|StrassenScratch { parts, differences, products }| {
+        parts.set(width, left);
         products.resize(7 * parts.rows * COLUMNS, 0.0);
         let pairs = right.outer / (2 * COLUMNS);
         for pair in 0..pairs {
             let panels = |pair: usize| right.panels.get(pair * 2 * inner..(pair + 1) * 2 * inner);
-            let [now, then] = [pair, pair + 1].map(|pair| panels(pair).unwrap_or_default());
-            multiply_panels(product, parts, [now, then], differences, products);
+            let [current, next] = [pair, pair + 1].map(|pair| panels(pair).unwrap_or_default());
+            multiply_panels(kernel, parts, [current, next], differences, products);
             let columns = pair * 2 * COLUMNS;
             let bias = &right.bias[columns..][..2 * COLUMNS];
-            let of_one = parts.half * COLUMNS;
-            for (number, out) in out.chunks_mut(together * right.outer).enumerate() {
-                let of = |product: usize| &products[product * parts.rows * COLUMNS + number * of_one..][..of_one];
-                combine(width, std::array::from_fn(of), bias, &mut out[columns..], right.outer);
+            let item_size = parts.half * COLUMNS;
+            for (item, out) in out.chunks_mut(rows_per_item * right.outer).enumerate() {
+                let of_item =
+                    |product: usize| &products[product * parts.rows * COLUMNS + item * item_size..][..item_size];
+                combine(width, std::array::from_fn(of_item), bias, &mut out[columns..], right.outer);
             }
         }
-        // What is no pair of panels.
+        // The panels that are left after the last pair.
         let columns = pairs * 2 * COLUMNS;
         if columns < right.outer {
-            let left = Rows { values, stride: inner, width: inner };
+            let left = MatrixRows { values, stride: inner, width: inner };
             let (panels, bias) = (&right.panels[pairs * 2 * inner..], &right.bias[columns..]);
-            product.multiply(left, panels, right.outer - columns, bias, &mut out[columns..], right.outer);
+            kernel.multiply(left, panels, right.outer - columns, bias, &mut out[columns..], right.outer);
         }
     });
 }
 
-/// The seven products of the left side's sums with those of two panels, `[7, rows, COLUMNS]`. The panels after them are read ahead.
+/// Computes the seven products of the left matrix's parts with the sums of two panels, `[7, rows, COLUMNS]`. Prefetches the next two panels.
 fn multiply_panels(
-    product: &F32Product,
-    parts: &Parts,
-    [now, then]: [&[Step]; 2],
-    differences: &mut [Vec<Step>; 2],
+    kernel: &F32Kernel,
+    parts: &LeftParts,
+    [current, next]: [&[PanelStep]; 2],
+    differences: &mut [Vec<PanelStep>; 2],
     products: &mut [f32],
 ) {
     let steps = parts.steps;
     for first in (0..steps).step_by(STEPS) {
         let count = STEPS.min(steps - first);
-        let [e, g, f, h] = std::array::from_fn(|quarter| &now[quarter * steps + first..][..count]);
-        let next: [&[Step]; 4] = std::array::from_fn(|quarter| {
-            let (panels, first) = if first + count < steps { (now, first + count) } else { (then, 0) };
+        let [e, g, f, h] = std::array::from_fn(|quarter| &current[quarter * steps + first..][..count]);
+        let prefetch: [&[PanelStep]; 4] = std::array::from_fn(|quarter| {
+            let (panels, first) = if first + count < steps { (current, first + count) } else { (next, 0) };
             let end = steps.min(first + STEPS);
             panels.get(quarter * steps + first..quarter * steps + end).unwrap_or_default()
         });
-        let mut multiply = |part: usize, panel: Panel<'_>, next: &[Step]| {
+        let mut multiply = |part: usize, panel: Panel<'_>, prefetch: &[PanelStep]| {
             let c = &mut products[part * parts.rows * COLUMNS..][..parts.rows * COLUMNS];
             let start = (first == 0).then_some(&[0.0; COLUMNS]);
-            product.tiles(parts.rows(part, first, count), panel, next, start, (c, COLUMNS));
+            kernel.tiles(parts.rows(part, first, count), panel, prefetch, start, (c, COLUMNS));
         };
         let [one, other] = differences.each_mut().map(|difference| {
-            difference.resize(STEPS, Step::ZERO);
+            difference.resize(STEPS, PanelStep::ZERO);
             &mut difference[..count]
         });
-        multiply(0, Panel::Kept(e), next[0]);
-        multiply(1, Panel::Kept(g), next[1]);
-        multiply(2, Panel::Kept(h), next[2]);
-        multiply(4, Panel::Difference { of: f, less: e, to: one }, next[3]);
+        multiply(0, Panel::Stored(e), prefetch[0]);
+        multiply(1, Panel::Stored(g), prefetch[1]);
+        multiply(2, Panel::Stored(h), prefetch[2]);
+        multiply(4, Panel::Difference { of: f, less: e, to: one }, prefetch[3]);
         multiply(5, Panel::Difference { of: h, less: one, to: other }, &[]);
         multiply(3, Panel::Difference { of: g, less: other, to: one }, &[]);
         multiply(6, Panel::Difference { of: h, less: f, to: other }, &[]);
     }
 }
 
-/// The left side's quarters and their sums, in the products' order: `a`, `b`, `s4`, `d`, `s1`, `s2`, `s3`.
+/// The left factors of the seven products, in their order: `a`, `b`, `s4`, `d`, `s1`, `s2`, `s3`.
 #[derive(Default)]
-struct Parts {
-    /// `[7, rows, steps and a gap]`
+struct LeftParts {
+    /// `[7, rows, steps + GAP]`
     values: Vec<f32>,
-    /// Half of all rows; an odd one is paired with zeros.
+    /// Half the number of all rows. An odd row is paired with zeros.
     rows: usize,
-    /// Half of those that belong together.
+    /// Half the number of rows of one image or text.
     half: usize,
     /// Half of `K`.
     steps: usize,
 }
 
-impl Parts {
-    fn take(&mut self, width: Width, Left { values, inner, together }: Left<'_>) {
-        let groups = values.chunks(together * inner);
-        self.half = together.min(values.len() / inner).div_ceil(2);
-        (self.rows, self.steps) = (groups.len() * self.half, inner / 2);
+impl LeftParts {
+    fn set(&mut self, width: VectorWidth, LeftMatrix { values, inner, rows_per_item }: LeftMatrix<'_>) {
+        let items = values.chunks(rows_per_item * inner);
+        self.half = rows_per_item.min(values.len() / inner).div_ceil(2);
+        (self.rows, self.steps) = (items.len() * self.half, inner / 2);
         let stride = self.steps + GAP;
         self.values.resize(7 * self.rows * stride, 0.0);
-        for (number, group) in groups.enumerate() {
+        for (number, item) in items.enumerate() {
             for row in 0..self.half {
-                let row_of = |row: usize| group.get(row * inner..(row + 1) * inner).unwrap_or_default();
+                let row_of = |row: usize| item.get(row * inner..(row + 1) * inner).unwrap_or_default();
                 let (top, bottom) = (row_of(row), row_of(self.half + row));
                 let at = (number * self.half + row) * stride;
                 add_quarters(width, top, bottom, &mut self.values[at..], self.rows * stride);
@@ -149,19 +157,20 @@ impl Parts {
         }
     }
 
-    fn rows(&self, part: usize, first: usize, width: usize) -> Rows<'_> {
+    /// Returns `width` values of each row of a part, from `first` on.
+    fn rows(&self, part: usize, first: usize, width: usize) -> MatrixRows<'_> {
         let stride = self.steps + GAP;
         let values = &self.values[part * self.rows * stride..][..self.rows * stride];
-        Rows { values: &values[first..], stride, width }
+        MatrixRows { values: &values[first..], stride, width }
     }
 }
 
 for_each_width! {
-    /// Writes a row of each part, `apart` from each other. What is missing of a row is zero.
-    fn add_quarters(top: &[f32], bottom: &[f32], parts: &mut [f32], apart: usize) {
+    /// Writes one row of each part; the parts are `part_stride` values apart. An empty `bottom` counts as zeros.
+    fn add_quarters(top: &[f32], bottom: &[f32], parts: &mut [f32], part_stride: usize) {
         let steps = top.len() / 2;
         let (a, b) = top.split_at(steps);
-        let mut parts = parts.chunks_mut(apart);
+        let mut parts = parts.chunks_mut(part_stride);
         let [to_a, to_b, s4, to_d, s1, s2, s3] =
             std::array::from_fn(|_| parts.next().and_then(|part| part.get_mut(..steps)).unwrap_or_default());
         to_a.copy_from_slice(a);
@@ -185,7 +194,8 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// The products, `[half, COLUMNS]` each, as the answer's rows; `out` begins at the panels' first column, its rows are `stride` apart.
+    /// Adds the seven products, `[half, COLUMNS]` each, to rows of the result. `out` starts at the first column of the panels; its rows are
+    /// `stride` values apart.
     fn combine(products: [&[f32]; 7], bias: &[f32], out: &mut [f32], stride: usize) {
         let (bias, products) = (bias.as_chunks::<COLUMNS>().0, products.map(|product| product.as_chunks::<COLUMNS>().0));
         let half = products[0].len();
@@ -207,7 +217,7 @@ fn add(a: &[f32; COLUMNS], b: &[f32; COLUMNS]) -> [f32; COLUMNS] {
     std::array::from_fn(|at| a[at] + b[at])
 }
 
-/// Nothing for a row that was there only to make the halves equal.
+/// Writes `values` from `at` on. Does nothing for the row that was added to make the halves equal.
 #[inline(always)]
 fn write(out: &mut [f32], at: usize, values: &[f32; COLUMNS]) {
     if let Some(out) = out.get_mut(at..at + COLUMNS) {
@@ -215,14 +225,14 @@ fn write(out: &mut [f32], at: usize, values: &[f32; COLUMNS]) {
     }
 }
 
-/// Kept from run to run: getting memory takes longer than filling it.
+/// Buffers, reused from run to run because allocating them takes longer than filling them.
 #[derive(Default)]
-struct Scratch {
-    parts: Parts,
-    differences: [Vec<Step>; 2],
+struct StrassenScratch {
+    parts: LeftParts,
+    differences: [Vec<PanelStep>; 2],
     products: Vec<f32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static SCRATCH: RefCell<StrassenScratch> = RefCell::default();
 }

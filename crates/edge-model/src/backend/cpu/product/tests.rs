@@ -1,11 +1,11 @@
-//! Every kernel that this processor can run, against sums in plain loops.
+//! Compares every kernel that this processor can run with plain loops.
 
-use super::kernel::{Kernel, Run};
+use super::kernel::{KernelKind, ProductKernel};
 use super::quantize::{byte, scale_of};
-use super::{Kernels, Weights, strassen};
-use crate::backend::Precision;
+use super::{PackedWeights, ProductKernels, available, strassen};
+use crate::backend::precision::Precision;
 
-/// Values without a pattern that a product could hide in, both signs, of that magnitude.
+/// Returns pseudo-random values of both signs, up to `magnitude`. They have no pattern that could hide an error of the product.
 fn values(seed: u32, count: usize, magnitude: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).max(1);
     let mut next = || {
@@ -17,15 +17,16 @@ fn values(seed: u32, count: usize, magnitude: f32) -> Vec<f32> {
     (0..count).map(|_| (next() as f32 / u32::MAX as f32 - 0.5) * 2.0 * magnitude).collect()
 }
 
-/// The kernels of these precisions; what this processor has none of is said.
-fn kernels(precisions: &[Precision]) -> Vec<Kernel> {
-    let has = |precision: &&Precision| Kernels::or_skip(**precision, "backend::cpu::product").is_some();
+/// Returns the kernels of these precisions, and reports each precision that is skipped because this processor has no kernel for it.
+fn kernels(precisions: &[Precision]) -> Vec<ProductKernel> {
+    let has = |precision: &&Precision| ProductKernels::or_skip(**precision, "backend::cpu::product").is_some();
     let precisions: Vec<_> = precisions.iter().filter(has).collect();
-    Kernel::available().into_iter().filter(|kernel| precisions.contains(&&kernel.precision())).collect()
+    available::kernels().into_iter().filter(|kernel| precisions.contains(&&kernel.precision())).collect()
 }
 
 const BOTH: [Precision; 2] = [Precision::F32, Precision::Int8];
 
+/// Computes `a x b + bias` in plain loops.
 fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
     let outer = bias.len();
     let sum =
@@ -33,7 +34,8 @@ fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
     a.chunks_exact(inner).flat_map(|row| (0..outer).map(move |n| f64::from(bias[n]) + sum(row, n))).collect()
 }
 
-/// Rows below, at and above a tile's and a block's, depths that are no multiple of anything, columns on both sides of a panel.
+/// `(R, K, N)`: rows below, at and above those of a tile and a block, depths that are not a multiple of anything, and columns just below and
+/// above a multiple of a panel's.
 const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 768, 33),
@@ -49,7 +51,7 @@ const SHAPES: [(usize, usize, usize); 18] = [
     (119, 8, 40),
     (121, 33, 47),
     (250, 66, 34),
-    // Enough for products of sums: even and odd rows, panels in pairs and beside them, more steps than are multiplied at once.
+    // Large enough for Strassen's algorithm: even and odd rows, even and odd numbers of panels, and more steps than it works on at a time.
     (32, 256, 128),
     (49, 1538, 130),
     (77, 770, 203),
@@ -64,16 +66,16 @@ fn every_kernel_multiplies_as_plain_loops_do() {
         for (seed, (rows, inner, outer)) in (0..).zip(SHAPES) {
             let (a, b) = (values(seed + 1, rows * inner, 2.0), values(seed + 100, inner * outer, 0.5));
             let bias = values(seed + 200, outer, 3.0);
-            let weights = Weights::pack(&b, outer, Some(&bias), kernel).unwrap();
+            let weights = PackedWeights::pack(&b, outer, Some(&bias), kernel).unwrap();
             let mut found = vec![f32::NAN; rows * outer];
             weights.multiply(&a, rows, &mut found);
-            // Rounding grows with the square root of the depth, and where sums are multiplied with their size; a byte is 1/254 of the
-            // range off at most, both sides are.
+            // The rounding error grows with the square root of the depth, and twice as much with Strassen's algorithm. A byte is off by at most
+            // 1/254 of the range, on both sides.
             let size = (inner as f64).sqrt();
-            let allowed = match kernel.run {
-                Run::F32(product) if strassen::is_worth_it(&product, [rows, inner, outer]) => 4e-6 * size,
-                Run::F32(_) => 2e-6 * size,
-                Run::Int8(_) => 2.0 * 0.5 * size / 100.0,
+            let allowed = match kernel.kind {
+                KernelKind::F32(kernel) if strassen::is_faster(&kernel, [rows, inner, outer]) => 4e-6 * size,
+                KernelKind::F32(_) => 2e-6 * size,
+                KernelKind::Int8(_) => 2.0 * 0.5 * size / 100.0,
             };
             for (at, (found, expected)) in found.iter().zip(plain(&a, &b, &bias, inner)).enumerate() {
                 let off = (f64::from(*found) - expected).abs();
@@ -90,24 +92,24 @@ fn every_kernel_multiplies_as_plain_loops_do() {
 #[test]
 fn rows_of_one_image_do_not_change_those_of_another() {
     for kernel in kernels(&BOTH) {
-        // More than are multiplied at once: by several images, and by one.
-        for (together, images) in [(1, 130), (20, 2), (49, 5), (130, 2)] {
+        // More rows than in a block: of several images, and of one.
+        for (rows_per_item, images) in [(1, 130), (20, 2), (49, 5), (130, 2)] {
             let (inner, outer) = (514, 161);
-            let size = together * inner;
+            let size = rows_per_item * inner;
             let (mut a, b) = (values(3, images * size, 2.0), values(4, inner * outer, 0.5));
-            let weights = Weights::pack(&b, outer, None, kernel).unwrap();
+            let weights = PackedWeights::pack(&b, outer, None, kernel).unwrap();
             let alone = |image: &[f32]| {
-                let mut out = vec![f32::NAN; together * outer];
-                weights.multiply(image, together, &mut out);
+                let mut out = vec![f32::NAN; rows_per_item * outer];
+                weights.multiply(image, rows_per_item, &mut out);
                 out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
             let expected: Vec<_> = a.chunks_exact(size).map(alone).collect();
             a[size + 7] = f32::NAN;
-            let mut out = vec![0.0; images * together * outer];
-            weights.multiply(&a, together, &mut out);
-            for (image, (found, expected)) in out.chunks_exact(together * outer).zip(&expected).enumerate() {
+            let mut out = vec![0.0; images * rows_per_item * outer];
+            weights.multiply(&a, rows_per_item, &mut out);
+            for (image, (found, expected)) in out.chunks_exact(rows_per_item * outer).zip(&expected).enumerate() {
                 let is_same = found.iter().map(|value| value.to_bits()).eq(expected.iter().copied());
-                assert_eq!(is_same, image != 1, "{}: image {image} of {together} rows", kernel.name);
+                assert_eq!(is_same, image != 1, "{}: image {image} of {rows_per_item} rows", kernel.name);
                 assert_eq!(found.iter().all(|value| value.is_finite()), image != 1);
             }
         }
@@ -117,13 +119,13 @@ fn rows_of_one_image_do_not_change_those_of_another() {
 #[test]
 fn sums_of_bytes_are_exact() {
     for kernel in kernels(&[Precision::Int8]) {
-        // Every value is a whole number of scales: nothing is rounded, whatever the sign, up to the largest sums.
+        // Every value is a whole multiple of its scale, so that nothing is rounded, for both signs and up to the largest sums.
         let (rows, inner, outer) = (13, 259, 37);
         let whole = |seed, count| -> Vec<f32> { values(seed, count, 127.4).into_iter().map(f32::round).collect() };
         let (mut a, mut b) = (whole(1, rows * inner), whole(2, inner * outer));
         a.chunks_exact_mut(inner).for_each(|row| row[7] = 127.0);
         b[..outer].fill(-127.0);
-        let weights = Weights::pack(&b, outer, None, kernel).unwrap();
+        let weights = PackedWeights::pack(&b, outer, None, kernel).unwrap();
         let mut found = vec![f32::NAN; rows * outer];
         weights.multiply(&a, rows, &mut found);
         let expected = plain(&a, &b, &vec![0.0; outer], inner);
@@ -140,7 +142,7 @@ fn kernels_of_one_precision_agree_to_the_bit_in_bytes() {
         .into_iter()
         .map(|kernel| {
             let mut out = vec![0.0; rows * outer];
-            Weights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, rows, &mut out);
+            PackedWeights::pack(&b, outer, Some(&bias), kernel).unwrap().multiply(&a, rows, &mut out);
             out.into_iter().map(f32::to_bits).collect()
         })
         .collect();
@@ -153,13 +155,16 @@ fn what_is_not_finite_stays_so() {
         for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let (mut a, b) = (values(1, 5 * 40, 1.0), values(2, 40 * 32, 1.0));
             a[2 * 40 + 39] = poison;
-            let weights = Weights::pack(&b, 32, None, kernel).unwrap();
+            let weights = PackedWeights::pack(&b, 32, None, kernel).unwrap();
             let mut out = vec![0.0; 5 * 32];
             weights.multiply(&a, 1, &mut out);
             for (row, values) in out.chunks_exact(32).enumerate() {
                 assert_eq!(values.iter().any(|v| !v.is_finite()), row == 2, "{} row {row}", kernel.name);
             }
-            assert_eq!(Weights::pack(&[poison; 64], 32, None, kernel).is_none(), kernel.precision() == Precision::Int8);
+            assert_eq!(
+                PackedWeights::pack(&[poison; 64], 32, None, kernel).is_none(),
+                kernel.precision() == Precision::Int8
+            );
         }
     }
 }

@@ -1,21 +1,23 @@
-//! Scaled dot-product attention as our trainer and most exporters write it: each side reshaped to heads and transposed, the products
-//! multiplied with a constant, perhaps a constant mask added, softmax, transposed back and reshaped.
+//! The pattern of scaled dot-product attention, as our trainer and most exporters write it: queries, keys and values are reshaped to heads
+//! and transposed, the products of queries and keys are multiplied by a constant, an optional constant mask is added, then come softmax, the
+//! product with the values, a transposition and a reshape.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::operator::{FACTOR, HEADS, HEADS_ATTENTION};
-use super::graph::{Index, attribute, float, integer, integers};
+use super::graph::{GraphIndex, attribute, float, integer, integers};
 
+/// Replaces each pattern in the graph by [`HEADS_ATTENTION`].
 pub(super) fn rewrite(graph: &mut GraphProto) {
-    let index = Index::of(graph);
-    let found: Vec<_> = index.nodes("Softmax").filter_map(|(_, softmax)| around(&index, softmax)).collect();
+    let index = GraphIndex::of(graph);
+    let found: Vec<_> = index.nodes("Softmax").filter_map(|(_, softmax)| attention(&index, softmax)).collect();
     for (at, node) in found {
         graph.node[at] = node;
     }
 }
 
-/// The operator for the attention around a softmax, and the place of the node that it replaces.
-fn around(index: &Index<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> {
+/// Returns the operator for the attention around a softmax, and the index of the node that it replaces.
+fn attention(index: &GraphIndex<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> {
     if attribute(softmax, "axis").is_some_and(|axis| axis.i != -1 && axis.i != 3) {
         return None;
     }
@@ -24,7 +26,7 @@ fn around(index: &Index<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> 
     if let Some(add) = index.writer(scores, "Add") {
         let [a, b] = add.input.as_slice() else { return None };
         let (rest, constant) = if index.constant(b).is_some() { (a, b) } else { (b, a) };
-        // One mask for all examples and heads.
+        // The mask must be the same for all examples and heads.
         let [of_all @ .., _, _] = index.constant(constant)?.dims.as_slice() else { return None };
         if of_all.iter().any(|dim| *dim != 1) {
             return None;
@@ -46,8 +48,8 @@ fn around(index: &Index<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> 
     );
     let &[_, _, count, width] = queries.shape.as_slice() else { return None };
     let &[_, _, all] = integers(index.constant(joined.input.get(1)?)?)?.as_slice() else { return None };
-    let is_alike = [&keys, &values].iter().all(|side| side.shape[2..] == [count, width]);
-    let fits = is_alike
+    let same_heads = [&keys, &values].iter().all(|side| side.shape[2..] == [count, width]);
+    let fits = same_heads
         && softmax.output.first() == Some(weights)
         && permutation(back) == [0, 2, 1, 3]
         && all == count * width;
@@ -56,25 +58,26 @@ fn around(index: &Index<'_>, softmax: &NodeProto) -> Option<(usize, NodeProto)> 
     }
     let mut node = joined.clone();
     node.op_type = HEADS_ATTENTION.to_owned();
-    node.input = vec![queries.of, keys.of, values.of];
+    node.input = vec![queries.value, keys.value, values.value];
     node.input.extend(mask);
     node.attribute = vec![integer(HEADS, usize::try_from(count).ok()?), float(FACTOR, factor)];
     Some((at, node))
 }
 
-/// What was divided into heads.
-struct Side {
-    of: String,
-    /// `[N, T, heads, width]`, where `N` and `T` may be open.
+/// Queries, keys or values before they are divided into heads.
+struct AttentionSide {
+    /// Name of the value.
+    value: String,
+    /// The shape with heads, `[N, T, heads, width]`; `N` and `T` may be unknown.
     shape: Vec<i64>,
 }
 
-fn heads(index: &Index<'_>, value: &str, order: &[i64]) -> Option<Side> {
+fn heads(index: &GraphIndex<'_>, value: &str, order: &[i64]) -> Option<AttentionSide> {
     let transpose = index.writer(value, "Transpose").filter(|node| permutation(node) == order)?;
     let reshape = index.writer(transpose.input.first()?, "Reshape")?;
     let shape = integers(index.constant(reshape.input.get(1)?)?)?;
-    let of = reshape.input.first()?.clone();
-    (shape.len() == 4).then_some(Side { of, shape })
+    let value = reshape.input.first()?.clone();
+    (shape.len() == 4).then_some(AttentionSide { value, shape })
 }
 
 fn permutation(node: &NodeProto) -> &[i64] {

@@ -1,29 +1,30 @@
-//! Convolutions with whole windows, in one group, without padding: of many filters, or of single pixels.
+//! The pattern of convolutions in one group and without padding, with many filters or with windows of one pixel.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::super::convolution::{FEW, Filters, Windows};
+use super::super::convolution::{ConvFilters, ConvWindows, MIN_PRODUCT_FILTERS};
 use super::super::operator::{INDEX, WINDOW_PRODUCT, WINDOWS};
-use super::graph::{Index, attribute, floats, integer, integers_attribute};
+use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
 
-/// Returns the filters, by the places that the graph refers to them by.
-pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Filters> {
-    let index = Index::of(graph);
+/// Replaces each pattern in the graph by [`WINDOW_PRODUCT`]. Returns the filters, in the order of their indices.
+pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
+    let index = GraphIndex::of(graph);
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
     for (at, filters) in found {
-        let Windows { channels, size, step } = filters.shape();
+        let ConvWindows { channels, size, stride } = filters.windows();
         let node = &mut graph.node[at];
         node.op_type = WINDOW_PRODUCT.to_owned();
         node.input.truncate(1);
-        let shape = [filters.count(), channels, size[0], size[1], step[0], step[1]];
+        let shape = [filters.count(), channels, size[0], size[1], stride[0], stride[1]];
         node.attribute = vec![integer(INDEX, all.len()), integers_attribute(WINDOWS, &shape)];
         all.push(filters);
     }
     all
 }
 
-fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
+/// Returns the filters of a convolution if it matches the pattern.
+fn filters(index: &GraphIndex<'_>, node: &NodeProto) -> Option<ConvFilters> {
     let constant = index.constant(node.input.get(1)?)?;
     let count = |value: &i64| usize::try_from(*value).ok().filter(|value| *value > 0);
     let &[count, channels, height, width] = constant.dims.iter().map(count).collect::<Option<Vec<_>>>()?.as_slice()
@@ -35,13 +36,13 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
         && ints("dilations").is_none_or(|dilations| dilations.iter().all(|dilation| *dilation == 1))
         && attribute(node, "group").is_none_or(|group| group.i == 1)
         && attribute(node, "auto_pad").is_none_or(|auto| matches!(auto.s.as_slice(), b"" | b"NOTSET" | b"VALID"));
-    let step = match ints("strides") {
+    let stride = match ints("strides") {
         None => [1, 1],
         Some(&[down, across]) => [usize::try_from(down).ok()?, usize::try_from(across).ok()?],
         Some(_) => return None,
     };
-    let shape = Windows { channels, size: [height, width], step };
-    if (count < FEW && !shape.is_pixels()) || !is_plain {
+    let windows = ConvWindows { channels, size: [height, width], stride };
+    if (count < MIN_PRODUCT_FILTERS && !windows.is_pixels()) || !is_plain {
         return None;
     }
     let weights = floats(constant)?;
@@ -51,5 +52,5 @@ fn filters(index: &Index<'_>, node: &NodeProto) -> Option<Filters> {
     };
     let rows = weights.chunks_exact(channels * height * width).zip(&bias);
     let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
-    Filters::new(values.into(), shape)
+    ConvFilters::new(values.into(), windows)
 }

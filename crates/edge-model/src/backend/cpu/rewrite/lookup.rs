@@ -1,17 +1,17 @@
-//! Rows of a large constant, chosen by number.
+//! The pattern of looking up rows of a large constant table by their numbers.
 
 use tract_onnx::pb::GraphProto;
 
-use super::super::constants::Table;
+use super::super::constants::LookupTable;
 use super::super::operator::{INDEX, OUTER, TABLE_LOOKUP};
-use super::graph::{Index, attribute, floats, integer};
+use super::graph::{GraphIndex, attribute, floats, integer};
 
-/// A smaller table may as well be kept in the graph.
-const LEAST: i64 = 1 << 18;
+/// Fewest values of a table that is taken out of the graph.
+const MIN_TABLE_VALUES: i64 = 1 << 18;
 
-/// Returns the tables, by the places that the graph refers to them by.
-pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Table> {
-    let index = Index::of(graph);
+/// Replaces each pattern in the graph by [`TABLE_LOOKUP`]. Returns the tables, in the order of their indices.
+pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<LookupTable> {
+    let index = GraphIndex::of(graph);
     let found: Vec<(usize, String, String, usize)> = index
         .nodes("Gather")
         .filter(|(_, node)| attribute(node, "axis").is_none_or(|axis| axis.i == 0))
@@ -19,8 +19,9 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Table> {
             let [table, numbers] = node.input.as_slice() else { return None };
             let constant = index.constant(table)?;
             let &[rows, width] = constant.dims.as_slice() else { return None };
-            let is_alone = index.readers(table).len() == 1 && index.readers(&constant.name).len() == 1;
-            let is_taken = is_alone && rows.checked_mul(width)? >= LEAST && index.constant(numbers).is_none();
+            let only_reader = index.readers(table).len() == 1 && index.readers(&constant.name).len() == 1;
+            let is_taken =
+                only_reader && rows.checked_mul(width)? >= MIN_TABLE_VALUES && index.constant(numbers).is_none();
             is_taken.then_some((at, constant.name.clone(), numbers.clone(), usize::try_from(width).ok()?))
         })
         .collect();
@@ -33,7 +34,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<Table> {
         node.op_type = TABLE_LOOKUP.to_owned();
         node.input = vec![numbers];
         node.attribute = vec![integer(INDEX, tables.len()), integer(OUTER, width)];
-        tables.push(Table { width, values: values.into() });
+        tables.push(LookupTable { width, values: values.into() });
     }
     tables
 }

@@ -1,12 +1,13 @@
-//! Means over one axis, which disappears.
+//! The pattern of a mean over one axis, which is removed.
 
 use tract_onnx::pb::GraphProto;
 
 use super::super::operator::{AXIS, AXIS_MEAN};
-use super::graph::{Index, attribute, integer};
+use super::graph::{GraphIndex, attribute, integer};
 
+/// Replaces each pattern in the graph by [`AXIS_MEAN`].
 pub(super) fn rewrite(graph: &mut GraphProto) {
-    let index = Index::of(graph);
+    let index = GraphIndex::of(graph);
     let axis = |axes: &[i64]| match axes {
         [axis] => usize::try_from(*axis).ok(),
         _ => None,

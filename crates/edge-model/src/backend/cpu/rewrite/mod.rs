@@ -1,5 +1,5 @@
-//! Which parts of a graph are computed by our own operators, decided before tract sees it: so the constants are packed from where they
-//! were read to and are never kept twice. Each file knows one pattern; what none of them knows stays as it is.
+//! Replaces parts of an ONNX graph by our own operators. This happens before tract reads the graph, so that the constants are packed directly
+//! from the file's contents and are never in memory twice. Each file finds one pattern; nodes that match no pattern stay as they are.
 
 mod attention;
 mod convolution;
@@ -16,10 +16,10 @@ use std::sync::Arc;
 use tract_onnx::pb::ModelProto;
 
 use super::constants::Constants;
-use super::product::Kernels;
+use super::product::ProductKernels;
 
-/// Replaces what the patterns find by the operators of [`super::operator`]. Returns what they refer to.
-pub(super) fn rewrite(model: &mut ModelProto, kernels: &Kernels) -> Constants {
+/// Replaces the patterns in a graph by the operators of [`super::operator`]. Returns the operators' constants.
+pub(super) fn rewrite(model: &mut ModelProto, kernels: &ProductKernels) -> Constants {
     let Some(graph) = &mut model.graph else { return Constants::default() };
     norm::rewrite(graph);
     mean::rewrite(graph);

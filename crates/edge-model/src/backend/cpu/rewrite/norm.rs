@@ -1,19 +1,20 @@
-//! Layer norm over the last axis, with constant scale and shift.
+//! The pattern of a layer norm over the last axis, with a constant scale and shift.
 
 use tract_onnx::pb::GraphProto;
 
 use super::super::operator::{EPSILON, ROW_NORM};
-use super::graph::{Index, attribute, float};
+use super::graph::{GraphIndex, attribute, float};
 
-/// What ONNX takes where the node does not say.
+/// ONNX's default of the attribute.
 const DEFAULT_EPSILON: f32 = 1e-5;
 
+/// Replaces each pattern in the graph by [`ROW_NORM`].
 pub(super) fn rewrite(graph: &mut GraphProto) {
-    let index = Index::of(graph);
+    let index = GraphIndex::of(graph);
     let found: Vec<(usize, f32)> = index
         .nodes("LayerNormalization")
         .filter(|(_, node)| {
-            // Scale and shift of one length are those of the last axis alone.
+            // If scale and shift have one axis, the norm is over the last axis only.
             let lengths: Vec<_> =
                 node.input[1..].iter().map(|name| index.constant(name).map(|c| c.dims.clone())).collect();
             matches!(lengths.as_slice(), [Some(scale), Some(shift)] if scale.len() == 1 && scale == shift)

@@ -1,59 +1,61 @@
-//! Products with constant matrices, with what follows them: a constant bias, `x * sigmoid(factor * x)`.
+//! The pattern of a product with a constant matrix, and optionally a constant bias and the activation function `x * sigmoid(factor * x)`.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::operator::{CONSTANT_PRODUCT, INDEX, OUTER};
-use super::super::product::{Kernels, Weights};
-use super::graph::{Index, floats, integer};
+use super::super::product::{PackedWeights, ProductKernels};
+use super::graph::{GraphIndex, floats, integer};
 
-/// A matrix with fewer rows or columns is left to tract, whose tiles may be smaller.
-const LEAST: i64 = 16;
+/// Fewest rows and fewest columns of a matrix that is packed. Smaller products are left to tract, which has smaller tiles.
+const MIN_MATRIX_SIDE: i64 = 16;
 
-/// Returns the weights, by the places that the graph refers to them by.
-pub(super) fn rewrite(graph: &mut GraphProto, kernels: &Kernels) -> Vec<Weights> {
-    let index = Index::of(graph);
-    let plans: Vec<_> = index.nodes("MatMul").filter_map(|(at, node)| plan(&index, at, node)).collect();
-    let mut weights = Vec::with_capacity(plans.len());
-    for plan in plans {
-        let Some(packed) = pack(graph, &plan, kernels) else { continue };
-        let mut node = graph.node[plan.last].clone();
+/// Replaces each pattern in the graph by [`CONSTANT_PRODUCT`]. Returns the weights, in the order of their indices.
+pub(super) fn rewrite(graph: &mut GraphProto, kernels: &ProductKernels) -> Vec<PackedWeights> {
+    let index = GraphIndex::of(graph);
+    let patterns: Vec<_> = index.nodes("MatMul").filter_map(|(at, node)| pattern(&index, at, node)).collect();
+    let mut weights = Vec::with_capacity(patterns.len());
+    for pattern in patterns {
+        let Some(packed) = pack(graph, &pattern, kernels) else { continue };
+        let mut node = graph.node[pattern.last].clone();
         node.op_type = CONSTANT_PRODUCT.to_owned();
-        node.input = vec![plan.input];
-        node.attribute = vec![integer(INDEX, weights.len()), integer(OUTER, plan.outer)];
-        graph.node[plan.last] = node;
+        node.input = vec![pattern.input];
+        node.attribute = vec![integer(INDEX, weights.len()), integer(OUTER, pattern.outer)];
+        graph.node[pattern.last] = node;
         weights.push(packed);
     }
     weights
 }
 
-/// A product that can be replaced, with its successors.
-struct Plan {
+/// A pattern that was found.
+struct ProductPattern {
+    /// Name of the value that is multiplied by the matrix.
     input: String,
     /// Name of the constant `[K, N]`.
     matrix: String,
-    /// Whether nothing else reads it.
-    is_alone: bool,
+    /// Whether no other node reads the matrix.
+    only_reader: bool,
     /// `N`.
     outer: usize,
     bias: Option<Vec<f32>>,
     quick_gelu: Option<f32>,
-    /// The place of the last node that is replaced.
+    /// Index of the last node of the pattern.
     last: usize,
 }
 
-fn plan(index: &Index<'_>, at: usize, node: &NodeProto) -> Option<Plan> {
+/// Returns the pattern that starts at a node, if there is one.
+fn pattern(index: &GraphIndex<'_>, at: usize, node: &NodeProto) -> Option<ProductPattern> {
     let [input, matrix] = node.input.as_slice() else { return None };
     let constant = index.constant(matrix)?;
     let &[inner, columns] = constant.dims.as_slice() else { return None };
-    let outer = usize::try_from(columns).ok().filter(|_| columns >= LEAST && inner >= LEAST)?;
+    let outer = usize::try_from(columns).ok().filter(|_| columns >= MIN_MATRIX_SIDE && inner >= MIN_MATRIX_SIDE)?;
     if index.constant(input).is_some() {
         return None;
     }
-    let is_alone = index.readers(matrix).len() == 1 && index.readers(&constant.name).len() == 1;
-    let mut plan = Plan {
+    let only_reader = index.readers(matrix).len() == 1 && index.readers(&constant.name).len() == 1;
+    let mut pattern = ProductPattern {
         input: input.clone(),
         matrix: constant.name.clone(),
-        is_alone,
+        only_reader,
         outer,
         bias: None,
         quick_gelu: None,
@@ -62,19 +64,19 @@ fn plan(index: &Index<'_>, at: usize, node: &NodeProto) -> Option<Plan> {
     let mut node = node;
     if let Some((at, add)) = index.only_reader(node, "Add") {
         let other = index.constant(index.other(add, &node.output[0])?);
-        plan.bias = other.filter(|other| other.dims == [columns]).and_then(floats);
-        if plan.bias.is_some() {
-            (plan.last, node) = (at, add);
+        pattern.bias = other.filter(|other| other.dims == [columns]).and_then(floats);
+        if pattern.bias.is_some() {
+            (pattern.last, node) = (at, add);
         }
     }
     if let Some((at, factor)) = quick_gelu(index, node) {
-        (plan.last, plan.quick_gelu) = (at, Some(factor));
+        (pattern.last, pattern.quick_gelu) = (at, Some(factor));
     }
-    Some(plan)
+    Some(pattern)
 }
 
-/// Whether `x` is read by `x * sigmoid(factor * x)` alone: the place of its last node, and the factor.
-fn quick_gelu(index: &Index<'_>, x: &NodeProto) -> Option<(usize, f32)> {
+/// Returns the index of the last node of `x * sigmoid(factor * x)`, and the factor, if no other node reads the output of `x`.
+fn quick_gelu(index: &GraphIndex<'_>, x: &NodeProto) -> Option<(usize, f32)> {
     let name = x.output.first()?;
     let &[_, _] = index.readers(name) else { return None };
     let is_product = |at: usize| {
@@ -89,13 +91,15 @@ fn quick_gelu(index: &Index<'_>, x: &NodeProto) -> Option<(usize, f32)> {
     index.readers(name).iter().find_map(|at| is_product(*at))
 }
 
-fn pack(graph: &mut GraphProto, plan: &Plan, kernels: &Kernels) -> Option<Weights> {
-    let constant = graph.initializer.iter_mut().find(|constant| constant.name == plan.matrix)?;
+/// Packs the matrix of a pattern.
+fn pack(graph: &mut GraphProto, pattern: &ProductPattern, kernels: &ProductKernels) -> Option<PackedWeights> {
+    let constant = graph.initializer.iter_mut().find(|constant| constant.name == pattern.matrix)?;
     let matrix = floats(constant)?;
     let kernel = kernels.for_weights(matrix.len());
-    let packed = Weights::pack(&matrix, plan.outer, plan.bias.as_deref(), kernel)?.with_quick_gelu(plan.quick_gelu);
-    if plan.is_alone {
-        // The bytes are not needed any more, and they may be half a gigabyte in all.
+    let packed = PackedWeights::pack(&matrix, pattern.outer, pattern.bias.as_deref(), kernel)?
+        .with_quick_gelu(pattern.quick_gelu);
+    if pattern.only_reader {
+        // Frees the bytes at once: those of all matrices may be half a gigabyte.
         (constant.raw_data, constant.float_data) = (Vec::new(), Vec::new());
     }
     Some(packed)

@@ -1,4 +1,4 @@
-//! A block of a transformer, rewritten and as it was.
+//! Compares the outputs of rewritten graphs with those of the original graphs.
 
 use ndarray::{Array3, ArrayD};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -13,19 +13,21 @@ use tract_onnx::prelude::{Framework, InferenceModelExt};
 use tract_onnx::tract_core::runtime::DefaultRuntime;
 use tract_onnx::tract_core::runtime::Runtime;
 
-use super::super::super::tract::run;
-use super::super::super::{Input, Precision};
 use super::super::operator::{self, CONSTANT_PRODUCT, HEADS_ATTENTION, ROW_NORM};
-use super::super::product::Kernels;
+use super::super::product::ProductKernels;
 use super::graph::{float, integer};
 use super::rewrite;
+use crate::backend::interface::Input;
+use crate::backend::precision::Precision;
+use crate::backend::tract::run;
 
-/// Tokens, width, heads.
+/// Tokens.
 const T: usize = 21;
+/// Width.
 const W: usize = 48;
 const HEADS: usize = 3;
 
-/// An ONNX graph in the making: answers are named after their node's number.
+/// Builds an ONNX graph. Values are named after the number of their node.
 struct Builder(GraphProto);
 
 impl Builder {
@@ -97,7 +99,7 @@ impl Builder {
         self.node("Transpose", &[&divided], vec![integers("perm", &order)])
     }
 
-    /// Attention of `x` to itself; `mask` is added to the scores.
+    /// Adds self-attention of `x`; `mask` is added to the products of queries and keys.
     fn attention(&mut self, x: &str, mask: Option<&str>) -> String {
         let [q, k, v] = std::array::from_fn(|_| self.linear(x, W, W));
         let (q, k, v) = (self.heads(&q, [0, 2, 1, 3]), self.heads(&k, [0, 2, 3, 1]), self.heads(&v, [0, 2, 1, 3]));
@@ -149,9 +151,9 @@ fn answers(model: &ModelProto, complete: impl FnOnce(&mut tract_onnx::prelude::T
     run(&*runnable, vec![Input::F32(x.into_dyn())]).unwrap()
 }
 
-/// Rewrites, compares the answers, and returns how often each of the three operators is there, and how many nodes in all.
+/// Rewrites a graph and compares its outputs with the original's. Returns the number of each of the three operators, and of all nodes.
 fn rewritten(model: &ModelProto) -> ([usize; 3], usize) {
-    let kernels = Kernels::best(Precision::F32).unwrap();
+    let kernels = ProductKernels::best(Precision::F32).unwrap();
     let expected = answers(model, |_| {});
     let mut model = model.clone();
     let constants = rewrite(&mut model, &kernels);
@@ -168,7 +170,7 @@ fn rewritten(model: &ModelProto) -> ([usize; 3], usize) {
 }
 
 fn has_kernels() -> bool {
-    Kernels::or_skip(Precision::F32, "backend::cpu::rewrite").is_some()
+    ProductKernels::or_skip(Precision::F32, "backend::cpu::rewrite").is_some()
 }
 
 #[test]
@@ -188,7 +190,7 @@ fn a_block_becomes_its_operators_and_answers_the_same() {
         let active = b.quick_gelu(&wide);
         let narrow = b.linear(&active, 100, W);
         let out = b.node("Add", &[&sum, &narrow], Vec::new());
-        // Six products, two norms, one attention, two sums.
+        // Six products, two norms, one attention and two sums.
         assert_eq!(rewritten(&b.finish(&[&out])), ([6, 2, 1], 11), "with a mask: {with_mask}");
     }
 }
@@ -206,7 +208,7 @@ fn what_is_read_elsewhere_too_is_kept() {
     let scaled = b.node("Mul", &[&sum, &factor], Vec::new());
     let sigmoid = b.node("Sigmoid", &[&scaled], Vec::new());
     let active = b.node("Mul", &[&sum, &sigmoid], Vec::new());
-    // The product, the sigmoid and the matrix have other readers; so the addition and the activation must stay.
+    // The product, the sigmoid and the matrix have other readers, so the addition and the activation function must stay.
     let again = b.node("MatMul", &[&active, &matrix], Vec::new());
     assert_eq!(rewritten(&b.finish(&[&again, &product, &sigmoid])), ([2, 0, 0], 6));
 }
@@ -217,7 +219,7 @@ fn what_only_looks_like_a_pattern_is_left() {
         return;
     }
     let mut b = Builder::new();
-    // A mask that depends on the input, a product of two inputs, a narrow one, a bias of another shape, a norm over two axes.
+    // A mask that depends on the input, a product of two inputs, a narrow matrix, a bias of another shape, and a norm over two axes.
     let mean = b.node("ReduceMean", &["x"], vec![integers("axes", &[1, 2])]);
     let shape = b.shape(&[-1, 1, 1, 1]);
     let mask = b.node("Reshape", &[&mean, &shape], Vec::new());
@@ -234,7 +236,7 @@ fn what_only_looks_like_a_pattern_is_left() {
     let normed = b.node("LayerNormalization", &["x", &scale, &shift], vec![axis]);
     let before = b.0.node.len();
     let model = b.finish(&[&attended, &gram, &narrow, &shifted, &normed]);
-    // The attention's three sides and the product are found, the biases of the first three with them.
+    // Four products are found, three of them with their biases: those of queries, keys and values, and the last one.
     assert_eq!(rewritten(&model), ([4, 0, 0], before - 3));
 }
 
@@ -243,7 +245,7 @@ fn a_large_table_is_looked_up_beside_the_graph() {
     if !has_kernels() {
         return;
     }
-    // More than the least that is worth it, with numbers from the input: 0 to 20, and below zero.
+    // The table is larger than the minimum. The row numbers come from the input: 0 to 20, and below zero.
     let mut b = Builder::new();
     let table = b.constant(&[6000, W]);
     let (scale, zero) = (b.scalar(10.0), b.shape(&[0]));
@@ -252,7 +254,7 @@ fn a_large_table_is_looked_up_beside_the_graph() {
     let numbers = b.node("Cast", &[&scaled], vec![integer("to", DataType::Int64 as usize)]);
     let rows = b.node("Gather", &[&table, &numbers], Vec::new());
     let model = b.finish(&[&rows]);
-    let kernels = Kernels::best(Precision::F32).unwrap();
+    let kernels = ProductKernels::best(Precision::F32).unwrap();
     let mut changed = model.clone();
     let constants = rewrite(&mut changed, &kernels);
     assert_eq!((constants.tables.len(), constants.weights.len()), (1, 0));
@@ -282,7 +284,7 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     };
     let many = conv(&mut b, &[20, 3, 3, 5], vec![integers("strides", &[2, 3]), integers("pads", &[0; 4])]);
     let pixels = conv(&mut b, &[2, 3, 1, 1], Vec::new());
-    // Few filters, padded, spread, and in groups: left.
+    // Few filters, padding, dilation and groups do not match the pattern.
     let few = conv(&mut b, &[2, 3, 3, 3], Vec::new());
     let padded = conv(&mut b, &[20, 3, 3, 3], vec![integers("pads", &[1; 4])]);
     let spread = conv(&mut b, &[20, 3, 2, 2], vec![integers("dilations", &[2, 2])]);
@@ -297,7 +299,7 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     let model = b.finish(&[&pixels, &few, &padded, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept]);
     rewritten(&model);
     let mut changed = model.clone();
-    let constants = rewrite(&mut changed, &Kernels::best(Precision::F32).unwrap());
+    let constants = rewrite(&mut changed, &ProductKernels::best(Precision::F32).unwrap());
     let count = |kind: &str| changed.graph.as_ref().unwrap().node.iter().filter(|node| node.op_type == kind).count();
     assert_eq!(constants.filters.len(), 2);
     assert_eq!(["WindowProduct", "Conv", "AxisMean", "ReduceMean"].map(count), [2, 4, 2, 2]);

@@ -1,0 +1,72 @@
+//! The kernels that this processor can run, and the choice among them.
+
+use super::kernel::{F32Kernel, KernelKind, ProductKernel};
+use crate::backend::precision::Precision;
+
+/// Returns the kernels that this processor can run, fastest first.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn kernels() -> Vec<ProductKernel> {
+    super::avx512::kernels().chain(super::avx2::kernels()).collect()
+}
+
+/// Returns no kernels: tract has its own for other processors.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn kernels() -> Vec<ProductKernel> {
+    Vec::new()
+}
+
+/// The kernels in use.
+#[derive(Clone, Copy)]
+pub(in crate::backend::cpu) struct ProductKernels {
+    exact: ProductKernel,
+    f32: F32Kernel,
+    /// For products with many weights; `None` unless a lower precision was requested and this processor is faster with it.
+    reduced: Option<ProductKernel>,
+}
+
+/// Fewest weights of a product that is computed in reduced precision. Smaller products gain nothing, and the sums of squares in statistics
+/// and norms, which need the digits, are among them.
+const MIN_REDUCED_WEIGHTS: usize = 1 << 16;
+
+impl ProductKernels {
+    /// Returns the fastest kernels of this processor for the precision; `None` if it has none.
+    pub(in crate::backend::cpu) fn best(precision: Precision) -> Option<Self> {
+        let best = |precision| kernels().into_iter().find(|kernel| kernel.precision() == precision);
+        let reduced = if precision == Precision::Int8 { best(precision) } else { None };
+        let exact = best(Precision::F32)?;
+        let KernelKind::F32(f32) = exact.kind else { return None };
+        Some(Self { exact, f32, reduced })
+    }
+
+    /// Returns the kernels' names, which are part of the cache key of weights packed for them.
+    pub(in crate::backend::cpu) fn names(&self) -> String {
+        [Some(self.exact), self.reduced].into_iter().flatten().map(|kernel| kernel.name).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns the kernel for products in f32 without a constant matrix.
+    pub(in crate::backend::cpu) fn f32(&self) -> F32Kernel {
+        self.f32
+    }
+
+    /// Returns the kernel for a product with `count` weights.
+    pub(in crate::backend::cpu) fn for_weights(&self, count: usize) -> ProductKernel {
+        self.reduced.filter(|_| count >= MIN_REDUCED_WEIGHTS).unwrap_or(self.exact)
+    }
+
+    /// Returns the precision of products with many weights.
+    pub(in crate::backend::cpu) fn precision(&self) -> Precision {
+        self.reduced.unwrap_or(self.exact).precision()
+    }
+}
+
+#[cfg(test)]
+impl ProductKernels {
+    /// Returns the kernels for `precision`; without one, reports that the test is skipped.
+    pub(in crate::backend::cpu) fn or_skip(precision: Precision, test: &str) -> Option<Self> {
+        let found = Self::best(precision).filter(|kernels| kernels.precision() == precision);
+        if found.is_none() {
+            edge_testing::skip(test, &format!("this processor has no kernel for {precision}"));
+        }
+        found
+    }
+}

@@ -1,0 +1,171 @@
+//! The interface of all backends. Knows no device; every other module of the backend may import it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ndarray::ArrayD;
+
+use super::precision::Precision;
+
+/// The CPU's device name.
+pub(super) const CPU: &str = "cpu";
+
+/// An input of a graph.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// 32-bit floats.
+    F32(ArrayD<f32>),
+    /// 64-bit integers, such as token ids.
+    I64(ArrayD<i64>),
+}
+
+/// Number of examples in each run of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchSize {
+    /// Always this number: the backend may optimise the graph for it.
+    Fixed(usize),
+    /// Any number; may change from run to run.
+    Any,
+}
+
+/// Options of every backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackendOptions {
+    /// Precision of large products, if the device supports it; see [`Precision`].
+    pub precision: Precision,
+    /// Directory in which prepared graphs are cached for the next start; `None` disables the cache.
+    pub cache_dir: Option<PathBuf>,
+}
+
+/// Identifies a graph's file.
+#[derive(Debug, Clone, Copy)]
+pub struct GraphFile<'a> {
+    /// File name, for messages.
+    pub name: &'a str,
+    /// Digest of the file's bytes; the key of the prepared graph in the cache.
+    pub digest: &'a str,
+}
+
+/// How to use a device well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Images in each run of the image encoder.
+    pub image_batch: usize,
+    /// Number of runs of the image encoder that may be in progress at the same time, each in its own thread.
+    pub streams: usize,
+    /// Whether the device may return wrong results without an error. An input with a known answer is then added to every run.
+    pub needs_known_answers: bool,
+}
+
+/// Why a device cannot be used or a graph cannot be run.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BackendError {
+    /// The device is missing or cannot be used at the moment; a later attempt may succeed.
+    #[error("{device} cannot be used: {reason}")]
+    Unavailable {
+        /// Device name.
+        device: String,
+        /// What is missing and how to get it.
+        reason: String,
+    },
+    /// This program was built without support for the device.
+    #[error("{device} cannot be used: {reason}")]
+    NotBuilt {
+        /// Device name.
+        device: String,
+        /// How to build a program with support for it.
+        reason: String,
+    },
+    /// The graph cannot be prepared.
+    #[error("{graph} cannot be prepared for {device}: {reason}")]
+    Load {
+        /// Device name.
+        device: String,
+        /// The graph's file name.
+        graph: String,
+        /// The runtime's message.
+        reason: String,
+    },
+    /// The graph failed while running.
+    #[error("{graph} failed on {device}: {reason}")]
+    Run {
+        /// Device name.
+        device: String,
+        /// The graph's file name.
+        graph: String,
+        /// The runtime's message.
+        reason: String,
+    },
+}
+
+impl BackendError {
+    /// Returns whether a later attempt may succeed, because the device may be the cause rather than the program or the graph.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotBuilt { .. } => false,
+            Self::Unavailable { .. } | Self::Run { .. } => true,
+            // The CPU is always available, so a graph that it cannot prepare is at fault itself.
+            Self::Load { device, .. } => device != CPU,
+        }
+    }
+}
+
+/// A device and the runtime that runs graphs on it.
+pub trait Backend: Send + Sync {
+    /// Device name, such as `cpu` or `cuda`.
+    fn device(&self) -> &'static str;
+
+    /// Effective precision; may differ from the requested one.
+    fn precision(&self) -> Precision;
+
+    /// Returns how to use the device well.
+    fn policy(&self) -> Policy;
+
+    /// Returns the prepared graph from the cache, without reading the ONNX file; `None` if it is missing or damaged.
+    fn load_prepared(&self, _file: GraphFile<'_>, _batch: BatchSize) -> Option<Box<dyn Graph>> {
+        None
+    }
+
+    /// Prepares an ONNX graph whose batch dimension is the symbol `N`.
+    ///
+    /// # Errors
+    /// [`BackendError::Load`].
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError>;
+}
+
+/// A prepared graph. Several threads may run it at the same time.
+pub trait Graph: Send + Sync {
+    /// Runs the graph. Inputs and outputs are in the graph's order; there is at least one output.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`].
+    fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError>;
+
+    /// Runs the graph and returns the time of each operator; empty if the device does not report operator times.
+    ///
+    /// # Errors
+    /// [`BackendError::Run`].
+    fn profile(&self, _inputs: Vec<Input>) -> Result<Vec<OperatorTime>, BackendError> {
+        Ok(Vec::new())
+    }
+}
+
+/// The time of one operator in one run of a graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorTime {
+    /// Operator type.
+    pub operator: String,
+    /// Shapes of its inputs and of its output.
+    pub shapes: String,
+    /// Wall-clock time.
+    pub time: Duration,
+}
+
+/// A fact about the GPU, its driver or one of its libraries.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Fact {
+    /// Name of the component.
+    pub name: String,
+    /// Its version or description, or why it cannot be used.
+    pub found: Result<String, String>,
+}

@@ -1,0 +1,85 @@
+//! Why a model cannot be used, or an image or a tag cannot be scored.
+
+use crate::backend::BackendError;
+use crate::bundle::BundleError;
+use crate::image_input::ImageError;
+use crate::text::TextError;
+
+/// Why a model cannot be used, or an image or a tag cannot be scored.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    /// The bundle was refused.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The device was refused or failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A tag cannot be encoded.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A golden image cannot be decoded.
+    #[error("golden image {name}: {source}")]
+    GoldenImage {
+        /// The image's file name in the bundle.
+        name: String,
+        /// The reason.
+        source: ImageError,
+    },
+    /// A graph returned a tensor of another shape than the manifest implies.
+    #[error(
+        "{graph} returned a tensor of shape {found:?} instead of {expected:?}: the graph does not match the manifest. Copy the \
+         bundle again"
+    )]
+    Shape {
+        /// The graph's file name.
+        graph: &'static str,
+        /// The shape of the tensor.
+        found: Vec<usize>,
+        /// The shape that the manifest implies.
+        expected: Vec<usize>,
+    },
+    /// The head reads patch tokens and was given only a stored embedding.
+    #[error(
+        "this model reads the image itself for every tag, so a stored embedding is not enough: give the tag before the images \
+         are scored (--tag, or [tags] always in the configuration)"
+    )]
+    NeedsImage,
+    /// The device returned another result for the known answer's input than when it was proved.
+    #[error(
+        "{device} returned a wrong result: {graph} is off by {difference:.3e} on an input whose answer is known, \
+         {allowed:.3e} is allowed"
+    )]
+    WrongAnswer {
+        /// The graph's file name.
+        graph: &'static str,
+        /// The device.
+        device: &'static str,
+        /// The largest difference, in the unit of the goldens' tolerance.
+        difference: f32,
+        /// The largest difference allowed.
+        allowed: f32,
+    },
+    /// The device failed twice, and no other device is allowed or able to take over.
+    #[error("{device} failed and no other device can take over: {reason}")]
+    DeviceFailed {
+        /// The device.
+        device: &'static str,
+        /// The failure.
+        reason: String,
+    },
+    /// A score, a similarity or an embedding is NaN or infinite.
+    #[error("{0} is not finite: the model cannot score this input, so nothing is recorded for it")]
+    NotFinite(&'static str),
+}
+
+impl ScorerError {
+    /// Whether the device may be the cause, so that another device may succeed.
+    pub(super) fn may_be_the_devices(&self) -> bool {
+        matches!(self, Self::Backend(_) | Self::WrongAnswer { .. } | Self::NotFinite(_))
+    }
+}
+
+/// Returns [`ScorerError::NotFinite`] if any value is NaN or infinite; `what` names the values in the message.
+pub(super) fn finite<'a>(mut values: impl Iterator<Item = &'a f32>, what: &'static str) -> Result<(), ScorerError> {
+    if values.all(|v| v.is_finite()) { Ok(()) } else { Err(ScorerError::NotFinite(what)) }
+}

@@ -1,0 +1,381 @@
+//! Damaged bundles are refused, every kind of damage with its own error and with advice. Bundles are written completely or not at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use edge_model::backend::{BackendError, DeviceChoice};
+use edge_model::bundle::{Bundle, BundleError, BundleWriter, Manifest, sha256_hex};
+use edge_model::scorer::{Scorer, ScorerError};
+use edge_model::text::TextError;
+use edge_testing::{Place, copy_of_model, model};
+use serde_json::{Value, json};
+
+/// A copy of the shipped bundle, to be damaged by a test.
+struct Damaged {
+    place: Place,
+    dir: PathBuf,
+}
+
+impl Damaged {
+    fn new() -> Self {
+        let place = Place::new();
+        let dir = copy_of_model(place.dir.path());
+        Self { place, dir }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn change_manifest(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.file("manifest.json");
+        let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut manifest);
+        std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    }
+
+    /// Changes a file, and its size and digest in the manifest accordingly.
+    fn forge(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = std::fs::read(self.file(name)).unwrap();
+        change(&mut bytes);
+        std::fs::write(self.file(name), &bytes).unwrap();
+        let entry = json!({ "sha256": sha256_hex(&bytes), "size_bytes": bytes.len() });
+        self.change_manifest(|manifest| manifest["files"][name] = entry);
+    }
+
+    /// The error of opening the bundle.
+    fn refusal(&self) -> ScorerError {
+        Scorer::open(&self.dir, DeviceChoice::Cpu).unwrap_err()
+    }
+
+    /// Fails unless the library refuses the bundle with this error, and `config check` prints it and exits with 78.
+    #[track_caller]
+    fn is_refused(&self, variant: fn(&ScorerError) -> bool, message: &str) {
+        let error = self.refusal();
+        assert!(variant(&error), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(message), "{message:?} is not in: {text}");
+        let arguments = ["config", "check", "--device", "cpu", "--model", self.dir.to_str().unwrap()];
+        let said = self.place.run(arguments).expect(78);
+        assert_eq!((said.stdout.as_str(), said.stderr), ("", format!("edge-scorer: {text}\n")));
+    }
+}
+
+#[test]
+fn the_shipped_bundle_is_accepted() {
+    let place = Place::new();
+    let scorer = Scorer::open(&model(), DeviceChoice::Cpu).unwrap();
+    assert!(scorer.replay().violation(&scorer.manifest().goldens.tolerance).is_none());
+    let said = place.run(["config", "check", "--model", model().to_str().unwrap()]).expect(0);
+    assert!(said.stdout.contains(scorer.digest()) && said.stdout.ends_with("all right\n"), "{}", said.stdout);
+    // Files that the manifest does not name are ignored.
+    let copy = copy_of_model(place.dir.path());
+    std::fs::write(copy.join("notes.txt"), "mine").unwrap();
+    assert_eq!(Bundle::open(&copy).unwrap().digest(), scorer.digest());
+}
+
+#[test]
+fn directories_that_are_not_bundles_are_refused() {
+    let damaged = Damaged { place: Place::new(), dir: "/nonexistent/model".into() };
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::Missing { .. })),
+        "/nonexistent/model: there is no model bundle here. Give --model DIR or [model] dir in the configuration",
+    );
+    let damaged = Damaged::new();
+    std::fs::remove_file(damaged.file("manifest.json")).unwrap();
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::NoManifest { .. })),
+        "not a model bundle, it has no manifest.json. Name the directory that `edge-trainer fit --out` wrote",
+    );
+    std::fs::write(damaged.file("manifest.json"), "{\"schema_version\": 1,").unwrap();
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::Manifest { .. })),
+        "manifest.json: the manifest is damaged or is not a manifest: EOF while parsing",
+    );
+    std::fs::write(damaged.file("manifest.json"), b"\xff\xfe{}").unwrap();
+    let error = damaged.refusal().to_string();
+    assert!(error.ends_with("it is not UTF-8. Copy the bundle again from its source"), "{error}");
+    std::fs::write(damaged.file("manifest.json"), "{}").unwrap();
+    assert!(damaged.refusal().to_string().contains("it has no schema_version"));
+}
+
+#[test]
+fn other_schemas_and_unknown_keys_are_refused() {
+    let damaged = Damaged::new();
+    let version = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::SchemaVersion { known: 1, .. }));
+    // A newer manifest may have any keys. The error is about the version.
+    damaged.change_manifest(|m| *m = json!({ "schema_version": 2, "something": "new" }));
+    damaged.is_refused(version, "schema version 2 is unknown, this program reads version 1. Update edge-scorer");
+    damaged.change_manifest(|m| *m = json!({ "schema_version": 0 }));
+    damaged.is_refused(version, "schema version 0 is unknown, this program reads version 1. Write the bundle again");
+
+    let manifest = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::Manifest { .. }));
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| m["gain"] = json!(2));
+    damaged.is_refused(manifest, "unknown field `gain`");
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| m["image_input"]["gamma"] = json!(2.2));
+    damaged.is_refused(manifest, "unknown field `gamma`");
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| drop(m.as_object_mut().unwrap().remove("score_scale")));
+    damaged.is_refused(manifest, "missing field `score_scale`");
+}
+
+#[test]
+fn an_inconsistent_manifest_is_refused() {
+    let inconsistent = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::Inconsistent { .. }));
+    let entry = json!({ "sha256": "0".repeat(64), "size_bytes": 1 });
+    for name in ["../secret", "/etc/passwd", "report/../../x", ""] {
+        let damaged = Damaged::new();
+        damaged.change_manifest(|m| m["files"][name] = entry.clone());
+        damaged.is_refused(inconsistent, &format!("the file name {name:?} points outside the bundle"));
+    }
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 5] = [
+        (|m| m["goldens"]["images"] = json!([]), "it has no goldens, so the model cannot be proved"),
+        (|m| m["goldens"]["tolerance"]["score"] = json!(0.0), "tolerances must be greater than zero"),
+        (|m| m["score_scale"]["max"] = m["score_scale"]["min"].clone(), "score_scale goes from"),
+        (
+            |m| m["quantiles"] = json!([2.0, 1.0]),
+            "calibration quantiles of \"the whole model\" are not all finite and ascending",
+        ),
+        (|m| m["architecture"]["embedding_dim"] = json!(0), "embedding_dim is 0"),
+    ];
+    for (change, message) in cases {
+        let damaged = Damaged::new();
+        damaged.change_manifest(change);
+        let error = damaged.refusal();
+        assert!(inconsistent(&error) && error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn missing_cut_and_changed_files_are_refused() {
+    for name in ["image_encoder.onnx", "tokenizer.json", "golden.safetensors", "golden_1.png"] {
+        let damaged = Damaged::new();
+        std::fs::remove_file(damaged.file(name)).unwrap();
+        damaged.is_refused(
+            |e| matches!(e, ScorerError::Bundle(BundleError::MissingFile { .. })),
+            &format!("{name}: this file of the bundle is missing. Copy the whole bundle again"),
+        );
+    }
+    // A required file that the manifest does not name.
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| drop(m["files"].as_object_mut().unwrap().remove("text_encoder.onnx")));
+    assert!(
+        matches!(damaged.refusal(), ScorerError::Bundle(BundleError::MissingFile { path }) if path.ends_with("text_encoder.onnx"))
+    );
+
+    let damaged = Damaged::new();
+    let path = damaged.file("text_encoder.onnx");
+    let length = std::fs::metadata(&path).unwrap().len();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::Digest { what: "size", .. })),
+        &format!("the file differs from the manifest (size is {} bytes, the manifest says {length} bytes)", length - 1),
+    );
+    let damaged = Damaged::new();
+    let mut bytes = std::fs::read(damaged.file("README.md")).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(damaged.file("README.md"), bytes).unwrap();
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::Digest { what: "sha256", .. })),
+        "it was changed or cut off. Copy the bundle again",
+    );
+}
+
+/// Changes the first element of a golden tensor.
+fn set_golden(bytes: &mut [u8], tensor: &str, value: impl FnOnce(f32) -> f32) {
+    let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+    let table: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let start = header + usize::try_from(table[tensor]["data_offsets"][0].as_u64().unwrap()).unwrap();
+    let old = f32::from_le_bytes(bytes[start..start + 4].try_into().unwrap());
+    bytes[start..start + 4].copy_from_slice(&value(old).to_le_bytes());
+}
+
+#[test]
+fn goldens_that_are_not_finite_or_not_tensors_are_refused() {
+    let goldens = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::Goldens { .. }));
+    let damaged = Damaged::new();
+    damaged.forge("golden.safetensors", |bytes| set_golden(bytes, "score", |_| f32::NAN));
+    damaged.is_refused(goldens, "the goldens cannot be used: score holds values that are not finite");
+    let damaged = Damaged::new();
+    damaged.forge("golden.safetensors", |bytes| bytes.truncate(bytes.len() - 1));
+    damaged.is_refused(goldens, "the goldens cannot be used: ");
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| drop(m["goldens"]["tags"].as_array_mut().unwrap().pop()));
+    damaged.is_refused(goldens, "has the shape [");
+}
+
+#[test]
+fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
+    let drift = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::Drift { .. }));
+    for (tensor, by) in [("score", 0.25), ("similarity", 0.25), ("image_embedding", 1e3), ("text_embedding", 1e3)] {
+        let damaged = Damaged::new();
+        damaged.forge("golden.safetensors", |bytes| set_golden(bytes, tensor, |old| old + by));
+        let error = damaged.refusal();
+        let ScorerError::Bundle(BundleError::Drift { what, difference, tolerance, .. }) = &error else {
+            panic!("{error}")
+        };
+        assert!(*what == tensor && difference > tolerance, "{error}");
+        if by < 1.0 {
+            // The difference is the change, up to the model's own difference.
+            assert!((difference - by).abs() <= *tolerance, "{error}");
+            damaged.is_refused(drift, &format!("{tensor} of the goldens is off by 2."));
+        }
+    }
+    // An encoder with all weights zero runs, but gives wrong results.
+    let damaged = Damaged::new();
+    damaged.forge("image_encoder.onnx", |bytes| {
+        let weights = bytes.chunks_exact_mut(2048).filter(|block| holds_weights(block));
+        weights.for_each(|block| block.fill(0));
+    });
+    damaged.is_refused(drift, "scores from this device cannot be trusted");
+}
+
+/// Whether a block of a graph's file consists of weights: numbers of usual magnitude, in 32 or 16 bits. Names and lengths are not.
+fn holds_weights(block: &[u8]) -> bool {
+    let usual = |magnitude: f32| magnitude == 0.0 || (1e-9..1e2).contains(&magnitude);
+    let single = |b: &[u8]| usual(f32::from_le_bytes(b.try_into().unwrap()).abs());
+    let half = |b: &[u8]| usual(half::f16::from_le_bytes(b.try_into().unwrap()).to_f32().abs());
+    let some = block.iter().any(|b| *b != 0);
+    let singles = || (0..4).any(|phase| block[phase..].chunks_exact(4).all(single));
+    let halves = || (0..2).any(|phase| block[phase..].chunks_exact(2).all(half));
+    some && (singles() || halves())
+}
+
+#[test]
+fn a_model_that_answers_nan_is_refused() {
+    let damaged = Damaged::new();
+    damaged.forge("text_encoder.onnx", |bytes| {
+        // A number whose bits are all ones is NaN, wherever it begins.
+        let weights = bytes.chunks_exact_mut(2048).filter(|block| holds_weights(block));
+        assert!(weights.map(|block| block.fill(0xff)).count() > 0);
+    });
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Bundle(BundleError::NotFinite { .. })),
+        "the text embedding of the goldens is not finite on cpu: the model or the device is broken",
+    );
+}
+
+#[test]
+fn broken_graphs_tokenizers_and_golden_images_are_refused() {
+    let damaged = Damaged::new();
+    damaged.forge("quality_head.onnx", |bytes| *bytes = b"no graph at all".to_vec());
+    damaged.is_refused(|e| matches!(e, ScorerError::Backend(BackendError::Load { .. })), "quality_head.onnx");
+    let damaged = Damaged::new();
+    damaged.forge("tokenizer.json", |bytes| bytes.truncate(100));
+    damaged.is_refused(
+        |e| matches!(e, ScorerError::Text(TextError::Tokenizer { .. })),
+        "tokenizer.json: not a usable tokenizer: ",
+    );
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| m["text_input"]["template"] = json!("a photo"));
+    damaged.is_refused(|e| matches!(e, ScorerError::Text(TextError::Rule(_))), "does not contain {tag}");
+    let damaged = Damaged::new();
+    damaged.forge("golden_1.png", |bytes| bytes.truncate(200));
+    damaged
+        .is_refused(|e| matches!(e, ScorerError::GoldenImage { .. }), "golden image golden_1.png: cannot be decoded");
+}
+
+/// The bytes of every file below a directory.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(contents(&entry.path()));
+        } else {
+            found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    found
+}
+
+/// A writer with all files of the shipped bundle, and a manifest with another name, to be finished at `target`.
+fn rewrite(target: &Path, name: &str) -> (BundleWriter, Manifest) {
+    let shipped = Bundle::open(&model()).unwrap();
+    let mut writer = BundleWriter::create(target).unwrap();
+    for file in shipped.manifest().files.keys() {
+        writer.add(file, &shipped.read(file).unwrap()).unwrap();
+    }
+    (writer, Manifest { name: name.to_owned(), files: BTreeMap::new(), ..shipped.manifest().clone() })
+}
+
+#[test]
+fn a_bundle_is_written_completely_or_not_at_all() {
+    let place = Place::new();
+    let (parent, target) = (place.path("models"), place.path("models/mine"));
+    let names = || std::fs::read_dir(&parent).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+
+    // An unfinished bundle that is dropped leaves nothing.
+    drop(rewrite(&target, "first"));
+    assert!(names().is_empty(), "{:?}", names());
+
+    let (writer, manifest) = rewrite(&target, "first");
+    let digest = writer
+        .finish(manifest, |dir| {
+            assert!(!target.exists() && dir.starts_with(&parent), "the bundle was put in place before it was verified");
+            Scorer::open(dir, DeviceChoice::Cpu).map(|scorer| scorer.digest().to_owned())
+        })
+        .unwrap();
+    assert_eq!(names(), ["mine"]);
+    assert_eq!(Bundle::open(&target).unwrap().digest(), digest);
+
+    let before = contents(&target);
+    let (writer, manifest) = rewrite(&target, "second");
+    let refused = writer.finish(manifest, |_| Err::<(), _>(BundleError::Missing { dir: "by verify".into() }));
+    assert!(matches!(refused, Err(BundleError::Missing { .. })));
+    assert_eq!((contents(&target), names()), (before, vec!["mine".into()]));
+
+    let (writer, manifest) = rewrite(&target, "third");
+    writer.finish(manifest, |dir| Bundle::open(dir).map(drop)).unwrap();
+    assert_eq!((Bundle::open(&target).unwrap().manifest().name.as_str(), names()), ("third", vec!["mine".into()]));
+}
+
+#[test]
+fn a_bundle_is_replaced_without_a_moment_in_which_there_is_none() {
+    let place = Place::new();
+    let target = place.path("mine");
+    let write = |name: &str| {
+        let (writer, manifest) = rewrite(&target, name);
+        writer.finish(manifest, |_| Ok::<(), BundleError>(())).unwrap();
+    };
+    write("0");
+    let done = AtomicBool::new(false);
+    let opened = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut opened = 0;
+            while !done.load(Ordering::Relaxed) {
+                Bundle::open(&target).unwrap();
+                opened += 1;
+            }
+            opened
+        });
+        (1..=5).for_each(|n| write(&n.to_string()));
+        done.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    assert!(opened > 0);
+    assert_eq!(Bundle::open(&target).unwrap().manifest().name, "5");
+}
+
+#[test]
+fn a_directory_that_is_not_a_bundle_is_never_replaced() {
+    let place = Place::new();
+    place.write("dear.jpg", b"only copy");
+    let error = BundleWriter::create(&place.photos()).unwrap_err();
+    assert!(matches!(error, BundleError::InTheWay { .. }));
+    assert!(
+        error.to_string().contains("photos: holds something other than a model bundle, which is not replaced"),
+        "{error}"
+    );
+    let error = BundleWriter::create(&place.photo("dear.jpg")).unwrap_err();
+    assert!(matches!(error, BundleError::InTheWay { .. }), "{error}");
+    // An empty directory is replaced.
+    let empty = place.path("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let (writer, manifest) = rewrite(&empty, "mine");
+    writer.finish(manifest, |_| Ok::<(), BundleError>(())).unwrap();
+    assert_eq!(Bundle::open(&empty).unwrap().manifest().name, "mine");
+}

@@ -1,0 +1,242 @@
+//! Surveys directories, waits until files have settled and feeds the pipeline: the algorithm that the daemon's intake and `scan`
+//! share. Both decide themselves which directories to survey and when to stop.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
+
+use super::backlog::{Backlog, Job, Offer, Step};
+use super::counters::Counters;
+use super::pipeline::{Inlet, Lane};
+use super::survey::{SurveyError, Surveyor};
+use crate::clock::SharedClock;
+use crate::identity::FileStamp;
+use crate::watch::{Found, Hint, Observed, ScanError, Settler, Sighting};
+
+/// Settled files that are handed on before hints are looked at again.
+const SETTLED_AT_ONCE: usize = 64;
+
+/// How a driver works.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DriverOptions {
+    /// How long a file must stay unchanged.
+    pub(super) settle: Duration,
+    /// Files that may be in the middle of being written at the same time.
+    pub(super) settling: usize,
+    /// Whether subdirectories are surveyed.
+    pub(super) recursive: bool,
+    /// Files whose rows are looked up together.
+    pub(super) page: usize,
+    /// The lane of files that have settled after they were seen.
+    pub(super) settled_lane: Lane,
+}
+
+/// What ended a wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// Something happened to a file.
+    Hint(Hint),
+    /// Files that changed while they were in flight are to be looked at again.
+    LookAgain(Vec<PathBuf>),
+    /// The deadline was reached, or the pipeline has room.
+    Continue,
+}
+
+/// What one page of a survey showed besides the files that are handed on.
+#[derive(Default)]
+pub(super) struct Page {
+    /// Directories and files that cannot be looked at.
+    pub(super) unreadable: Vec<ScanError>,
+    /// Files for which the settler had no place.
+    pub(super) refused: Vec<PathBuf>,
+    /// A directory that was surveyed to its end, or could not be opened.
+    pub(super) ended: Option<(Job, Result<(), ScanError>)>,
+}
+
+/// Surveys directories and feeds the pipeline.
+pub(super) struct Driver {
+    pub(super) surveyor: Surveyor,
+    pub(super) settler: Settler,
+    backlog: Backlog,
+    clock: SharedClock,
+    options: DriverOptions,
+}
+
+impl Driver {
+    pub(super) fn new(inlet: Inlet, options: DriverOptions) -> Self {
+        Self {
+            backlog: Backlog::new(options.recursive, &inlet.counters),
+            settler: Settler::new(options.settle, options.settling),
+            clock: inlet.clock.clone(),
+            surveyor: Surveyor::new(inlet),
+            options,
+        }
+    }
+
+    /// Asks for a survey of a directory.
+    pub(super) fn scan(&mut self, job: Job) {
+        self.backlog.scan(job);
+    }
+
+    /// Begins the survey at work anew.
+    pub(super) fn start_over(&mut self) {
+        self.backlog.start_over();
+    }
+
+    /// Whether a directory waits for its survey and everything that was found so far has been handed on.
+    pub(super) fn can_survey(&self) -> bool {
+        self.backlog.can_step()
+    }
+
+    /// Whether something waits for room in the pipeline.
+    pub(super) fn has_offers(&self) -> bool {
+        !self.backlog.offers.is_empty()
+    }
+
+    /// Surveys at most one page of files and keeps those that must be read for [`Driver::hand_on`].
+    pub(super) fn survey_page(&mut self) -> Result<Page, SurveyError> {
+        let mut page = Page::default();
+        let mut found = Vec::with_capacity(self.options.page);
+        let mut check_scores = false;
+        while found.len() + page.unreadable.len() < self.options.page {
+            match self.backlog.step() {
+                Step::Idle => break,
+                Step::Found(job, Ok(file)) => {
+                    check_scores = job.check_scores;
+                    found.push(file);
+                }
+                Step::Found(_, Err(error)) => page.unreadable.push(error),
+                Step::Finished(job, result) => {
+                    page.ended = Some((job, result));
+                    break;
+                }
+            }
+        }
+        Counters::add(&self.surveyor.inlet.counters.found, found.len() as u64);
+        match self.offer_each(found, check_scores) {
+            Ok(refused) => page.refused = refused,
+            Err(error) => {
+                // The survey has not seen these files: it must not count as ended.
+                if let Some((job, _)) = page.ended {
+                    self.backlog.scan(job);
+                }
+                return Err(error);
+            }
+        }
+        if page.ended.is_some() {
+            self.collect_stored();
+        }
+        Ok(page)
+    }
+
+    /// Keeps files that must be read for [`Driver::hand_on`]; returns those for which the settler has no place.
+    fn offer_each(&mut self, found: Vec<Found>, check_scores: bool) -> Result<Vec<PathBuf>, SurveyError> {
+        let must_read = self.surveyor.must_read_each(&found, check_scores)?;
+        self.offer_stored();
+        let mut refused = Vec::new();
+        for (file, _) in found.into_iter().zip(must_read).filter(|(_, must_read)| *must_read) {
+            match self.settler.observe(&file.path, file.stamp, Sighting::Scan, self.clock.now()) {
+                Observed::Ready => self.offer_file(file),
+                Observed::Waiting => {}
+                Observed::Refused => refused.push(file.path),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Looks at one file as a survey does.
+    pub(super) fn offer(&mut self, path: PathBuf, stamp: FileStamp) -> Result<(), SurveyError> {
+        self.offer_each(vec![Found { path, stamp }], false).map(drop)
+    }
+
+    fn offer_file(&mut self, file: Found) {
+        if let Some(candidate) = self.surveyor.inlet.take_in(file.path, file.stamp) {
+            self.backlog.offer(Offer::File(candidate));
+        }
+    }
+
+    fn offer_stored(&mut self) {
+        self.surveyor.take_stored().into_iter().for_each(|work| self.backlog.offer(Offer::Stored(work)));
+    }
+
+    /// Offers the missing scores that were collected so far, however few.
+    fn collect_stored(&mut self) {
+        self.surveyor.collect_stored();
+        self.offer_stored();
+    }
+
+    /// Hands on what the pipeline has room for, without waiting.
+    pub(super) fn hand_on(&mut self) -> Result<(), SurveyError> {
+        while let Some(offer) = self.backlog.offers.pop_front() {
+            let inlet = &self.surveyor.inlet;
+            let left = match offer {
+                Offer::File(candidate) => try_send(inlet.lane(Lane::Backlog), candidate)?.map(Offer::File),
+                Offer::Stored(work) => try_send(inlet.stored(), work)?.map(Offer::Stored),
+            };
+            if let Some(left) = left {
+                self.backlog.offers.push_front(left);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on the files that have settled; waits while the decoders are busy.
+    pub(super) fn pass_on_settled(&mut self) -> Result<(), SurveyError> {
+        let stat = |path: &Path| FileStamp::read(path).ok().flatten();
+        for settled in self.settler.due(self.clock.now(), SETTLED_AT_ONCE, stat) {
+            if self.surveyor.must_read(&settled.path, settled.stamp, true)? {
+                self.surveyor.submit(settled.path, settled.stamp, self.options.settled_lane)?;
+            }
+        }
+        Counters::set(&self.surveyor.inlet.counters.settling, self.settler.len() as u64);
+        self.collect_stored();
+        Ok(())
+    }
+
+    /// Waits until the deadline, a hint, a file to be looked at again, or room for what waits.
+    pub(super) fn wait(&self, hints: &Receiver<Hint>, deadline: Duration) -> Result<Wake, SurveyError> {
+        let inlet = &self.surveyor.inlet;
+        let timer = self.clock.timer(deadline);
+        let mut select = Select::new();
+        select.recv(inlet.stop.channel());
+        select.recv(hints);
+        select.recv(inlet.in_flight.nudged());
+        select.recv(&timer);
+        match self.backlog.offers.front() {
+            Some(Offer::File(_)) => select.send(inlet.lane(Lane::Backlog)),
+            Some(Offer::Stored(_)) => select.send(inlet.stored()),
+            None => 0,
+        };
+        select.ready();
+        if inlet.stop.is_stopped() {
+            return Err(SurveyError::Ended);
+        }
+        if let Ok(hint) = hints.try_recv() {
+            return Ok(Wake::Hint(hint));
+        }
+        if inlet.in_flight.nudged().try_recv().is_ok() {
+            return Ok(Wake::LookAgain(inlet.in_flight.take_again()));
+        }
+        Ok(Wake::Continue)
+    }
+
+    /// Records what a survey that has ended says about files that are gone.
+    pub(super) fn note_missing(&self, job: &Job) -> Result<(), SurveyError> {
+        if job.dir == job.root {
+            self.surveyor.note_missing(&job.root)
+        } else {
+            self.surveyor.note_missing_below(&job.dir)
+        }
+    }
+}
+
+/// Sends without waiting; gives the message back where the channel is full.
+fn try_send<T>(channel: &Sender<T>, message: T) -> Result<Option<T>, SurveyError> {
+    match channel.try_send(message) {
+        Ok(()) => Ok(None),
+        Err(TrySendError::Full(message)) => Ok(Some(message)),
+        Err(TrySendError::Disconnected(_)) => Err(SurveyError::Ended),
+    }
+}

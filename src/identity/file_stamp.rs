@@ -1,0 +1,126 @@
+//! One version of a file, told from another without reading it.
+
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that tells one version of a file from another without reading its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// Size.
+    pub size_bytes: u64,
+    /// Modification time, in nanoseconds since 1970. Programs may set it to any value.
+    pub mtime_ns: i64,
+    /// Time of the last change of the inode, in nanoseconds since 1970. Only the kernel sets it.
+    pub ctime_ns: i64,
+    /// Inode number. It changes when another file is renamed over this one.
+    pub inode: u64,
+}
+
+/// The part of a [`FileStamp`] that the database records. The other two fields change without a new content, for example when a
+/// card is copied to a larger one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedStamp {
+    /// Size.
+    pub size_bytes: u64,
+    /// Modification time, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+impl FileStamp {
+    /// Returns the stamp of the regular file at `path`, links followed; none where there is no such file.
+    ///
+    /// # Errors
+    /// Metadata that cannot be read, because of permissions or a failing disk: the file may be there.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_file().then(|| Self::of(&metadata))),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Like [`FileStamp::read`], but returns none for a file that lies outside the directory `root` once all links are followed. For
+    /// paths that come from hints.
+    ///
+    /// # Errors
+    /// Those of [`FileStamp::read`]; also metadata of `root` that cannot be read.
+    pub fn read_inside(root: &Path, path: &Path) -> io::Result<Option<Self>> {
+        let target = match path.canonicalize() {
+            Ok(target) => target,
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if target.starts_with(root.canonicalize()?) { Self::read(&target) } else { Ok(None) }
+    }
+
+    /// Takes the stamp out of a file's metadata.
+    pub fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            size_bytes: metadata.size(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// The part that the database records.
+    pub fn recorded(self) -> RecordedStamp {
+        RecordedStamp { size_bytes: self.size_bytes, mtime_ns: self.mtime_ns }
+    }
+}
+
+/// Whether the error says that no file has this name. Any other error leaves open whether it is there.
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_links_out_of_the_root_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        for path in [&root, &outside] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("a.jpg"), "x").unwrap();
+        }
+        symlink("a.jpg", root.join("in.jpg")).unwrap();
+        symlink("../outside/a.jpg", root.join("out.jpg")).unwrap();
+        symlink(&outside, root.join("dir")).unwrap();
+        symlink("nowhere", root.join("dangling.jpg")).unwrap();
+        let read = |name: &str| FileStamp::read_inside(&root, &root.join(name)).unwrap();
+        let stamp = FileStamp::read(&root.join("a.jpg")).unwrap();
+        assert_eq!([read("a.jpg"), read("in.jpg")], [stamp, stamp]);
+        for name in ["out.jpg", "dir/a.jpg", "../outside/a.jpg", "dangling.jpg", "gone.jpg"] {
+            assert_eq!(read(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_changes_with_the_file_and_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jpg");
+        assert_eq!(FileStamp::read(&path).unwrap(), None);
+        std::fs::write(&path, "12345").unwrap();
+        let first = FileStamp::read(&path).unwrap().unwrap();
+        assert_eq!(first.size_bytes, 5);
+        assert!(first.mtime_ns > 1_700_000_000_000_000_000);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let second = FileStamp::read(&path).unwrap().unwrap();
+        assert_eq!(second.recorded(), RecordedStamp { size_bytes: 5, mtime_ns: 0 });
+        assert_eq!(second.inode, first.inode);
+        assert!(second.ctime_ns >= first.ctime_ns && second != first);
+        assert_eq!(FileStamp::read(dir.path()).unwrap(), None, "a directory");
+        assert_eq!(FileStamp::read(&path.join("below")).unwrap(), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! The step of the work at which a file failed, as the ledger of failures records it.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Deserialize, Serialize};
+
+/// The step at which a file failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Its bytes could not be read.
+    Read,
+    /// Its bytes are not a complete image.
+    Decode,
+    /// It exceeds one of the limits of the configuration.
+    Limit,
+    /// The model could not embed or score it.
+    Infer,
+    /// The decoder process died while it worked on this file.
+    Crash,
+    /// The decoder process took longer than the configuration allows.
+    Time,
+}
+
+impl Stage {
+    const ALL: [Self; 6] = [Self::Read, Self::Decode, Self::Limit, Self::Infer, Self::Crash, Self::Time];
+
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Decode => "decode",
+            Self::Limit => "limit",
+            Self::Infer => "infer",
+            Self::Crash => "crash",
+            Self::Time => "time",
+        }
+    }
+}
+
+impl ToSql for Stage {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.as_str().to_sql()
+    }
+}
+
+impl FromSql for Stage {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let word = value.as_str()?;
+        let known = Self::ALL.into_iter().find(|stage| stage.as_str() == word);
+        known.ok_or_else(|| FromSqlError::other(std::io::Error::other(format!("unknown stage {word:?}"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_reads_back_from_its_word() {
+        for stage in Stage::ALL {
+            assert_eq!(Stage::column_result(stage.as_str().into()).unwrap(), stage);
+            assert_eq!(serde_json::to_string(&stage).unwrap(), format!("{:?}", stage.as_str()));
+        }
+        assert!(Stage::column_result("elsewhere".into()).is_err());
+    }
+}
