@@ -1,4 +1,4 @@
-//! `edge-scorer scan`.
+//! `edge-scorer scan`: scores the images in directories and prints a summary.
 
 use std::io::{self, Write, stdout};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::options::{Common, Targets};
 use crate::clock::SystemClock;
 use crate::daemon::{self, Counters, Decoders, ScanReport};
 use edge_cli::output::printable;
-use edge_cli::progress::Progress;
+use edge_cli::progress::ProgressMeter;
 use edge_cli::{CommandError, Outcome, exit_code, logging};
 use edge_model::scorer::Scorer;
 
@@ -53,7 +53,7 @@ fn with_progress<T>(counters: &Counters, work: impl FnOnce() -> T) -> T {
     let (done, ended) = bounded::<()>(0);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            let mut progress = Progress::new("images");
+            let mut progress = ProgressMeter::counting("images");
             while ended.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
                 let now = counters.snapshot();
                 if now.queued > 0 {

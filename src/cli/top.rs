@@ -17,7 +17,7 @@ use crate::clock::iso;
 use crate::identity::ContentId;
 use crate::store::{ImageId, Store};
 use edge_cli::output::{Table, csv_error, number, printable};
-use edge_cli::progress::Progress;
+use edge_cli::progress::ProgressMeter;
 use edge_cli::{CommandError, Outcome, exit_code, logging};
 use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 use edge_model::text::normalise_tag;
@@ -183,7 +183,7 @@ fn best_of_stored(
     arguments: &Arguments,
 ) -> Result<(Vec<Ranked>, u64), CommandError> {
     let (mut best, mut compared, mut after) = (BinaryHeap::new(), 0, None);
-    let (mut progress, mut seen, total) = (Progress::new("images"), 0, store.counts()?.images);
+    let (mut progress, mut seen, total) = (ProgressMeter::counting("images"), 0, store.counts()?.images);
     loop {
         let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE)?;
         let Some(last) = page.last() else { break };

@@ -1,68 +1,87 @@
-//! Puts a bundle together: graphs, goldens and tokenizer with their manifest, written and opened again by the bundle's and the
-//! scorer's own code.
+//! Assembles a bundle from graphs, goldens, tokenizer and manifest. The bundle's own code writes it, and the scorer's own code opens it
+//! again to prove it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::TrainError;
 use super::backbone::Backbone;
 use super::dataset::{DataSet, Example, Parts};
 use super::device::Host;
-use super::export::{Graphs, Parity, prove};
-use super::golden::{self, Goldens, TOLERANCE};
+use super::export::{ExportError, Graphs, Parity, prove};
+use super::golden::{self, GoldenError, Goldens, TOLERANCE};
 use super::model::head::record;
 use super::model::{ModelShape, TagScorer, parameters};
 use super::options::TrainOptions;
 use super::training::Trained;
 use edge_model::backend::DeviceChoice;
-use edge_model::bundle::BundleWriter;
 use edge_model::bundle::manifest::{
     Architecture, DataRecord, Goldens as GoldenNames, Manifest, SCHEMA_VERSION, ScoreScale, TagEntry, Training, file,
 };
+use edge_model::bundle::{BundleError, BundleWriter};
 use edge_model::image_input::InputRule;
-use edge_model::scorer::Scorer;
+use edge_model::scorer::{Scorer, ScorerError};
 use edge_model::text::{TagTokenizer, TextRule};
 
-/// The tag under which an image is scored when nothing says what it is meant to show.
+/// The tag for images without any other tag.
 pub const DEFAULT_TAG: &str = "a good photo";
-/// Tags of the goldens beside some that the model was trained on.
+/// Tags of the goldens, in addition to some training tags.
 const GOLDEN_TAGS: [&str; 3] = [DEFAULT_TAG, "night street", "Birds over the sea, at dawn"];
-/// How many trained tags the goldens take.
+/// Number of training tags among the goldens' tags.
 const GOLDEN_TRAINED_TAGS: usize = 3;
 
-/// What the manifest says of the training.
+/// Why a bundle cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AssembleError {
+    /// The weights cannot be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The goldens cannot be made.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The scorer refuses the bundle.
+    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
+    Scorer(#[from] ScorerError),
+    /// A defect of this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// The manifest's record of the training.
 #[derive(Debug, Clone)]
 pub struct Provenance {
     /// Name of the model.
     pub name: String,
-    /// The command line.
+    /// The command line of the training.
     pub command: String,
-    /// The options.
+    /// The options of the training.
     pub options: TrainOptions,
     /// Each data set and its digest.
     pub data: Vec<DataRecord>,
-    /// What they are called together.
+    /// Common name of the data sets.
     pub data_name: String,
-    /// Digest of all of them together.
+    /// SHA-256 over all data sets.
     pub data_sha256: String,
-    /// The one that was given first.
+    /// Name of the first data set.
     pub first_source: String,
-    /// What its images are, in a sentence.
+    /// One sentence about the images.
     pub about: String,
     /// The range and the unit of the scores.
     pub scale: ScoreScale,
-    /// How the data were divided.
+    /// How the data were split.
     pub split: String,
-    /// Examples per part.
+    /// Number of examples for training, validation and test.
     pub examples: [usize; 3],
-    /// The trained tags, in alphabetical order.
+    /// The training tags in alphabetical order.
     pub tags: Vec<String>,
-    /// Whether the text encoder comes from elsewhere and knows more words than those of the tags.
+    /// Whether the text encoder was pretrained, so that it knows more words than those of the training tags.
     pub knows_language: bool,
 }
 
 impl Provenance {
-    /// Gathers what is known before the training.
+    /// Collects everything that is known before the training.
     pub fn new(
         name: String,
         command: String,
@@ -91,7 +110,7 @@ impl Provenance {
         }
     }
 
-    /// Tags that are too long for the model are no goldens of it.
+    /// Tags of the goldens, without those that are too long for the model.
     fn golden_tags(&self, tokenizer: &TagTokenizer) -> Vec<String> {
         let step = self.tags.len().div_ceil(GOLDEN_TRAINED_TAGS).max(1);
         let trained = self.tags.iter().step_by(step).map(String::as_str);
@@ -102,7 +121,7 @@ impl Provenance {
     }
 }
 
-/// Each data set by its name, in alphabetical order.
+/// One record per data set, in alphabetical order of the names.
 fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
     let mut by_source: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
     for example in examples {
@@ -116,22 +135,22 @@ fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
     by_source.into_iter().map(record).collect()
 }
 
-/// What is known only after the judging; empty for the bundle that is judged.
+/// Everything that is known only after the evaluation; empty for the bundle that is evaluated.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
-    /// Figures by name.
+    /// Metrics by name.
     pub metrics: BTreeMap<String, f64>,
     /// Quantiles of the reference images' scores under their own tags.
     pub quantiles: Vec<f32>,
-    /// The same under each tag.
+    /// Quantiles of the scores under each tag.
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
-    /// Whether the similarity chooses tags well.
+    /// Whether the similarity is good enough to suggest tags.
     pub suggests_tags: bool,
-    /// Further files: name and bytes.
+    /// Additional files: name and bytes.
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// The parts of a bundle that depend on the weights and the input's size only.
+/// The parts of a bundle that depend only on the weights and the input rule.
 #[derive(Debug, Clone)]
 pub struct Content {
     rule: InputRule,
@@ -147,14 +166,14 @@ impl Content {
     /// Exports the weights for inputs under `rule`.
     ///
     /// # Errors
-    /// [`TrainError::Onnx`] and those of [`golden::make`].
+    /// [`AssembleError::Export`] and those of [`golden::make`].
     pub fn new(
         trained: &Trained,
         (shape, rule): (&ModelShape, InputRule),
         provenance: &Provenance,
         tokenizer: &TagTokenizer,
         tokenizer_json: &str,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Self, AssembleError> {
         let model: &TagScorer<Host> = &trained.model;
         Ok(Self {
             graphs: Graphs::of((model, shape), trained.unit, &rule)?,
@@ -167,37 +186,37 @@ impl Content {
         })
     }
 
-    /// The input's rule.
+    /// The input rule.
     pub fn rule(&self) -> &InputRule {
         &self.rule
     }
 
-    /// Number of learned values.
+    /// Number of learned values in the model.
     pub fn parameters(&self) -> u64 {
         self.parameters
     }
 
-    /// Bytes of the three graphs together.
+    /// Total size of the three graphs, in bytes.
     pub fn graph_bytes(&self) -> usize {
         self.graphs.image_encoder.len() + self.graphs.text_encoder.len() + self.graphs.quality_head.len()
     }
 
-    /// Writes the bundle, opens it with the scorer and proves it; only then it appears at `out`.
+    /// Writes the bundle, opens it with the scorer, proves it, and only then moves it to `out`.
     ///
     /// # Errors
-    /// [`TrainError::Parity`], [`TrainError::Scorer`], [`TrainError::Bundle`]; nothing is at `out` then that was not there.
+    /// [`AssembleError::Export`], [`AssembleError::Scorer`], [`AssembleError::Bundle`]; `out` is then unchanged.
     pub fn write(
         &self,
         out: &Path,
         provenance: &Provenance,
         findings: &Findings,
-    ) -> Result<(Scorer, Parity), TrainError> {
+    ) -> Result<(Scorer, Parity), AssembleError> {
         let mut writer = BundleWriter::create(out)?;
         writer.add(file::IMAGE_ENCODER, &self.graphs.image_encoder)?;
         writer.add(file::TEXT_ENCODER, &self.graphs.text_encoder)?;
         writer.add(file::QUALITY_HEAD, &self.graphs.quality_head)?;
         writer.add(file::TOKENIZER, self.tokenizer_json.as_bytes())?;
-        writer.add(file::GOLDEN_TENSORS, &self.goldens.tensors.to_bytes().map_err(TrainError::Internal)?)?;
+        writer.add(file::GOLDEN_TENSORS, &self.goldens.tensors.to_bytes().map_err(AssembleError::Internal)?)?;
         for (name, bytes) in self.goldens.images.iter().chain(&findings.files) {
             writer.add(name, bytes)?;
         }
@@ -208,8 +227,8 @@ impl Content {
         })
     }
 
-    fn manifest(&self, provenance: &Provenance, findings: &Findings) -> Result<Manifest, TrainError> {
-        let config = serde_json::to_value(&provenance.options).map_err(|e| TrainError::Internal(e.to_string()))?;
+    fn manifest(&self, provenance: &Provenance, findings: &Findings) -> Result<Manifest, AssembleError> {
+        let config = serde_json::to_value(&provenance.options).map_err(|e| AssembleError::Internal(e.to_string()))?;
         let entry = |text: &String| TagEntry {
             text: text.clone(),
             prompt: None,
@@ -235,7 +254,7 @@ impl Content {
             score_scale: provenance.scale.clone(),
             head: record(self.shape.head),
             tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
-            // A text encoder that was trained here knows the words of its training tags only: other tags deserve a warning.
+            // A text encoder that was trained here knows only the words of its training tags: other tags get a warning.
             open_vocabulary: provenance.knows_language,
             default_tags: vec![default_tag.clone()],
             suggests_tags: findings.suggests_tags,

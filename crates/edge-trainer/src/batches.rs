@@ -1,5 +1,5 @@
-//! Which images stand together in a step. Several images of each tag do, so that there are pairs to rank, and an image brings all
-//! its tags: it is encoded once for them, and what differs between them is the tag alone.
+//! Groups examples into batches. A batch holds several images of each tag, so that there are pairs to rank. It holds
+//! all examples of an image, so that the image is encoded once and its scores differ by the tag alone.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +9,15 @@ use rand::seq::SliceRandom;
 
 use super::dataset::Example;
 
-/// Divides the examples into batches of about `batch` images for one epoch. Each image stands for one of its tags, drawn anew; the
-/// images that stand for one tag are shuffled and cut into runs of `per_tag`, the runs are shuffled and lined up, and each image
-/// brings its examples under its other tags. Of each data set as many images are taken as the smallest has, drawn anew, so that a
-/// large one does not drown it; of one data set every example occurs exactly once. A tag's last run takes a single left-over image in,
-/// so that it has a partner.
+/// Divides the examples into batches of about `batch` images for one epoch. Returns the indices of the examples of each
+/// batch.
+///
+/// Each image is assigned to one of its tags at random. The images of a tag are shuffled and cut into runs of
+/// `per_tag`; a single remaining image joins the last run, so that it has a partner. The runs are shuffled and joined
+/// to batches. Each image adds all of its examples, including those under other tags.
+///
+/// From each data set, the same number of images is drawn: that of the smallest data set. With one data set, every
+/// example occurs exactly once.
 pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let examples_of = by_image(examples);
     let mut by_tag: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -36,7 +40,7 @@ pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &m
     batches.iter().map(|images| images.iter().flat_map(|&image| examples_of[image].clone()).collect()).collect()
 }
 
-/// Equally many images of each data set, in their order.
+/// Draws the same number of images from each data set. Returns them in their order.
 fn even_share(examples: &[Example], examples_of: &[Vec<usize>], rng: &mut StdRng) -> Vec<usize> {
     let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (image, listed) in examples_of.iter().enumerate() {
@@ -55,14 +59,14 @@ fn even_share(examples: &[Example], examples_of: &[Vec<usize>], rng: &mut StdRng
     chosen
 }
 
-/// All examples, the images in the order in which they first occur, `at_once` of them together.
+/// Returns all examples in batches of `at_once` images, in the order in which the images first occur.
 pub fn in_order(examples: &[Example], at_once: usize) -> Vec<Vec<usize>> {
     by_image(examples).chunks(at_once.max(1)).map(<[Vec<usize>]>::concat).collect()
 }
 
-/// The examples of each image.
+/// Returns the indices of the examples of each image.
 fn by_image(examples: &[Example]) -> Vec<Vec<usize>> {
-    let images = Images::of_all(examples);
+    let images = BatchImages::of_all(examples);
     let mut examples_of = vec![Vec::new(); images.first.len()];
     for (example, image) in images.image_of.into_iter().enumerate() {
         examples_of[image].push(example);
@@ -70,7 +74,7 @@ fn by_image(examples: &[Example]) -> Vec<Vec<usize>> {
     examples_of
 }
 
-/// Runs of images that stand for one tag, in any order.
+/// Cuts the images of each tag into runs of `per_tag`. Returns the runs in a random order.
 fn runs(by_tag: BTreeMap<&str, Vec<usize>>, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     for (_, mut members) in by_tag {
@@ -88,17 +92,17 @@ fn runs(by_tag: BTreeMap<&str, Vec<usize>>, per_tag: usize, rng: &mut StdRng) ->
     runs
 }
 
-/// The images of some examples, each once.
+/// The distinct images of a list of examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Images {
-    /// The first example of each image.
+pub struct BatchImages {
+    /// Index of the first example of each image.
     pub first: Vec<usize>,
-    /// For each of the examples the index of its image.
+    /// For each example, the index of its image.
     pub image_of: Vec<usize>,
 }
 
-impl Images {
-    /// The images of `chosen` examples, in the order in which they first occur.
+impl BatchImages {
+    /// Returns the images of the examples with indices `chosen`, in the order in which they first occur.
     pub fn of(examples: &[Example], chosen: &[usize]) -> Self {
         let mut known = HashMap::new();
         let mut first = Vec::new();
@@ -111,12 +115,12 @@ impl Images {
         Self { image_of: image_of.collect(), first }
     }
 
-    /// The images of all examples.
+    /// Returns the images of all examples.
     pub fn of_all(examples: &[Example]) -> Self {
         Self::of(examples, &(0..examples.len()).collect::<Vec<_>>())
     }
 
-    /// [`Self::image_of`] as the indices of a tensor's rows; none where each row is its own.
+    /// Returns [`Self::image_of`] as indices of tensor rows; `None` if each example has its own image.
     pub fn rows(&self) -> Option<Vec<i64>> {
         let is_same = self.first.len() == self.image_of.len();
         (!is_same).then(|| self.image_of.iter().map(|&image| image as i64).collect())
@@ -173,7 +177,7 @@ mod tests {
             all.sort_unstable();
             assert_eq!(all, (0..120).collect::<Vec<_>>());
             for batch in &batches {
-                let images = Images::of(&examples, batch);
+                let images = BatchImages::of(&examples, batch);
                 assert!(images.first.len() <= 9 && batch.len() == 3 * images.first.len(), "{images:?}");
                 let tag_of_first = |image: usize| images.image_of.iter().position(|&i| i == image).map(|at| batch[at]);
                 companies.extend(tag_of_first(0).map(|example| (example / 3, batch.len())));
@@ -199,10 +203,10 @@ mod tests {
     #[test]
     fn images_are_counted_once() {
         let examples = examples([(0, "a"), (1, "a"), (0, "b"), (2, "a")]);
-        let images = Images::of(&examples, &[2, 1, 0]);
-        assert_eq!(images, Images { first: vec![2, 1], image_of: vec![0, 1, 0] });
+        let images = BatchImages::of(&examples, &[2, 1, 0]);
+        assert_eq!(images, BatchImages { first: vec![2, 1], image_of: vec![0, 1, 0] });
         assert_eq!(images.rows(), Some(vec![0, 1, 0]));
-        assert_eq!(Images::of(&examples, &[3, 1]).rows(), None);
+        assert_eq!(BatchImages::of(&examples, &[3, 1]).rows(), None);
         assert_eq!(in_order(&examples, 2), [vec![0, 2, 1], vec![3]]);
     }
 

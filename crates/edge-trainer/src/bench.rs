@@ -1,54 +1,54 @@
-//! The time of a training step, to compare devices, options and other engines by.
+//! The time of a training step, for comparisons of devices, options and engines.
 
 use serde::Serialize;
 
 use super::assemble::DEFAULT_TAG;
 use super::backbone::Backbone;
 use super::cache::FeatureCache;
-use super::device::{self, Place};
+use super::device::{self, TrainDevice};
 use super::features::{FeatureTable, Features};
 use super::metrics::quantile;
 use super::model::head::problem;
 use super::options::{Precision, Trainable};
-use super::training::{Setting, made_up_examples, time_steps};
+use super::training::{TrainInputs, made_up_examples, time_steps};
 use super::{TrainError, TrainOptions};
 
 /// What to time.
 #[derive(Debug, Clone)]
 pub struct BenchRequest {
-    /// The options; those of the data are not read.
+    /// The options. Those about data have no effect.
     pub options: TrainOptions,
-    /// Steps that are done before the clock runs.
+    /// Steps before the timed ones.
     pub warm_up: usize,
-    /// Steps that are timed.
+    /// Timed steps.
     pub steps: usize,
 }
 
-/// What was timed.
+/// The measured times and their conditions.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepTimes {
     /// The device.
-    pub device: Place,
-    /// Bits of the matrix products.
+    pub device: TrainDevice,
+    /// Precision of the matrix products.
     pub precision: Precision,
-    /// Names of the image and of the text encoder.
+    /// Names of the image encoder and of the text encoder.
     pub backbone: [String; 2],
-    /// Whether only the head is fitted.
+    /// Whether only the head is trained.
     pub head_only: bool,
-    /// Images of the batch.
+    /// Images per batch.
     pub batch: usize,
-    /// Distinct tags of the batch.
+    /// Distinct tags per batch.
     pub tags: usize,
     /// Side of the images, in pixels.
     pub image_px: u32,
     /// Length of a padded prompt, in tokens.
     pub context_length: usize,
-    /// Seconds of every step.
+    /// Time of every step.
     pub seconds: Vec<f64>,
 }
 
 impl StepTimes {
-    /// The median of the seconds.
+    /// Returns the median of the times, in seconds.
     pub fn median(&self) -> f64 {
         let mut sorted = self.seconds.clone();
         sorted.sort_by(f64::total_cmp);
@@ -56,7 +56,8 @@ impl StepTimes {
     }
 }
 
-/// Times the step of a training with these options: that of the head alone where the encoders would be frozen.
+/// Measures the time of a training step with these options. If the options leave the encoders unchanged, it is a step
+/// of the head alone.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -65,7 +66,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
     if let Some(problem) = options.problem() {
         return Err(TrainError::Options(problem));
     }
-    let (place, _) = device::find(options.device)?;
+    let (device, _) = device::find(options.device)?;
     let backbone = Backbone::find(&options.backbone)?;
     let examples = made_up_examples(options.batch, options.images_per_tag);
     let mut tags: Vec<String> = examples.iter().map(|e| e.tag.clone()).collect();
@@ -77,12 +78,12 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         return Err(TrainError::Options(problem));
     }
     let rule = backbone.input_rule(options);
-    let head_only = match options.trainable {
+    let head_only = match options.train {
         Trainable::Auto => backbone.is_trained(),
         Trainable::Head => true,
         Trainable::Last(_) | Trainable::All => false,
     };
-    // Nothing is read from it: that it is there says that the encoders are frozen.
+    // The cache stays empty. It only tells the training that the encoders are not trained.
     let dir = tempfile::tempdir().map_err(TrainError::file(&std::env::temp_dir()))?;
     let cache = FeatureCache::open(dir.path(), "", &rule, shape.embedding(), shape.head_shape().patches)?;
     let table = FeatureTable::default();
@@ -90,9 +91,9 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         Backbone::Small => Some(Features::Fitted(&table)),
         _ => head_only.then_some(Features::Kept(&cache)),
     };
-    let setting = Setting {
+    let inputs = TrainInputs {
         options,
-        place: &place,
+        device: &device,
         backbone: &backbone,
         train: &examples,
         validation: &[],
@@ -101,14 +102,14 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         default_tag: DEFAULT_TAG,
         shape: &shape,
         data_sha256: "",
-        fit: None,
+        image_encoder: None,
         answer_of: None,
         features,
     };
-    let seconds = time_steps(setting, [request.warm_up, request.steps])?;
+    let seconds = time_steps(inputs, [request.warm_up, request.steps])?;
     Ok(StepTimes {
-        precision: options.precision.on(&place),
-        device: place.clone(),
+        precision: options.precision.on(&device),
+        device: device.clone(),
         backbone: shape.backbone.names(),
         head_only,
         batch: examples.len(),
@@ -130,7 +131,7 @@ mod tests {
                 batch: 4,
                 images_per_tag: 2,
                 crop_px: Some(64),
-                device: device::Device::Cpu,
+                device: device::DeviceRequest::Cpu,
                 precision,
                 ..TrainOptions::default()
             };
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn the_median_is_the_middle() {
         let times = |seconds: &[f64]| StepTimes {
-            device: Place::Cpu,
+            device: TrainDevice::Cpu,
             precision: Precision::F32,
             backbone: Default::default(),
             head_only: true,

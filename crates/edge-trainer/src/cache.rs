@@ -1,90 +1,104 @@
-//! What a frozen image encoder made of each image, on disk: one file an image, so that an interrupted run loses nothing and runs
-//! with other heads find it done.
+//! Stores the features of a frozen image encoder on disk, one file per image. An interrupted run loses nothing, and
+//! runs with other heads reuse the files.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use half::f16;
 
-use super::TrainError;
-use super::device::Host;
-use super::model::ImageOutput;
+use crate::device::Host;
+use crate::file_error::FileError;
+use crate::model::ImageOutput;
 use edge_model::bundle::sha256_hex;
 use edge_model::image_input::InputRule;
 
-/// The files of one encoder under one input rule. Values are 16-bit floats, as the scorer keeps embeddings.
+/// Error of reading or writing features.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureError {
+    /// A file cannot be read or written, or has the wrong length.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A defect of the program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// The feature files of one encoder under one input rule. Values are 16-bit floats, like the embeddings that the scorer
+/// stores.
 #[derive(Debug, Clone)]
 pub struct FeatureCache {
     dir: PathBuf,
     embedding: usize,
-    /// P and W; zero where the head reads no patches.
+    /// Number and width of the patch tokens; zeros if the head reads no patches.
     patches: [usize; 2],
 }
 
 impl FeatureCache {
-    /// Features below `root`, keyed by the encoder's digest, the input rule and whether patches are kept.
+    /// Opens the directory for these features below `root`. Its name depends on the digest of the encoder, the input
+    /// rule and the sizes.
     ///
     /// # Errors
-    /// [`TrainError::File`].
+    /// [`FeatureError::File`].
     pub fn open(
         root: &Path,
         backbone_digest: &str,
         rule: &InputRule,
         embedding: usize,
         patches: [usize; 2],
-    ) -> Result<Self, TrainError> {
-        let rule = serde_json::to_string(rule).map_err(|e| TrainError::Internal(e.to_string()))?;
+    ) -> Result<Self, FeatureError> {
+        let rule = serde_json::to_string(rule).map_err(|e| FeatureError::Internal(e.to_string()))?;
         let key = sha256_hex(format!("{backbone_digest}\n{rule}\n{embedding}\n{patches:?}").as_bytes());
         let dir = root.join(&key[..32]);
-        std::fs::create_dir_all(&dir).map_err(TrainError::file(&dir))?;
+        std::fs::create_dir_all(&dir).map_err(FileError::at(&dir))?;
         Ok(Self { dir, embedding, patches })
     }
 
-    /// Bytes of an image's file.
+    /// Returns the size of each file in bytes.
     pub fn entry_bytes(&self) -> usize {
         2 * (self.embedding + self.patches[0] * self.patches[1])
     }
 
-    /// Whether patch tokens are kept beside the embedding.
+    /// Returns whether patch tokens are stored beside the embedding.
     pub fn keeps_patches(&self) -> bool {
         self.patches[0] > 0
     }
 
-    /// Where the files are.
+    /// Returns the directory of the files.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether an image's features are there, whole.
+    /// Returns whether the features of an image are stored completely.
     pub fn has(&self, content_id: &str) -> bool {
         std::fs::metadata(self.path(content_id)).is_ok_and(|m| m.len() == self.entry_bytes() as u64)
     }
 
-    /// Keeps one row of the encoder's output; it appears when it is whole.
+    /// Stores the features of an image. The file appears when it is complete.
     ///
     /// # Errors
-    /// [`TrainError::File`].
-    pub fn put(&self, content_id: &str, embedding: &[f32], patches: &[f32]) -> Result<(), TrainError> {
+    /// [`FeatureError`].
+    pub fn put(&self, content_id: &str, embedding: &[f32], patches: &[f32]) -> Result<(), FeatureError> {
         let bytes: Vec<u8> = embedding.iter().chain(patches).flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
         let path = self.path(content_id);
         if bytes.len() != self.entry_bytes() {
             let reason = format!("{} bytes of features instead of {}", bytes.len(), self.entry_bytes());
-            return Err(TrainError::Internal(reason));
+            return Err(FeatureError::Internal(reason));
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(TrainError::file(&self.dir))?;
-        std::io::Write::write_all(&mut file, &bytes).map_err(TrainError::file(&path))?;
-        file.persist(&path).map_err(TrainError::file(&path)).map(drop)
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(FileError::at(&self.dir))?;
+        std::io::Write::write_all(&mut file, &bytes).map_err(FileError::at(&path))?;
+        file.persist(&path).map_err(FileError::at(&path))?;
+        Ok(())
     }
 
-    /// Reads an image's features, as a batch of one.
+    /// Reads the features of an image as a batch of one.
     ///
     /// # Errors
-    /// [`TrainError::File`], also where the file has another length.
-    pub fn get(&self, content_id: &str) -> Result<ImageOutput<Host>, TrainError> {
+    /// [`FeatureError::File`], also if the file has another length.
+    pub fn get(&self, content_id: &str) -> Result<ImageOutput<Host>, FeatureError> {
         let path = self.path(content_id);
-        let bytes = std::fs::read(&path).map_err(TrainError::file(&path))?;
+        let bytes = std::fs::read(&path).map_err(FileError::at(&path))?;
         if bytes.len() != self.entry_bytes() {
-            return Err(TrainError::file(&path)(format!("has {} bytes, not {}", bytes.len(), self.entry_bytes())));
+            return Err(FileError::at(&path)(format!("has {} bytes, not {}", bytes.len(), self.entry_bytes())).into());
         }
         let values: Vec<f32> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
         let device = Default::default();

@@ -1,125 +1,82 @@
-//! Why a training ends without a bundle.
+//! The error of a training command. The modules below have errors of their own and do not know this one.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::Path;
 
-use super::dataset::DataError;
-use super::evaluate::JudgeError;
-use super::onnx::OnnxError;
-use edge_model::bundle::BundleError;
 use edge_model::scorer::ScorerError;
-use edge_model::text::TextError;
 
-/// Why a training ends without a bundle. Nothing is left at the output path then.
+use super::assemble::AssembleError;
+use super::backbone::BackboneError;
+use super::cache::FeatureError;
+use super::checkpoint::CheckpointError;
+use super::dataset::DataError;
+use super::dataset::style::StyleError;
+use super::device::DeviceError;
+use super::evaluate::JudgeError;
+use super::file_error::FileError;
+use super::training::LearnError;
+
+/// Error of a training command. A `fit` writes no bundle in this case, and the output path is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The data cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The options contradict themselves.
+    /// The options contradict each other.
     #[error("the options are unusable: {0}")]
     Options(String),
     /// The device cannot be used.
     #[error(transparent)]
-    Device(#[from] super::device::DeviceError),
+    Device(#[from] DeviceError),
     /// The backbone cannot be used.
     #[error(transparent)]
-    Backbone(#[from] super::backbone::BackboneError),
-    /// An image that was readable at first no longer is.
-    #[error("{}: {reason}. It was readable when the training began: restore it and start again", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What happened.
-        reason: String,
-    },
-    /// The tokenizer cannot be trained.
-    #[error("the tokenizer cannot be trained on these tags: {0}")]
-    Tokenizer(String),
-    /// A tag cannot be encoded.
+    Backbone(#[from] BackboneError),
+    /// The training failed or was stopped.
     #[error(transparent)]
-    Text(#[from] TextError),
-    /// The loss is not a number any more.
-    #[error(
-        "the loss became {loss} in epoch {epoch}, step {step}: lower --lr, or look for broken scores. Images of this step: \
-         {}", images.join(", ")
-    )]
-    Diverged {
-        /// The loss.
-        loss: f64,
-        /// The epoch, counted from 1.
-        epoch: usize,
-        /// The step in it, counted from 1.
-        step: usize,
-        /// The step's images.
-        images: Vec<String>,
-    },
-    /// Someone asked the training to stop.
-    #[error(
-        "stopped in epoch {epoch}, step {step}; all of it is kept. Go on with the same command and --resume {}", run.display()
-    )]
-    Stopped {
-        /// The epoch, counted from 1.
-        epoch: usize,
-        /// Steps of it that are done.
-        step: usize,
-        /// The run directory.
-        run: PathBuf,
-    },
-    /// A run cannot be gone on with.
-    #[error("{}: cannot go on with this run: {reason}. Start it anew without --resume", run.display())]
-    Resume {
-        /// The run directory.
-        run: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A graph cannot be written.
+    Learn(#[from] LearnError),
+    /// The run directory cannot be written or read.
     #[error(transparent)]
-    Onnx(#[from] OnnxError),
-    /// The exported graphs do not compute what was trained.
-    #[error(
-        "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, at most {allowed:e} \
-         is allowed. No bundle was written; this is a defect of the export, please report it with the run directory"
-    )]
-    Parity {
-        /// What differs.
-        what: &'static str,
-        /// By how much.
-        difference: f32,
-        /// How much is allowed.
-        allowed: f32,
-    },
-    /// The bundle cannot be written or was refused by the scorer's own checks.
+    Checkpoint(#[from] CheckpointError),
+    /// The bundle cannot be put together.
     #[error(transparent)]
-    Bundle(#[from] BundleError),
+    Assemble(#[from] AssembleError),
     /// The scorer refused the finished bundle.
-    #[error("the finished bundle does not pass the scorer's own checks: {0}")]
+    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
     Scorer(#[from] ScorerError),
     /// The bundle cannot be judged.
     #[error(transparent)]
     Judge(#[from] JudgeError),
-    /// A file of the run cannot be written or read.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// Something that cannot happen did.
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A defect of the program.
     #[error("internal error: {0}; please report it")]
     Internal(String),
 }
 
-impl From<burn::record::RecorderError> for TrainError {
-    fn from(e: burn::record::RecorderError) -> Self {
-        Self::Internal(format!("weights cannot be brought over: {e}"))
+impl From<FeatureError> for TrainError {
+    fn from(error: FeatureError) -> Self {
+        match error {
+            FeatureError::File(file) => Self::File(file),
+            FeatureError::Internal(defect) => Self::Internal(defect),
+        }
+    }
+}
+
+impl From<StyleError> for TrainError {
+    fn from(error: StyleError) -> Self {
+        match error {
+            StyleError::Data(data) => Self::Data(data),
+            StyleError::Options(problem) => Self::Options(problem),
+            StyleError::File(file) => Self::File(file),
+            StyleError::Internal(defect) => Self::Internal(defect),
+        }
     }
 }
 
 impl TrainError {
-    /// A closure that makes a [`TrainError::File`] of whatever went wrong with `path`.
-    pub(crate) fn file<E: std::fmt::Display>(path: &std::path::Path) -> impl FnOnce(E) -> Self {
-        move |e| Self::File { path: path.to_owned(), reason: e.to_string() }
+    /// Returns a closure that converts any error at `path` into [`TrainError::File`].
+    pub(crate) fn file<E: Display>(path: &Path) -> impl FnOnce(E) -> Self {
+        move |e| Self::File(FileError::at(path)(e))
     }
 }

@@ -1,24 +1,49 @@
-//! From trained weights to the bundle's graphs, with the proof that the graphs compute what was trained.
+//! Exports trained weights as the bundle's graphs, and proves that the graphs compute the same as the trained network.
 
 use ndarray::Array2;
 
-use super::TrainError;
 use super::device::Host;
 use super::golden::Goldens;
 use super::model::head::record;
 use super::model::{ModelShape, ScoreUnit, TagScorer};
-use super::onnx::GraphBuilder;
+use super::onnx::{GraphBuilder, OnnxError};
 use edge_model::bundle::GoldenTensors;
 use edge_model::bundle::manifest::{ImageSide, TextSide};
 use edge_model::image_input::InputRule;
-use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
+use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 
 /// Largest difference between the trained network and the exported graphs: of text embeddings as a share of the largest magnitude,
 /// of scores in score units.
 pub const PARITY: f32 = 1e-4;
-/// The same for image embeddings: half a step of the 16 bits that they are kept in. Answers solved in closed form are sums of thousands
-/// of terms that cancel out, and differ by more than [`PARITY`] where the terms are added in another order.
+/// Largest difference of image embeddings, as a share of the largest magnitude: half a step of the 16-bit floats that store them. It is
+/// wider than [`PARITY`] because answers solved in closed form are sums of thousands of terms that nearly cancel, and depend on the
+/// order of summation.
 pub const IMAGE_PARITY: f32 = 1.0 / 2048.0;
+
+/// Why the trained weights cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A graph cannot be written.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// The exported graphs do not compute what was trained.
+    #[error(
+        "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, at most \
+         {allowed:e} is allowed. No bundle was written. This is a defect of the export: please report it with the run \
+         directory"
+    )]
+    Parity {
+        /// The value that differs.
+        what: &'static str,
+        /// The difference.
+        difference: f32,
+        /// The largest allowed difference.
+        allowed: f32,
+    },
+    /// The scorer refuses the bundle.
+    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
+    Scorer(#[from] ScorerError),
+}
 
 /// The three graphs as ONNX files.
 #[derive(Debug, Clone)]
@@ -32,15 +57,15 @@ pub struct Graphs {
 }
 
 impl Graphs {
-    /// Writes the graphs for inputs under `rule`.
+    /// Exports the graphs for inputs under `rule`.
     ///
     /// # Errors
-    /// [`TrainError::Onnx`].
+    /// [`ExportError::Onnx`].
     pub fn of(
         (model, shape): (&TagScorer<Host>, &ModelShape),
         unit: ScoreUnit,
         rule: &InputRule,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<Self, ExportError> {
         let sides = record(shape.head);
         let mut image = GraphBuilder::new("image_encoder");
         model.image.export(&mut image, rule, sides.image_side == ImageSide::PatchTokens);
@@ -55,20 +80,20 @@ impl Graphs {
 /// The largest differences between burn and tract.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parity {
-    /// Of image embeddings, as a share of the largest magnitude.
+    /// Largest difference of image embeddings, as a share of the largest magnitude.
     pub image_embedding: f32,
-    /// Of text embeddings, as a share of the largest magnitude.
+    /// Largest difference of text embeddings, as a share of the largest magnitude.
     pub text_embedding: f32,
-    /// Of scores from the same embeddings, in score units.
+    /// Largest difference of scores from the same embeddings, in score units.
     pub score: f32,
 }
 
-/// Compares the network's own answers with those of the opened bundle. A head that reads embeddings only gets the same ones from
-/// both sides, so that its difference is its own; a head over tokens is compared behind both encoders.
+/// Compares the network's own outputs with those of the opened bundle. A head that reads only embeddings gets the network's
+/// embeddings on both sides, so its difference excludes the encoders'. A head over tokens is compared behind both encoders.
 ///
 /// # Errors
-/// [`TrainError::Parity`] above [`PARITY`] or [`IMAGE_PARITY`], [`TrainError::Scorer`].
-pub fn prove(goldens: &Goldens, scorer: &Scorer) -> Result<Parity, TrainError> {
+/// [`ExportError::Parity`] above [`PARITY`] or [`IMAGE_PARITY`], [`ExportError::Scorer`].
+pub fn prove(goldens: &Goldens, scorer: &Scorer) -> Result<Parity, ExportError> {
     let replay = scorer.replay();
     let parity = Parity {
         image_embedding: replay.image_embedding,
@@ -82,13 +107,13 @@ pub fn prove(goldens: &Goldens, scorer: &Scorer) -> Result<Parity, TrainError> {
     ];
     for (what, difference, allowed) in figures {
         if difference.is_nan() || difference > allowed {
-            return Err(TrainError::Parity { what, difference, allowed });
+            return Err(ExportError::Parity { what, difference, allowed });
         }
     }
     Ok(parity)
 }
 
-fn score_difference(goldens: &Goldens, scorer: &Scorer) -> Result<f32, TrainError> {
+fn score_difference(goldens: &Goldens, scorer: &Scorer) -> Result<f32, ExportError> {
     let head = &scorer.manifest().head;
     if head.image_side == ImageSide::PatchTokens || head.text_side == TextSide::TokenStates {
         return Ok(scorer.replay().score);

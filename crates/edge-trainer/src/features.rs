@@ -1,83 +1,82 @@
-//! Where the embeddings of images come from when their encoder stays as it is.
+//! Embeddings of images whose encoder is not trained any further.
 
 use std::collections::HashMap;
 
 use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 
-use super::TrainError;
-use super::cache::FeatureCache;
+use super::cache::{FeatureCache, FeatureError};
 use super::device::Host;
-use super::model::{Fit, ImageOutput};
+use super::model::{EncoderFit, ImageOutput};
 
-/// The embeddings of images, by their content.
+/// The embeddings of images, by content id.
 #[derive(Debug, Clone, Default)]
 pub struct FeatureTable(pub HashMap<String, Vec<f32>>);
 
-/// What was encoded or fitted before the training of head and text encoder.
+/// Everything that was encoded or fitted before the training of head and text encoder.
 #[derive(Debug, Default)]
 pub struct Encoded {
-    /// By encoders that came trained and stay as they are.
+    /// Features from a frozen pretrained encoder.
     pub kept: Option<FeatureCache>,
-    /// By the small image encoder, which was fitted to them.
+    /// The small image encoder, fitted to the images, with its embeddings.
     pub fitted: Option<FittedEncoder>,
 }
 
-/// The small image encoder with what it says of the images that it was fitted to.
+/// The fitted small image encoder and its embeddings of the images it was fitted to.
 #[derive(Debug)]
 pub struct FittedEncoder {
     /// The encoder.
-    pub fit: Fit,
-    /// Embeddings as a fit without the image's group has them.
+    pub fit: EncoderFit,
+    /// Embeddings; each comes from a fit that left out the image's group.
     pub table: FeatureTable,
-    /// Which number of the embedding answers a tag: its own one, or that of its data set.
+    /// For each tag the index of the embedding's number that answers it: the tag's own answer or that of its data set.
     pub answer_of: HashMap<String, usize>,
-    /// How the first answer does on kinds of images that it was not fitted to.
+    /// Accuracy of the first answer on kinds of images that the fit left out.
     pub unseen: Vec<UnseenRow>,
 }
 
 impl Encoded {
-    /// The images' features, where their encoder stays as it is.
+    /// The images' features, if their encoder is not trained any further.
     pub fn features(&self) -> Option<Features<'_>> {
         let fitted = self.fitted.as_ref().map(|fitted| Features::Fitted(&fitted.table));
         self.kept.as_ref().map(Features::Kept).or(fitted)
     }
 }
 
-/// A kind of images, such as those of one generator, that a fit did without.
+/// The first answer's accuracy on one kind of images, such as those of one generator, when the fit left out all of that kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnseenRow {
-    /// What the images were made by.
+    /// Name of the kind: what made the images.
     pub name: String,
-    /// Number of its images.
+    /// Number of images.
     pub n: usize,
-    /// Spearman's correlation of answers that left out the image's group alone.
+    /// Spearman's correlation if the fit left out only the image's group.
     pub known: f64,
-    /// Of answers that left out all images of the kind.
+    /// Spearman's correlation if the fit left out all images of the kind.
     pub unseen: f64,
 }
 
 /// Images that were encoded before the training.
 #[derive(Debug, Clone, Copy)]
 pub enum Features<'a> {
-    /// By encoders that came trained, kept on disk.
+    /// Features from a frozen pretrained encoder, cached on disk.
     Kept(&'a FeatureCache),
-    /// By an encoder that was fitted for this training.
+    /// Embeddings from the encoder fitted in this training.
     Fitted(&'a FeatureTable),
 }
 
 impl Features<'_> {
-    /// What the encoder made of an image, as a batch of one.
+    /// The encoder's output for one image, as a batch of one.
     ///
     /// # Errors
-    /// [`TrainError::File`]; [`TrainError::Internal`] for an image that was not encoded.
-    pub fn get(self, content_id: &str) -> Result<ImageOutput<Host>, TrainError> {
+    /// [`FeatureError::File`]; [`FeatureError::Internal`] for an image that was not encoded.
+    pub fn get(self, content_id: &str) -> Result<ImageOutput<Host>, FeatureError> {
         let table = match self {
             Self::Kept(cache) => return cache.get(content_id),
             Self::Fitted(table) => table,
         };
         let row = table.0.get(content_id);
-        let row = row.ok_or_else(|| TrainError::Internal(format!("the image {content_id} was not encoded")))?;
+        let row = row.ok_or_else(|| FeatureError::Internal(format!("the image {content_id} was not encoded")))?;
         let data = TensorData::new(row.clone(), [1, row.len()]);
         Ok(ImageOutput { embedding: Tensor::from_data(data, &Default::default()), patches: None })
     }

@@ -1,8 +1,9 @@
-//! `fit.toml`: everything that a training is asked for in one file, so that `edge-trainer fit --config fit.toml` repeats it. Every
-//! bundle carries the one that it was made with.
+//! `fit.toml`: all inputs of a training in one file, so that `edge-trainer fit --config fit.toml` repeats it. Every
+//! bundle contains the file of its own training.
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::TrainOptions;
@@ -11,38 +12,60 @@ use super::dataset::style::StyleRequest;
 /// Name of the file in a bundle.
 pub const FIT_FILE: &str = "fit.toml";
 
-/// What stands in the file. Options that it does not name have their defaults; paths count from the working directory.
+/// The content of the file. Missing options have their defaults. Relative paths start at the working directory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FitFile {
-    /// Where data come from and where the bundle goes.
-    pub setup: Setup,
+    /// The data sets and the output directories.
+    pub setup: FitSetup,
     /// How to train.
     pub options: TrainOptions,
 }
 
-/// The part of the file that is no option.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// The data sets and the output directories of a training. The help texts of the flags are the documentation of the
+/// fields.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Setup {
-    /// The data sets, see [`super::dataset::read`].
+pub struct FitSetup {
+    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind is recognised; repeat the flag
+    /// to train on several data sets together
+    #[arg(long, value_name = "SPEC")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<String>,
-    /// Where the bundle goes.
+    /// Directory of the bundle; an older bundle there is replaced after the new one has passed its checks
+    #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
-    /// Where options, figures and weights of the run go.
+    /// Directory of the run, for its options, figures and weights [default: the output directory's name with .run
+    /// added]
+    #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<PathBuf>,
-    /// Style data sets that are made first, where they are not there.
+    /// Style data sets that are made before the training if they do not exist
+    #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub style: Vec<StyleRequest>,
 }
 
+impl FitSetup {
+    /// Returns the setup of the flags, completed by the setup of the file. The file's run directory belongs to the
+    /// file's output: a flag for the output discards both.
+    #[must_use]
+    pub fn or(self, file: Self) -> Self {
+        let run = self.run.or(if self.out.is_none() { file.run } else { None });
+        Self {
+            data: if self.data.is_empty() { file.data } else { self.data },
+            out: self.out.or(file.out),
+            run,
+            style: file.style,
+        }
+    }
+}
+
 impl FitFile {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// What is wrong, with its place where that is known.
+    /// A description of the error, with its line if that is known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut options: toml::Table = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut setup = toml::Table::new();
@@ -50,27 +73,34 @@ impl FitFile {
             setup.extend(options.remove(key).map(|value| (key.to_owned(), value)));
         }
         let of_options = |e: toml::de::Error| {
-            // Without the keys of the set-up the text can be read once more, for an error that names the line.
+            // Without the keys of the setup the text itself can be parsed again, for an error that names the line.
             toml::from_str::<TrainOptions>(text).err().filter(|_| setup.is_empty()).unwrap_or(e).to_string()
         };
         let options = options.try_into().map_err(of_options)?;
         Ok(Self { options, setup: setup.try_into().map_err(|e| e.to_string())? })
     }
 
-    /// The text of a file.
+    /// Returns the text of the file.
     ///
     /// # Errors
-    /// Values that TOML has no words for, such as an infinite rate.
+    /// A description of the error, for values that TOML cannot express, such as an infinite rate.
     pub fn text(&self) -> Result<String, String> {
+        toml::to_string(&self.table()?).map_err(|e| e.to_string())
+    }
+
+    /// Returns the file as a table.
+    ///
+    /// # Errors
+    /// See [`Self::text`].
+    pub fn table(&self) -> Result<toml::Table, String> {
         let mut table = toml::Table::try_from(&self.setup).map_err(|e| e.to_string())?;
         table.extend(toml::Table::try_from(&self.options).map_err(|e| e.to_string())?);
-        let mut whole = toml::Value::Table(table);
-        shorten(&mut whole);
-        toml::to_string(&whole).map_err(|e| e.to_string())
+        table.iter_mut().for_each(|(_, value)| shorten(value));
+        Ok(table)
     }
 }
 
-/// Writes 0.1, not 0.10000000149011612, where a number was kept in 32 bits.
+/// Replaces 0.10000000149011612 by 0.1 if the number was an `f32`.
 fn shorten(value: &mut toml::Value) {
     match value {
         toml::Value::Float(number) if f64::from(*number as f32) == *number => {
@@ -90,7 +120,7 @@ mod tests {
     fn a_file_says_all_that_it_was_told() {
         let style =
             StyleRequest { images: "agiqa:a".to_owned(), out: "styles".into(), faults: 1, ..StyleRequest::default() };
-        let setup = Setup {
+        let setup = FitSetup {
             data: vec!["agiqa:a".to_owned(), "style:styles".to_owned()],
             out: Some("models/x".into()),
             run: None,
@@ -113,5 +143,24 @@ mod tests {
         assert!(FitFile::parse("[[style]]\nimages = \"a\"\nmood = 1\n").unwrap_err().contains("mood"));
         let message = FitFile::parse("lr = 1e-3\nepochs = \"many\"\n").unwrap_err();
         assert!(message.contains("line 2"), "{message}");
+    }
+
+    #[test]
+    fn the_shipped_models_file_is_read() {
+        let file = FitFile::parse(include_str!("../../../models/small/fit.toml")).unwrap();
+        assert_eq!((file.options.centres, file.options.train), (3000, crate::Trainable::Auto));
+        assert_eq!(file.setup.out, Some("models/small".into()));
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_its_run_belongs_to_its_output() {
+        let [a, b, run] = ["a", "b", "run"].map(|name| Some(PathBuf::from(name)));
+        let data = |name: &str| vec![name.to_owned()];
+        let file = FitSetup { data: data("file"), out: a.clone(), run: run.clone(), style: Vec::new() };
+        assert_eq!(FitSetup::default().or(file.clone()), file);
+        let flags = FitSetup { data: data("flag"), out: b.clone(), ..FitSetup::default() };
+        assert_eq!(flags.clone().or(file.clone()), flags);
+        let flags = FitSetup { run: b.clone(), ..FitSetup::default() };
+        assert_eq!(flags.or(file), FitSetup { data: data("file"), out: a, run: b, style: Vec::new() });
     }
 }

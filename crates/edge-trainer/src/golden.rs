@@ -1,4 +1,4 @@
-//! The goldens: images drawn by the project itself, and what the trained network, not the exported one, says of them.
+//! The goldens: images drawn by the project itself, and the outputs of the trained network, before export, for them.
 
 use std::io::Cursor;
 
@@ -7,7 +7,6 @@ use half::f16;
 use image::ImageFormat;
 use ndarray::Array2;
 
-use super::TrainError;
 use super::device::Host;
 use super::loader::to_tensor;
 use super::loss;
@@ -17,14 +16,14 @@ use super::render::{self, Scene, Treatment};
 use edge_model::bundle::GoldenTensors;
 use edge_model::bundle::manifest::Tolerance;
 use edge_model::image_input::{InputRule, Limits, decode_reduced, pixel_values};
-use edge_model::text::TagTokenizer;
+use edge_model::text::{TagTokenizer, TextError};
 
-/// How far a replay on any device may be off. Wider than the parity gate: devices sum in other orders, and an embedding value
-/// beside a rounding border of f16 may fall to the other side.
+/// Largest allowed differences of a replay on any device. They are wider than the parity check's: devices sum in different orders, and
+/// an embedding value near a rounding border of f16 may be rounded the other way.
 pub const TOLERANCE: Tolerance = Tolerance { embedding: 1e-3, score: 5e-3, similarity: 1e-3 };
 
-/// Scene, treatment, width and height. Smaller and larger than the resize, wide and tall, so that every branch of the way from
-/// file to pixels is taken.
+/// Scene, treatment, width and height. The sizes are smaller and larger than the resize, wide and tall, so that every branch of
+/// decoding and resizing is used.
 const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
     (Scene::Sunset, Treatment::Clean, 420, 280),
     (Scene::Mountains, Treatment::Noisy, 260, 360),
@@ -32,28 +31,39 @@ const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
     (Scene::Flower, Treatment::Blurred, 540, 620),
 ];
 
-/// Images, tags and the network's answers.
+/// Images, tags and the network's outputs for them.
 #[derive(Debug, Clone)]
 pub struct Goldens {
     /// File names and PNG bytes.
     pub images: Vec<(String, Vec<u8>)>,
     /// The tags.
     pub tags: Vec<String>,
-    /// The answers.
+    /// The outputs.
     pub tensors: GoldenTensors,
 }
 
-/// Draws the images and asks the network.
+/// Why the goldens cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldenError {
+    /// A tag cannot be encoded.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A defect of this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// Draws the images and computes the network's outputs.
 ///
 /// # Errors
-/// [`TrainError::Text`]; [`TrainError::Internal`] when a drawing cannot be encoded.
+/// [`GoldenError::Text`]; [`GoldenError::Internal`] if an image cannot be encoded or decoded.
 pub fn make(
     model: &TagScorer<Host>,
     unit: ScoreUnit,
     rule: &InputRule,
     tokenizer: &TagTokenizer,
     tags: &[String],
-) -> Result<Goldens, TrainError> {
+) -> Result<Goldens, GoldenError> {
     let device = Default::default();
     let mut images = Vec::new();
     let mut seen: Vec<ImageOutput<Host>> = Vec::new();
@@ -83,7 +93,7 @@ pub fn make(
     Ok(Goldens { images, tags: tags.to_vec(), tensors })
 }
 
-/// One image, its embedding as it is stored, with every tag.
+/// The head's input for one image with every tag. The image embedding is rounded to f16, as it is stored.
 fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> {
     let [tags, dim] = text.embedding.dims();
     let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
@@ -96,11 +106,11 @@ fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> 
     }
 }
 
-fn internal(e: impl std::fmt::Display) -> TrainError {
-    TrainError::Internal(format!("a golden image: {e}"))
+fn internal(e: impl std::fmt::Display) -> GoldenError {
+    GoldenError::Internal(format!("a golden image: {e}"))
 }
 
-fn matrix(x: Tensor<Host, 2>) -> Result<Array2<f32>, TrainError> {
+fn matrix(x: Tensor<Host, 2>) -> Result<Array2<f32>, GoldenError> {
     let [rows, columns] = x.dims();
     Array2::from_shape_vec((rows, columns), values(x)).map_err(internal)
 }

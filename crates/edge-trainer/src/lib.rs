@@ -1,7 +1,8 @@
-//! `edge-trainer`'s library: rated images in, a proved bundle out.
+//! The library of `edge-trainer`: trains on rated images and writes a proved bundle.
 //!
-//! Owns burn and the export's protobuf types. Speaks through [`message::Listener`] only and draws nothing. Uses the scorer's own
-//! code to read images, to encode tags and to prove the bundle; knows neither daemon nor database.
+//! Owns burn and the protobuf types of the ONNX export. Reports progress through [`message::Listener`] only; the
+//! command line displays it. Uses the code of the scorer to read images, to encode tags and to prove the bundle. Knows
+//! neither the daemon nor its database.
 
 mod assemble;
 pub mod backbone;
@@ -16,12 +17,11 @@ mod error;
 pub mod evaluate;
 mod export;
 mod features;
+mod file_error;
 mod fit;
 mod fit_file;
 mod golden;
 pub mod gradient_free;
-mod judge;
-mod keeper;
 mod loader;
 pub mod loss;
 pub mod message;
@@ -31,16 +31,17 @@ pub mod onnx;
 mod optimise;
 mod options;
 pub mod pairs;
+mod paper_rows;
 mod parallel;
 pub mod render;
 pub mod report;
-pub mod rows;
 mod tokenizer;
 mod training;
 pub mod weights;
 
 pub use error::TrainError;
 pub use export::{IMAGE_PARITY, PARITY, Parity};
+pub use file_error::FileError;
 pub use fit::{FitOutcome, FitRequest, fit};
-pub use fit_file::{FIT_FILE, FitFile, Setup};
-pub use options::{Precision, TrainOptions, Trainable};
+pub use fit_file::{FIT_FILE, FitFile, FitSetup};
+pub use options::{HeadName, Precision, TrainOptions, Trainable};

@@ -1,4 +1,4 @@
-//! Reads and crops images on threads of its own, a bounded number of batches ahead of the network.
+//! Reads and crops images on background threads, a bounded number of batches ahead of the network.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,83 +14,102 @@ use ndarray::Array3;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::TrainError;
-use super::dataset::Example;
-use super::device::Host;
-use super::features::Features;
-use super::model::ImageBatch;
+use crate::cache::FeatureError;
+use crate::dataset::Example;
+use crate::device::Host;
+use crate::features::Features;
+use crate::model::ImageBatch;
 use edge_model::image_input::{
     InputRule, Limits, Picture, decode_reduced, normalise, read_file, resize_crop, resized_size,
 };
 
-/// Batches that wait for the network, beside those that are in the making.
+/// Error of loading images.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// An image became unreadable after the check of the data.
+    #[error("{}: {reason}. The image was readable when the training began: restore it and start again", path.display())]
+    Image {
+        /// Path of the image.
+        path: PathBuf,
+        /// Error of reading or decoding.
+        reason: String,
+    },
+    /// The stored features of an image cannot be read.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// A defect of the program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+/// Number of loaded batches that wait for the network. Each thread loads one more.
 const AHEAD: usize = 2;
 
-/// What to cut out of an image.
+/// A square section of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
-    /// Side of the square, in pixels of the resized image.
+    /// Side of the square in pixels of the resized image.
     pub size_px: u32,
-    /// Place of the square between the left (0) and the right (1) border.
+    /// Position of the square between the left (0) and the right (1) border.
     pub x: f64,
-    /// Place of the square between the upper (0) and the lower (1) border.
+    /// Position of the square between the upper (0) and the lower (1) border.
     pub y: f64,
-    /// Whether left and right are exchanged.
+    /// Whether the section is mirrored horizontally.
     pub mirrored: bool,
 }
 
 impl View {
-    /// The centre, as the scorer cuts it.
+    /// Returns the centre square, which is the view of the scorer.
     pub fn centre(size_px: u32) -> Self {
         Self { size_px, x: 0.5, y: 0.5, mirrored: false }
     }
 
-    /// Any place, mirrored or not.
+    /// Draws a random position and mirroring.
     pub fn random(size_px: u32, rng: &mut StdRng) -> Self {
         Self { size_px, x: rng.random(), y: rng.random(), mirrored: rng.random() }
     }
 }
 
-/// One image to load.
+/// An image to load.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Job {
-    /// The file.
+pub struct LoadJob {
+    /// Path of the image.
     pub path: PathBuf,
-    /// Its content, under which its features are kept.
+    /// Content id, which stored features are found by.
     pub content_id: String,
-    /// What to cut out of it.
+    /// Section to cut out.
     pub view: View,
 }
 
-impl Job {
-    /// This view of an example's image.
+impl LoadJob {
+    /// Creates the job for this view of an example's image.
     pub fn of(example: &Example, view: View) -> Self {
         Self { path: example.path.clone(), content_id: example.content_id.clone(), view }
     }
 }
 
-/// How images become a network's input.
+/// Loads images as input of a network.
 #[derive(Debug, Clone, Copy)]
 pub struct Loader<'a> {
-    /// How they are resized and normalised.
+    /// Rule of resizing and normalising.
     pub rule: &'a InputRule,
-    /// Where their features are kept already: then no image is opened.
+    /// Stored features of the images; if present, no image is opened.
     pub features: Option<Features<'a>>,
-    /// Threads that load.
+    /// Number of threads.
     pub threads: usize,
 }
 
 impl Loader<'_> {
-    /// Loads all batches and hands them to `take` in their order, with their index. Loading goes on while `take` works; when
-    /// `take` breaks off or fails, the threads end after the batch at hand.
+    /// Loads all batches and passes them to `take` in their order, with their index. Loading continues while `take`
+    /// runs. If `take` breaks or fails, each thread ends after its current batch.
     ///
     /// # Errors
-    /// [`TrainError::Image`] and whatever `take` says.
-    pub fn batches(
+    /// [`LoadError`] converted to `E`, and errors of `take`.
+    pub fn batches<E: From<LoadError>>(
         self,
-        batches: &[Vec<Job>],
-        mut take: impl FnMut(usize, ImageBatch<Host>) -> Result<ControlFlow<()>, TrainError>,
-    ) -> Result<(), TrainError> {
+        batches: &[Vec<LoadJob>],
+        mut take: impl FnMut(usize, ImageBatch<Host>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
         let next = AtomicUsize::new(0);
         thread::scope(|scope| {
             let (send, receive) = bounded(AHEAD);
@@ -101,7 +120,7 @@ impl Loader<'_> {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         batches.get(index).map(|jobs| (index, jobs))
                     } {
-                        // The receiver is gone when the training failed: then there is nobody to load for.
+                        // Sending fails if `take` broke or failed.
                         if send.send((index, self.load(jobs))).is_err() {
                             break;
                         }
@@ -110,7 +129,7 @@ impl Loader<'_> {
                 thread::Builder::new()
                     .name(format!("loader-{i}"))
                     .spawn_scoped(scope, work)
-                    .map_err(|e| TrainError::Internal(format!("no thread for loading images: {e}")))?;
+                    .map_err(|e| LoadError::Internal(format!("cannot start a thread for loading images: {e}")))?;
             }
             drop(send);
             let mut waiting = BTreeMap::new();
@@ -128,35 +147,36 @@ impl Loader<'_> {
         })
     }
 
-    fn load(self, jobs: &[Job]) -> Result<ImageBatch<Host>, TrainError> {
+    fn load(self, jobs: &[LoadJob]) -> Result<ImageBatch<Host>, LoadError> {
         let images = jobs.iter().map(|job| match self.features {
-            Some(features) => features.get(&job.content_id).map(ImageBatch::Features),
+            Some(features) => Ok(ImageBatch::Features(features.get(&job.content_id)?)),
             None => Ok(ImageBatch::Pixels(to_tensor(&pixels(job, self.rule)?))),
         });
-        ImageBatch::cat(images.collect::<Result<Vec<_>, TrainError>>()?)
-            .ok_or_else(|| TrainError::Internal("a batch of no or of mixed images".to_owned()))
+        ImageBatch::cat(images.collect::<Result<Vec<_>, LoadError>>()?)
+            .ok_or_else(|| LoadError::Internal("a batch is empty or mixes pixels and features".to_owned()))
     }
 }
 
-/// `[1, 3, H, W]` of `[3, H, W]`.
+/// Converts pixels `[3, H, W]` to a tensor `[1, 3, H, W]`.
 pub fn to_tensor(pixels: &Array3<f32>) -> Tensor<Host, 4> {
     let (c, h, w) = pixels.dim();
     let values: Vec<f32> = pixels.iter().copied().collect();
     Tensor::from_data(TensorData::new(values, [1, c, h, w]), &Default::default())
 }
 
-/// The normalised pixels of a job's view.
+/// Returns the normalised pixels of a job's view, `[3, H, W]`.
 ///
 /// # Errors
-/// [`TrainError::Image`].
-pub fn pixels(job: &Job, rule: &InputRule) -> Result<Array3<f32>, TrainError> {
+/// [`LoadError::Image`].
+pub fn pixels(job: &LoadJob, rule: &InputRule) -> Result<Array3<f32>, LoadError> {
     let limits = Limits::default();
     let picture = read_file(&job.path, &limits)
         .and_then(|bytes| decode_reduced(&bytes, &limits, rule))
-        .map_err(|e| TrainError::Image { path: job.path.clone(), reason: e.to_string() })?;
+        .map_err(|e| LoadError::Image { path: job.path.clone(), reason: e.to_string() })?;
     Ok(normalise(&cut(&picture, rule, job.view), rule))
 }
 
+/// Resizes the picture and cuts out the view.
 fn cut(picture: &Picture, rule: &InputRule, view: View) -> RgbImage {
     let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
     let place = |length: u32, share: f64| (f64::from(length - view.size_px) * share).floor() as u32;
@@ -199,23 +219,24 @@ mod tests {
     #[test]
     fn batches_come_in_order_from_several_threads() {
         let dir = tempfile::tempdir().unwrap();
-        let jobs: Vec<Vec<Job>> = (0..7u8)
+        let jobs: Vec<Vec<LoadJob>> = (0..7u8)
             .map(|i| {
                 let path = dir.path().join(format!("{i}.png"));
                 picture(i * 30).save(&path).unwrap();
-                vec![Job { path, content_id: String::new(), view: View::centre(64) }]
+                vec![LoadJob { path, content_id: String::new(), view: View::centre(64) }]
             })
             .collect();
         let mut seen = Vec::new();
         loader(&rule(), 3)
             .batches(&jobs, |i, _| {
                 seen.push(i);
-                Ok(ControlFlow::Continue(()))
+                Ok::<_, LoadError>(ControlFlow::Continue(()))
             })
             .unwrap();
         assert_eq!(seen, (0..7).collect::<Vec<_>>());
         std::fs::remove_file(&jobs[4][0].path).unwrap();
-        let error = loader(&rule(), 3).batches(&jobs, |_, _| Ok(ControlFlow::Continue(()))).unwrap_err().to_string();
+        let error = loader(&rule(), 3).batches(&jobs, |_, _| Ok::<_, LoadError>(ControlFlow::Continue(())));
+        let error = error.unwrap_err().to_string();
         assert!(error.contains("4.png") && error.contains("restore it"), "{error}");
     }
 
@@ -224,15 +245,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         picture(1).save(&path).unwrap();
-        let jobs = vec![vec![Job { path, content_id: String::new(), view: View::centre(64) }]; 50];
+        let jobs = vec![vec![LoadJob { path, content_id: String::new(), view: View::centre(64) }]; 50];
         let fail = |i, _| {
-            if i == 2 { Err(TrainError::Internal("enough".to_owned())) } else { Ok(ControlFlow::Continue(())) }
+            if i == 2 { Err(LoadError::Internal("enough".to_owned())) } else { Ok(ControlFlow::Continue(())) }
         };
         assert!(loader(&rule(), 2).batches(&jobs, fail).unwrap_err().to_string().contains("enough"));
         let mut taken = 0;
         let enough = |i, _| {
             taken += 1;
-            Ok(if i == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            Ok::<_, LoadError>(if i == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         loader(&rule(), 2).batches(&jobs, enough).unwrap();
         assert_eq!(taken, 3);

@@ -1,13 +1,14 @@
-//! The losses. Each function states its formula and where it comes from, and is tested against a plain loop.
+//! Loss functions. Each states its formula and source, and is tested against a plain loop.
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-/// `-1/|P| * sum over (better, worse) in P of log sigmoid(f(better) - f(worse))`; `None` without pairs.
+/// Returns the ranking loss, `-1/|P| * sum over (better, worse) in P of log sigmoid(f(better) - f(worse))`; `None`
+/// without pairs.
 ///
-/// The ranking term of Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags"; the pairwise
-/// probability is that of RankNet (Burges et al., "Learning to rank using gradient descent", ICML 2005).
+/// It is the ranking term of Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags"; the
+/// pairwise probability is that of RankNet (Burges et al., "Learning to rank using gradient descent", ICML 2005).
 pub fn ranking<B: Backend>(scores: Tensor<B, 1>, pairs: &[(usize, usize)]) -> Option<Tensor<B, 1>> {
     if pairs.is_empty() {
         return None;
@@ -21,27 +22,28 @@ pub fn ranking<B: Backend>(scores: Tensor<B, 1>, pairs: &[(usize, usize)]) -> Op
     Some(log_sigmoid(margin).mean().neg())
 }
 
-/// `1/D * sum of (f(x) - s)^2`: the second term of the same paper's loss.
+/// Returns the mean squared error, `1/D * sum of (f(x) - s)^2`: the second term of the loss of the same paper.
 pub fn squared_error<B: Backend>(scores: Tensor<B, 1>, truth: Tensor<B, 1>) -> Tensor<B, 1> {
     (scores - truth).square().mean()
 }
 
-/// Cosine similarity row by row: `[N, D]`, `[N, D]` -> `[N]`.
+/// Returns the cosine similarity of corresponding rows: `[N, D]`, `[N, D]` -> `[N]`.
 pub fn cosine<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 1> {
     let n = a.dims()[0];
     (unit(a) * unit(b)).sum_dim(1).reshape([n])
 }
 
-/// Rows scaled to length one.
+/// Scales each row to length 1.
 fn unit<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     let length = (x.clone().square().sum_dim(1) + 1e-12).sqrt();
     x / length
 }
 
-/// `-1/N * sum over i of log softmax over k of (cos(image_i, text_k) / temperature) at k = tag of i`.
+/// Returns the contrastive loss, `-1/N * sum over i of log softmax over k of (cos(image_i, text_k) / temperature) at k
+/// = tag of i`.
 ///
-/// InfoNCE (van den Oord, Li, Vinyals, "Representation learning with contrastive predictive coding", 2018) over the K
-/// distinct tags of a batch. `image [N, D]`, `text [K, D]`, `tag_of` N indices below K.
+/// It is InfoNCE (van den Oord, Li, Vinyals, "Representation learning with contrastive predictive coding", 2018) over
+/// the K distinct tags of a batch. `image` is `[N, D]`, `text` is `[K, D]`, and `tag_of` holds N indices below K.
 pub fn contrast<B: Backend>(
     image: Tensor<B, 2>,
     text: Tensor<B, 2>,
@@ -53,7 +55,7 @@ pub fn contrast<B: Backend>(
     log_softmax(logits, 1).gather(1, tag_of.reshape([n, 1])).mean().neg()
 }
 
-/// Mean cross-entropy of `logits [N, K]` where row n should have chosen `right[n]`.
+/// Returns the mean cross-entropy of `logits [N, K]`, where `right[n]` is the right choice for row n.
 pub fn choice<B: Backend>(logits: Tensor<B, 2>, right: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let n = logits.dims()[0];
     log_softmax(logits, 1).gather(1, right.reshape([n, 1])).mean().neg()

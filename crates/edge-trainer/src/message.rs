@@ -1,63 +1,62 @@
-//! What a training has to say while it runs. It only speaks through [`Listener`]; how that looks is the listener's business.
+//! The messages of a running training. The training sends them to a [`Listener`]; only the command line prints them.
 
 use serde::{Deserialize, Serialize};
 
-/// One message of a training.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+/// A message of a running training.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Message {
-    /// Something worth knowing, in a sentence.
+    /// Information for the user.
     Note {
         /// The sentence.
         text: String,
     },
-    /// Something is wrong and was worked around.
+    /// A problem that does not stop the training.
     Warning {
-        /// What, and how.
+        /// The problem and its consequence.
         text: String,
     },
-    /// A stretch of work of known length begins.
+    /// A phase of known length begins.
     Begin {
-        /// What it is, such as `epoch 3`.
+        /// Name of the phase, such as `epoch 3`.
         what: String,
-        /// Its number of steps.
+        /// Number of its steps.
         steps: u64,
     },
-    /// A step is done.
-    Step {
-        /// A short measure of how it goes, such as the loss; empty where there is none.
+    /// A step of the phase is finished.
+    Advance {
+        /// A figure to show, such as `loss 0.512`; empty if there is none.
         measure: String,
     },
-    /// The stretch is done.
+    /// The phase is finished.
     End,
-    /// An epoch is done and was validated.
+    /// An epoch is finished and validated.
     Epoch(EpochRecord),
 }
 
-/// An epoch in figures; also a line of the run's `metrics.jsonl`.
+/// The figures of an epoch. The run's `metrics.jsonl` has one per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Counted from 1.
     pub epoch: usize,
     /// Mean loss over the training batches.
     pub loss: f64,
-    /// The ranking part of it.
+    /// Mean ranking loss, a part of the loss.
     pub ranking: f64,
-    /// The squared error.
+    /// Mean squared error, a part of the loss.
     pub squared_error: f64,
     /// Spearman correlation on the validation images.
     pub srcc: f64,
-    /// Its mean within tags.
+    /// Mean of the Spearman correlations within tags.
     pub within_tag_srcc: f64,
     /// Whether it is the best epoch so far.
     pub best: bool,
-    /// Wall-clock time since the training began.
+    /// Wall-clock time of the training so far.
     pub seconds: f64,
 }
 
 /// Receives the messages of a training.
 pub trait Listener {
-    /// Takes one message. Called from the training's own thread, in order.
+    /// Receives one message. Called in order, on the thread that runs the training.
     fn on(&mut self, message: Message);
 }
 
@@ -67,12 +66,12 @@ impl<F: FnMut(Message)> Listener for F {
     }
 }
 
-/// Says a sentence.
+/// Sends a note.
 pub(crate) fn note(listener: &mut dyn Listener, text: impl Into<String>) {
     listener.on(Message::Note { text: text.into() });
 }
 
-/// Warns with a sentence.
+/// Sends a warning.
 pub(crate) fn warn(listener: &mut dyn Listener, text: impl Into<String>) {
     listener.on(Message::Warning { text: text.into() });
 }

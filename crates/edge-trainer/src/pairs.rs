@@ -1,19 +1,19 @@
-//! Which image of a pair is the better one. Pairs are formed within a tag only.
+//! Forms ordered pairs of images within a tag.
 
-/// What a pair is decided by.
+/// Values that decide the order of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rated<'a> {
     /// The tag.
     pub tag: &'a str,
-    /// The raters' mean score.
+    /// Mean score given by people.
     pub score: f32,
-    /// How well the image fits the tag, where the data say.
+    /// Fit of the image to the tag; `None` if unknown.
     pub alignment: Option<f32>,
 }
 
-/// The pairs (better, worse) of indices into `batch`, after Sugiura and Yamauchi: within a tag, the higher score first; where
-/// the scores differ by less than `tie_threshold`, the image that fits the tag better first. Such near ties are left out where
-/// the data do not say how well the images fit, or say that both fit alike.
+/// Returns the pairs (better, worse) of indices into `batch`, after Sugiura and Yamauchi. Within a tag, the image with
+/// the higher score is better. If the scores differ by less than `tie_threshold`, the image that fits the tag better is
+/// better. Such near ties are left out if the fit is unknown or equal.
 pub fn ranked_pairs(batch: &[Rated<'_>], tie_threshold: f32) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     for (i, a) in batch.iter().enumerate() {
@@ -28,8 +28,8 @@ pub fn ranked_pairs(batch: &[Rated<'_>], tie_threshold: f32) -> Vec<(usize, usiz
     pairs
 }
 
-/// How well the images of a batch fit their tags: what the data say; where they say nothing of any of them, the similarity of
-/// trained encoders, if there is one. Both are never mixed: they have other scales.
+/// Returns the fit of each image of a batch to its tag: the stated values, or, if none is stated, the similarity of
+/// trained encoders if available. The two are never mixed, because their scales differ.
 pub fn fits(stated: Vec<Option<f32>>, similarity: Option<impl FnOnce() -> Vec<f32>>) -> Vec<Option<f32>> {
     match similarity {
         Some(similarity) if stated.iter().all(Option::is_none) => similarity().into_iter().map(Some).collect(),
@@ -37,6 +37,7 @@ pub fn fits(stated: Vec<Option<f32>>, similarity: Option<impl FnOnce() -> Vec<f3
     }
 }
 
+/// Returns whether `a` is better than `b`; `None` if the pair is undecided.
 fn first_is_better(a: Rated<'_>, b: Rated<'_>, tie_threshold: f32) -> Option<bool> {
     let difference = a.score - b.score;
     if difference.abs() >= tie_threshold && difference != 0.0 {

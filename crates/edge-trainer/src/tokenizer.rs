@@ -1,4 +1,4 @@
-//! Trains the bundle's own tokenizer: lower case, byte-level pairs, so that every text has tokens and none is unknown.
+//! Trains the bundle's own tokenizer: lower-case, byte-level pair encoding. Every text can be encoded without unknown tokens.
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
@@ -7,38 +7,47 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl};
 
-use super::TrainError;
+/// A tokenizer that cannot be trained.
+#[derive(Debug, thiserror::Error)]
+#[error("the tokenizer cannot be trained on these tags: {0}")]
+pub struct TokenizerError(String);
 
-/// The token that pads. It is the first one learned, so its id is 0.
+impl From<tokenizers::Error> for TokenizerError {
+    fn from(error: tokenizers::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Id of the padding token. The tokenizer learns it first, so it is 0.
 pub const PAD_ID: i64 = 0;
 
-/// The tokens that are no part of a text.
+/// The special tokens, which are no part of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Marks {
-    /// Makes a text longer.
+    /// Pads a text.
     pub pad: &'static str,
-    /// Stands before a text.
+    /// Begins a text.
     pub begin: &'static str,
-    /// Stands behind it.
+    /// Ends a text.
     pub end: &'static str,
 }
 
-/// Those of the project's own encoders.
+/// Special tokens of the project's own encoders.
 pub const MARKS: Marks = Marks { pad: "<pad>", begin: "<s>", end: "</s>" };
-/// Those of CLIP, which pads with what ends a text.
+/// Special tokens of CLIP, which pads with its end token.
 pub const CLIP_MARKS: Marks = Marks { pad: CLIP_END, begin: "<|startoftext|>", end: CLIP_END };
-/// The token that ends a text in CLIP's vocabulary.
+/// CLIP's end token.
 pub const CLIP_END: &str = "<|endoftext|>";
 
 impl Marks {
-    /// All of them, each once.
+    /// The special tokens without repetition.
     fn tokens(self) -> Vec<AddedToken> {
         let all = if self.pad == self.end { vec![self.begin, self.end] } else { vec![self.pad, self.begin, self.end] };
         all.into_iter().map(|t| AddedToken::from(t, true)).collect()
     }
 }
 
-/// Words about photographs that training tags may lack: they become whole tokens or large pieces of such.
+/// Words about photographs that training tags may lack. The tokenizer learns them as whole tokens or in a few pieces.
 const WORDS: &str = "a an the of in on at with and by for from to over under near behind without through \
     photo photograph picture image shot snapshot scene view portrait selfie close-up macro panorama landscape seascape \
     cityscape skyline still life street architecture interior exterior aerial underwater night day dawn dusk sunrise sunset \
@@ -56,9 +65,9 @@ const WORDS: &str = "a an the of in on at with and by for from to over under nea
 /// Learns a tokenizer of at most `vocabulary` tokens from the tags. The marks are its first tokens.
 ///
 /// # Errors
-/// [`TrainError::Tokenizer`].
-pub fn train(tags: &[String], vocabulary: usize, marks: Marks) -> Result<Tokenizer, TrainError> {
-    let fail = |e: &dyn std::fmt::Display| TrainError::Tokenizer(e.to_string());
+/// [`TokenizerError`].
+pub fn train(tags: &[String], vocabulary: usize, marks: Marks) -> Result<Tokenizer, TokenizerError> {
+    let fail = |e: &dyn std::fmt::Display| TokenizerError(e.to_string());
     let pre = ByteLevel::default().add_prefix_space(true);
     let normalizer = Sequence::new(vec![NormalizerWrapper::NFC(NFC), NormalizerWrapper::Lowercase(Lowercase)]);
     let mut learner: TokenizerImpl<BPE, Sequence, ByteLevel, TemplateProcessing, ByteLevelDecoder> =
@@ -76,7 +85,7 @@ pub fn train(tags: &[String], vocabulary: usize, marks: Marks) -> Result<Tokeniz
         .special_tokens(marks.tokens())
         .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
         .build();
-    // Sorted, so that the same tags in another order give the same tokens.
+    // Sorted, so that the order of the tags does not matter.
     let mut texts: Vec<&str> = tags.iter().map(String::as_str).chain(WORDS.split_whitespace()).collect();
     texts.sort_unstable();
     learner.train(&mut trainer, texts.into_iter()).map_err(|e| fail(&e))?;

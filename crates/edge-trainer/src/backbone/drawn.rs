@@ -1,4 +1,4 @@
-//! A CLIP directory with random weights: what measures speed, memory and exactness at full size, where no trained weights are at hand.
+//! A CLIP directory with random weights, to measure speed, memory and exactness at full size without trained weights.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,17 @@ use super::{BackboneError, WEIGHTS};
 use crate::model::clip::{self, ClipConfig};
 use crate::tokenizer::{self, CLIP_END, CLIP_MARKS};
 
-/// Tokens of the tokenizer at most; CLIP's own 49,408 come from texts that are not here, the embedding table has their size all the same.
+/// Largest vocabulary of the tokenizer. CLIP's 49,408 tokens come from texts that are not available here; the embedding table has
+/// their number of rows all the same.
 const VOCABULARY: usize = 2000;
 
-/// Writes `config.json`, `model.safetensors` and `tokenizer.json` of such a model into `dir`, which is made.
+/// Creates `dir` and writes `config.json`, `model.safetensors` and `tokenizer.json` of a CLIP model with random weights into it.
 ///
 /// # Errors
 /// [`BackboneError::File`], [`BackboneError::Weights`].
 pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), BackboneError> {
     let fail = |path: &Path, reason: String| BackboneError::File { path: path.to_owned(), reason };
-    std::fs::create_dir_all(dir).map_err(|e| fail(dir, format!("cannot be made: {e}")))?;
+    std::fs::create_dir_all(dir).map_err(|e| fail(dir, format!("cannot be created: {e}")))?;
     let write = |name: &str, text: String| {
         let path: PathBuf = dir.join(name);
         std::fs::write(&path, text).map_err(|e| fail(&path, format!("cannot be written: {e}")))
@@ -27,13 +28,16 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
         .map_err(|e| fail(&path, e.to_string()))?;
     let id = |token: &str| tokenizer.token_to_id(token).map(i64::from);
     let (Some(begin), Some(end)) = (id(CLIP_MARKS.begin), id(CLIP_END)) else {
-        return Err(fail(&path, format!("{} tokens leave no room for the marks", config.text.vocab_size)));
+        return Err(fail(
+            &path,
+            format!("a vocab_size of {} leaves no room for the special tokens", config.text.vocab_size),
+        ));
     };
     let size = tokenizer.get_vocab_size(true);
     if size > config.text.vocab_size {
-        return Err(fail(&path, format!("it needs {size} tokens, vocab_size says {}", config.text.vocab_size)));
+        return Err(fail(&path, format!("it needs {size} tokens, but vocab_size is {}", config.text.vocab_size)));
     }
-    // A text ends where this tokenizer ends it.
+    // The text ends at this tokenizer's end token.
     let mut config = *config;
     config.text.eos_token_id = end;
     write("tokenizer.json", tokenizer.to_string(true).map_err(|e| fail(&path, e.to_string()))?)?;
@@ -41,7 +45,7 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
     Ok(clip::draw(&dir.join(WEIGHTS), &config, seed)?)
 }
 
-/// `config.json` with what `transformers` wants besides.
+/// `config.json` with the additional fields that `transformers` requires.
 fn hugging_face(config: &ClipConfig, begin: i64) -> Value {
     let mut file = json!(config);
     file["model_type"] = json!("clip");
@@ -90,7 +94,7 @@ mod tests {
         let mut config = config();
         config.text.vocab_size = 60;
         let message = draw_clip(dir.path(), &config, 1).unwrap_err().to_string();
-        assert!(message.contains("tokenizer.json: it needs 258 tokens, vocab_size says 60"), "{message}");
+        assert!(message.contains("tokenizer.json: it needs 258 tokens, but vocab_size is 60"), "{message}");
         assert!(!dir.path().join(WEIGHTS).exists());
     }
 }

@@ -1,82 +1,91 @@
-//! Which encoders a training builds on: their weights, how images and tags become their input, and the networks themselves.
+//! The encoders that a training builds on: their weights, the preprocessing of images and tags, and the networks themselves.
 
 mod drawn;
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::backend::Backend as Engine;
+use burn::tensor::backend::Backend as BurnBackend;
 pub use drawn::draw_clip;
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
+use crate::TrainOptions;
 use crate::model::clip::{self, ClipConfig, ConfigError};
 use crate::model::efficientnet::{EfficientNet, EfficientNetShape};
 use crate::model::measure::{MEAN, STD};
 use crate::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
-use crate::tokenizer::{self, CLIP_END, MARKS, PAD_ID};
+use crate::tokenizer::{self, CLIP_END, MARKS, PAD_ID, TokenizerError};
 use crate::weights::WeightError;
-use crate::{TrainError, TrainOptions};
 use edge_model::bundle::manifest::HeadKind;
 use edge_model::bundle::sha256_hex;
 use edge_model::image_input::{InputRule, ResizeFilter};
-use edge_model::text::{TagTokenizer, TextRule};
+use edge_model::text::{TagTokenizer, TextError, TextRule};
 
-/// Mean and deviation of ImageNet's pixels, with which timm and torchvision train.
+/// Mean and standard deviation of ImageNet's pixels, as used by timm and torchvision.
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-/// What CLIP's own preprocessing says where no file says otherwise.
+/// Mean and standard deviation of CLIP's own preprocessing, for directories without a preprocessor file.
 const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
 
-/// Why a backbone cannot be used.
+/// A backbone that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
-    /// There is nothing of that name.
+    /// The name is no known backbone and no directory.
     #[error(
-        "--backbone {name}: neither small, nor efficientnet-b0, nor a directory. A directory holds config.json and \
+        "--backbone {name}: neither small, nor efficientnet-b0, nor a directory. A directory must hold config.json and \
          model.safetensors of a CLIP model in the Hugging Face layout, or of timm's efficientnet_b0"
     )]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
     },
-    /// Its configuration cannot be used.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its weights cannot be used.
+    /// The weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// Another file of it cannot be used.
+    /// Another file of the backbone cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The problem.
         reason: String,
     },
+    /// The tokenizer cannot be trained.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The tokenizer does not fit the prompts.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A bug in this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(&'static str),
 }
 
 /// The encoders that a training builds on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backbone {
-    /// The project's own small encoders, from scratch.
+    /// The project's own small encoders, with random weights.
     Small,
-    /// EfficientNet-B0, from scratch or from a weight file.
+    /// EfficientNet-B0, with random weights or weights from a file.
     EfficientNetB0 {
-        /// The file.
+        /// The weight file.
         weights: Option<PathBuf>,
     },
     /// A CLIP model.
     Clip {
         /// The Hugging Face directory.
         dir: PathBuf,
-        /// Its shape.
+        /// The shape of its encoders.
         config: ClipConfig,
-        /// Its preprocessing.
+        /// Its image preprocessing.
         rule: InputRule,
     },
 }
 
 impl Backbone {
-    /// The backbone of that name or in that directory.
+    /// The backbone with this name or in this directory.
     ///
     /// # Errors
     /// [`BackboneError`].
@@ -104,17 +113,17 @@ impl Backbone {
         matches!(self, Self::Clip { .. } | Self::EfficientNetB0 { weights: Some(_) })
     }
 
-    /// Whether the similarity of its embeddings means something before any training here.
+    /// Whether the similarity of its embeddings is meaningful before training.
     pub fn knows_similarity(&self) -> bool {
         matches!(self, Self::Clip { .. })
     }
 
-    /// Whether it has a text side that a training can teach.
+    /// Whether it has a text encoder that can be trained.
     pub fn has_text(&self) -> bool {
         !matches!(self, Self::EfficientNetB0 { .. })
     }
 
-    /// The head that a model on these encoders gets when nobody asks for another.
+    /// The default head of a model on these encoders.
     pub fn default_head(&self) -> HeadKind {
         match self {
             Self::Small => HeadKind::WeightedSum,
@@ -123,13 +132,13 @@ impl Backbone {
         }
     }
 
-    /// How images become the image encoder's input.
+    /// The image encoder's input rule.
     pub fn input_rule(&self, options: &TrainOptions) -> InputRule {
         match self {
             Self::Small => small_rule(options),
             Self::EfficientNetB0 { weights } => {
                 let (mean, std) = IMAGENET;
-                // Weights that come trained know one size; others learn the one that is asked for, in the same proportion.
+                // Trained weights fit one size. Random weights learn the requested size, in the same proportion to the resize.
                 let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
                 let resize_short_px = size_px * 256 / 224;
                 InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }
@@ -138,18 +147,19 @@ impl Backbone {
         }
     }
 
-    /// The tokenizer for these training tags, with its file's text and the number of its tokens.
+    /// The tokenizer for the training tags `texts`, the text of its file, and the number of its tokens. CLIP brings its own; the other
+    /// backbones train one on the tags.
     ///
     /// # Errors
-    /// [`TrainError::Tokenizer`], [`TrainError::Backbone`], [`TrainError::Text`].
+    /// [`BackboneError::Tokenizer`], [`BackboneError::File`], [`BackboneError::Text`].
     pub fn tokenizer(
         &self,
         options: &TrainOptions,
         texts: &[String],
-    ) -> Result<(TagTokenizer, String, usize), TrainError> {
+    ) -> Result<(TagTokenizer, String, usize), BackboneError> {
         let Self::Clip { dir, config, .. } = self else {
             let learned = tokenizer::train(texts, options.vocabulary, MARKS)?;
-            let json = learned.to_string(true).map_err(|e| TrainError::Tokenizer(e.to_string()))?;
+            let json = learned.to_string(true).map_err(TokenizerError::from)?;
             let size = learned.get_vocab_size(true);
             let rule = TextRule {
                 template: template(options, "{tag}"),
@@ -161,12 +171,12 @@ impl Backbone {
         let path = dir.join("tokenizer.json");
         let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
         let json = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-        let tokenizer: Tokenizer = json.parse().map_err(|e| fail(format!("not a tokenizer: {e}")))?;
+        let tokenizer: Tokenizer = json.parse().map_err(|e| fail(format!("not a tokenizer file: {e}")))?;
         let end = tokenizer.token_to_id(CLIP_END).ok_or_else(|| fail(format!("it has no token {CLIP_END}")))?;
         let size = tokenizer.get_vocab_size(true);
         if size > config.text.vocab_size {
             let known = config.text.vocab_size;
-            return Err(fail(format!("it has {size} tokens, config.json says vocab_size {known}")).into());
+            return Err(fail(format!("it has {size} tokens, but vocab_size in config.json is {known}")));
         }
         let context_length = options.context_length.min(config.text.positions);
         let template = template(options, "a photo of {tag}");
@@ -174,7 +184,7 @@ impl Backbone {
         Ok((TagTokenizer::new(tokenizer, rule)?, json, size))
     }
 
-    /// Everything that fixes the weights' shapes.
+    /// The shapes of the model's weights.
     pub fn shape(&self, options: &TrainOptions, tokenizer: &TagTokenizer, vocabulary: usize) -> ModelShape {
         let backbone = match self {
             Self::Small => BackboneShape::Small(SmallShape {
@@ -188,35 +198,35 @@ impl Backbone {
         };
         ModelShape {
             backbone,
-            head: options.head.unwrap_or_else(|| self.default_head()),
+            head: options.head.map_or_else(|| self.default_head(), HeadKind::from),
             context_length: tokenizer.rule().context_length,
             dropout: options.dropout,
         }
     }
 
-    /// The networks: these encoders with a fresh head.
+    /// A model of these encoders and a head with random weights.
     ///
     /// # Errors
-    /// [`TrainError::Backbone`].
-    pub fn model<B: Engine>(&self, shape: &ModelShape, device: &B::Device) -> Result<TagScorer<B>, TrainError> {
+    /// [`BackboneError::Weights`].
+    pub fn model<B: BurnBackend>(&self, shape: &ModelShape, device: &B::Device) -> Result<TagScorer<B>, BackboneError> {
         let encoders = match self {
             Self::Clip { dir, config, .. } => {
-                let (vision, text) = clip::load(&dir.join(WEIGHTS), config, device).map_err(BackboneError::from)?;
+                let (vision, text) = clip::load(&dir.join(WEIGHTS), config, device)?;
                 (ImageBackbone::Clip(vision), TextBackbone::Clip(text))
             }
             Self::EfficientNetB0 { weights: Some(path) } => {
-                let net = EfficientNet::load(path, &EfficientNetShape::b0(), device).map_err(BackboneError::from)?;
+                let net = EfficientNet::load(path, &EfficientNetShape::b0(), device)?;
                 (ImageBackbone::EfficientNet(net), TextBackbone::Silent(SilentText::new(shape.embedding(), device)))
             }
             Self::Small | Self::EfficientNetB0 { weights: None } => {
-                let without = || TrainError::Internal("this backbone has no weights to begin with".to_owned());
-                return TagScorer::fresh(shape, device).ok_or_else(without);
+                let error = BackboneError::Internal("the shape belongs to another backbone");
+                return TagScorer::fresh(shape, device).ok_or(error);
             }
         };
         Ok(TagScorer::on(encoders, shape, device))
     }
 
-    /// SHA-256 of the weight file; of nothing for weights from scratch.
+    /// SHA-256 of the weight file in hexadecimal digits; empty for random weights.
     ///
     /// # Errors
     /// [`BackboneError::File`].
@@ -232,6 +242,7 @@ impl Backbone {
     }
 }
 
+/// Name of the weight file in a backbone's directory.
 const WEIGHTS: &str = "model.safetensors";
 
 fn template(options: &TrainOptions, default: &str) -> String {
@@ -253,14 +264,14 @@ fn is_timm_b0(config: &Path) -> bool {
     read().is_some_and(|c| c.get("architecture").and_then(serde_json::Value::as_str) == Some("efficientnet_b0"))
 }
 
-/// `preprocessor_config.json`, as far as it matters; sizes are written as a number or as a table.
+/// The fields of `preprocessor_config.json` that are used. A size is a number or a table.
 #[derive(Deserialize)]
 struct Preprocessor {
     size: Side,
     crop_size: Side,
     image_mean: [f32; 3],
     image_std: [f32; 3],
-    /// PIL's number of the filter.
+    /// PIL's number of the resize filter.
     resample: u32,
 }
 
@@ -272,9 +283,10 @@ enum Side {
     Square { height: u32, width: u32 },
 }
 
-/// PIL's bicubic filter.
+/// PIL's number of the bicubic filter.
 const BICUBIC: u32 = 3;
 
+/// The input rule of `preprocessor_config.json`; CLIP's own rule if the file does not exist.
 fn clip_rule(path: &Path, config: &ClipConfig) -> Result<InputRule, BackboneError> {
     let size_px = config.vision.image_size as u32;
     let fail = |reason: String| BackboneError::File { path: path.to_owned(), reason };
@@ -289,23 +301,20 @@ fn clip_rule(path: &Path, config: &ClipConfig) -> Result<InputRule, BackboneErro
     let resize_short_px = match read.size {
         Side::Number(side) | Side::Short { shortest_edge: side } => side,
         Side::Square { height, width } if height == width => height,
-        Side::Square { .. } => return Err(fail("size is no square".to_owned())),
+        Side::Square { .. } => return Err(fail("size is not a square".to_owned())),
     };
     let crop = match read.crop_size {
         Side::Number(side) | Side::Short { shortest_edge: side } => side,
         Side::Square { height, width } if height == width => height,
-        Side::Square { .. } => return Err(fail("crop_size is no square".to_owned())),
+        Side::Square { .. } => return Err(fail("crop_size is not a square".to_owned())),
     };
     if crop != size_px || resize_short_px < crop {
         return Err(fail(format!(
-            "crop_size {crop} of {resize_short_px} does not fit config.json's image_size {size_px}"
+            "crop_size {crop} and size {resize_short_px} do not fit image_size {size_px} in config.json"
         )));
     }
     if read.resample != BICUBIC {
-        return Err(fail(format!(
-            "resample {} is not bicubic ({BICUBIC}), the only filter that is known",
-            read.resample
-        )));
+        return Err(fail(format!("resample {} is not bicubic ({BICUBIC}), the only supported filter", read.resample)));
     }
     Ok(InputRule { resize_short_px, mean: read.image_mean, std: read.image_std, ..usual })
 }
@@ -361,7 +370,10 @@ mod tests {
         assert!(find().unwrap_err().to_string().contains("resample 2 is not bicubic"));
         write(r#"{"size": 24, "crop_size": 20, "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "resample": 3}"#);
         assert!(
-            find().unwrap_err().to_string().contains("crop_size 20 of 24 does not fit config.json's image_size 24")
+            find()
+                .unwrap_err()
+                .to_string()
+                .contains("crop_size 20 and size 24 do not fit image_size 24 in config.json")
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The state of a training between two steps: all that is needed to go on as if nothing had happened. It appears as a whole: a new
-//! one is written beside the old one, and then takes its place.
+//! The state of a training between two steps: all values that a resumed training needs to give the same result as an
+//! uninterrupted one. Replacing the state is atomic: the new one is written beside the old one and then renamed.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use burn::record::{FullPrecisionSettings, NamedMpkFileRecorder, Record, Recorder
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use serde::{Deserialize, Serialize};
 
-use super::{TrainError, load_weights, save_weights};
+use super::error::CheckpointError;
+use super::weights::{load_weights, save_weights};
+use crate::file_error::FileError;
 use crate::message::EpochRecord;
 use crate::model::TagScorer;
 
@@ -17,152 +19,152 @@ const MODEL: &str = "model.mpk";
 const AVERAGE: &str = "average.mpk";
 const OPTIMIZER: &str = "optimizer.mpk";
 
-/// Sums over the steps of an epoch so far.
+/// Sums of the losses over the finished steps of an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sums {
-    /// Of the whole loss.
+pub struct LossSums {
+    /// Total loss.
     pub total: f64,
-    /// Of its ranking part.
+    /// Ranking loss.
     pub ranking: f64,
-    /// Of the squared error.
+    /// Squared error.
     pub squared_error: f64,
-    /// Number of steps.
+    /// Number of finished steps.
     pub steps: usize,
 }
 
-/// How far a training is.
+/// How far a training has come, and its results so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Progress {
-    /// The epoch at work, from 1.
+pub struct TrainProgress {
+    /// The current epoch, counted from 1.
     pub epoch: usize,
-    /// What its steps so far came to.
-    pub sums: Sums,
-    /// Every finished epoch.
+    /// Losses of the current epoch.
+    pub sums: LossSums,
+    /// The finished epochs.
     pub epochs: Vec<EpochRecord>,
-    /// The best epoch's merit, whose weights are the run's `best.mpk`.
+    /// Merit of the best epoch. Its weights are in the run's `best.mpk`.
     pub best: Option<f64>,
-    /// Finished epochs since then.
+    /// Finished epochs since the best one.
     pub since_best: usize,
-    /// Time spent so far.
+    /// Wall-clock time of the training so far, over all its parts.
     pub seconds: f64,
-    /// Digest of the data: with other data the training would be another one.
+    /// Digest of the data. A training is resumed on the same data only.
     pub data_sha256: String,
 }
 
-/// Which of the weights of a state.
+/// The sets of weights in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
-    /// Those that are fitted.
-    Fitted,
+pub enum WeightSet {
+    /// The trained weights.
+    Trained,
     /// Their moving average.
     Averaged,
 }
 
-/// The directory of a state.
+/// The directory of the state.
 #[derive(Debug, Clone)]
 pub struct StateDirectory(PathBuf);
 
 impl StateDirectory {
-    /// The state of the run in `run`.
+    /// Returns the state directory of the run in `run`.
     pub fn of(run: &Path) -> Self {
         Self(run.join("state"))
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Writes a state and puts it in the place of the one before.
+    /// Writes a state and replaces the one before.
     ///
     /// # Errors
-    /// [`TrainError::File`].
+    /// [`CheckpointError::File`].
     pub fn save<B: AutodiffBackend, R: Record<B>>(
         &self,
-        progress: &Progress,
+        progress: &TrainProgress,
         head_only: bool,
         model: &TagScorer<B>,
         average: Option<&TagScorer<B::InnerBackend>>,
         optimizer: R,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), CheckpointError> {
         let (new, old) = (self.0.with_extension("new"), self.0.with_extension("old"));
         for left_over in [&new, &old] {
             if left_over.exists() {
-                std::fs::remove_dir_all(left_over).map_err(TrainError::file(left_over))?;
+                std::fs::remove_dir_all(left_over).map_err(FileError::at(left_over))?;
             }
         }
-        std::fs::create_dir_all(&new).map_err(TrainError::file(&new))?;
+        std::fs::create_dir_all(&new).map_err(FileError::at(&new))?;
         let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
         save_weights(model, head_only, &new.join(MODEL))?;
         if let Some(average) = average {
             save_weights(average, head_only, &new.join(AVERAGE))?;
         }
         let path = new.join(OPTIMIZER);
-        Recorder::<B>::record(&recorder, optimizer, path.clone()).map_err(TrainError::file(&path))?;
+        Recorder::<B>::record(&recorder, optimizer, path.clone()).map_err(FileError::at(&path))?;
         let path = new.join(PROGRESS);
-        let json = serde_json::to_vec_pretty(progress).map_err(|e| TrainError::Internal(e.to_string()))?;
-        std::fs::write(&path, json).map_err(TrainError::file(&path))?;
-        for entry in std::fs::read_dir(&new).map_err(TrainError::file(&new))? {
-            let path = entry.map_err(TrainError::file(&new))?.path();
-            File::open(&path).and_then(|f| f.sync_all()).map_err(TrainError::file(&path))?;
+        let json = serde_json::to_vec_pretty(progress).map_err(|e| CheckpointError::Internal(e.to_string()))?;
+        std::fs::write(&path, json).map_err(FileError::at(&path))?;
+        for entry in std::fs::read_dir(&new).map_err(FileError::at(&new))? {
+            let path = entry.map_err(FileError::at(&new))?.path();
+            File::open(&path).and_then(|f| f.sync_all()).map_err(FileError::at(&path))?;
         }
         if self.0.exists() {
-            std::fs::rename(&self.0, &old).map_err(TrainError::file(&self.0))?;
+            std::fs::rename(&self.0, &old).map_err(FileError::at(&self.0))?;
         }
-        std::fs::rename(&new, &self.0).map_err(TrainError::file(&self.0))?;
+        std::fs::rename(&new, &self.0).map_err(FileError::at(&self.0))?;
         if old.exists() {
-            std::fs::remove_dir_all(&old).map_err(TrainError::file(&old))?;
+            std::fs::remove_dir_all(&old).map_err(FileError::at(&old))?;
         }
         Ok(())
     }
 
-    /// Reads how far the training was. A state that was being replaced when the process died is put back first.
+    /// Reads the progress. If the process died while it replaced the state, the old state is restored first.
     ///
     /// # Errors
-    /// [`TrainError::Resume`], [`TrainError::File`].
-    pub fn progress(&self) -> Result<Progress, TrainError> {
+    /// [`CheckpointError::Resume`], [`CheckpointError::File`].
+    pub fn progress(&self) -> Result<TrainProgress, CheckpointError> {
         let old = self.0.with_extension("old");
         if !self.0.exists() && old.exists() {
-            std::fs::rename(&old, &self.0).map_err(TrainError::file(&self.0))?;
+            std::fs::rename(&old, &self.0).map_err(FileError::at(&self.0))?;
         }
         let path = self.0.join(PROGRESS);
         let json = match std::fs::read(&path) {
             Ok(json) => json,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let run = self.0.parent().unwrap_or(Path::new(".")).to_owned();
-                return Err(TrainError::Resume { run, reason: "no state of a training is kept there".to_owned() });
+                return Err(CheckpointError::Resume { run, reason: "it has no saved state".to_owned() });
             }
-            Err(e) => return Err(TrainError::file(&path)(e)),
+            Err(e) => return Err(FileError::at(&path)(e).into()),
         };
-        serde_json::from_slice(&json).map_err(TrainError::file(&path))
+        Ok(serde_json::from_slice(&json).map_err(FileError::at(&path))?)
     }
 
-    /// Loads weights onto a model of the same shape; its encoders stay where only the head was kept.
+    /// Loads weights into a model of the same shape. With `head_only` the encoders stay unchanged.
     ///
     /// # Errors
-    /// [`TrainError::File`].
+    /// [`CheckpointError::File`].
     pub fn load_model<B: Backend>(
         &self,
-        which: Weights,
-        onto: TagScorer<B>,
+        which: WeightSet,
+        model: TagScorer<B>,
         head_only: bool,
-    ) -> Result<TagScorer<B>, TrainError> {
+    ) -> Result<TagScorer<B>, CheckpointError> {
         let path = self.0.join(match which {
-            Weights::Fitted => MODEL,
-            Weights::Averaged => AVERAGE,
+            WeightSet::Trained => MODEL,
+            WeightSet::Averaged => AVERAGE,
         });
-        load_weights(onto, head_only, &path)
+        Ok(load_weights(model, head_only, &path)?)
     }
 
     /// Loads the optimizer's record.
     ///
     /// # Errors
-    /// [`TrainError::File`].
-    pub fn load_optimizer<B: Backend, R: Record<B>>(&self, device: &B::Device) -> Result<R, TrainError> {
+    /// [`CheckpointError::File`].
+    pub fn load_optimizer<B: Backend, R: Record<B>>(&self, device: &B::Device) -> Result<R, CheckpointError> {
         let path = self.0.join(OPTIMIZER);
         let recorder = NamedMpkFileRecorder::<FullPrecisionSettings>::new();
-        Recorder::<B>::load(&recorder, path.clone(), device).map_err(TrainError::file(&path))
+        Ok(Recorder::<B>::load(&recorder, path.clone(), device).map_err(FileError::at(&path))?)
     }
 }

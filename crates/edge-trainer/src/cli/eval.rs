@@ -1,26 +1,26 @@
-//! `edge-trainer eval`: the figures of a bundle on standard output, the report into a directory.
+//! `edge-trainer eval`: prints the figures of a bundle on standard output and writes the report into a directory.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use edge_cli::output::{Table, printable};
+use edge_cli::{CommandError, Outcome, exit_code};
+use edge_model::backend::DeviceChoice;
 
-use super::progress::Progress;
+use super::message_printer::MessagePrinter;
 use crate::dataset::{DataError, Part};
 use crate::evaluate::{EvalRequest, JudgeError, Which, eval};
 use crate::report::Report;
 use crate::report::document::{Block, Document};
-use edge_cli::output::{Table, printable};
-use edge_cli::{CommandError, Outcome, exit_code};
-use edge_model::backend::DeviceChoice;
 
 const EXAMPLES: &str = "Examples:
   edge-trainer eval --model models/small --data agiqa:data/agiqa-3k
   edge-trainer eval --model models/small --data agiqa:data/agiqa-3k --by group --out reports/small
   edge-trainer eval --model models/mine --data other-ratings.csv --part all --format json
 
-The data are divided as the bundle's own training divided them, so that by default no image is judged that was trained
-on. --out writes report.html (one file, images included), report.md and metrics.json.";
+The data are divided in the same way as by the bundle's own training, so that by default no training image is
+judged. --out writes report.html (one file, images included), report.md and metrics.json.";
 
 /// The flags of `eval`.
 #[derive(Debug, Args)]
@@ -29,17 +29,16 @@ pub struct EvalArguments {
     /// The bundle
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The rated images: agiqa:DIR, table:FILE, or a path whose kind shows
+    /// The rated images: agiqa:DIR, table:FILE, or a path whose kind is recognised
     #[arg(long, value_name = "SPEC")]
     data: String,
     /// Which images to judge
     #[arg(long, value_parser = parse_which, value_name = "test|validation|train|all", default_value = "test")]
     part: Which,
-    /// What to tell apart: the tags, or the groups that images were made under (column condition, AGIQA-3K's
-    /// generators)
+    /// Figures by tag, or by condition under which the images were made (column condition; AGIQA-3K's generators)
     #[arg(long, default_value = "tag")]
     by: By,
-    /// Where the report goes
+    /// Directory for the report
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How to print the figures
@@ -52,46 +51,46 @@ pub struct EvalArguments {
 /// The flags that `eval` and `compare` share.
 #[derive(Debug, Args)]
 pub struct CommonArguments {
-    /// Seed of the bootstrap and of the shuffled tags [default: that of the bundle's training]
+    /// Seed of the bootstrap and of the shuffled tags [default: the seed of the bundle's training]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Replicates of the bootstrap
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub bootstrap: u32,
-    /// Largest share of missing or unreadable images
+    /// Largest accepted share of missing or unreadable images
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub max_bad_fraction: f64,
-    /// Where the graphs run
+    /// Device for the scoring
     #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
     pub device: DeviceChoice,
 }
 
-/// What is told apart.
+/// What the figures are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     /// Tags
     Tag,
-    /// What images were made under
+    /// Conditions under which the images were made
     Group,
 }
 
-/// How figures are printed.
+/// Format of the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Text for people
     Table,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
 fn parse_which(text: &str) -> Result<Which, String> {
     match text {
         "all" => Ok(Which::All),
-        _ => text.parse::<Part>().map(Which::Only).map_err(|_| "it must be test, validation, train or all".to_owned()),
+        _ => text.parse::<Part>().map(Which::Only).map_err(|_| "use test, validation, train or all".to_owned()),
     }
 }
 
-/// Judges.
+/// Judges the bundle.
 pub fn run(arguments: &EvalArguments) -> Outcome {
     let request = EvalRequest {
         model: arguments.model.clone(),
@@ -103,14 +102,14 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
         max_bad_fraction: arguments.common.max_bad_fraction,
         device: arguments.common.device,
     };
-    let judgement = eval(&request, &mut Progress::new())?;
-    // Pictures are read for the page only.
+    let judgement = eval(&request, &mut MessagePrinter::default())?;
+    // The pictures are needed for the HTML page alone.
     let examples = if arguments.out.is_some() { judgement.examples.as_slice() } else { &[] };
     let report = Report::of_evaluation(&judgement.evaluation, examples)?;
     conclude(&report, arguments.out.as_ref(), arguments.format)
 }
 
-/// Writes the report where it is asked for, and prints the figures.
+/// Writes the report to `out`, if given, and prints the figures.
 pub fn conclude(report: &Report, out: Option<&PathBuf>, format: Format) -> Outcome {
     if let Some(dir) = out {
         report.write(dir)?;
@@ -124,7 +123,7 @@ pub fn conclude(report: &Report, out: Option<&PathBuf>, format: Format) -> Outco
     Ok(())
 }
 
-/// The sections that are meant for a terminal.
+/// Prints the sections that are meant for a terminal.
 fn print(document: &Document, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", printable(&document.title))?;
     for section in document.sections.iter().filter(|s| s.printed) {

@@ -1,15 +1,15 @@
-//! `edge-trainer inspect`: what is in a bundle or in a run directory.
+//! `edge-trainer inspect`: describes a bundle or a run directory.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-
-use crate::checkpoint;
-use crate::model::{TagScorer, parameters};
 use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::bundle::Bundle;
 use edge_model::bundle::manifest::file;
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::model::{TagScorer, parameters};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer inspect models/small
@@ -24,7 +24,7 @@ pub struct InspectArguments {
     dir: PathBuf,
 }
 
-/// Prints what is there on standard output.
+/// Prints the description on standard output.
 pub fn run(arguments: &InspectArguments) -> Outcome {
     let dir = &arguments.dir;
     let text = if dir.join(file::MANIFEST).exists() {
@@ -33,7 +33,8 @@ pub fn run(arguments: &InspectArguments) -> Outcome {
         describe_run(dir)?
     } else {
         let (manifest, model) = (file::MANIFEST, checkpoint::MODEL);
-        let reason = format!("{}: neither a bundle ({manifest}) nor a run ({model}) is there", dir.display());
+        let dir = dir.display();
+        let reason = format!("{dir}: not a bundle (there is no {manifest}) and not a run (there is no {model})");
         return Err(CommandError::new(exit_code::NO_INPUT, reason));
     };
     print!("{text}");
@@ -54,9 +55,9 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     writeln!(out, "text encoder    {}, prompts of {} tokens", a.text_encoder, m.text_input.context_length)?;
     writeln!(out, "parameters      {}", a.parameters)?;
     let (size, short) = (m.image_input.size_px, m.image_input.resize_short_px);
-    writeln!(out, "input           {size} px square out of {short} px on the short side")?;
+    writeln!(out, "input           {size} px square from {short} px on the short side")?;
     writeln!(out, "scores          {} to {}: {}", m.score_scale.min, m.score_scale.max, m.score_scale.unit)?;
-    let more = if m.open_vocabulary { "any other as well" } else { "others with a warning" };
+    let more = if m.open_vocabulary { "any other too" } else { "others with a warning" };
     writeln!(out, "tags            {}, {more}; without one: {}", m.tags.len(), m.default_tags.join(", "))?;
     for data in &m.training.data {
         writeln!(out, "data            {} ({}), sha256 {}", data.name, data.licence, data.sha256)?;
@@ -69,7 +70,7 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     for (name, value) in &m.metrics {
         writeln!(out, "  {name:<36} {value:.4}")?;
     }
-    writeln!(out, "\nfiles, all as their digests say")?;
+    writeln!(out, "\nfiles, all of which match their digests")?;
     for (name, digest) in &m.files {
         writeln!(out, "  {name:<24} {:>9} bytes  {}", digest.size_bytes, digest.sha256)?;
     }
@@ -84,10 +85,10 @@ fn describe_run(dir: &Path) -> Result<String, CommandError> {
     writeln!(out, "validation      SRCC {:.4}, within tags {:.4}", about.srcc, about.within_tag_srcc)?;
     let [image, text] = about.shape.backbone.names();
     if let Some(fresh) = TagScorer::fresh(&about.shape, &Default::default()) {
-        // Loading proves that the weights are whole.
+        // Loading checks that the weights are complete.
         writeln!(out, "parameters      {}", parameters(&checkpoint::load(dir, &about, fresh)?))?;
     }
-    writeln!(out, "image encoder   {image}{}", if about.head_only { ", as it came" } else { "" })?;
+    writeln!(out, "image encoder   {image}{}", if about.head_only { ", not trained" } else { "" })?;
     writeln!(out, "text encoder    {text}, prompts of {} tokens", about.shape.context_length)?;
     writeln!(
         out,
@@ -113,4 +114,10 @@ fn describe_run(dir: &Path) -> Result<String, CommandError> {
         )?;
     }
     Ok(out)
+}
+
+impl From<CheckpointError> for CommandError {
+    fn from(error: CheckpointError) -> Self {
+        Self::new(exit_code::SOME_FAILED, error)
+    }
 }

@@ -1,19 +1,19 @@
-//! `edge-trainer make-data`: pictures drawn by the project itself, the style data set, and a CLIP with random weights.
+//! `edge-trainer make-data`: makes drawn pictures, style data sets, and CLIP models with random weights.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use edge_cli::{CommandError, Outcome, exit_code};
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageError, ImageFormat, RgbImage};
 
-use super::progress::Progress;
+use super::message_printer::MessagePrinter;
 use crate::TrainError;
 use crate::backbone::{BackboneError, draw_clip};
 use crate::dataset::style::{MadeStyles, StyleRequest, make};
 use crate::model::clip::ClipConfig;
 use crate::render::{Scene, Treatment, picture};
-use edge_cli::{CommandError, Outcome, exit_code};
 
 const EXAMPLES: &str = "Examples:
   edge-trainer make-data samples --out samples
@@ -34,20 +34,21 @@ pub struct MakeDataArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// A dozen drawn photographs, well and badly taken, as JPEG, PNG and WebP
+    /// Twelve drawn pictures of good and bad quality, as JPEG, PNG and WebP
     Samples {
-        /// Where they go; files of the same names are overwritten
+        /// Directory for the pictures; files with the same names are overwritten
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Images in photographic styles at several strengths, each rated under several tags
     Style(StyleArguments),
-    /// A CLIP directory with random weights, for `fit --backbone`: to measure speed and memory at full size, not to score
+    /// A CLIP directory with random weights for `fit --backbone`, to measure speed and memory at full size; its scores
+    /// mean nothing
     Clip {
-        /// Where it goes; files of the same names are overwritten
+        /// Directory for the files; files with the same names are overwritten
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// Another CLIP's config.json, for its size [default: the size of ViT-B/32]
+        /// config.json of a CLIP model whose size to use [default: the size of ViT-B/32]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Seed of the weights
@@ -59,10 +60,10 @@ enum What {
 /// The flags of `make-data style`.
 #[derive(Debug, Args)]
 struct StyleArguments {
-    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which then all have one score
+    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which all get the same score
     #[arg(long, value_name = "SPEC")]
     images: String,
-    /// Where the data set goes: a new or an empty directory
+    /// Directory for the data set; it must be new or empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Seed of every random choice
@@ -71,25 +72,26 @@ struct StyleArguments {
     /// Renderings per source image, the plain one included
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
     renderings: usize,
-    /// Faults (JPEG artefacts, defocus, noise, ...) that each source image is also rendered with, each in three degrees
+    /// Faults (JPEG artefacts, defocus, noise, ...) with which each source image is also rendered, each in three
+    /// degrees
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
     faults: usize,
-    /// Tags that each rendering is listed under: its own styles, the neutral one, and others
+    /// Tags under which each rendering is rated: its own styles, the neutral tag, and others
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
     tags_per_rendering: usize,
-    /// Short side that larger images are reduced to, in pixels
+    /// Short side to which larger images are reduced, in pixels
     #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
     short_px: u32,
-    /// Use so many source images at most, chosen by the seed
+    /// Most source images to use, chosen by the seed
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Score of every image of a directory [default: the middle of the scale]
+    /// Score of every image in a directory of images [default: the middle of the scale]
     #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     source_score: Option<f32>,
-    /// Range of the scores [default: the data set's, 1,10 for a directory]
+    /// Range of the scores [default: the data set's range; 1,10 for a directory]
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
     scale: Option<(f32, f32)>,
-    /// Standard deviation of the raters' noise, as a share of the scale
+    /// Standard deviation of the simulated raters, as a share of the scale
     #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
     rater_noise: f32,
     /// Share of the source images for validation
@@ -98,7 +100,7 @@ struct StyleArguments {
     /// Share of the source images for the test
     #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().test_share)]
     test_share: f64,
-    /// Largest share of missing or unreadable source images
+    /// Largest accepted share of missing or unreadable source images
     #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
     max_bad_fraction: f64,
 }
@@ -128,7 +130,7 @@ const SAMPLES: [Sample; 12] = [
     (Scene::Portrait, Treatment::Noisy, (360, 450), 2, "jpg"),
 ];
 
-/// Makes what was asked for.
+/// Makes the requested data.
 pub fn run(arguments: &MakeDataArguments) -> Outcome {
     match &arguments.what {
         What::Samples { out } => samples(out),
@@ -154,7 +156,7 @@ fn style(arguments: &StyleArguments) -> Outcome {
         test_share: arguments.test_share,
         max_bad_fraction: arguments.max_bad_fraction,
     };
-    let made = make(&request, &mut Progress::new())?;
+    let made = make(&request, &mut MessagePrinter::default()).map_err(TrainError::from)?;
     let MadeStyles { sources, skipped, images, rows } = made;
     let out = arguments.out.display();
     eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");

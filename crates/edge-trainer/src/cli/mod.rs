@@ -1,4 +1,5 @@
-//! `edge-trainer`: arguments in, messages and exit codes out. Everything it does is done by the other modules.
+//! The command line of `edge-trainer`: parses arguments, prints messages and returns exit codes. Other modules do the
+//! work.
 
 mod bench;
 mod compare;
@@ -6,17 +7,19 @@ mod eval;
 mod fit;
 mod inspect;
 mod make_data;
-mod progress;
+mod message_printer;
+mod option_flags;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use edge_cli::{CommandError, conclude, exit_code, logging, parse, process};
 
 use crate::TrainError;
 use crate::backbone::BackboneError;
 use crate::dataset::DataError;
 use crate::device;
-use edge_cli::{CommandError, conclude, exit_code, logging, parse, process};
+use crate::training::LearnError;
 
 /// Trains the models that edge-scorer scores with.
 #[derive(Debug, Parser)]
@@ -32,9 +35,9 @@ enum Command {
     Fit(Box<fit::FitArguments>),
     /// Judge a bundle on rated images and write the report.
     Eval(eval::EvalArguments),
-    /// Judge several bundles on the same images, beside ways to score that need no training.
+    /// Judge several bundles on the same images, and methods that need no training.
     Compare(compare::CompareArguments),
-    /// Say what is in a bundle or in a run directory; a bundle's files are checked against their digests.
+    /// Describe a bundle or a run directory; the files of a bundle are checked against their digests.
     Inspect(inspect::InspectArguments),
     /// Time a training step on made-up images.
     Bench(bench::BenchArguments),
@@ -42,7 +45,7 @@ enum Command {
     MakeData(make_data::MakeDataArguments),
 }
 
-/// Runs the command line that the process was started with.
+/// Runs the command line of this process.
 pub fn main() -> ExitCode {
     process::settle();
     device::keep_kernels_in(&fit::user_cache("kernels"));
@@ -67,11 +70,20 @@ impl From<TrainError> for CommandError {
         let code = match &error {
             TrainError::Data(DataError::Missing { .. }) => exit_code::NO_INPUT,
             TrainError::Data(DataError::Unrecognised { .. }) => exit_code::USAGE,
-            TrainError::Backbone(BackboneError::Unknown { .. }) => exit_code::NO_INPUT,
-            TrainError::Options(_) | TrainError::Backbone(_) | TrainError::Device(_) => exit_code::CONFIG,
+            TrainError::Backbone(e) | TrainError::Learn(LearnError::Backbone(e)) => backbone_code(e),
+            TrainError::Options(_) | TrainError::Device(_) => exit_code::CONFIG,
+            TrainError::Learn(LearnError::NotFinite { .. } | LearnError::Device(_)) => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,
         };
         Self::new(code, error)
+    }
+}
+
+fn backbone_code(error: &BackboneError) -> u8 {
+    match error {
+        BackboneError::Unknown { .. } => exit_code::NO_INPUT,
+        BackboneError::Config(_) | BackboneError::Weights(_) | BackboneError::File { .. } => exit_code::CONFIG,
+        BackboneError::Tokenizer(_) | BackboneError::Text(_) | BackboneError::Internal(_) => exit_code::SOME_FAILED,
     }
 }
 

@@ -1,55 +1,43 @@
-//! AVA (Murray, Marchesotti & Perronnin, "AVA: A large-scale database for aesthetic visual analysis", CVPR 2012): `AVA.txt`,
-//! `tags.txt` and the photographs.
+//! Reader of AVA (Murray, Marchesotti & Perronnin, "AVA: A large-scale database for aesthetic visual analysis", CVPR
+//! 2012): `AVA.txt`, `tags.txt` and the photographs.
 //!
-//! A line of `AVA.txt` is an index, the image id, how many people gave 1, 2, ... 10 points, two tag ids (0: none) and the
-//! challenge id. The score is the mean of the points. An image makes one example per tag; the image is the group.
+//! The fields of a line of `AVA.txt` are an index, the image id, ten counts of people (who gave 1, 2, ... 10 points),
+//! two tag ids (0 for none) and the challenge id. The score is the mean number of points. Each tag of an image gives
+//! one example. Each image is its own group.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use edge_model::text::normalise_tag;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 
-use super::{DataError, DataSet, Example, Part, ReadOptions, open};
-use edge_model::text::normalise_tag;
+use super::lines::numbered_lines;
+use super::{AvaSplit, DataError, DataSet, Example, Part, ReadOptions};
 
-const ROWS: &str = "AVA.txt";
-const TAGS: &str = "tags.txt";
+const ROWS_FILE: &str = "AVA.txt";
+const TAGS_FILE: &str = "tags.txt";
 const IMAGE_DIRECTORIES: [&str; 2] = ["images", "image"];
-/// Where AVA keeps its lists; they are looked for beside `AVA.txt` as well.
+/// Directory of AVA's lists. They may also lie beside `AVA.txt`.
 const LISTS: &str = "aesthetics_image_lists";
 const TEST_LIST: &str = "generic_test.jpgl";
 const TRAINING_LIST: &str = "generic_ls_train.jpgl";
 
-/// Images of the paper's experiment: 135,000 to train on and 1,350 to test.
+/// Number of images in the paper's experiment: 135,000 for training and 1,350 for the test.
 const PAPER_IMAGES: usize = 135_000 + PAPER_TEST_IMAGES;
 const PAPER_TEST_IMAGES: usize = 1_350;
 
-/// How AVA is divided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AvaSplit {
-    /// As the tag paper does: 135,000 images to train on and 1,350 to test, drawn by the seed. Of fewer images the same share
-    /// (one in 101) is for the test.
-    #[default]
-    Paper,
-    /// AVA's own list of test images.
-    Official,
-}
-
-/// Whether `dir` looks like the data set.
+/// Returns whether `dir` contains the data set.
 pub fn recognises(dir: &Path) -> bool {
-    dir.join(ROWS).is_file()
+    dir.join(ROWS_FILE).is_file()
 }
 
-/// Reads the rows. In both divisions the validation images are taken from the training part.
+/// Reads the data set. In both divisions the validation images are taken from the training part.
 pub fn read(dir: &Path, options: &ReadOptions) -> Result<DataSet, DataError> {
-    let names = tag_names(&dir.join(TAGS))?;
+    let names = tag_names(&dir.join(TAGS_FILE))?;
     let images = image_directory(dir)?;
-    let mut rows = rows(&dir.join(ROWS), &names)?;
+    let mut rows = rows(&dir.join(ROWS_FILE), &names)?;
     let mut notes = drop_rare_tags(dir, &mut rows, &names, options.min_images_per_tag)?;
     let (parts, test_share) = match options.ava_split {
         AvaSplit::Paper => {
@@ -85,7 +73,7 @@ pub fn read(dir: &Path, options: &ReadOptions) -> Result<DataSet, DataError> {
 }
 
 #[derive(Debug)]
-struct Row {
+struct AvaRow {
     image: u64,
     score: f32,
     tags: Vec<u32>,
@@ -93,13 +81,10 @@ struct Row {
 
 fn tag_names(path: &Path) -> Result<BTreeMap<u32, String>, DataError> {
     let mut names = BTreeMap::new();
-    for (line, number) in BufReader::new(open(path)?).lines().zip(1..) {
-        let line = line.map_err(|e| DataError::line(path, number, e))?;
+    for line in numbered_lines(path)? {
+        let (number, line) = line?;
         let Some((id, name)) = line.trim().split_once(char::is_whitespace) else {
-            if line.trim().is_empty() {
-                continue;
-            }
-            return Err(DataError::line(path, number, "not an id and a name"));
+            return Err(DataError::line(path, number, "the line must hold an id and a name"));
         };
         let id = id.parse().map_err(|_| DataError::line(path, number, format!("the id {id:?} is not a number")))?;
         names.insert(id, normalise_tag(name));
@@ -110,50 +95,47 @@ fn tag_names(path: &Path) -> Result<BTreeMap<u32, String>, DataError> {
 fn image_directory(dir: &Path) -> Result<PathBuf, DataError> {
     let found = IMAGE_DIRECTORIES.into_iter().map(|name| dir.join(name)).find(|d| d.is_dir());
     found.ok_or_else(|| {
-        let reason = format!("the photographs are missing: neither {} is there", IMAGE_DIRECTORIES.join(" nor "));
+        let reason = format!("the photographs are missing: there is no directory {}", IMAGE_DIRECTORIES.join(" or "));
         DataError::Missing { path: dir.to_owned(), reason }
     })
 }
 
-fn rows(path: &Path, names: &BTreeMap<u32, String>) -> Result<Vec<Row>, DataError> {
-    let mut rows = Vec::new();
-    for (line, number) in BufReader::new(open(path)?).lines().zip(1..) {
-        let line = line.map_err(|e| DataError::line(path, number, e))?;
-        if !line.trim().is_empty() {
-            rows.push(row(&line, names).map_err(|reason| DataError::line(path, number, reason))?);
-        }
-    }
-    Ok(rows)
+fn rows(path: &Path, names: &BTreeMap<u32, String>) -> Result<Vec<AvaRow>, DataError> {
+    let parse = |line: Result<(u64, String), DataError>| {
+        let (number, line) = line?;
+        row(&line, names).map_err(|reason| DataError::line(path, number, reason))
+    };
+    numbered_lines(path)?.map(parse).collect()
 }
 
-fn row(line: &str, names: &BTreeMap<u32, String>) -> Result<Row, String> {
+fn row(line: &str, names: &BTreeMap<u32, String>) -> Result<AvaRow, String> {
     let values: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
-    let values = values.map_err(|_| "not all of it is whole numbers".to_owned())?;
-    // Fields that later editions may add do no harm.
+    let values = values.map_err(|_| "all fields must be whole numbers".to_owned())?;
+    // Later editions may add fields at the end.
     let [_, image, counts @ .., first_tag, second_tag, _] = values.get(..15).unwrap_or_default() else {
         let found = values.len();
-        return Err(format!("it has {found} fields instead of 15: index, image, 10 counts, 2 tags, challenge"));
+        return Err(format!("the line has {found} fields instead of 15: index, image, 10 counts, 2 tags, challenge"));
     };
     let people: u64 = counts.iter().sum();
     if people == 0 {
-        return Err(format!("nobody rated image {image}"));
+        return Err(format!("image {image} has no ratings"));
     }
     let points: u64 = counts.iter().zip(1..).map(|(count, points)| count * points).sum();
     let mut tags = Vec::new();
     for &tag in [first_tag, second_tag].into_iter().filter(|t| **t != 0) {
         let known = u32::try_from(tag).ok().filter(|t| names.contains_key(t));
-        let tag = known.ok_or_else(|| format!("the tag id {tag} is not in {TAGS}"))?;
+        let tag = known.ok_or_else(|| format!("the tag id {tag} is not in {TAGS_FILE}"))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }
     }
-    Ok(Row { image: *image, score: (points as f64 / people as f64) as f32, tags })
+    Ok(AvaRow { image: *image, score: (points as f64 / people as f64) as f32, tags })
 }
 
-/// Drops the tags with few images, then the images without a tag.
+/// Drops tags with fewer than `least` images, then images without a tag. Returns a note for each kind of drop.
 fn drop_rare_tags(
     dir: &Path,
-    rows: &mut Vec<Row>,
+    rows: &mut Vec<AvaRow>,
     names: &BTreeMap<u32, String>,
     least: usize,
 ) -> Result<Vec<String>, DataError> {
@@ -163,8 +145,8 @@ fn drop_rare_tags(
     let kept: BTreeSet<u32> = images.iter().filter(|(_, n)| **n >= least).map(|(&tag, _)| tag).collect();
     if kept.is_empty() {
         let most = images.values().max().copied().unwrap_or(0);
-        let reason = format!("no tag has {least} images, the commonest has {most}: lower --min-images-per-tag");
-        return Err(DataError::Table { path: dir.join(ROWS), reason });
+        let reason = format!("no tag has {least} images, the most frequent one has {most}: lower --min-images-per-tag");
+        return Err(DataError::Table { path: dir.join(ROWS_FILE), reason });
     }
     rows.iter_mut().for_each(|r| r.tags.retain(|tag| kept.contains(tag)));
     rows.retain(|r| !r.tags.is_empty());
@@ -176,7 +158,7 @@ fn drop_rare_tags(
     }
     if rows.len() < all {
         notes.push(format!(
-            "{} of {all} images have none of the {} tags and are left out",
+            "{} of {all} images have none of the {} remaining tags and are left out",
             all - rows.len(),
             kept.len()
         ));
@@ -184,51 +166,51 @@ fn drop_rare_tags(
     Ok(notes)
 }
 
-/// Keeps `count` images at most, drawn by the seed.
-fn draw(rows: &mut Vec<Row>, count: usize, seed: u64) -> Option<String> {
+/// Keeps at most `count` images, drawn by the seed. Returns a note if images were left out.
+fn draw(rows: &mut Vec<AvaRow>, count: usize, seed: u64) -> Option<String> {
     let all = rows.len();
     if all <= count {
         return None;
     }
     rows.shuffle(&mut StdRng::seed_from_u64(seed));
     rows.truncate(count);
-    Some(format!("{count} of {all} images are used, drawn by seed {seed}, as many as in the paper's experiment"))
+    Some(format!("{count} of {all} images are used, drawn by seed {seed}: the number of the paper's experiment"))
 }
 
-/// The parts by AVA's lists. Images in neither list are dropped where both lists are there, else they are for training.
-fn official(dir: &Path, rows: &mut Vec<Row>, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Part>, DataError> {
+/// Returns the part of each image by AVA's lists. If both lists exist, images in neither are dropped from `rows`. If
+/// only the test list exists, all other images are for training.
+fn official(dir: &Path, rows: &mut Vec<AvaRow>, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Part>, DataError> {
     let test = list(dir, TEST_LIST)?.ok_or_else(|| {
-        let reason =
-            format!("the official split needs AVA's list {TEST_LIST} here or in {LISTS}; --ava-split paper does not");
+        let reason = format!(
+            "the official split needs AVA's list {TEST_LIST} here or in {LISTS}. Add it, or use --ava-split paper"
+        );
         DataError::Missing { path: dir.to_owned(), reason }
     })?;
     if let Some(training) = list(dir, TRAINING_LIST)? {
         if let Some(both) = test.intersection(&training).next() {
-            let what = format!("the image {both} (see {TEST_LIST} and {TRAINING_LIST})");
-            return Err(DataError::Leak { what, first: Part::Train, second: Part::Test });
+            let item = format!("the image {both} (see {TEST_LIST} and {TRAINING_LIST})");
+            return Err(DataError::Leak { item, first: Part::Train, second: Part::Test });
         }
         let all = rows.len();
         rows.retain(|r| test.contains(&r.image) || training.contains(&r.image));
         if rows.len() < all {
-            notes.push(format!("{} images are in none of the official lists and are left out", all - rows.len()));
+            notes.push(format!("{} images are in neither official list and are left out", all - rows.len()));
         }
     }
     let part = |image: u64| if test.contains(&image) { Part::Test } else { Part::Train };
     Ok(rows.iter().map(|r| (r.image, part(r.image))).collect())
 }
 
-/// The image ids of a list, one a line; nothing where there is no such file.
+/// Returns the image ids of a list with one id per line; `None` if the file does not exist.
 fn list(dir: &Path, name: &str) -> Result<Option<BTreeSet<u64>>, DataError> {
     let Some(path) = [dir.join(name), dir.join(LISTS).join(name)].into_iter().find(|p| p.exists()) else {
         return Ok(None);
     };
     let mut ids = BTreeSet::new();
-    for (line, number) in BufReader::new(open(&path)?).lines().zip(1..) {
-        let line = line.map_err(|e| DataError::line(&path, number, e))?;
+    for line in numbered_lines(&path)? {
+        let (number, line) = line?;
         let id = line.trim().trim_end_matches(".jpg");
-        if !id.is_empty() {
-            ids.insert(id.parse().map_err(|_| DataError::line(&path, number, format!("{id:?} is not an image id")))?);
-        }
+        ids.insert(id.parse().map_err(|_| DataError::line(&path, number, format!("{id:?} is not an image id")))?);
     }
     Ok(Some(ids))
 }
@@ -241,8 +223,8 @@ mod tests {
 
     fn ava(rows: &str, lists: &[(&str, &str)], split: AvaSplit, least: usize) -> Result<DataSet, DataError> {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(ROWS), rows).unwrap();
-        std::fs::write(dir.path().join(TAGS), NAMES).unwrap();
+        std::fs::write(dir.path().join(ROWS_FILE), rows).unwrap();
+        std::fs::write(dir.path().join(TAGS_FILE), NAMES).unwrap();
         std::fs::create_dir_all(dir.path().join("image")).unwrap();
         std::fs::create_dir_all(dir.path().join(LISTS)).unwrap();
         lists.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
@@ -260,7 +242,7 @@ mod tests {
         assert_eq!(seen, [("953619", "Abstract", 7.5), ("953619", "Insects, etc", 7.5), ("953958", "Landscape", 1.0)]);
         assert!(data.examples[0].path.ends_with("image/953619.jpg"));
         assert_eq!((data.scale, data.test_share), (Some((1.0, 10.0)), Some(1.0 / 101.0)));
-        assert_eq!(data.notes, ["1 of 3 images have none of the 3 tags and are left out"]);
+        assert_eq!(data.notes, ["1 of 3 images have none of the 3 remaining tags and are left out"]);
     }
 
     #[test]
@@ -270,13 +252,13 @@ mod tests {
         assert_eq!(data.examples.len(), 2);
         assert!(data.notes[0].contains("dropped: Abstract; Insects, etc"), "{:?}", data.notes);
         let message = |rows: &str, least| ava(rows, &[], AvaSplit::Paper, least).unwrap_err().to_string();
-        assert!(message(THREE, 1000).contains("the commonest has 1: lower --min-images-per-tag"));
-        assert!(message("1 2 3\n", 1).contains("AVA.txt, line 1: it has 3 fields instead of 15"));
+        assert!(message(THREE, 1000).contains("the most frequent one has 1: lower --min-images-per-tag"));
+        assert!(message("1 2 3\n", 1).contains("AVA.txt, line 1: the line has 3 fields instead of 15"));
         assert!(
             message(&THREE.replace("14 0 1396", "99 0 1396"), 1).contains("line 2: the tag id 99 is not in tags.txt")
         );
         assert!(
-            message(&THREE.replace("0 3 0 0 1396", "0 0 0 0 1396"), 1).contains("line 3: nobody rated image 954184")
+            message(&THREE.replace("0 3 0 0 1396", "0 0 0 0 1396"), 1).contains("line 3: image 954184 has no ratings")
         );
     }
 
@@ -289,7 +271,7 @@ mod tests {
         assert_eq!(parts, [Some(Part::Train), Some(Part::Train), Some(Part::Test)]);
         let data = ava(THREE, &[test, training("5\n")], AvaSplit::Official, 1).unwrap();
         assert_eq!(data.examples.len(), 1);
-        assert!(data.notes.last().unwrap().contains("1 images are in none of the official lists"));
+        assert!(data.notes.last().unwrap().contains("1 images are in neither official list"));
         let overlap = ava(THREE, &[test, training("953619\n953958\n")], AvaSplit::Official, 1).unwrap_err().to_string();
         assert!(overlap.contains("the image 953958") && overlap.contains("is in train and in test"), "{overlap}");
         let none = ava(THREE, &[], AvaSplit::Official, 1).unwrap_err().to_string();
@@ -298,7 +280,7 @@ mod tests {
 
     #[test]
     fn as_many_images_as_the_paper_used_are_drawn_by_the_seed() {
-        let rows = || (0..50).map(|image| Row { image, score: 1.0, tags: vec![1] }).collect::<Vec<_>>();
+        let rows = || (0..50).map(|image| AvaRow { image, score: 1.0, tags: vec![1] }).collect::<Vec<_>>();
         let drawn = |seed| {
             let mut rows = rows();
             assert!(draw(&mut rows, 10, seed).unwrap().contains("10 of 50 images"));

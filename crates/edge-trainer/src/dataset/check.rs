@@ -1,32 +1,31 @@
-//! Looks at every image before the training: what is missing, unreadable or there twice is counted and named.
+//! Reads every image before the training. Counts and names missing, unreadable and duplicate images.
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
+use edge_model::image_input::{self, Limits};
 use sha2::{Digest, Sha256};
 
 use super::{DataError, Example};
 use crate::parallel;
-use edge_model::image_input::{self, Limits};
 
-/// What [`check()`] found.
+/// Findings of [`check()`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CheckReport {
-    /// Images looked at, each path once.
+    /// Number of distinct paths that were checked.
     pub images: usize,
-    /// Images that are not there.
+    /// Images that do not exist.
     pub missing: Vec<PathBuf>,
-    /// Images that cannot be decoded, with the reason.
+    /// Images that cannot be read or decoded, each with the reason.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Images that are byte for byte the same as an earlier one: (this one, the earlier one).
+    /// Images with the same bytes as an earlier image, as pairs (copy, earlier image).
     pub duplicates: Vec<(PathBuf, PathBuf)>,
-    /// Rows dropped because the same image has the same tag already, in the same part.
+    /// Number of rows that were dropped because an earlier row has the same image, tag and part.
     pub repeated_rows: usize,
 }
 
 impl CheckReport {
-    /// The findings, one sentence each.
+    /// Returns one sentence for each kind of finding.
     pub fn warnings(&self) -> Vec<String> {
         let mut out = Vec::new();
         if let Some(first) = self.missing.first() {
@@ -39,17 +38,19 @@ impl CheckReport {
         if let Some((copy, original)) = self.duplicates.first() {
             let n = self.duplicates.len();
             let (copy, original) = (copy.display(), original.display());
-            out.push(format!("{n} images are copies of another and count as one, the first: {copy} is {original}"));
+            out.push(format!(
+                "{n} images are copies of other images and count once, the first: {copy} equals {original}"
+            ));
         }
         if self.repeated_rows > 0 {
-            out.push(format!("{} rows repeat an image with the same tag and are skipped", self.repeated_rows));
+            out.push(format!("{} rows repeat an image and its tag and are skipped", self.repeated_rows));
         }
         out
     }
 }
 
-/// Reads every image once, on all processors, fills in the content ids and drops what cannot be used. `done` is called after
-/// each image.
+/// Reads every image once, on all processors. Fills in the content ids and drops unusable images and repeated rows.
+/// `done` is called after each image.
 ///
 /// # Errors
 /// [`DataError::TooManyBad`].
@@ -61,12 +62,12 @@ pub fn check(
 ) -> Result<(Vec<Example>, CheckReport), DataError> {
     let mut seen = HashSet::new();
     let paths: Vec<&Path> = examples.iter().map(|e| e.path.as_path()).filter(|p| seen.insert(*p)).collect();
-    let (ids, mut report) = look_at_all(&paths, limits, done);
+    let (ids, mut report) = inspect_all(&paths, limits, done);
     let mut seen_rows = HashSet::new();
     let mut kept = Vec::with_capacity(examples.len());
     for mut example in examples {
         let Some(id) = ids.get(&example.path) else { continue };
-        // A copy that the data put into another part stays: it is a leak, and the division names it.
+        // A copy that the data assign to another part is kept: the division reports it as a leak.
         if !seen_rows.insert((id.clone(), example.tag.to_lowercase(), example.part)) {
             report.repeated_rows += 1;
             continue;
@@ -78,23 +79,17 @@ pub fn check(
     Ok((kept, report))
 }
 
-/// The content ids of the usable images, and what is wrong with the others, in the order of `paths`.
-fn look_at_all(paths: &[&Path], limits: &Limits, mut done: impl FnMut()) -> (HashMap<PathBuf, String>, CheckReport) {
-    let mut looks: Vec<Option<Look>> = vec![None; paths.len()];
-    let keep = |i: usize, look| {
-        looks[i] = Some(look);
-        done();
-        Ok::<(), Infallible>(())
-    };
-    let Ok(()) = parallel::for_each(paths.len(), |i| look_at(paths[i], limits), keep);
+/// Returns the content ids of the usable images, and the findings in the order of `paths`.
+fn inspect_all(paths: &[&Path], limits: &Limits, done: impl FnMut()) -> (HashMap<PathBuf, String>, CheckReport) {
+    let inspected = parallel::map(paths.len(), |i| inspect(paths[i], limits), done);
     let mut report = CheckReport { images: paths.len(), ..CheckReport::default() };
     let mut ids = HashMap::new();
     let mut first_path: HashMap<String, &Path> = HashMap::new();
-    for (&path, look) in paths.iter().zip(looks.into_iter().flatten()) {
-        match look {
-            Look::Missing => report.missing.push(path.to_owned()),
-            Look::Unreadable(reason) => report.unreadable.push((path.to_owned(), reason)),
-            Look::Usable(id) => {
+    for (&path, inspection) in paths.iter().zip(inspected) {
+        match inspection {
+            Inspection::Missing => report.missing.push(path.to_owned()),
+            Inspection::Unreadable(reason) => report.unreadable.push((path.to_owned(), reason)),
+            Inspection::Usable(id) => {
                 let first = *first_path.entry(id.clone()).or_insert(path);
                 if first != path {
                     report.duplicates.push((path.to_owned(), first.to_owned()));
@@ -106,22 +101,24 @@ fn look_at_all(paths: &[&Path], limits: &Limits, mut done: impl FnMut()) -> (Has
     (ids, report)
 }
 
-/// What a look at a file shows; a usable image with its content id.
+/// Result of reading and decoding one file.
 #[derive(Debug, Clone)]
-enum Look {
+enum Inspection {
     Missing,
+    /// The reason.
     Unreadable(String),
+    /// The content id.
     Usable(String),
 }
 
-fn look_at(path: &Path, limits: &Limits) -> Look {
+fn inspect(path: &Path, limits: &Limits) -> Inspection {
     if !path.exists() {
-        return Look::Missing;
+        return Inspection::Missing;
     }
     let read = image_input::read_file(path, limits);
     match read.and_then(|bytes| image_input::decode(&bytes, limits).map(|_| bytes)) {
-        Ok(bytes) => Look::Usable(blake3::hash(&bytes).to_hex().to_string()),
-        Err(e) => Look::Unreadable(e.to_string()),
+        Ok(bytes) => Inspection::Usable(blake3::hash(&bytes).to_hex().to_string()),
+        Err(e) => Inspection::Unreadable(e.to_string()),
     }
 }
 
@@ -136,7 +133,8 @@ fn refuse_too_many(report: &CheckReport, allowed: f64) -> Result<(), DataError> 
     Err(DataError::TooManyBad { bad, all: report.images, allowed, example })
 }
 
-/// SHA-256 over the sorted (content id, tag, score) rows: the same data give the same digest wherever they lie.
+/// Returns the SHA-256 over the sorted (content id, tag, score) rows. The same data have the same digest in any
+/// directory.
 pub fn digest(examples: &[Example]) -> String {
     let mut rows: Vec<String> =
         examples.iter().map(|e| format!("{}\t{}\t{}\n", e.content_id, e.tag, e.score)).collect();

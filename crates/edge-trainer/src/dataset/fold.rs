@@ -1,18 +1,18 @@
-//! The parts of a cross-validation.
+//! Folds of a cross-validation.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One of several equal parts of all groups, which is the test part while the others are trained on: cross-validation. Written
-/// `2/5`, counted from 1.
+/// A fold: one of `of` equal shares of all groups. The fold is the test part; the other shares are trained on. Written
+/// like `2/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fold {
-    /// Which part, from 1.
+    /// Number of the fold, from 1.
     pub number: usize,
-    /// How many there are.
+    /// Number of all folds.
     pub of: usize,
 }
 
@@ -23,7 +23,7 @@ impl FromStr for Fold {
         let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
         match numbers {
             Some((number, of)) if of >= 2 && (1..=of).contains(&number) => Ok(Self { number, of }),
-            _ => Err(format!("the fold is {text:?}, it must be written like 2/5: the second of five parts")),
+            _ => Err(format!("the fold is {text:?}; write it like 2/5, which is the second of five parts")),
         }
     }
 }

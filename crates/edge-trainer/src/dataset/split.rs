@@ -1,91 +1,58 @@
-//! Division into train, validation and test, by group, so that nothing of a tested prompt was seen before.
+//! Divides examples into train, validation and test parts. Groups are kept whole, so that no tag of the test part was
+//! trained on.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
-use std::str::FromStr;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use super::{DataError, Example, Fold};
+use super::{DataError, Example, Fold, Part};
 
-/// A part of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
-    /// What the weights are fitted to.
-    Train,
-    /// What decides when to stop.
-    Validation,
-    /// What is reported.
-    Test,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Part {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.to_ascii_lowercase().as_str() {
-            "train" => Ok(Self::Train),
-            "validation" | "valid" | "val" => Ok(Self::Validation),
-            "test" => Ok(Self::Test),
-            _ => Err(format!("split is {text:?}, it must be train, validation or test")),
-        }
-    }
-}
-
-/// The divided data.
+/// Examples by part.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
-    /// What the weights are fitted to.
+    /// Examples that the weights are fitted to.
     pub train: Vec<Example>,
-    /// What decides when to stop.
+    /// Examples that decide which epoch is kept.
     pub validation: Vec<Example>,
-    /// What is reported.
+    /// Examples that the reported figures are measured on.
     pub test: Vec<Example>,
-    /// How it was divided, in words.
+    /// Description of the division; completes the phrase "divided ...".
     pub how: String,
 }
 
 impl Parts {
-    /// Number of examples: train, validation, test.
+    /// Returns the numbers of examples as `[train, validation, test]`.
     pub fn sizes(&self) -> [usize; 3] {
         [self.train.len(), self.validation.len(), self.test.len()]
     }
 }
 
-/// How examples are divided that have no parts of their own.
+/// Settings of the division of examples that have no stated part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shares {
-    /// Share of the groups for validation.
+    /// Share of the groups in the validation part.
     pub validation: f64,
-    /// Share of the groups for the test.
+    /// Share of the groups in the test part.
     pub test: f64,
-    /// Seed of the drawing.
+    /// Seed of the draw of groups.
     pub seed: u64,
-    /// The test part is this fold.
+    /// Fold that becomes the test part; `None` to draw the test part by `test` and `seed`.
     pub fold: Option<Fold>,
-    /// Whether each group's part comes from its name alone, so that several data sets that have groups in common divide them
-    /// alike. A fold always does so.
+    /// Whether the name of a group alone decides its part, so that data sets with common groups assign them to the same
+    /// part. Folds always use the name.
     pub by_name: bool,
 }
 
-/// Divides checked examples: by their own `split` where rows have one (then rows without one are for training, and the
-/// validation part, where no row names it, is taken from the training part), else by group, drawn by the seed. Folds and several
-/// data sets together go by group in any case. Groups that share an image stay together.
+/// Divides checked examples into parts.
+///
+/// If any row states a part, rows without one are for training, and the validation part is drawn from the training part
+/// if no row states it. Otherwise the seed draws the groups of each part. With a fold or [`Shares::by_name`], stated
+/// parts are ignored and the names of the groups decide. Groups that share an image get the same part.
 ///
 /// # Errors
-/// [`DataError::Leak`] when the rows' own parts share an image or a group, [`DataError::EmptyPart`].
+/// [`DataError::Leak`] if two stated parts share an image or a group, [`DataError::EmptyPart`].
 pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError> {
     let by_name = shares.by_name || shares.fold.is_some();
     let stated = !by_name && examples.iter().any(|e| e.part.is_some());
@@ -105,9 +72,9 @@ pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError
     for (part, length) in [Part::Train, Part::Validation, Part::Test].into_iter().zip(parts.sizes()) {
         if length == 0 {
             let advice = if stated {
-                format!("give some rows the split {part}")
+                format!("set the column split to {part} in some rows")
             } else {
-                "there are too few groups: give more tags, a column group, or a column split".to_owned()
+                "there are too few groups. Add images of more tags, a column group or a column split".to_owned()
             };
             return Err(DataError::EmptyPart { part, advice });
         }
@@ -115,12 +82,12 @@ pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError
     Ok(parts)
 }
 
-/// The rows' own division.
+/// Assigns the parts that the rows state.
 fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(Vec<Part>, String), DataError> {
     let mut assignment: Vec<Part> = examples.iter().map(|e| e.part.unwrap_or(Part::Train)).collect();
     refuse_leaks(examples, &assignment)?;
     if assignment.contains(&Part::Validation) {
-        return Ok((assignment, "as the data say".to_owned()));
+        return Ok((assignment, "as stated in the data".to_owned()));
     }
     let sets = joined_groups(examples);
     let training = sets.iter().zip(&assignment).filter(|(_, part)| **part == Part::Train).map(|(&set, _)| set);
@@ -131,11 +98,14 @@ fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(
             *part = Part::Validation;
         }
     }
-    let how = format!("as the data say, but for the validation images: {} training groups, seed {seed}", chosen.len());
+    let how = format!(
+        "as stated in the data, except for the validation images: {} training groups, seed {seed}",
+        chosen.len()
+    );
     Ok((assignment, how))
 }
 
-/// A random division by group; every part gets at least one group as long as there are three.
+/// Draws the part of each group. Every part gets at least one group if there are at least three groups.
 fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: u64) -> (Vec<Part>, String) {
     let sets = joined_groups(examples);
     let order = shuffled(sets.iter().copied(), seed);
@@ -150,8 +120,8 @@ fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: 
     (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", order.len()))
 }
 
-/// A division in which a group's part follows from its own name, whatever other groups there are. Folds do not depend on the
-/// seed, so that runs with other seeds are judged on the same images.
+/// Assigns each group a part by its own name, independently of the other groups. Folds do not depend on the seed, so
+/// that runs with different seeds are judged on the same images.
 fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String) {
     let sets = joined_groups(examples);
     let mut names: HashMap<usize, &str> = HashMap::new();
@@ -160,12 +130,12 @@ fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String)
         *name = (*name).min(&example.group);
     }
     let part = |name: &str| {
-        let place = |what: &str, seed: u64| place_of(&format!("{what} {seed} {name}"));
+        let draw = |purpose: &str, seed: u64| unit_hash(&format!("{purpose} {seed} {name}"));
         let is_test = match shares.fold {
-            Some(fold) => (place("fold", 0) * fold.of as f64) as usize + 1 == fold.number,
-            None => place("test", shares.seed) < shares.test,
+            Some(fold) => (draw("fold", 0) * fold.of as f64) as usize + 1 == fold.number,
+            None => draw("test", shares.seed) < shares.test,
         };
-        let is_validation = place("validation", shares.seed) < shares.validation;
+        let is_validation = draw("validation", shares.seed) < shares.validation;
         if is_test { Part::Test } else { [Part::Train, Part::Validation][usize::from(is_validation)] }
     };
     let assignment = sets.iter().map(|set| part(names[set])).collect();
@@ -178,14 +148,14 @@ fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String)
     )
 }
 
-/// A number of 0 to 1, without 1, that follows from a text.
-fn place_of(text: &str) -> f64 {
+/// Returns a pseudo-random number in 0..1 that depends on the text only.
+fn unit_hash(text: &str) -> f64 {
     let hash = blake3::hash(text.as_bytes());
     let first = u64::from_le_bytes(std::array::from_fn(|i| hash.as_bytes()[i]));
     (first >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The distinct sets in an order that the seed decides.
+/// Returns the distinct sets in an order drawn by the seed.
 fn shuffled(sets: impl Iterator<Item = usize>, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = sets.collect::<BTreeSet<_>>().into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -196,8 +166,8 @@ fn share_of(count: usize, share: f64) -> usize {
     ((count as f64 * share).round() as usize).max(1)
 }
 
-/// For every example the number of the set that its group belongs to: groups that share an image are one set. The numbers
-/// follow the alphabet, whatever the order of the rows.
+/// Returns for each example the number of the set that its group belongs to. Groups that share an image are one set.
+/// The numbers follow the alphabetical order of the groups and do not depend on the order of the rows.
 fn joined_groups(examples: &[Example]) -> Vec<usize> {
     let names: BTreeSet<&str> = examples.iter().map(|e| e.group.as_str()).collect();
     let numbers: HashMap<&str, usize> = names.into_iter().zip(0..).collect();
@@ -212,9 +182,10 @@ fn joined_groups(examples: &[Example]) -> Vec<usize> {
     own.into_iter().map(|group| root(&mut parent, group)).collect()
 }
 
+/// Returns the root of a group in the union-find forest `parent`.
 fn root(parent: &mut [usize], mut group: usize) -> usize {
     while parent[group] != group {
-        // Halving the way each time keeps the ways short: long chains of shared images would take quadratic time.
+        // Path halving: without it, long chains of shared images would take quadratic time.
         parent[group] = parent[parent[group]];
         group = parent[group];
     }
@@ -228,13 +199,13 @@ fn refuse_leaks(examples: &[Example], assignment: &[Part]) -> Result<(), DataErr
         if first != second {
             let copy =
                 if *path == example.path { String::new() } else { format!(" (also as {})", example.path.display()) };
-            let what = format!("the image {}{copy}", path.display());
-            return Err(DataError::Leak { what, first, second });
+            let item = format!("the image {}{copy}", path.display());
+            return Err(DataError::Leak { item, first, second });
         }
         let first = *groups.entry(example.group.as_str()).or_insert(second);
         if first != second {
-            let what = format!("the group (the tag, unless the data name groups) {:?}", example.group);
-            return Err(DataError::Leak { what, first, second });
+            let item = format!("the group (the tag, unless the data name groups) {:?}", example.group);
+            return Err(DataError::Leak { item, first, second });
         }
     }
     Ok(())
@@ -279,7 +250,7 @@ mod tests {
             let of_fold = test(&examples, number, 1);
             assert!((5..45).contains(&of_fold.len()), "{}", of_fold.len());
             assert_eq!(of_fold, test(&examples, number, 2));
-            // The rows' own parts and the other groups do not matter.
+            // Stated parts and the other groups have no influence.
             let some: Vec<_> =
                 examples.iter().take(50).map(|e| Example { part: Some(Part::Train), ..e.clone() }).collect();
             assert!(test(&some, number, 1).is_subset(&of_fold));

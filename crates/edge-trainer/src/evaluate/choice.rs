@@ -1,61 +1,64 @@
-//! Which images are judged: by default those of the test part, divided as the bundle's own training divided them.
+//! Chooses the images to judge: by default the test part, divided in the same way as for the bundle's training.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
-use super::JudgeError;
-use crate::dataset::{self, AvaSplit, DataSet, Example, Fold, Part, Parts, ReadOptions, Shares};
-use crate::message::{Listener, Message, warn};
 use edge_model::bundle::{Bundle, Manifest};
 use edge_model::image_input::Limits;
+use serde::{Deserialize, Serialize};
 
-/// Said of data with the bundle's digest.
-const SAME_DATA: &str = "the data are those that the bundle was trained on: the digests are equal";
+use super::embedding::distinct_tags;
+use super::error::JudgeError;
+use crate::dataset::{self, AvaSplit, DataSet, Example, Fold, Part, Parts, ReadOptions, Shares};
+use crate::message::{Listener, Message, warn};
 
-/// The images to judge.
+/// Remark on data with the digest of the bundle's training data.
+const SAME_DATA: &str = "the bundle was trained on these data: the digests are equal";
+
+/// Images to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// Those of one part.
+    /// The images of one part.
     Only(Part),
-    /// All of them, whatever was trained on.
+    /// All images, including those that were trained on.
     All,
 }
 
-/// What a bundle's manifest says of the division of its data.
+/// The division of the training data, as stated in the manifest of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Division {
-    /// The seed.
+    /// Seed of the division.
     pub seed: u64,
-    /// Share of the groups for validation.
+    /// Share of the groups in the validation part.
     pub validation_share: f64,
-    /// Share of the groups for the test.
+    /// Share of the groups in the test part.
     pub test_share: f64,
-    /// Score difference below which two images count as alike.
+    /// Score difference below which two images count as tied.
     pub tie_threshold: f32,
-    /// The fold that is the test part.
+    /// Fold that is the test part; `None` if the test part was drawn.
     #[serde(default)]
     pub fold: Option<Fold>,
-    /// Whether several data sets were divided alike.
+    /// Whether several data sets were divided by the names of their groups.
     #[serde(skip)]
     pub by_name: bool,
-    /// How AVA was read.
-    #[serde(default = "usual_min_images")]
+    /// AVA: tags with fewer images were dropped.
+    #[serde(default = "default_min_images")]
     pub min_images_per_tag: usize,
-    /// How AVA was divided.
+    /// AVA: division into parts.
     #[serde(default)]
     pub ava_split: AvaSplit,
 }
 
-fn usual_min_images() -> usize {
+fn default_min_images() -> usize {
     ReadOptions::default().min_images_per_tag
 }
 
 impl Division {
-    /// That of a bundle.
+    /// Reads the division from the manifest of a bundle.
     ///
     /// # Errors
     /// [`JudgeError::Division`].
     pub fn of(bundle: &Bundle) -> Result<Self, JudgeError> {
-        // Only what the division needs is read: other options may come and go.
+        // Only the keys of the division are read, so that manifests with other options remain readable.
         let training = &bundle.manifest().training;
         let division = Self::deserialize(&training.config)
             .map_err(|e| JudgeError::Division { dir: bundle.dir().to_owned(), reason: e.to_string() })?;
@@ -63,45 +66,46 @@ impl Division {
     }
 }
 
-/// The data that are judged on.
+/// Name and digest of the judged data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataName {
     /// Name of the data set.
     pub name: String,
-    /// Its licence.
+    /// Licence of the data set.
     pub licence: String,
     /// SHA-256 over the sorted (content id, tag, score) rows.
     pub sha256: String,
-    /// Whether the bundle was trained on data of the same digest.
+    /// Whether the bundle was trained on data with the same digest.
     pub is_the_bundles: bool,
 }
 
-/// The checked data and what was chosen of them.
+/// The chosen images of checked data.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct ChosenImages {
     /// The data set.
     pub data: DataName,
     /// The images.
     pub examples: Vec<Example>,
-    /// Which images were taken and how they were divided, in sentences.
+    /// Sentences about the choice: the number of images, the part, and the overlap with the training data.
     pub how: Vec<String>,
 }
 
-/// Reads the data behind `spec` as the bundle's training did, and every image once, and says what was found.
+/// Reads the data that `spec` names with the options of the bundle's training, and checks every image.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
 pub fn read(
-    (bundle, spec): (&Bundle, &str),
+    bundle: &Bundle,
+    spec: &str,
     max_bad_fraction: f64,
     listener: &mut dyn Listener,
 ) -> Result<(DataSet, Vec<Example>), JudgeError> {
     let Division { seed, min_images_per_tag, ava_split, .. } = Division::of(bundle)?;
     let data = dataset::read(spec, &ReadOptions { min_images_per_tag, ava_split, seed })?;
-    let paths: std::collections::HashSet<_> = data.examples.iter().map(|e| e.path.as_path()).collect();
+    let paths: HashSet<_> = data.examples.iter().map(|e| e.path.as_path()).collect();
     listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
     let checked = dataset::check(data.examples.clone(), max_bad_fraction, &Limits::default(), || {
-        listener.on(Message::Step { measure: String::new() });
+        listener.on(Message::Advance { measure: String::new() });
     });
     listener.on(Message::End);
     let (examples, found) = checked?;
@@ -109,14 +113,15 @@ pub fn read(
     Ok((data, examples))
 }
 
-/// Name and digest of checked data.
+/// Returns name and digest of checked data.
 pub fn name(data: &DataSet, examples: &[Example], manifest: &Manifest) -> DataName {
     let sha256 = dataset::digest(examples);
     let is_the_bundles = manifest.training.data.iter().any(|d| d.sha256 == sha256);
     DataName { name: data.name.clone(), licence: data.licence.clone(), sha256, is_the_bundles }
 }
 
-/// Divides as the bundle's training did; the share of the test is the data's own where their format fixes it.
+/// Divides the examples in the same way as for the bundle's training. `fixed_test_share` is the test share that the
+/// data format fixes.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
@@ -126,25 +131,26 @@ pub fn divide(bundle: &Bundle, fixed_test_share: Option<f64>, examples: Vec<Exam
     Ok(dataset::divide(examples, Shares { validation: validation_share, test, seed, fold, by_name })?)
 }
 
-/// Takes the images to judge.
+/// Chooses the images to judge, and describes the choice.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
 pub fn choose(
     bundle: &Bundle,
-    (data, fixed_test_share): (DataName, Option<f64>),
+    data: DataName,
+    fixed_test_share: Option<f64>,
     examples: Vec<Example>,
     which: Which,
-) -> Result<Chosen, JudgeError> {
+) -> Result<ChosenImages, JudgeError> {
     let (all, manifest) = (examples.len(), bundle.manifest());
     let Which::Only(part) = which else {
         let mut how = vec![format!("{all} of {all} examples, all parts")];
         how.extend(if data.is_the_bundles {
-            vec![format!("{SAME_DATA}, so many of the images judged here were trained on")]
+            vec![format!("{SAME_DATA}, so many of the judged images were trained on")]
         } else {
             foreign(&examples, which, manifest)
         });
-        return Ok(Chosen { data, examples, how });
+        return Ok(ChosenImages { data, examples, how });
     };
     let parts = divide(bundle, fixed_test_share, examples)?;
     let (sizes, division) = (parts.sizes(), parts.how.clone());
@@ -161,22 +167,24 @@ pub fn choose(
     } else if is_divided_otherwise(sizes, manifest) || (part == Part::Test && has_trained_groups(&examples, manifest)) {
         let then = manifest.training.examples;
         how.push(format!(
-            "{SAME_DATA}, but they are divided in another way here: {sizes:?} examples to train on, to validate and to \
-             test, {then:?} in the manifest. Images judged here may have been trained on"
+            "{SAME_DATA}, but the division differs: {sizes:?} examples for training, validation and test here, \
+             {then:?} in the manifest. Judged images may have been trained on"
         ));
     } else {
-        let untouched = if part == Part::Test { ", so no image judged here was trained on" } else { "" };
+        let untouched = if part == Part::Test { ", so no judged image was trained on" } else { "" };
         how.push(format!("{SAME_DATA}{untouched}"));
     }
-    Ok(Chosen { data, examples, how })
+    Ok(ChosenImages { data, examples, how })
 }
 
-/// Of several data sets that were trained on together each is divided by the names of its groups: there the sizes say nothing.
+/// Returns whether the sizes of the parts differ from those of the training. If several data sets were trained on
+/// together, the sizes cannot be compared.
 fn is_divided_otherwise(sizes: [usize; 3], manifest: &Manifest) -> bool {
     manifest.training.data.len() == 1 && sizes != manifest.training.examples
 }
 
-/// Where groups are tags, a tag that the bundle was trained on shows that its group was.
+/// Returns whether a judged group was trained on. This is known for groups that are tags, because the manifest lists
+/// the tags.
 fn has_trained_groups(examples: &[Example], manifest: &Manifest) -> bool {
     let trained = |tag: &str| manifest.tag(tag).is_some_and(|t| !manifest.default_tags.contains(&t.text));
     examples.iter().any(|e| e.group == e.tag.to_lowercase() && trained(&e.tag))
@@ -185,25 +193,24 @@ fn has_trained_groups(examples: &[Example], manifest: &Manifest) -> bool {
 fn part_in_words(part: Part) -> &'static str {
     match part {
         Part::Test => "the test part",
-        Part::Validation => "the validation part, which decided when the training stopped",
+        Part::Validation => "the validation part, which decided the kept epoch",
         Part::Train => "the training part, which the weights were fitted to",
     }
 }
 
-/// What must be known to trust figures on data that the bundle was not trained on.
+/// Returns remarks on data that are not the bundle's training data.
 fn foreign(examples: &[Example], which: Which, manifest: &Manifest) -> Vec<String> {
     let mut remarks = vec![
-        "the data are not those that the bundle was trained on: the digests differ, and which of these images it has \
-         seen is not known here"
+        "the bundle was trained on other data: the digests differ. It is unknown which of these images were trained on"
             .to_owned(),
     ];
-    let tags = super::distinct_tags(examples);
+    let tags = distinct_tags(examples);
     let known = tags.iter().filter(|t| manifest.tag(t).is_some()).count();
     if known > 0 {
-        remarks.push(format!("{known} of the {} tags judged here are tags that it was trained on", tags.len()));
+        remarks.push(format!("{known} of the {} judged tags are tags that the bundle was trained on", tags.len()));
     }
     if which != Which::All {
-        remarks.push("if none of the images was trained on, judge all of them with --part all".to_owned());
+        remarks.push("if none of the images was trained on, judge all images with --part all".to_owned());
     }
     remarks
 }

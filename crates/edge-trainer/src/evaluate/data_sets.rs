@@ -1,65 +1,67 @@
-//! The figures of each data set among those that a bundle is judged on.
+//! Figures of each data set, if a bundle is judged on several.
 
 use serde::Serialize;
 
-use super::evaluation::{Bootstrap, Measures, TagRow, differences, measure_all, resampling, tag_rows};
+use super::figures::{Bootstrap, Measures, TagRow, measure_all, tag_rows};
 use super::percentiles::percentile_distances;
 use super::tag_order::tag_order;
 use crate::dataset::Example;
 use crate::metrics::{Judged, Rules, mean};
 
-/// A condition needs so many images for a figure of its own.
-const FEWEST: usize = 10;
+/// Smallest number of images of a condition with a figure.
+const MIN_CONDITION_IMAGES: usize = 10;
 
-/// Images at each end.
+/// Number of images at each end.
 const EXTREMES: usize = 5;
 
-/// One data set's figures.
+/// Figures of one data set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DataSetRow {
-    /// Its name.
+    /// Name of the data set.
     pub name: String,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
-    /// Under their own tags.
+    /// Figures with each image under its own tag.
     pub right_tags: Measures,
-    /// Less those under other tags of the data set, on the same replicates.
+    /// These figures minus those under shuffled tags of the data set, on the same replicates.
     pub right_minus_shuffled: Measures,
-    /// Share of the pairs of tags of one image that are put in the right order; not a number without such pairs.
+    /// Share of the pairs of tags of one image that are in the right order; `NaN` without such pairs.
     pub tag_order: f64,
-    /// Number of such pairs.
+    /// Number of these pairs.
     pub tag_pairs: usize,
-    /// Mean of the conditions' own correlations; not a number where the data name no conditions.
+    /// Mean over the conditions of Spearman's correlation within each condition; `NaN` if the data name no conditions.
     pub within_conditions: f64,
-    /// Spearman's correlation within each condition that images were made under, such as a generator and its setting.
+    /// Spearman's correlation within each condition.
     pub conditions: Vec<TagRow>,
-    /// Kolmogorov's distance of the percentiles to an even spread.
+    /// Kolmogorov's distance between the percentiles and a uniform distribution.
     pub percentile_distance: f64,
-    /// The images at the ends.
+    /// Images at the ends of rankings.
     pub extremes: Vec<Extreme>,
 }
 
-/// An image that stands at an end.
+/// An image at the end of a ranking.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Extreme {
-    /// What it is first in.
+    /// The ranking that the image leads.
     pub end: &'static str,
-    /// Name of its file.
+    /// Name of the image file.
     pub image: String,
-    /// Its tag.
+    /// Tag of the image.
     pub tag: String,
-    /// The model's score.
+    /// Score of the model.
     pub prediction: f64,
-    /// The score by people.
+    /// Score given by people.
     pub truth: f64,
 }
 
-/// The figures of every data set, in alphabetical order; `right` and `wrong` are the predictions under the images' own tags and under
-/// shuffled ones, `quantiles` those that percentiles of a tag are read off.
+/// Computes the figures of every data set, in alphabetical order. `right` and `wrong` are the predictions under own and
+/// under shuffled tags. `quantiles` returns the reference quantiles of a tag.
 pub(super) fn data_sets<'q>(
     examples: &[Example],
-    (right, wrong): (&[Judged], &[Judged]),
-    (rules, bootstrap): (&Rules, Bootstrap),
+    right: &[Judged],
+    wrong: &[Judged],
+    rules: &Rules,
+    bootstrap: Bootstrap,
     quantiles: impl Fn(&str) -> &'q [f32],
 ) -> Vec<DataSetRow> {
     let distances = percentile_distances(examples, right, quantiles);
@@ -68,13 +70,13 @@ pub(super) fn data_sets<'q>(
         let own: Vec<Example> = rows.iter().map(|&i| examples[i].clone()).collect();
         let of = |judged: &[Judged]| rows.iter().map(|&i| judged[i].clone()).collect::<Vec<_>>();
         let (right, wrong) = (of(right), of(wrong));
-        let measured = measure_all(&[&right, &wrong], rules, &resampling(&own, bootstrap));
+        let measured = measure_all(&[&right, &wrong], rules, &bootstrap.resampling(&own));
         let (order, tag_pairs) = tag_order(&own, &right, rules.tie_threshold);
         let conditions = conditions(&own, &right, bootstrap);
         let defined: Vec<f64> = conditions.iter().map(|c| c.srcc.value).filter(|v| v.is_finite()).collect();
         DataSetRow {
             n: rows.len(),
-            right_minus_shuffled: differences(&measured[0], &measured[1]),
+            right_minus_shuffled: measured[0].minus(&measured[1]),
             right_tags: measured.into_iter().next().unwrap_or_default().estimates,
             tag_order: order,
             tag_pairs,
@@ -91,10 +93,11 @@ pub(super) fn data_sets<'q>(
 fn conditions(examples: &[Example], judged: &[Judged], bootstrap: Bootstrap) -> Vec<TagRow> {
     let of_condition = |(e, j): (&Example, &Judged)| Some(Judged { tag: e.condition.clone()?, ..j.clone() });
     let by_condition: Vec<Judged> = examples.iter().zip(judged).filter_map(of_condition).collect();
-    tag_rows(&by_condition, bootstrap).into_iter().filter(|row| row.n >= FEWEST).collect()
+    tag_rows(&by_condition, bootstrap).into_iter().filter(|row| row.n >= MIN_CONDITION_IMAGES).collect()
 }
 
-/// The best and the worst by the model, and those that people see most otherwise.
+/// Returns the images with the highest and lowest scores, and those whose scores differ most from those given by
+/// people.
 fn extremes(examples: &[Example], judged: &[Judged]) -> Vec<Extreme> {
     type Key = fn(&Judged) -> f64;
     let ends: [(&'static str, Key); 4] = [
@@ -138,7 +141,7 @@ mod tests {
             content_id: (i / 2).to_string(),
         };
         let examples: Vec<Example> = (0..60).map(example).collect();
-        // The first data set is put in the right order, the second in the opposite one.
+        // The first data set is ranked in the right order, the second in the opposite order.
         let judged = |sign: f64| {
             let one = |(i, e): (usize, &Example)| Judged {
                 tag: e.tag.clone(),
@@ -150,7 +153,7 @@ mod tests {
         let rules = Rules { tie_threshold: 0.1, low: 0.0, high: 60.0 };
         let (right, wrong) = (judged(1.0), judged(-1.0));
         let even: Vec<f32> = (0..=24).map(|v| v as f32).collect();
-        let rows = data_sets(&examples, (&right, &wrong), (&rules, Bootstrap::new(50, 1)), |_| even.as_slice());
+        let rows = data_sets(&examples, &right, &wrong, &rules, Bootstrap::new(50, 1), |_| even.as_slice());
         assert_eq!(rows.iter().map(|r| (r.name.as_str(), r.n)).collect::<Vec<_>>(), [("one", 24), ("two", 36)]);
         assert_eq!((rows[0].right_tags["srcc"].value, rows[1].right_tags["srcc"].value), (1.0, -1.0));
         assert_eq!(rows[0].right_minus_shuffled["srcc"].value, 2.0);

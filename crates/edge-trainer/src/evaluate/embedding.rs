@@ -1,48 +1,54 @@
-//! Images and tags through the scorer: embeddings once, scores under any tag.
+//! Runs images and tags through the scorer: each image is embedded once and scored under any tag.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::JudgeError;
-use crate::batches::Images;
+use edge_model::image_input::{Limits, RgbImage, read_file};
+use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+
+use super::error::JudgeError;
+use crate::batches::BatchImages;
 use crate::dataset::Example;
 use crate::message::{Listener, Message};
 use crate::metrics::Judged;
-use edge_model::image_input::{Limits, RgbImage, read_file};
-use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer};
 
-/// Images with what the head reads of them.
+/// Examples with the features of their images.
 #[derive(Debug)]
 pub struct Embedded<'a> {
-    /// The rated images.
+    /// The examples.
     pub examples: &'a [Example],
-    /// Their features, in the same order. Patches are large: an image under several tags has its features once.
+    /// Features of each example's image. Examples of the same image share the features, because patch tokens are large.
     pub images: Vec<Arc<ImageFeatures>>,
 }
 
-/// Embeds all images, as many at a time as the device likes; an image that is listed under several tags is embedded once.
+/// Embeds all images in batches that fit the device. An image with several tags is embedded once. `title` names the
+/// work in progress messages.
 ///
 /// # Errors
 /// [`JudgeError::Image`], [`JudgeError::Scorer`].
 pub fn embed<'a>(
     scorer: &Scorer,
     examples: &'a [Example],
-    what: &str,
+    title: &str,
     listener: &mut dyn Listener,
 ) -> Result<Embedded<'a>, JudgeError> {
     let policy = scorer.policy();
     let at_once = (policy.image_batch * policy.streams).max(1);
-    let rows = Images::of_all(examples);
+    let rows = BatchImages::of_all(examples);
     let distinct: Vec<&Path> = rows.first.iter().map(|&i| examples[i].path.as_path()).collect();
-    listener.on(Message::Begin { what: what.to_owned(), steps: distinct.len() as u64 });
+    listener.on(Message::Begin { what: title.to_owned(), steps: distinct.len() as u64 });
     let mut images = Vec::with_capacity(distinct.len());
     for chunk in distinct.chunks(at_once) {
         let inputs = decode(scorer, chunk)?;
         images.extend(scorer.embed(&inputs)?.into_iter().map(Arc::new));
         for _ in chunk {
-            listener.on(Message::Step { measure: String::new() });
+            listener.on(Message::Advance { measure: String::new() });
         }
     }
     listener.on(Message::End);
@@ -51,10 +57,12 @@ pub fn embed<'a>(
 }
 
 impl<'a> Embedded<'a> {
-    /// Images whose embeddings are known, such as those of images that the encoder itself was fitted to.
+    /// Creates examples whose image embeddings are already known, such as those of images that the encoder was fitted
+    /// to.
     ///
     /// # Errors
-    /// [`JudgeError::Scorer`] for an embedding that a database could not keep, [`JudgeError::Internal`] for one that is missing.
+    /// [`JudgeError::Scorer`] for an embedding that cannot be stored as 16-bit floats, [`JudgeError::Internal`] for a
+    /// missing one.
     pub fn known<'t>(
         examples: &'a [Example],
         embedding: impl Fn(&Example) -> Option<&'t [f32]>,
@@ -69,13 +77,10 @@ impl<'a> Embedded<'a> {
     }
 }
 
-/// Decodes a few images, each on a thread of its own.
+/// Decodes images on all processors, in their order.
 fn decode(scorer: &Scorer, chunk: &[&Path]) -> Result<Vec<RgbImage>, JudgeError> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = chunk.iter().map(|path| scope.spawn(move || decode_one(scorer, path))).collect();
-        let lost = |_| JudgeError::Internal("a decoding thread ended early".to_owned());
-        threads.into_iter().map(|thread| thread.join().map_err(lost)?).collect()
-    })
+    let decoded: Vec<_> = chunk.par_iter().map(|path| decode_one(scorer, path)).collect();
+    decoded.into_iter().collect()
 }
 
 fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
@@ -87,7 +92,8 @@ fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
 }
 
 impl Embedded<'_> {
-    /// Scores every image under the tag that `tag_of` gives its own tag; the truth stays that of its own tag.
+    /// Scores every image under the tag that `tag_of` returns for its own tag. The truth remains the score of its own
+    /// tag.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -114,8 +120,8 @@ impl Embedded<'_> {
         Ok(judged.collect())
     }
 
-    /// Of the images' own tags, the share that has the highest similarity among all tags present, and the share that chance
-    /// would give.
+    /// Returns the share of images whose own tag has the highest similarity of all tags, and the same share for a
+    /// random choice.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -132,7 +138,7 @@ impl Embedded<'_> {
     }
 }
 
-/// The tags of the examples, each once, in alphabetical order.
+/// Returns the distinct tags of the examples in alphabetical order.
 pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
     let mut tags: Vec<String> = examples.iter().map(|e| e.tag.clone()).collect();
     tags.sort_unstable();
@@ -140,23 +146,21 @@ pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
     tags
 }
 
-/// Each tag with the tag that stands in for it in the shuffled test: the next one of the same data set in an order that `seed`
-/// decides, so that none keeps its own where a data set has several.
+/// Returns the tag that replaces each tag in the test with shuffled tags. It is the next tag of the same data set in an
+/// order drawn by `seed`, so that no tag stays the same if the data set has several.
 pub fn shuffled_tags(examples: &[Example], seed: u64) -> HashMap<String, String> {
-    use rand::SeedableRng;
-    use rand::seq::SliceRandom;
     let mut by_source: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for example in examples {
         by_source.entry(&example.source).or_default().insert(&example.tag);
     }
-    let mut stand_ins = HashMap::new();
+    let mut replacements = HashMap::new();
     for tags in by_source.into_values() {
         let mut order: Vec<&str> = tags.into_iter().collect();
-        order.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+        order.shuffle(&mut StdRng::seed_from_u64(seed));
         let next = order.iter().cycle().skip(1);
-        stand_ins.extend(order.iter().zip(next).map(|(tag, next)| ((*tag).to_owned(), (*next).to_owned())));
+        replacements.extend(order.iter().zip(next).map(|(tag, next)| ((*tag).to_owned(), (*next).to_owned())));
     }
-    stand_ins
+    replacements
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! Why nothing can be judged.
+//! Errors of judging bundles.
 
 use std::path::PathBuf;
 
-use crate::dataset::DataError;
 use edge_model::scorer::ScorerError;
 
-/// Why nothing can be judged.
+use crate::dataset::DataError;
+use crate::file_error::FileError;
+
+/// Error of judging or comparing bundles.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// The data cannot be used.
@@ -14,52 +16,41 @@ pub enum JudgeError {
     /// A bundle is refused.
     #[error("{}: {source}", dir.display())]
     Bundle {
-        /// The bundle.
+        /// Directory of the bundle.
         dir: PathBuf,
-        /// Why.
+        /// Reason of the refusal.
         source: ScorerError,
     },
     /// The scorer fails on an input.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
-    /// An image that was readable at first no longer is.
-    #[error("{}: {reason}. It was readable when the data were checked: restore it and start again", path.display())]
+    /// An image became unreadable after the check of the data.
+    #[error("{}: {reason}. The image was readable when the data were checked: restore it and start \
+             again", path.display())]
     Image {
-        /// The file.
+        /// Path of the image.
         path: PathBuf,
-        /// What happened.
+        /// Error of reading or decoding.
         reason: String,
     },
-    /// The bundle does not say how its data were divided.
+    /// The manifest does not describe the division of the training data.
     #[error(
-        "{}: training.config of the manifest does not say how the data were divided ({reason}), so images that were \
-         trained on cannot be told apart. Judge all of them with --part all", dir.display()
+        "{}: training.config of the manifest does not describe how the data were divided ({reason}), so the images \
+         that were trained on are unknown. Judge all images with --part all", dir.display()
     )]
     Division {
-        /// The bundle.
+        /// Directory of the bundle.
         dir: PathBuf,
-        /// What is missing.
+        /// The missing value.
         reason: String,
     },
     /// The request contradicts itself.
     #[error("{0}")]
     Request(String),
     /// A file cannot be read or written.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// Something that cannot happen did.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A defect of the program.
     #[error("internal error: {0}; please report it")]
     Internal(String),
-}
-
-impl JudgeError {
-    /// A closure that makes a [`JudgeError::File`] of whatever went wrong with `path`.
-    pub(crate) fn file<E: std::fmt::Display>(path: &std::path::Path) -> impl FnOnce(E) -> Self {
-        move |e| Self::File { path: path.to_owned(), reason: e.to_string() }
-    }
 }

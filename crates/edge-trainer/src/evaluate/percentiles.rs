@@ -1,45 +1,49 @@
-//! What percentiles refer to, and whether they mean what they say: on images of the reference's kind they spread evenly.
+//! Reference scores of percentiles, and a check of percentiles: for images like those of the reference they should be
+//! distributed uniformly.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Embedded, JudgeError};
-use crate::batches::Images;
-use crate::dataset::Example;
-use crate::metrics::{Judged, kolmogorov_to_uniform};
 use edge_model::bundle::manifest::percentile;
 use edge_model::scorer::Scorer;
 
-/// A tag is its own reference where so many images are rated under it.
-const OWN: usize = 250;
+use super::embedding::Embedded;
+use super::error::JudgeError;
+use crate::batches::BatchImages;
+use crate::dataset::Example;
+use crate::metrics::{Judged, kolmogorov_to_uniform};
 
-/// Rated images whose scores percentiles are read off.
+/// Smallest number of images rated under a tag that are its own reference.
+const MIN_OWN_IMAGES: usize = 250;
+
+/// Rated images whose scores percentiles refer to.
 #[derive(Debug, Clone, Copy)]
-pub struct Reference<'a> {
+pub struct PercentileReference<'a> {
     images: &'a Embedded<'a>,
-    /// The data set that stands for whatever has no tag of its own.
+    /// Data set that tags without rated images refer to.
     first: &'a str,
 }
 
-impl<'a> Reference<'a> {
-    /// Those images; `first` is the data set that tags from elsewhere refer to.
+impl<'a> PercentileReference<'a> {
+    /// Creates a reference. `first` is the data set that tags without rated images refer to.
     pub fn new(images: &'a Embedded<'a>, first: &'a str) -> Self {
         Self { images, first }
     }
 
-    /// The scores that the percentiles of a tag refer to: those of the images that are rated under it where these are many; else those
-    /// that all images of its data sets have under it. A tag of no data set refers to the first.
+    /// Returns the scores that the percentiles of a tag refer to. If many images are rated under the tag, these are
+    /// their scores. Otherwise these are the scores of all images of the tag's data sets under the tag. A tag of no
+    /// data set refers to the first data set.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
     pub fn scores_under(&self, scorer: &Scorer, tag: &str) -> Result<Vec<f32>, JudgeError> {
         let examples = self.images.examples;
         let mut rows: Vec<usize> = (0..examples.len()).filter(|&i| examples[i].tag == tag).collect();
-        if rows.len() < OWN {
+        if rows.len() < MIN_OWN_IMAGES {
             let mut sources: HashSet<&str> = rows.iter().map(|&i| examples[i].source.as_str()).collect();
             if sources.is_empty() {
                 sources.insert(self.first);
             }
-            let distinct = Images::of_all(examples).first;
+            let distinct = BatchImages::of_all(examples).first;
             rows = distinct.into_iter().filter(|&i| sources.contains(examples[i].source.as_str())).collect();
         }
         let tag = scorer.encode_tag(tag)?;
@@ -47,7 +51,8 @@ impl<'a> Reference<'a> {
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
-    /// The scores that percentiles under any other tag refer to: those of the first data set under its own tags.
+    /// Returns the scores that the percentiles of unknown tags refer to: those of the first data set's images under
+    /// their own tags.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -58,7 +63,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// So many distinct images at most of each data set, evenly chosen, under all their tags.
+/// Returns the examples of at most `most` evenly chosen images of each data set, under all their tags.
 pub fn reference_examples<'e>(examples: impl Iterator<Item = &'e Example> + Clone, most: usize) -> Vec<Example> {
     let mut by_source: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut seen = HashSet::new();
@@ -75,8 +80,8 @@ pub fn reference_examples<'e>(examples: impl Iterator<Item = &'e Example> + Clon
     examples.filter(|e| chosen.contains(e.content_id.as_str())).cloned().collect()
 }
 
-/// Kolmogorov's distance between the uniform distribution and the percentiles of judged images under their own tags, for each
-/// data set; `quantiles` are those that belong to a tag.
+/// Returns for each data set Kolmogorov's distance between the uniform distribution and the percentiles of judged
+/// images under their own tags. `quantiles` returns the reference quantiles of a tag.
 pub fn percentile_distances<'q>(
     examples: &[Example],
     judged: &[Judged],

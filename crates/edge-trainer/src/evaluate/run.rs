@@ -1,51 +1,54 @@
-//! `edge-trainer eval`: from a bundle and data to an [`Evaluation`].
+//! Implements `edge-trainer eval`: makes an [`Evaluation`] of a bundle on rated images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use super::choice::{self, Division, Which};
-use super::evaluation::{Bootstrap, Epoch, Evaluation, Settings, evaluate};
-use super::{Embedded, JudgeError, embed};
-use crate::TrainOptions;
-use crate::checkpoint;
-use crate::message::Listener;
-use crate::metrics::Rules;
 use edge_model::backend::DeviceChoice;
 use edge_model::bundle::Bundle;
 use edge_model::scorer::Scorer;
+use serde_json::Value;
 
-/// A bundle's own report, as data.
+use super::choice::{self, Division, Which};
+use super::embedding::{Embedded, embed};
+use super::error::JudgeError;
+use super::evaluation::{EpochFigures, EvalSettings, Evaluation, evaluate};
+use super::figures::Bootstrap;
+use crate::TrainOptions;
+use crate::checkpoint;
+use crate::dataset::Example;
+use crate::message::Listener;
+use crate::metrics::Rules;
+
+/// Figures of the bundle's own report.
 const REPORT: &str = "report/metrics.json";
 
-/// What to judge.
+/// Request to judge a bundle.
 #[derive(Debug, Clone)]
 pub struct EvalRequest {
-    /// The bundle.
+    /// Directory of the bundle.
     pub model: PathBuf,
-    /// The data, see [`crate::dataset::read`].
+    /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// Which images.
+    /// Images to judge.
     pub which: Which,
-    /// Whether the images' conditions are told apart.
+    /// Whether figures per condition are computed.
     pub by_group: bool,
-    /// Seed of the bootstrap and the shuffled tags; none: the bundle's own.
+    /// Seed of the bootstrap and the shuffled tags; `None` for the seed of the bundle's training.
     pub seed: Option<u64>,
     /// Number of bootstrap replicates.
     pub replicates: usize,
-    /// Largest share of unreadable or missing images.
+    /// Largest allowed share of missing or unreadable images.
     pub max_bad_fraction: f64,
-    /// Where the graphs run.
+    /// Device that the graphs run on.
     pub device: DeviceChoice,
 }
 
-/// An evaluation and the images that it is of.
+/// An evaluation with the judged images.
 #[derive(Debug)]
 pub struct Judgement {
     /// The figures.
     pub evaluation: Evaluation,
-    /// The images, in the order of the predictions.
-    pub examples: Vec<crate::dataset::Example>,
+    /// The images in the order of the predictions.
+    pub examples: Vec<Example>,
 }
 
 /// Judges a bundle.
@@ -54,11 +57,11 @@ pub struct Judgement {
 /// [`JudgeError`].
 pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgement, JudgeError> {
     let scorer = open(&request.model, request.device)?;
-    let (data, examples) = choice::read((scorer.bundle(), &request.data), request.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read(scorer.bundle(), &request.data, request.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, scorer.manifest());
-    let chosen = choice::choose(scorer.bundle(), (name, data.test_share), examples, request.which)?;
+    let chosen = choice::choose(scorer.bundle(), name, data.test_share, examples, request.which)?;
     let images: Embedded<'_> = embed(&scorer, &chosen.examples, "embedding", listener)?;
-    let settings = Settings {
+    let settings = EvalSettings {
         rules: rules(scorer.bundle()),
         bootstrap: Bootstrap::new(request.replicates, request.seed.unwrap_or(scorer.manifest().training.seed)),
         by_group: request.by_group,
@@ -75,32 +78,32 @@ pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgem
 ///
 /// # Errors
 /// [`JudgeError::Bundle`].
-pub fn open(dir: &std::path::Path, device: DeviceChoice) -> Result<Scorer, JudgeError> {
+pub fn open(dir: &Path, device: DeviceChoice) -> Result<Scorer, JudgeError> {
     Scorer::open(dir, device).map_err(|source| JudgeError::Bundle { dir: dir.to_owned(), source })
 }
 
-/// The scale is the bundle's, and so is the tie threshold; where its manifest says none, that of a training without
-/// options.
+/// Returns the parameters of the measures: scale and tie threshold of the bundle. If the manifest states no tie
+/// threshold, the default of the trainer is used.
 pub fn rules(bundle: &Bundle) -> Rules {
     let scale = &bundle.manifest().score_scale;
     let tie = Division::of(bundle).map_or_else(|_| TrainOptions::default().tie_threshold, |d| d.tie_threshold);
     Rules { tie_threshold: decimal(tie), low: decimal(scale.min), high: decimal(scale.max) }
 }
 
-/// The number that an `f32` was written as: 0.1, not 0.10000000149011612.
+/// Converts an `f32` to the `f64` of its decimal text: 0.1, not 0.10000000149011612.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
-/// The course of the training: from the bundle's report, else from the run that lies beside the bundle.
-fn epochs(bundle: &Bundle) -> Vec<Epoch> {
+/// Returns the epochs of the training from the bundle's report, or from the run directory beside the bundle.
+fn epochs(bundle: &Bundle) -> Vec<EpochFigures> {
     let report = bundle.read(REPORT).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     if let Some(Value::Array(epochs)) = report.as_ref().and_then(|r| r.get("epochs")) {
-        return Epoch::list(epochs);
+        return EpochFigures::list(epochs);
     }
     let mut run = bundle.dir().as_os_str().to_owned();
     run.push(".run");
     let lines = std::fs::read_to_string(PathBuf::from(run).join(checkpoint::METRICS)).unwrap_or_default();
     let values: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    Epoch::list(&values)
+    EpochFigures::list(&values)
 }

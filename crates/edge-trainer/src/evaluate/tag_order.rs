@@ -1,12 +1,13 @@
-//! The same pixels under two tags: is the tag that fits them better scored higher?
+//! Measures whether the model ranks the tags of one image in the same order as people.
 
 use std::collections::BTreeMap;
 
 use crate::dataset::Example;
 use crate::metrics::Judged;
 
-/// Of all pairs of tags of one image whose true scores are further apart than `tie_threshold`, the share that is put in the right
-/// order (equal scores count half), and the number of such pairs. `judged` belongs to `examples`, row by row.
+/// Returns the share of pairs in the right order, and the number of pairs. Counted are the pairs of tags of one image
+/// whose truths differ by more than `tie_threshold`. Equal predictions count half. `judged` holds the prediction of
+/// each example.
 pub fn tag_order(examples: &[Example], judged: &[Judged], tie_threshold: f64) -> (f64, usize) {
     let mut by_image: BTreeMap<&str, Vec<&Judged>> = BTreeMap::new();
     for (example, judged) in examples.iter().zip(judged) {
@@ -47,7 +48,7 @@ mod tests {
         let examples: Vec<Example> = rows.iter().map(|r| example(r.0)).collect();
         let judged: Vec<Judged> =
             rows.iter().map(|&(_, truth, prediction)| Judged { tag: String::new(), truth, prediction }).collect();
-        // Of image a two of three pairs are right, of b the only one is undecided, c has none.
+        // Image a: two of three pairs are right. Image b: its only pair is tied. Image c has no pair.
         assert_eq!(tag_order(&examples, &judged, 0.1), (2.5 / 4.0, 4));
         assert_eq!(tag_order(&examples, &judged, 1.5).1, 2);
         assert!(tag_order(&examples[5..], &judged[5..], 0.1).0.is_nan());

@@ -1,25 +1,26 @@
-//! Filters from patches: spherical k-means on whitened patches (Coates, Ng, "Learning feature representations with k-means",
-//! 2012).
+//! Filters from patches: spherical k-means on whitened patches (Coates, Ng, "Learning feature representations with
+//! k-means", 2012).
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// Added to the variances before whitening, in units of a standardised patch's variance.
+/// Added to the variances before whitening; the variance of a standardised patch is 1.
 const FLOOR: f64 = 0.05;
-/// Rounds of k-means.
+/// Iterations of k-means.
 const ROUNDS: usize = 12;
 
 /// Linear filters: the response to a standardised patch `u` is `filters u - shifts`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filters {
-    /// `[K, P]`.
+    /// The filters, `[K, P]`.
     pub filters: DMatrix<f64>,
-    /// K of them.
+    /// The shift of each filter, `[K]`.
     pub shifts: DVector<f64>,
 }
 
-/// Learns `count` filters from standardised `patches [N, P]`: centres of length one in the whitened space.
+/// Learns `count` filters from standardised `patches [N, P]`. In the whitened space they are cluster centres of length
+/// 1.
 pub fn learn_filters(patches: &DMatrix<f64>, count: usize, rng: &mut StdRng) -> Filters {
     let (mean, whitening) = whitening(patches);
     let white = DMatrix::from_fn(patches.nrows(), patches.ncols(), |i, j| patches[(i, j)] - mean[j]) * &whitening;
@@ -29,14 +30,14 @@ pub fn learn_filters(patches: &DMatrix<f64>, count: usize, rng: &mut StdRng) -> 
         row /= length;
     });
     for _ in 0..ROUNDS {
-        centres = moved(&white, &centres, rng);
+        centres = updated(&white, &centres, rng);
     }
     let filters = &centres * whitening.transpose();
     let shifts = &filters * mean;
     Filters { filters, shifts }
 }
 
-/// The patches' mean, and the symmetric matrix that makes them uncorrelated.
+/// Returns the mean of the patches and the symmetric matrix that makes them uncorrelated.
 fn whitening(patches: &DMatrix<f64>) -> (DVector<f64>, DMatrix<f64>) {
     let n = patches.nrows().max(1) as f64;
     let mean = DVector::from_iterator(patches.ncols(), patches.column_iter().map(|c| c.sum() / n));
@@ -47,9 +48,9 @@ fn whitening(patches: &DMatrix<f64>) -> (DVector<f64>, DMatrix<f64>) {
     (mean, scaled * eigenvectors.transpose())
 }
 
-/// One round: every patch goes to the centre that it has the largest product with, and adds to it in proportion; a centre that
-/// gets nothing becomes some patch.
-fn moved(white: &DMatrix<f64>, centres: &DMatrix<f64>, rng: &mut StdRng) -> DMatrix<f64> {
+/// Returns the centres after one iteration. Every patch is added to the centre with which it has the largest product,
+/// weighted by this product. A centre without patches is replaced by a random patch.
+fn updated(white: &DMatrix<f64>, centres: &DMatrix<f64>, rng: &mut StdRng) -> DMatrix<f64> {
     let products = white * centres.transpose();
     let mut sums = DMatrix::zeros(centres.nrows(), centres.ncols());
     for (patch, products) in white.row_iter().zip(products.row_iter()) {
@@ -69,7 +70,7 @@ fn moved(white: &DMatrix<f64>, centres: &DMatrix<f64>, rng: &mut StdRng) -> DMat
     sums
 }
 
-/// A normally distributed number (Box, Muller, 1958).
+/// Returns a normally distributed number (Box, Muller, 1958).
 fn normal(rng: &mut StdRng) -> f64 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()

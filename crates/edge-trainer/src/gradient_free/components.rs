@@ -2,26 +2,27 @@
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
-/// A standardised measurement counts no further than this: what is unlike anything in the training data stays within reach.
+/// Standardised measurements are clamped to this distance from 0, so that an unusual image stays near the training
+/// data.
 pub const REACH: f64 = 4.0;
-/// A measurement that varies less than this over the training data says nothing; it becomes zero.
+/// A measurement with a smaller standard deviation over the training data counts as constant and becomes 0.
 const CONSTANT: f64 = 1e-7;
 
-/// Standardises measurements and turns them into principal components, each divided by the root of its deviation: half-way
-/// between components as they are, where the first few drown all others, and whitened ones, where noise counts like the rest.
-/// All components together have a mean square of one over the training data.
+/// Standardisation and projection to principal components. Each component is divided by the square root of its standard
+/// deviation. This is half-way between plain components, of which the first few dominate, and whitened ones, in which
+/// noise has the same weight as the rest. The mean square of all components over the training data is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
     /// Mean of each measurement.
     pub mean: Vec<f64>,
-    /// One by the deviation of each measurement; zero for a constant.
+    /// Reciprocal standard deviation of each measurement; 0 for a constant.
     pub scale: Vec<f64>,
-    /// `[F, K]`.
+    /// Scaled directions of the components, `[F, K]`.
     pub directions: DMatrix<f64>,
 }
 
 impl Components {
-    /// The `count` leading components of `rows [N, F]`, or as many as there are.
+    /// Returns the `count` leading components of `rows [N, F]`, or fewer if there are fewer.
     pub fn fit(rows: &DMatrix<f64>, count: usize) -> Self {
         let n = rows.nrows().max(1) as f64;
         let (mean, scale): (Vec<f64>, Vec<f64>) = rows
@@ -46,12 +47,12 @@ impl Components {
         components
     }
 
-    /// `[N, F]` -> `[N, K]`.
+    /// Projects measurements `[N, F]` to components `[N, K]`.
     pub fn apply(&self, rows: &DMatrix<f64>) -> DMatrix<f64> {
         self.standardise(rows) * &self.directions
     }
 
-    /// Each measurement less its mean, by its deviation, within [`REACH`].
+    /// Standardises each measurement and clamps it to [`REACH`].
     fn standardise(&self, rows: &DMatrix<f64>) -> DMatrix<f64> {
         DMatrix::from_fn(rows.nrows(), rows.ncols(), |i, j| {
             ((rows[(i, j)] - self.mean[j]) * self.scale[j]).clamp(-REACH, REACH)
@@ -59,8 +60,8 @@ impl Components {
     }
 }
 
-/// Directions `[F, K]` of the largest mean squares of `rows [N, F]`, the largest first, and these mean squares. Solved on the
-/// smaller of both sides, `F x F` or `N x N`.
+/// Returns the directions `[F, K]` of the largest mean squares of `rows [N, F]`, the largest first, and these mean
+/// squares. Solves the smaller of the two eigenvalue problems, `F x F` or `N x N`.
 fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
     let n = rows.nrows().max(1) as f64;
     let tall = rows.nrows() > rows.ncols();
@@ -76,7 +77,8 @@ fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
         .map(|&i| {
             let vector = eigenvectors.column(i);
             let direction = if tall { vector.into_owned() } else { rows.tr_mul(&vector) / (eigenvalues[i] * n).sqrt() };
-            // An eigenvector's sign is arbitrary: the largest entry is made positive, so that every machine agrees.
+            // The sign of an eigenvector is arbitrary. Make the largest entry positive, so that the result is the same
+            // everywhere.
             let largest = direction.iter().copied().fold(0.0, |m: f64, v| if v.abs() > m.abs() { v } else { m });
             if largest < 0.0 { -direction } else { direction }
         })

@@ -2,18 +2,19 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
-/// Below this side the factor is found element by element.
+/// Largest side of a matrix that is factorised without recursion.
 const SMALL: usize = 64;
 
-/// The inverse, or `None` where the matrix is not positive definite. By halves, so that nearly all of the work is done in matrix
-/// products: nalgebra's own inverse, column by column, takes twenty times as long at a side of 2000.
+/// Returns the inverse, or `None` if the matrix is not positive definite. The recursion over halves does nearly all of
+/// the work in matrix products: nalgebra's own inverse works column by column and takes twenty times as long at a side
+/// of 2000.
 pub fn inverse(matrix: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let factor = inverse_factor(matrix)?;
     Some(factor.transpose() * factor)
 }
 
-/// The inverse of the lower triangular L with `L L' = matrix`:
-/// `[[A, B'], [B, C]]` has the factor `[[L1, 0], [B L1^-T, L2]]`, where `L2 L2' = C - (B L1^-T)(B L1^-T)'`.
+/// Returns the inverse of the Cholesky factor, the lower triangular L with `L L' = matrix`. A matrix `[[A, B'], [B,
+/// C]]` has the factor `[[L1, 0], [B L1^-T, L2]]`, where `L2 L2' = C - (B L1^-T)(B L1^-T)'`.
 fn inverse_factor(matrix: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let side = matrix.nrows();
     if side <= SMALL {

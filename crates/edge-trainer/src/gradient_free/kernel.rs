@@ -1,18 +1,19 @@
-//! A kernel between rows of components.
+//! The kernel between rows of components.
 
 use nalgebra::DMatrix;
 
-/// Distance, in deviations of the components, over which the kernel falls to `1 / e`.
+/// Distance at which the kernel falls to `1 / e`, in standard deviations of the components.
 pub const LENGTH: f64 = 4.0;
 
-/// Gram matrix `[a, b]` of the kernel `sum over blocks of share exp(-r / LENGTH)`, where `r` is the root of the mean squared
-/// difference within a block of columns: a Matern kernel of order 1/2 (Rasmussen, Williams, "Gaussian processes for machine
-/// learning", 2006, section 4.2). Each block is its rows `[N, columns]` and its share; both sides have the same blocks.
+/// Returns the Gram matrix `[A, B]` of the kernel `sum over blocks of share exp(-r / LENGTH)`, where `r` is the root
+/// mean square difference of two rows within a block: a Matern kernel of order 1/2 (Rasmussen, Williams, "Gaussian
+/// processes for machine learning", 2006, section 4.2). `a` and `b` hold the blocks as matrices `[A, columns]` and `[B,
+/// columns]`, `shares` the share of each block.
 ///
 /// # Panics
-/// On sides of different blocks or columns.
+/// If the numbers of blocks or of their columns differ.
 pub fn gram(a: &[DMatrix<f64>], b: &[DMatrix<f64>], shares: &[f64]) -> DMatrix<f64> {
-    assert!(a.len() == b.len() && a.len() == shares.len(), "both sides have the same blocks");
+    assert!(a.len() == b.len() && a.len() == shares.len(), "both sides must have the same blocks");
     let (rows, columns) = (a.first().map_or(0, DMatrix::nrows), b.first().map_or(0, DMatrix::nrows));
     let mut sum = DMatrix::zeros(rows, columns);
     for ((a, b), share) in a.iter().zip(b).zip(shares) {

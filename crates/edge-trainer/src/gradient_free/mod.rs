@@ -1,5 +1,5 @@
-//! What is learned without gradients: a codebook by k-means, principal components, a kernel between them, and ridge regression on
-//! that kernel, with its answers as they would be without an example's own group. Knows matrices only, neither images nor
+//! Learning without gradients: a codebook by k-means, principal components, a kernel between them, and kernel ridge
+//! regression with held-out answers for each group of examples. Works on matrices alone and knows neither images nor
 //! networks.
 
 mod codebook;
@@ -11,4 +11,4 @@ mod ridge;
 pub use codebook::{Filters, learn_filters};
 pub use components::{Components, REACH};
 pub use kernel::{LENGTH, gram};
-pub use ridge::{Fitted, KernelRidge};
+pub use ridge::{KernelFit, KernelRidge};

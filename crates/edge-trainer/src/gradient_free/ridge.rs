@@ -1,48 +1,49 @@
-//! Ridge regression on a kernel, through the examples that serve as its centres.
+//! Kernel ridge regression with a subset of the examples as centres.
 
 use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::inverse::inverse;
 
-/// Share of the mean diagonal that is added to it, against rounding.
+/// Share of the diagonal's mean that is added to the diagonal, against rounding errors.
 const JITTER: f64 = 1e-10;
 
-/// Examples whose kernel to some centres is known. Answers are `f(x) = sum over centres of weight k(x, centre)`, with the weights
-/// that minimise `sum of (target - f)^2 + ridge w' K w`, K being the centres' kernel: kernel ridge regression where every
-/// example is a centre, its Nystrom approximation (subset of regressors) else (Rasmussen, Williams, "Gaussian processes for
-/// machine learning", 2006, section 8.3.1).
+/// Kernel ridge regression. The prediction is `f(x) = sum over centres of weight k(x, centre)`. The weights `w`
+/// minimise `sum of (target - f)^2 + ridge w' K w`, where K is the kernel of the centres. If every example is a centre,
+/// this is exact kernel ridge regression, else its subset-of-regressors approximation (Rasmussen, Williams, "Gaussian
+/// processes for machine learning", 2006, section 8.3.1).
 #[derive(Debug, Clone)]
 pub struct KernelRidge {
-    /// `[M, M]`, of the centres.
+    /// Kernel of the centres, `[M, M]`.
     centres: DMatrix<f64>,
-    /// `[N, M]`, of the examples to the centres.
+    /// Kernel between examples and centres, `[N, M]`.
     examples: DMatrix<f64>,
-    /// The rows of each group of examples that stand or fall together.
+    /// The examples of each group, which are held out together.
     groups: Vec<Vec<usize>>,
 }
 
-/// The answers to several questions at once.
+/// A fit to Q targets at once.
 #[derive(Debug, Clone)]
-pub struct Fitted {
-    /// `[M, Q]`.
+pub struct KernelFit {
+    /// The weights, `[M, Q]`.
     pub weights: DMatrix<f64>,
-    /// The mean target of each question, which every answer begins from.
+    /// The mean of each target, which is added to every prediction.
     pub mean: Vec<f64>,
-    /// `[N, Q]`: what each example is answered when its group was not learned from.
+    /// The prediction for each example by a fit without the example's group, `[N, Q]`.
     pub held_out: DMatrix<f64>,
-    /// The ridge that was chosen.
+    /// The chosen ridge.
     pub ridge: f64,
-    /// Mean squared difference of targets and held-out answers over the labelled examples.
+    /// Mean squared error of the held-out predictions over the labelled examples.
     pub error: f64,
 }
 
 impl KernelRidge {
-    /// `group` says of each example what it belongs to.
+    /// Takes the kernel of the centres `[M, M]`, the kernel between examples and centres `[N, M]`, and the group of
+    /// each example.
     pub fn new(centres: DMatrix<f64>, examples: DMatrix<f64>, group: &[usize]) -> Self {
         Self { centres, examples, groups: Vec::new() }.grouped(group)
     }
 
-    /// The same with other groups.
+    /// Returns the same regression with other groups.
     pub fn grouped(self, group: &[usize]) -> Self {
         let mut groups = vec![Vec::new(); group.iter().max().map_or(0, |m| m + 1)];
         group.iter().enumerate().for_each(|(row, &g)| groups[g].push(row));
@@ -50,30 +51,30 @@ impl KernelRidge {
         Self { groups, ..self }
     }
 
-    /// Fits the questions that have `targets [L, Q]` at the examples `labelled`, with the ridge among `ridges` whose held-out
-    /// answers are the best. `None` where no ridge can be solved, which takes values that are not finite.
-    pub fn fit(&self, labelled: &[usize], targets: &DMatrix<f64>, ridges: &[f64]) -> Option<Fitted> {
+    /// Fits `targets [L, Q]` of the examples `labelled` with the ridge among `ridges` that has the smallest held-out
+    /// error. Returns `None` if no ridge has a solution, which happens only with values that are not finite.
+    pub fn fit(&self, labelled: &[usize], targets: &DMatrix<f64>, ridges: &[f64]) -> Option<KernelFit> {
         let known = self.examples.select_rows(labelled);
         let mean: Vec<f64> = targets.column_iter().map(|t| t.mean()).collect();
         let centred = DMatrix::from_fn(targets.nrows(), targets.ncols(), |i, j| targets[(i, j)] - mean[j]);
-        let turned = known.transpose();
-        let (square, against) = (&turned * &known, &turned * &centred);
-        let mut place = vec![None; self.examples.nrows()];
-        labelled.iter().enumerate().for_each(|(at, &row)| place[row] = Some(at));
+        let transposed = known.transpose();
+        let (square, right_side) = (&transposed * &known, &transposed * &centred);
+        let mut label_of = vec![None; self.examples.nrows()];
+        labelled.iter().enumerate().for_each(|(at, &row)| label_of[row] = Some(at));
         let fits = ridges.iter().filter_map(|&ridge| {
             let inverse = self.inverse(&square, ridge)?;
-            let weights = &inverse * &against;
-            let mut held_out = self.held_out(&inverse, &weights, &place, &centred)?;
+            let weights = &inverse * &right_side;
+            let mut held_out = self.held_out(&inverse, &weights, &label_of, &centred)?;
             let errors =
                 labelled.iter().enumerate().map(|(at, &row)| (held_out.row(row) - centred.row(at)).norm_squared());
             let error = errors.sum::<f64>() / (labelled.len() * mean.len()).max(1) as f64;
             held_out.row_iter_mut().for_each(|mut row| row.iter_mut().zip(&mean).for_each(|(v, m)| *v += m));
-            Some(Fitted { weights, mean: mean.clone(), held_out, ridge, error })
+            Some(KernelFit { weights, mean: mean.clone(), held_out, ridge, error })
         });
         fits.filter(|f| f.error.is_finite()).min_by(|a, b| a.error.total_cmp(&b.error))
     }
 
-    /// `(known' known + ridge centres)^-1`.
+    /// Returns `(known' known + ridge centres)^-1`, where `square` is `known' known`.
     fn inverse(&self, square: &DMatrix<f64>, ridge: f64) -> Option<DMatrix<f64>> {
         let mut normal = square + &self.centres * ridge;
         let jitter = JITTER * normal.trace() / normal.nrows().max(1) as f64;
@@ -81,27 +82,28 @@ impl KernelRidge {
         inverse(&normal)
     }
 
-    /// `[N, Q]`: without a group's labelled examples S the weights are `w - A^-1 K_S' (1 - K_S A^-1 K_S')^-1 r_S`, where `r` is
-    /// what the fit leaves of their targets.
+    /// Returns the held-out predictions `[N, Q]`. Without the labelled examples S of a group the weights are `w - A^-1
+    /// K_S' (1 - K_S A^-1 K_S')^-1 r_S`, where `r_S` are the residuals of S in the fit with them. `label_of` gives the
+    /// row of each example in `centred`, if it is labelled.
     fn held_out(
         &self,
         inverse: &DMatrix<f64>,
         weights: &DMatrix<f64>,
-        place: &[Option<usize>],
+        label_of: &[Option<usize>],
         centred: &DMatrix<f64>,
     ) -> Option<DMatrix<f64>> {
         let mut answers = &self.examples * weights;
         for group in &self.groups {
-            let labelled: Vec<(usize, usize)> = group.iter().filter_map(|&row| Some((row, place[row]?))).collect();
-            let (rows, places): (Vec<usize>, Vec<usize>) = labelled.into_iter().unzip();
+            let labelled: Vec<(usize, usize)> = group.iter().filter_map(|&row| Some((row, label_of[row]?))).collect();
+            let (rows, labels): (Vec<usize>, Vec<usize>) = labelled.into_iter().unzip();
             if rows.is_empty() {
                 continue;
             }
             let own = self.examples.select_rows(&rows);
-            let left = centred.select_rows(&places) - &own * weights;
+            let residuals = centred.select_rows(&labels) - &own * weights;
             let towards = inverse * own.transpose();
             let share = DMatrix::identity(rows.len(), rows.len()) - &own * &towards;
-            let change = &towards * Cholesky::new(share)?.solve(&left);
+            let change = &towards * Cholesky::new(share)?.solve(&residuals);
             for &row in group {
                 let change: DVector<f64> = (self.examples.row(row) * &change).transpose();
                 answers.row_mut(row).iter_mut().zip(change.iter()).for_each(|(answer, change)| *answer -= change);
@@ -124,7 +126,7 @@ mod tests {
         DMatrix::from_fn(n, 2, |i, q| (i as f64 * 0.7).sin() + if q == 0 { 3.0 } else { (i as f64 * 1.3).sin() })
     }
 
-    /// What kernel ridge regression on `train` says of `test`, by the textbook.
+    /// The prediction of kernel ridge regression on `train` for `test`, by the textbook formula.
     fn textbook(x: &DMatrix<f64>, train: &[usize], targets: &DMatrix<f64>, mean: &[f64], test: usize) -> Vec<f64> {
         let own = train.iter().map(|&i| gram(&[x.select_rows(&[i])], &[x.select_rows(train)], &[1.0]));
         let rows: Vec<_> = own.map(|m| m.row(0).into_owned()).collect();

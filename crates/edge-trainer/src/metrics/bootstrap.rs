@@ -1,29 +1,30 @@
-//! How certain a figure is: the percentile bootstrap, seeded.
+//! Confidence intervals by a seeded percentile bootstrap.
 //!
-//! Groups are drawn, not images: a group is what the data are never parted within (the tag, unless the data say
-//! otherwise), and images of one group are no independent witnesses. A drawn group brings all of its images, none drawn
-//! again within it: that follows the variance of clustered data better than drawing on both levels (Davison and
-//! Hinkley, "Bootstrap methods and their application", 1997, section 3.8), and images drawn twice within a small tag
-//! would agree with themselves and raise its rank correlation. A tag that lies within one group is a tag of its own
-//! each time its group is drawn. Where there is one group only, its images are drawn.
+//! A replicate draws groups with replacement, because images of one group are not independent. A group is a set of
+//! examples that the division never separates (the tag, unless the data name groups). Each drawn group contributes all
+//! of its images. This follows the variance of clustered data better than drawing groups and images (Davison and
+//! Hinkley, "Bootstrap methods and their application", 1997, section 3.8). It also avoids repeated images within a
+//! small tag, which would raise its rank correlation. A tag whose images all lie in one group counts as a separate tag
+//! each time the group is drawn. If there is only one group, its images are drawn.
 //!
-//! The interval is between the 2.5 % and 97.5 % quantiles of the figure over the replicates (Efron and Tibshirani, "An
-//! introduction to the bootstrap", 1993, chapter 13). Two predictions are compared on the same replicates, so that what
-//! makes a test set easy or hard for both cancels out.
+//! The interval lies between the 2.5 % and 97.5 % quantiles of the figure over the replicates (Efron and Tibshirani,
+//! "An introduction to the bootstrap", 1993, chapter 13). Two predictions are compared on the same replicates, so that
+//! the difficulty of the drawn images cancels out.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rayon::prelude::*;
 use serde::Serialize;
 
-use super::numbered;
+use super::names::numbered;
 
 /// Coverage of the intervals.
 pub const LEVEL: f64 = 0.95;
 
-/// A figure with its interval; `NaN` (null in JSON) where it is not defined.
+/// A figure with its confidence interval. Undefined values are `NaN` (null in JSON).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
-    /// The figure of the images as they are.
+    /// The figure on all images.
     pub value: f64,
     /// Lower end of the interval.
     pub low: f64,
@@ -32,35 +33,35 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// The figure with the interval of its replicates.
+    /// Returns the figure with the interval of its replicates.
     pub fn new(value: f64, replicates: &[f64]) -> Self {
         let (low, high) = interval(replicates);
         Self { value, low, high }
     }
 }
 
-/// One replicate: rows, some of them several times, and the tags that they count under.
+/// One bootstrap replicate: drawn rows, possibly repeated, with their tags.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replicate {
     /// Indices into the examples.
     pub rows: Vec<usize>,
-    /// Each row's tag in this replicate.
+    /// Number of each row's tag in this replicate.
     pub tags: Vec<usize>,
 }
 
-/// Draws replicates of a set of examples.
+/// Draws bootstrap replicates of a set of examples.
 #[derive(Debug, Clone)]
 pub struct Resampling {
     groups: Vec<Vec<usize>>,
     tag: Vec<usize>,
-    /// Of each tag, whether all of its rows are of one group.
+    /// For each tag, whether all of its rows lie in one group.
     nested: Vec<bool>,
     replicates: usize,
     seed: u64,
 }
 
 impl Resampling {
-    /// Of examples given by their groups and tags.
+    /// Creates the resampling of examples with these groups and tags.
     pub fn new(groups: &[&str], tags: &[&str], replicates: usize, seed: u64) -> Self {
         let (names, group) = numbered(groups.iter().copied());
         let (tag_names, tag) = numbered(tags.iter().copied());
@@ -80,13 +81,14 @@ impl Resampling {
         Self { groups: rows, tag, nested, replicates, seed }
     }
 
-    /// Of examples that are drawn one by one.
+    /// Creates the resampling of `count` examples that are drawn one by one.
     pub fn of_rows(count: usize, replicates: usize, seed: u64) -> Self {
         let groups = (0..count).map(|row| vec![row]).collect();
         Self { groups, tag: vec![0; count], nested: vec![count < 2], replicates, seed }
     }
 
-    /// The replicate of this number: each has random numbers of its own, so that threads do not change it.
+    /// Returns the replicate with this number. Each number seeds its own generator, so that results do not depend on
+    /// threads.
     pub fn replicate(&self, number: usize) -> Replicate {
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64);
         let mut rng = StdRng::seed_from_u64(seed);
@@ -94,7 +96,7 @@ impl Resampling {
         self.replicate_of(&drawn)
     }
 
-    /// The replicate in which these groups were drawn.
+    /// Returns the replicate that consists of these groups.
     pub fn replicate_of(&self, drawn: &[usize]) -> Replicate {
         let mut replicate = Replicate::default();
         let mut next_tag = self.nested.len();
@@ -110,25 +112,20 @@ impl Resampling {
         replicate
     }
 
-    /// `figures` of every replicate: as many lists as it gives figures, each with one value per replicate.
+    /// Computes `figures` of every replicate, on all processors. Returns one list per figure with one value per
+    /// replicate, in the order of the replicates.
     pub fn distributions(&self, figures: impl Fn(&Replicate) -> Vec<f64> + Sync) -> Vec<Vec<f64>> {
         if self.groups.is_empty() {
             return Vec::new();
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let numbers: Vec<usize> = (0..self.replicates).collect();
-        let share = numbers.len().div_ceil(threads).max(1);
-        let compute = |share: &[usize]| share.iter().map(|&n| figures(&self.replicate(n))).collect::<Vec<_>>();
-        let rows: Vec<Vec<f64>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = numbers.chunks(share).map(|mine| scope.spawn(|| compute(mine))).collect();
-            workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p))).collect()
-        });
+        let of_replicate = |number| figures(&self.replicate(number));
+        let rows: Vec<Vec<f64>> = (0..self.replicates).into_par_iter().map(of_replicate).collect();
         let count = rows.first().map_or(0, Vec::len);
         (0..count).map(|figure| rows.iter().map(|row| row[figure]).collect()).collect()
     }
 }
 
-/// The number that a nested tag has in this copy of its group.
+/// Returns the number of a nested tag in the current copy of its group. `own` lists the tags of the copy seen so far.
 fn copy_of(tag: usize, own: &mut Vec<(usize, usize)>, next: &mut usize) -> usize {
     if let Some((_, number)) = own.iter().find(|(known, _)| *known == tag) {
         return *number;
@@ -138,7 +135,8 @@ fn copy_of(tag: usize, own: &mut Vec<(usize, usize)>, next: &mut usize) -> usize
     *next - 1
 }
 
-/// The percentile interval of [`LEVEL`]; `NaN` without defined values. Undefined ones are left out.
+/// Returns the percentile interval with a coverage of [`LEVEL`]. Undefined values are ignored; without defined values
+/// the ends are `NaN`.
 pub fn interval(values: &[f64]) -> (f64, f64) {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -146,7 +144,7 @@ pub fn interval(values: &[f64]) -> (f64, f64) {
     (quantile(&sorted, tail), quantile(&sorted, 1.0 - tail))
 }
 
-/// A quantile (0 to 1) of sorted values, linear between them; `NaN` of none.
+/// Returns the quantile `share` (0 to 1) of sorted values with linear interpolation; `NaN` without values.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
     let position = share * last as f64;

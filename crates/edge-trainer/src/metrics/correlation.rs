@@ -1,11 +1,11 @@
-//! Pearson's and Spearman's correlations.
+//! Means and correlations.
 
-/// The mean; `NaN` of nothing.
+/// Returns the mean; `NaN` without values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Pearson's correlation; `NaN` where one side is constant.
+/// Returns Pearson's correlation; `NaN` if one side is constant.
 pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
@@ -18,12 +18,12 @@ pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
     ab / (aa * bb).sqrt()
 }
 
-/// Spearman's correlation: Pearson's of the ranks.
+/// Returns Spearman's correlation: Pearson's correlation of the ranks.
 pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
     pearson(&ranks(a), &ranks(b))
 }
 
-/// Ranks from 1; equal values share the mean of their ranks.
+/// Returns the ranks, from 1. Equal values share the mean of their ranks.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_unstable_by(|&i, &j| values[i].total_cmp(&values[j]));

@@ -1,12 +1,12 @@
-//! How alike the distributions of two sets of scores are, whichever image has which score.
+//! Distances between the distributions of two sets of scores, independent of the images that the scores belong to.
 
-/// Width of a histogram's bin, in score units.
+/// Width of a histogram bin in score units.
 pub const BIN_WIDTH: f64 = 0.25;
-/// What is added to the count of every bin before the KL divergence is taken. An empty bin would make it infinite, and
-/// with a tiny addend a single image would decide it; half a count is the Krichevsky-Trofimov estimate.
+/// Value added to the count of every bin for the KL divergence. Without it an empty bin would make the divergence
+/// infinite; with a tiny value a single image would dominate it. Half a count is the Krichevsky-Trofimov estimate.
 pub const EPSILON: f64 = 0.5;
 
-/// Bins of [`BIN_WIDTH`] over a score scale. What lies outside of the scale counts in the first or the last bin.
+/// Histogram bins of [`BIN_WIDTH`] over a score scale. Scores outside the scale count in the first or last bin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bins {
     low: f64,
@@ -14,28 +14,28 @@ pub struct Bins {
 }
 
 impl Bins {
-    /// Bins from `low` to at least `high`.
+    /// Creates bins from `low` to at least `high`.
     pub fn over(low: f64, high: f64) -> Self {
-        // The subtrahend keeps a scale that is a whole number of bins from having one more by rounding.
+        // The subtraction prevents an extra bin by rounding if the scale is a whole number of bins.
         let count = ((high - low) / BIN_WIDTH - 1e-9).ceil();
         Self { low, count: if count >= 1.0 { count as usize } else { 1 } }
     }
 
-    /// Number of bins.
+    /// Returns the number of bins.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Where a bin begins; `count` gives the end of the last one.
+    /// Returns the lower edge of a bin; for `count()` the upper edge of the last bin.
     pub fn edge(&self, bin: usize) -> f64 {
         self.low + bin as f64 * BIN_WIDTH
     }
 
-    /// Number of values per bin.
+    /// Returns the number of values per bin.
     pub fn histogram(&self, values: &[f64]) -> Vec<f64> {
         let mut counts = vec![0.0; self.count];
         for value in values {
-            // A cast of a negative number or of NaN gives zero.
+            // Casting a negative number or NaN gives zero.
             let bin = ((value - self.low) / BIN_WIDTH).floor() as usize;
             counts[bin.min(self.count - 1)] += 1.0;
         }
@@ -43,8 +43,9 @@ impl Bins {
     }
 }
 
-/// `sum over k of p_k ln(p_k / q_k)`, in nats, of the histograms of `truth` (p) and `prediction` (q), [`EPSILON`] added
-/// to every count (Kullback and Leibler, "On information and sufficiency", 1951).
+/// Returns the Kullback-Leibler divergence in nats, `sum over k of p_k ln(p_k / q_k)`, of the histograms of `truth` (p)
+/// and `prediction` (q), with [`EPSILON`] added to every count (Kullback and Leibler, "On information and sufficiency",
+/// 1951).
 pub fn kl_divergence(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     let shares = |values: &[f64]| {
         let all = values.len() as f64 + EPSILON * bins.count() as f64;
@@ -53,8 +54,8 @@ pub fn kl_divergence(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     shares(truth).zip(shares(prediction)).map(|(p, q)| p * (p / q).ln()).sum()
 }
 
-/// `sqrt(1/K * sum over k of (P_k - Q_k)^2)` of the cumulative histograms P and Q over K bins: the earth mover's
-/// distance with r = 2 of Talebi and Milanfar, "NIMA: Neural image assessment", 2018.
+/// Returns the earth mover's distance with r = 2 of Talebi and Milanfar, "NIMA: Neural image assessment", 2018:
+/// `sqrt(1/K * sum over k of (P_k - Q_k)^2)` of the cumulative histograms P and Q over K bins.
 pub fn earth_movers_distance(bins: &Bins, truth: &[f64], prediction: &[f64]) -> f64 {
     let cumulative = |values: &[f64]| {
         let all = values.len() as f64;
@@ -68,8 +69,7 @@ pub fn earth_movers_distance(bins: &Bins, truth: &[f64], prediction: &[f64]) -> 
     (squares / bins.count() as f64).sqrt()
 }
 
-/// The 1-Wasserstein distance of two equally long sets of values, in their unit: the mean distance of the sorted
-/// values.
+/// Returns the 1-Wasserstein distance of two sets of equal size, in their unit: the mean distance of the sorted values.
 pub fn wasserstein(truth: &[f64], prediction: &[f64]) -> f64 {
     let sorted = |values: &[f64]| {
         let mut sorted = values.to_vec();
@@ -80,8 +80,8 @@ pub fn wasserstein(truth: &[f64], prediction: &[f64]) -> f64 {
     distance / truth.len() as f64
 }
 
-/// The largest difference between the share of `values` up to a point and the point itself, over 0..=1: Kolmogorov's distance to
-/// the uniform distribution (1933). `NaN` without values.
+/// Returns Kolmogorov's distance (1933) of values in 0..=1 to the uniform distribution: the largest difference between
+/// a point and the share of values up to it. `NaN` without values.
 pub fn kolmogorov_to_uniform(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len() as f64;

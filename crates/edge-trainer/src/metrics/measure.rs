@@ -1,16 +1,16 @@
-//! Every figure with its name, its meaning and which direction is good.
+//! The measures of a report: names, definitions, and whether high or low values are better.
 
 use serde::Serialize;
 
-use super::Sample;
 use super::correlation::{mean, pearson, spearman};
 use super::distribution::{BIN_WIDTH, Bins, EPSILON, earth_movers_distance, kl_divergence, wasserstein};
+use super::sample::ScoreSample;
 use super::within::{pair_accuracy, within_tag_srcc};
 
-/// What the measures need to know besides the predictions.
+/// Parameters of the measures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rules {
-    /// Score difference up to which two images of a tag count as alike.
+    /// Largest score difference at which two images of a tag count as tied.
     pub tie_threshold: f64,
     /// Lowest score of the scale.
     pub low: f64,
@@ -18,21 +18,21 @@ pub struct Rules {
     pub high: f64,
 }
 
-/// Which values are good.
+/// Direction of better values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
-    /// High ones.
+    /// Higher values are better.
     Higher,
-    /// Low ones.
+    /// Lower values are better.
     Lower,
 }
 
-/// A figure of the report.
+/// A measure of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
     /// Mean of |prediction - truth|.
     ErrorMean,
-    /// Its population standard deviation.
+    /// Population standard deviation of |prediction - truth|.
     ErrorStd,
     /// Pearson's correlation.
     Lcc,
@@ -44,14 +44,14 @@ pub enum Measure {
     Emd,
     /// 1-Wasserstein distance of the scores.
     Wasserstein,
-    /// Macro average of the tags' own Spearman correlations.
+    /// Mean over the tags of Spearman's correlation within each tag.
     WithinTagSrcc,
-    /// Share of the pairs of a tag in the right order.
+    /// Share of pairs within a tag that are in the right order.
     PairAccuracy,
 }
 
 impl Measure {
-    /// All of them, in the order of the report.
+    /// All measures in the order of the report.
     pub const ALL: [Self; 9] = [
         Self::ErrorMean,
         Self::ErrorStd,
@@ -64,7 +64,7 @@ impl Measure {
         Self::PairAccuracy,
     ];
 
-    /// The name in JSON and in the manifest.
+    /// Returns the name in JSON and in the manifest.
     pub fn key(self) -> &'static str {
         match self {
             Self::ErrorMean => "error_mean",
@@ -79,7 +79,7 @@ impl Measure {
         }
     }
 
-    /// The name in tables.
+    /// Returns the name in tables.
     pub fn label(self) -> &'static str {
         match self {
             Self::ErrorMean => "error",
@@ -94,7 +94,7 @@ impl Measure {
         }
     }
 
-    /// Which values are good.
+    /// Returns the direction of better values.
     pub fn better(self) -> Better {
         match self {
             Self::Lcc | Self::Srcc | Self::WithinTagSrcc | Self::PairAccuracy => Better::Higher,
@@ -102,41 +102,41 @@ impl Measure {
         }
     }
 
-    /// The definition, for the report.
+    /// Returns the definition for the report.
     pub fn definition(self, rules: &Rules) -> String {
         let Rules { tie_threshold, low, high } = rules;
         match self {
-            Self::ErrorMean => "mean of |prediction - truth|, in score units; low is good".to_owned(),
-            Self::ErrorStd => "population standard deviation of |prediction - truth|; low is good".to_owned(),
-            Self::Lcc => "Pearson's linear correlation of prediction and truth; high is good".to_owned(),
-            Self::Srcc => "Spearman's rank correlation, average ranks for ties; high is good".to_owned(),
+            Self::ErrorMean => "mean of |prediction - truth|, in score units; lower is better".to_owned(),
+            Self::ErrorStd => "population standard deviation of |prediction - truth|; lower is better".to_owned(),
+            Self::Lcc => "Pearson's linear correlation of prediction and truth; higher is better".to_owned(),
+            Self::Srcc => "Spearman's rank correlation, average ranks for ties; higher is better".to_owned(),
             Self::Kl => format!(
-                "Kullback-Leibler divergence KL(truth || prediction), in nats, of the two score histograms over all \
-                 judged images: bins {BIN_WIDTH} wide from {low} to {high}, scores outside counted in the first or the \
-                 last one, {EPSILON} added to every count; low is good"
+                "Kullback-Leibler divergence KL(truth || prediction) in nats of the two score histograms over all \
+                 judged images. The bins are {BIN_WIDTH} wide from {low} to {high}, scores outside count in the first \
+                 or last bin, and {EPSILON} is added to every count; lower is better"
             ),
             Self::Emd => "NIMA's earth mover's distance with r = 2 between the cumulative histograms over the same \
-                          bins, nothing added: sqrt(mean over bins of the squared difference); low is good"
+                          bins, without an added count: sqrt(mean over bins of the squared difference); lower is better"
                 .to_owned(),
             Self::Wasserstein => {
                 "1-Wasserstein distance of the two sets of scores, in score units: mean difference of the sorted \
-                 scores; low is good"
+                 scores; lower is better"
                     .to_owned()
             }
             Self::WithinTagSrcc => {
-                "macro average: each tag's own SRCC, averaged over the tags with at least three images and no constant \
-                 side; high is good"
+                "macro average: the SRCC within each tag, averaged over the tags that have at least three images and \
+                 no constant side; higher is better"
                     .to_owned()
             }
             Self::PairAccuracy => format!(
-                "share of the pairs of one tag whose truths are more than {tie_threshold} apart that are in the right \
-                 order; equal predictions count half; high is good"
+                "share of the pairs of images of one tag that are in the right order, among pairs whose truths differ \
+                 by more than {tie_threshold}; equal predictions count half; higher is better"
             ),
         }
     }
 
-    /// The figure; `NaN` where it is not defined.
-    pub fn of(self, sample: &Sample, rules: &Rules) -> f64 {
+    /// Computes the figure; `NaN` if it is not defined.
+    pub fn of(self, sample: &ScoreSample, rules: &Rules) -> f64 {
         let (truth, prediction) = (&sample.truth, &sample.prediction);
         let bins = || Bins::over(rules.low, rules.high);
         match self {
@@ -157,6 +157,6 @@ impl Measure {
     }
 }
 
-fn errors(sample: &Sample) -> Vec<f64> {
+fn errors(sample: &ScoreSample) -> Vec<f64> {
     sample.prediction.iter().zip(&sample.truth).map(|(p, t)| (p - t).abs()).collect()
 }

@@ -1,13 +1,15 @@
-//! Every figure against numpy's and scipy's; `tests/reference/metrics.py` makes the numbers.
+//! Compares every figure with numpy and scipy. `tests/reference/metrics.py` generates the expected values.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::bootstrap::interval;
+use super::correlation::ranks;
 use super::*;
 
 #[derive(Deserialize)]
-struct Reference {
+struct ReferenceCase {
     tag: Vec<String>,
     group: Vec<String>,
     truth: Vec<f64>,
@@ -19,18 +21,18 @@ struct Reference {
     own_srcc: Vec<Option<f64>>,
     quantiles_5: Vec<f32>,
     figures: BTreeMap<String, f64>,
-    bootstrap: Bootstrap,
+    bootstrap: ReferenceBootstrap,
 }
 
 #[derive(Deserialize)]
-struct Bootstrap {
+struct ReferenceBootstrap {
     other: Vec<f64>,
     drawn: Vec<Vec<usize>>,
     intervals: BTreeMap<String, (f64, f64)>,
     differences: BTreeMap<String, (f64, f64)>,
 }
 
-impl Reference {
+impl ReferenceCase {
     fn all() -> Vec<Self> {
         serde_json::from_str(include_str!("../../tests/reference/metrics.json")).unwrap()
     }
@@ -55,9 +57,9 @@ fn close(a: f64, b: f64, what: &str) {
 
 #[test]
 fn figures_equal_scipys() {
-    for r in Reference::all() {
+    for r in ReferenceCase::all() {
         let judged = r.judged(&r.prediction);
-        let sample = Sample::of(&judged);
+        let sample = ScoreSample::of(&judged);
         for measure in Measure::ALL {
             close(measure.of(&sample, &r.rules()), r.figures[measure.key()], measure.key());
         }
@@ -79,12 +81,12 @@ fn figures_equal_scipys() {
 
 #[test]
 fn bootstrap_intervals_equal_numpys_on_the_same_draws() {
-    for r in Reference::all() {
+    for r in ReferenceCase::all() {
         let resampling = Resampling::new(&strs(&r.group), &strs(&r.tag), 1, 1);
         let (one, two) = (r.judged(&r.prediction), r.judged(&r.bootstrap.other));
         for measure in Measure::ALL {
             let of = |judged: &[Judged], drawn: &Vec<usize>| {
-                measure.of(&Sample::drawn(judged, &resampling.replicate_of(drawn)), &r.rules())
+                measure.of(&ScoreSample::drawn(judged, &resampling.replicate_of(drawn)), &r.rules())
             };
             let values: Vec<f64> = r.bootstrap.drawn.iter().map(|drawn| of(&one, drawn)).collect();
             let differences: Vec<f64> =

@@ -1,14 +1,14 @@
-//! Figures of the images of one tag among themselves: the best *of their kind*.
+//! Measures within tags: they compare the images of one tag with each other.
 
-use super::Sample;
 use super::correlation::{mean, spearman};
+use super::sample::ScoreSample;
 
-/// Tags with fewer images have no correlation worth a mean.
+/// Smallest number of images of a tag with a correlation. Fewer images would only add noise to the mean.
 const LEAST_IMAGES: usize = 3;
 
-/// Each tag's own Spearman correlation, by the tag's number; `NaN` of tags with fewer than three images or with
-/// constants.
-pub fn tag_srccs(sample: &Sample) -> Vec<f64> {
+/// Returns Spearman's correlation within each tag, by the tag's number; `NaN` for tags with fewer than three images or
+/// a constant side.
+pub fn tag_srccs(sample: &ScoreSample) -> Vec<f64> {
     let own = |rows: &Vec<usize>| {
         if rows.len() < LEAST_IMAGES {
             return f64::NAN;
@@ -19,15 +19,15 @@ pub fn tag_srccs(sample: &Sample) -> Vec<f64> {
     sample.by_tag().iter().map(own).collect()
 }
 
-/// The macro average: the mean of the tags' own Spearman correlations, of those that are defined.
-pub fn within_tag_srcc(sample: &Sample) -> f64 {
+/// Returns the macro average: the mean of the defined correlations of [`tag_srccs`].
+pub fn within_tag_srcc(sample: &ScoreSample) -> f64 {
     let defined: Vec<f64> = tag_srccs(sample).into_iter().filter(|r| r.is_finite()).collect();
     mean(&defined)
 }
 
-/// Share of the pairs of one tag whose truths differ by more than `tie_threshold` that the predictions order alike, and
-/// the number of those pairs. Equal predictions count half.
-pub fn pair_accuracy(sample: &Sample, tie_threshold: f64) -> (f64, usize) {
+/// Returns the share of pairs that the predictions put in the right order, and the number of pairs. Counted are the
+/// pairs of images of one tag whose truths differ by more than `tie_threshold`. Equal predictions count half.
+pub fn pair_accuracy(sample: &ScoreSample, tie_threshold: f64) -> (f64, usize) {
     let (mut right, mut pairs) = (0.0, 0);
     for rows in sample.by_tag() {
         for (i, &a) in rows.iter().enumerate() {

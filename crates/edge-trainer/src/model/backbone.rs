@@ -1,4 +1,4 @@
-//! The encoders of both sides behind one face, whatever network they are: what goes in, what comes out, and their export.
+//! One type for the image encoders and one for the text encoders: inputs, outputs and export.
 
 use std::collections::HashSet;
 
@@ -9,40 +9,41 @@ use burn::tensor::{Int, Tensor};
 use super::clip::{ClipText, ClipVision};
 use super::efficientnet::EfficientNet;
 use super::image_encoder::ImageEncoder;
+use super::ops::{Compute, LayerOps};
 use super::text_encoder::TextEncoder;
 use crate::device::carry;
 use crate::onnx::{Dim, GraphBuilder};
 use edge_model::image_input::InputRule;
 
-/// N images on their way into the model.
+/// N images as input of the model.
 #[derive(Debug, Clone)]
 pub enum ImageBatch<B: Backend> {
     /// `[N, 3, S, S]`, normalised.
     Pixels(Tensor<B, 4>),
-    /// What a frozen encoder made of them.
+    /// The outputs of a frozen encoder.
     Features(ImageOutput<B>),
 }
 
-/// What an image encoder gives.
+/// The output of an image encoder for N images.
 #[derive(Debug, Clone)]
 pub struct ImageOutput<B: Backend> {
-    /// `[N, D]`.
+    /// Image embeddings `[N, D]`.
     pub embedding: Tensor<B, 2>,
-    /// `[N, P, W]`, where the network has patches.
+    /// Patch tokens `[N, P, W]`, if the network has patches.
     pub patches: Option<Tensor<B, 3>>,
 }
 
-/// What a text encoder gives.
+/// The output of a text encoder for N prompts.
 #[derive(Debug, Clone)]
 pub struct TextOutput<B: Backend> {
-    /// `[N, D]`.
+    /// Text embeddings `[N, D]`.
     pub embedding: Tensor<B, 2>,
-    /// States `[N, T, V]` and mask `[N, T]`, where the network gives them.
+    /// Token states `[N, T, V]` and their mask `[N, T]`, if the network gives them.
     pub tokens: Option<(Tensor<B, 3>, Tensor<B, 2>)>,
 }
 
 impl<B: Backend> ImageBatch<B> {
-    /// The images of all parts, one after the other. All parts are of one kind and size.
+    /// The images of all parts, one after the other. `None` for no parts or parts of different kinds; all parts have one size.
     pub fn cat(parts: Vec<Self>) -> Option<Self> {
         let (mut pixels, mut features) = (Vec::new(), Vec::new());
         for part in parts {
@@ -69,7 +70,7 @@ impl<B: Backend> ImageBatch<B> {
         }
     }
 
-    /// The same images for a backend that differentiates.
+    /// The same images on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageBatch<A> {
         match self {
             Self::Pixels(pixels) => ImageBatch::Pixels(Tensor::from_inner(pixels)),
@@ -85,7 +86,7 @@ impl<B: Backend> ImageOutput<B> {
         Self { embedding: Tensor::cat(embeddings, 0), patches: patches.map(|p| Tensor::cat(p, 0)) }
     }
 
-    /// The rows of these indices, some of them several times.
+    /// The rows with these indices; an index may occur several times.
     pub fn select(self, rows: Tensor<B, 1, Int>) -> Self {
         Self {
             embedding: self.embedding.select(0, rows.clone()),
@@ -93,14 +94,14 @@ impl<B: Backend> ImageOutput<B> {
         }
     }
 
-    /// The same for a backend that differentiates.
+    /// The same output on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageOutput<A> {
         ImageOutput { embedding: Tensor::from_inner(self.embedding), patches: self.patches.map(Tensor::from_inner) }
     }
 }
 
 impl<B: Backend> TextOutput<B> {
-    /// The texts of all parts, one after the other. All parts are of one kind.
+    /// The texts of all parts, one after the other. All parts come from the same encoder.
     pub fn cat(parts: Vec<Self>) -> Self {
         let (embeddings, tokens): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.embedding, p.tokens)).unzip();
         let tokens: Option<(Vec<_>, Vec<_>)> =
@@ -109,7 +110,7 @@ impl<B: Backend> TextOutput<B> {
         Self { embedding: Tensor::cat(embeddings, 0), tokens }
     }
 
-    /// The rows of these indices, some of them several times.
+    /// The rows with these indices; an index may occur several times.
     pub fn select(&self, rows: Tensor<B, 1, Int>) -> Self {
         Self {
             embedding: self.embedding.clone().select(0, rows.clone()),
@@ -120,44 +121,47 @@ impl<B: Backend> TextOutput<B> {
         }
     }
 
-    /// The same for a backend that differentiates.
+    /// The same output on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> TextOutput<A> {
         let tokens = self.tokens.map(|(states, mask)| (Tensor::from_inner(states), Tensor::from_inner(mask)));
         TextOutput { embedding: Tensor::from_inner(self.embedding), tokens }
     }
 }
 
-/// The image side's encoder.
+/// An image encoder of any kind.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model holds one of them, and burn's modules cannot be boxed")]
 pub enum ImageBackbone<B: Backend> {
     /// `small-kernel`.
     Small(ImageEncoder<B>),
-    /// A vision transformer of CLIP.
+    /// CLIP's vision transformer.
     Clip(ClipVision<B>),
     /// EfficientNet.
     EfficientNet(EfficientNet<B>),
 }
 
 impl<B: Backend> ImageBackbone<B> {
-    /// Encodes the images; what is encoded already passes through.
+    /// Encodes pixels; features pass through unchanged.
     pub fn forward(&self, images: ImageBatch<B>) -> ImageOutput<B> {
         match (self, images) {
             (_, ImageBatch::Features(features)) => features,
             (Self::Small(net), ImageBatch::Pixels(pixels)) => {
-                ImageOutput { embedding: net.forward(&pixels), patches: None }
+                let (ops, side_px) = (&mut Compute::<B>::new(pixels.device()), pixels.dims()[2]);
+                ImageOutput { embedding: net.forward(ops, pixels, side_px), patches: None }
             }
             (Self::Clip(net), ImageBatch::Pixels(pixels)) => {
-                let (embedding, patches) = net.forward(pixels);
-                ImageOutput { embedding, patches: Some(patches) }
+                let ops = &mut Compute::<B>::new(pixels.device());
+                let (embedding, states) = net.forward(ops, pixels);
+                ImageOutput { embedding, patches: Some(net.patch_tokens(ops, states)) }
             }
             (Self::EfficientNet(net), ImageBatch::Pixels(pixels)) => {
-                ImageOutput { embedding: net.forward(pixels), patches: None }
+                let ops = &mut Compute::<B>::new(pixels.device());
+                ImageOutput { embedding: net.forward(ops, pixels), patches: None }
             }
         }
     }
 
-    /// Writes the encoder for inputs under `rule`.
+    /// Writes the encoder for inputs under `rule`; patch tokens are an output only `with_patches`.
     pub fn export(&self, g: &mut GraphBuilder, rule: &InputRule, with_patches: bool) {
         match self {
             Self::Small(net) => net.export(g, rule.size_px as usize),
@@ -167,31 +171,32 @@ impl<B: Backend> ImageBackbone<B> {
     }
 }
 
-/// The text side's encoder.
+/// A text encoder of any kind.
 #[derive(Module, Debug)]
 pub enum TextBackbone<B: Backend> {
     /// `small-transformer`.
     Small(TextEncoder<B>),
-    /// CLIP's.
+    /// CLIP's text encoder.
     Clip(ClipText<B>),
-    /// None.
+    /// No text side.
     Silent(SilentText<B>),
 }
 
 impl<B: Backend> TextBackbone<B> {
-    /// `input_ids [N, T]` -> embeddings and, where the network gives them, token states.
+    /// Encodes `input_ids [N, T]`.
     pub fn forward(&self, input_ids: Tensor<B, 2, Int>) -> TextOutput<B> {
+        let (ops, length) = (&mut Compute::<B>::new(input_ids.device()), input_ids.dims()[1]);
         match self {
-            Self::Small(net) => TextOutput { embedding: net.forward(input_ids), tokens: None },
+            Self::Small(net) => TextOutput { embedding: net.forward(ops, input_ids), tokens: None },
             Self::Clip(net) => {
-                let encoded = net.forward(input_ids);
+                let encoded = net.forward(ops, input_ids, length);
                 TextOutput { embedding: encoded.embedding, tokens: Some((encoded.states, encoded.mask)) }
             }
-            Self::Silent(net) => TextOutput { embedding: net.forward(input_ids), tokens: None },
+            Self::Silent(net) => TextOutput { embedding: net.forward(ops, input_ids), tokens: None },
         }
     }
 
-    /// Writes the encoder for prompts of T tokens.
+    /// Writes the encoder for prompts of `length` tokens; token states and their mask are outputs only `with_tokens`.
     pub fn export(&self, g: &mut GraphBuilder, length: usize, with_tokens: bool) {
         match self {
             Self::Small(net) => net.export(g),
@@ -202,8 +207,8 @@ impl<B: Backend> TextBackbone<B> {
 }
 
 impl<B: Backend> ImageBackbone<B> {
-    /// The parameters by layer, from the input on; what stands before the first layer is a layer by itself, and what stands behind
-    /// the last one belongs to it.
+    /// The parameters by layer, from input to output. The parameters before the first layer are a layer of their own; those behind
+    /// the last layer belong to the last layer.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
@@ -214,7 +219,7 @@ impl<B: Backend> ImageBackbone<B> {
 }
 
 impl<B: Backend> TextBackbone<B> {
-    /// As those of the image side.
+    /// The parameters by layer, as [`ImageBackbone::layer_ids`]; none without a text side.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
@@ -224,7 +229,7 @@ impl<B: Backend> TextBackbone<B> {
     }
 }
 
-/// Puts the parameters that belong to no layer before the first, or to the last.
+/// Adds the parameters outside all layers: those `behind` to the last layer, the others as a new first layer.
 fn with_ends(mut layers: Vec<Vec<ParamId>>, all: Vec<ParamId>, behind: &[ParamId]) -> Vec<Vec<ParamId>> {
     let inside: HashSet<ParamId> = layers.iter().flatten().chain(behind).copied().collect();
     if let Some(last) = layers.last_mut() {
@@ -234,32 +239,31 @@ fn with_ends(mut layers: Vec<Vec<ParamId>>, all: Vec<ParamId>, behind: &[ParamId
     layers
 }
 
-/// Stands where a model has no text side: every text's embedding is zero, and so is its similarity to any image.
+/// The text encoder of a model without a text side: every text embedding is zero, and so is its similarity to any image.
 #[derive(Module, Debug)]
 pub struct SilentText<B: Backend> {
     zero: Param<Tensor<B, 1>>,
 }
 
 impl<B: Backend> SilentText<B> {
-    /// With embeddings of that length.
+    /// With embeddings of length `embedding`.
     pub fn new(embedding: usize, device: &B::Device) -> Self {
         Self { zero: Param::from_tensor(Tensor::zeros([embedding], device)).set_require_grad(false) }
     }
 
-    fn forward(&self, input_ids: Tensor<B, 2, Int>) -> Tensor<B, 2> {
-        self.zero.val().unsqueeze::<2>().repeat_dim(0, input_ids.dims()[0])
+    /// Zeros `[N, D]`. The ids `[N, T]` only give the number of rows.
+    fn forward<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids) -> O::Tensor<2> {
+        let ids = ops.ids_to_floats(ids);
+        let sum: O::Tensor<1> = ops.sum(ids, 1);
+        let column = ops.reshape(sum, [-1, 1]);
+        let none = ops.affine(column, 0.0, 0.0);
+        let zeros = ops.learned_row(&self.zero);
+        ops.add(none, zeros)
     }
 
-    /// The ids decide nothing but how many rows of zeros there are.
     fn export(&self, g: &mut GraphBuilder, length: usize) {
         let ids = g.input_i64("input_ids", &[Dim::Batch, Dim::Fixed(length)]);
-        let dim = self.zero.dims()[0];
-        let ids = g.to_f32(&ids);
-        let sum = g.sum(&ids, &[1]);
-        let column = g.reshape(&sum, &[-1, 1]);
-        let none = g.affine(&column, 0.0, 0.0);
-        let zeros = g.constant(&vec![0.0; dim], &[dim]);
-        let embedding = g.add(&none, &zeros);
-        g.output_f32("text_embedding", &embedding, &[Dim::Batch, Dim::Fixed(dim)]);
+        let embedding = self.forward(g, ids);
+        g.output_f32("text_embedding", &embedding, &[Dim::Batch, Dim::Fixed(self.zero.dims()[0])]);
     }
 }

@@ -1,116 +1,117 @@
-//! The image encoder `small-kernel`: measurements, their principal components, a kernel between those and the ones of some
-//! training pictures, and what ridge regression answers from it. Nothing in it follows a gradient: it is fitted in closed form
-//! ([`crate::gradient_free`]) before text encoder and head are trained on its embeddings.
+//! The image encoder `small-kernel`: measurements, their principal components, a kernel between these and the components of some
+//! training pictures, and the answers that ridge regression gives from the kernel. It is fitted in closed form
+//! ([`crate::gradient_free`]), without gradients, before text encoder and head are trained on its embeddings.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::EMBEDDING;
-use super::layers::weights;
-use super::maps::{Compute, MapOps};
 use super::measure::{BLOCKS, CODE_PATCH_PX, CodeLevel, Codebook, SCALES, measure};
+use super::ops::TensorOps;
+use super::values::weights;
 use crate::gradient_free::{LENGTH, REACH};
 use crate::onnx::{Dim, GraphBuilder};
 
-/// How much each block of measurements (statistics, codes, spectrum) counts in the kernel.
+/// Weight of each block of measurements (statistics, codes, spectrum) in the kernel.
 pub const SHARES: [f32; BLOCKS] = [0.4, 0.3, 0.3];
-/// Principal components of each block, at most.
+/// Largest number of principal components of each block.
 pub const COMPONENTS: [usize; BLOCKS] = [64, 128, 128];
-/// Answers at most: the rest of the embedding are components.
+/// Largest number of answers; the rest of the embedding holds components.
 pub const MAX_ANSWERS: usize = 64;
-/// What components are multiplied by in the embedding: whatever they say of a score is in the answers already, and a head should
-/// not follow their noise.
+/// Factor of the components in the embedding. It is small because the answers hold everything that the components say about a
+/// score, and a head should not follow their noise.
 pub const COMPONENT: f32 = 0.1;
-/// Numbers of a filter.
+/// Number of weights of a filter.
 const FILTER: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
 
-/// One block of measurements on its way to the kernel, in plain numbers.
+/// Everything that is fitted for one block of F measurements: K principal components, and the components of the M pictures that are
+/// the kernel's centres.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Block {
-    /// Mean of each of F measurements.
+pub struct FittedBlock {
+    /// Mean of each of the F measurements.
     pub mean: Vec<f32>,
-    /// What each is multiplied by then.
+    /// Factor of each measurement after its mean is subtracted.
     pub scale: Vec<f32>,
     /// Row-major `[F, K]`.
     pub directions: Vec<f32>,
-    /// Row-major `[M, K]`: the components of the kernel's centres.
+    /// Row-major `[M, K]`.
     pub centres: Vec<f32>,
 }
 
-impl Block {
+impl FittedBlock {
     fn components(&self) -> usize {
         self.directions.len() / self.mean.len().max(1)
     }
 }
 
-/// Everything that is fitted, in plain numbers.
+/// Everything that is fitted for the encoder.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fit {
+pub struct EncoderFit {
     /// The filters.
     pub codebook: Codebook,
     /// Statistics, codes, spectrum.
-    pub blocks: [Block; BLOCKS],
+    pub blocks: [FittedBlock; BLOCKS],
     /// Row-major `[M, Q]`: from the kernel to the answers.
     pub weights: Vec<f32>,
-    /// Q.
+    /// Number Q of answers.
     pub answers: usize,
 }
 
-impl Fit {
-    /// Measures pictures `[N, 3, S, S]` -> `[N, D]`.
-    pub fn embed<O: MapOps>(&self, ops: &mut O, pixel_values: &O::Map, side_px: usize) -> O::Row {
+impl EncoderFit {
+    /// Embeds pictures `[N, 3, S, S]` -> `[N, D]`; `side_px` is S.
+    pub fn embed<O: TensorOps>(&self, ops: &mut O, pixel_values: O::Tensor<4>, side_px: usize) -> O::Tensor<2> {
         let measured = measure(ops, pixel_values, side_px, &self.codebook);
-        let components: Vec<O::Row> =
-            measured.iter().zip(&self.blocks).map(|(rows, block)| components(ops, rows, block)).collect();
+        let components: Vec<O::Tensor<2>> =
+            measured.into_iter().zip(&self.blocks).map(|(rows, block)| components(ops, rows, block)).collect();
         let kernel = self.kernel(ops, &components);
-        let answers = ops.row_matmul(&kernel, &self.weights, self.answers);
-        let mut parts = vec![answers];
+        let answers = ops.matmul_constant(kernel, &self.weights, self.answers);
+        let mut parts = vec![answers.clone()];
         let mut length = self.answers;
-        for ((rows, block), taken) in components.iter().zip(&self.blocks).zip(self.taken()) {
+        for ((rows, block), taken) in components.into_iter().zip(&self.blocks).zip(self.taken()) {
             if taken > 0 {
                 let taken = taken.min(block.components());
-                let leading = ops.columns(rows, 0, taken);
-                parts.push(ops.row_affine(&leading, COMPONENT, 0.0));
+                let leading = ops.slice(rows, 1, 0..taken);
+                parts.push(ops.affine(leading, COMPONENT, 0.0));
                 length += taken;
             }
         }
         if length < EMBEDDING {
             let missing = EMBEDDING - length;
-            parts.push(ops.row_matmul(&parts[0].clone(), &vec![0.0; self.answers * missing], missing));
+            parts.push(ops.matmul_constant(answers, &vec![0.0; self.answers * missing], missing));
         }
-        ops.row_stack(&parts)
+        ops.concat(parts, 1)
     }
 
-    /// Leading components of each block that stand in the embedding beside the answers.
+    /// Number of leading components of each block in the embedding.
     pub fn taken(&self) -> [usize; BLOCKS] {
         let each = (EMBEDDING - self.answers) / BLOCKS;
         std::array::from_fn(|i| each.min(self.blocks[i].components()))
     }
 
-    /// `[N, M]`: [`crate::gradient_free::gram`] as a graph has it.
-    fn kernel<O: MapOps>(&self, ops: &mut O, components: &[O::Row]) -> O::Row {
-        let mut sum: Option<O::Row> = None;
+    /// The kernel between the rows and the centres, `[N, M]`: the same as [`crate::gradient_free::gram`].
+    fn kernel<O: TensorOps>(&self, ops: &mut O, components: &[O::Tensor<2>]) -> O::Tensor<2> {
+        let mut sum: Option<O::Tensor<2>> = None;
         for ((rows, block), share) in components.iter().zip(&self.blocks).zip(SHARES) {
             let k = block.components();
             let centres = block.centres.len() / k.max(1);
-            let square = ops.row_mul(rows, rows);
-            let of_rows = ops.row_matmul(&square, &vec![1.0; k], 1);
+            let square = ops.mul(rows.clone(), rows.clone());
+            let of_rows = ops.matmul_constant(square, &vec![1.0; k], 1);
             let mut transposed = vec![0.0; block.centres.len()];
             for (m, centre) in block.centres.chunks(k).enumerate() {
                 centre.iter().enumerate().for_each(|(i, v)| transposed[i * centres + m] = -2.0 * v);
             }
             let of_centres: Vec<f32> = block.centres.chunks(k).map(|c| c.iter().map(|v| v * v).sum()).collect();
-            let products = ops.row_matmul(rows, &transposed, centres);
-            let products = ops.column_affine(&products, &vec![1.0; centres], &of_centres);
-            let square = ops.row_add(&products, &of_rows);
-            let square = ops.row_relu(&square);
-            let distance = ops.row_sqrt(&square);
-            let exponent = ops.row_affine(&distance, -1.0 / (LENGTH as f32 * (k as f32).sqrt()), 0.0);
-            let near = ops.row_exp(&exponent);
-            let near = ops.row_affine(&near, share, 0.0);
+            let products = ops.matmul_constant(rows.clone(), &transposed, centres);
+            let products = ops.column_affine(products, &vec![1.0; centres], &of_centres);
+            let square = ops.add(products, of_rows);
+            let square = ops.relu(square);
+            let distance = ops.sqrt(square);
+            let exponent = ops.affine(distance, -1.0 / (LENGTH as f32 * (k as f32).sqrt()), 0.0);
+            let near = ops.exp(exponent);
+            let near = ops.affine(near, share, 0.0);
             sum = Some(match sum {
-                Some(sum) => ops.row_add(&sum, &near),
+                Some(sum) => ops.add(sum, near),
                 None => near,
             });
         }
@@ -119,14 +120,14 @@ impl Fit {
 }
 
 /// Standardised measurements in the directions of their principal components, `[N, F] -> [N, K]`.
-fn components<O: MapOps>(ops: &mut O, rows: &O::Row, block: &Block) -> O::Row {
+fn components<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>, block: &FittedBlock) -> O::Tensor<2> {
     let shift: Vec<f32> = block.mean.iter().zip(&block.scale).map(|(m, s)| -m * s).collect();
     let standard = ops.column_affine(rows, &block.scale, &shift);
-    let standard = ops.row_clip(&standard, -REACH as f32, REACH as f32);
-    ops.row_matmul(&standard, &block.directions, block.components())
+    let standard = ops.clip(standard, -REACH as f32, REACH as f32);
+    ops.matmul_constant(standard, &block.directions, block.components())
 }
 
-/// A [`Block`] as weights.
+/// A [`FittedBlock`] as parameters.
 #[derive(Module, Debug)]
 struct BlockWeights<B: Backend> {
     mean: Param<Tensor<B, 1>>,
@@ -135,8 +136,8 @@ struct BlockWeights<B: Backend> {
     centres: Param<Tensor<B, 2>>,
 }
 
-/// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]`, for any S of at least [`super::MIN_SIZE_PX`]: a [`Fit`] as weights, so
-/// that it is kept and carried like every network.
+/// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]`, for any S of at least [`super::MIN_SIZE_PX`]. It keeps an [`EncoderFit`]
+/// as parameters, so that it is saved and moved between devices like every network.
 #[derive(Module, Debug)]
 pub struct ImageEncoder<B: Backend> {
     filters: Vec<Param<Tensor<B, 2>>>,
@@ -146,23 +147,23 @@ pub struct ImageEncoder<B: Backend> {
 }
 
 impl<B: Backend> ImageEncoder<B> {
-    /// One that is not fitted yet; weights that are loaded onto it bring their own shapes.
+    /// An encoder without a fit; loaded weights bring their own shapes.
     pub fn unfitted(device: &B::Device) -> Self {
         let level = || CodeLevel { filters: vec![0.0; FILTER], shifts: vec![0.0] };
-        let block = || Block { mean: vec![0.0], scale: vec![0.0], directions: vec![0.0], centres: vec![0.0] };
+        let block = || FittedBlock { mean: vec![0.0], scale: vec![0.0], directions: vec![0.0], centres: vec![0.0] };
         let codebook = Codebook(std::array::from_fn(|_| level()));
         let blocks = std::array::from_fn(|_| block());
-        Self::new(&Fit { codebook, blocks, weights: vec![0.0], answers: 1 }, device)
+        Self::new(&EncoderFit { codebook, blocks, weights: vec![0.0], answers: 1 }, device)
     }
 
     /// The encoder of a fit.
-    pub fn new(fit: &Fit, device: &B::Device) -> Self {
+    pub fn new(fit: &EncoderFit, device: &B::Device) -> Self {
         let row = |values: &[f32]| fixed(Tensor::from_data(values, device));
         let table = |values: &[f32], columns: usize| {
             let dims = [values.len() / columns.max(1), columns];
             fixed(Tensor::from_data(TensorData::new(values.to_vec(), dims), device))
         };
-        let block = |block: &Block| BlockWeights {
+        let block = |block: &FittedBlock| BlockWeights {
             mean: row(&block.mean),
             scale: row(&block.scale),
             directions: table(&block.directions, block.components()),
@@ -176,19 +177,19 @@ impl<B: Backend> ImageEncoder<B> {
         }
     }
 
-    /// The numbers.
-    pub fn fit(&self) -> Fit {
+    /// The fit.
+    pub fn fit(&self) -> EncoderFit {
         let level = |i: usize| CodeLevel { filters: weights(&self.filters[i]), shifts: weights(&self.shifts[i]) };
         let block = |i: usize| {
             let block = &self.blocks[i];
-            Block {
+            FittedBlock {
                 mean: weights(&block.mean),
                 scale: weights(&block.scale),
                 directions: weights(&block.directions),
                 centres: weights(&block.centres),
             }
         };
-        Fit {
+        EncoderFit {
             codebook: Codebook(std::array::from_fn::<_, SCALES, _>(level)),
             blocks: std::array::from_fn(block),
             weights: weights(&self.answers),
@@ -196,21 +197,21 @@ impl<B: Backend> ImageEncoder<B> {
         }
     }
 
-    /// `pixel_values [N, 3, S, S]` -> `[N, D]`.
-    pub fn forward(&self, pixel_values: &Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut ops = Compute::<B>::new(pixel_values.device());
-        self.fit().embed(&mut ops, pixel_values, pixel_values.dims()[2])
+    /// `pixel_values [N, 3, S, S]` -> `[N, D]`; `side_px` is S.
+    pub fn forward<O: TensorOps>(&self, ops: &mut O, pixel_values: O::Tensor<4>, side_px: usize) -> O::Tensor<2> {
+        self.fit().embed(ops, pixel_values, side_px)
     }
 
-    /// Writes the whole encoder for inputs of that side.
+    /// Writes the encoder for inputs of `side_px` pixels, with its input and output.
     pub fn export(&self, g: &mut GraphBuilder, side_px: usize) {
         let side = Dim::Fixed(side_px);
         let input = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-        let embedding = self.fit().embed(g, &input, side_px);
+        let embedding = self.forward(g, input, side_px);
         g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(EMBEDDING)]);
     }
 }
 
+/// A parameter that does not learn.
 fn fixed<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
     Param::from_tensor(tensor).set_require_grad(false)
 }
@@ -222,7 +223,8 @@ mod tests {
 
     use super::*;
     use crate::gradient_free::gram;
-    use crate::model::values;
+    use crate::model::ops::Compute;
+    use crate::model::values::values;
 
     fn wave(rows: usize, columns: usize, phase: f64) -> DMatrix<f64> {
         DMatrix::from_fn(rows, columns, |i, j| ((i * 7 + j * 3) as f64 * 0.61 + phase).sin())
@@ -232,11 +234,11 @@ mod tests {
         matrix.transpose().iter().map(|v| *v as f32).collect()
     }
 
-    fn fit(centres: &[DMatrix<f64>]) -> Fit {
+    fn fit(centres: &[DMatrix<f64>]) -> EncoderFit {
         let block = |centres: &DMatrix<f64>| {
             let k = centres.ncols();
             let directions = DMatrix::<f64>::identity(k, k);
-            Block {
+            FittedBlock {
                 mean: vec![0.0; k],
                 scale: vec![1.0; k],
                 directions: row_major(&directions),
@@ -244,8 +246,8 @@ mod tests {
             }
         };
         let level = || CodeLevel { filters: vec![0.0; FILTER], shifts: vec![0.0] };
-        let blocks: Vec<Block> = centres.iter().map(block).collect();
-        Fit {
+        let blocks: Vec<FittedBlock> = centres.iter().map(block).collect();
+        EncoderFit {
             codebook: Codebook(std::array::from_fn(|_| level())),
             blocks: blocks.try_into().unwrap(),
             weights: vec![0.5; centres[0].nrows()],

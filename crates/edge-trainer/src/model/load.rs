@@ -1,5 +1,5 @@
-//! Layers and parameters out of a weight file. PyTorch keeps a linear layer's matrix as `[outputs, inputs]`, burn as
-//! `[inputs, outputs]`.
+//! Reads layers and parameters from weights in PyTorch's layout. PyTorch keeps a linear layer's matrix as `[outputs, inputs]`, burn
+//! as `[inputs, outputs]`.
 
 use burn::module::Param;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::weights::{WeightError, WeightSource};
 
-/// A parameter of this shape.
+/// A parameter of shape `shape`.
 ///
 /// # Errors
 /// [`WeightError`].
@@ -22,7 +22,7 @@ pub fn tensor<B: Backend, const D: usize>(
     Ok(param(values, shape, device))
 }
 
-/// A linear layer with `[inputs, outputs]`, from `{prefix}.weight` and, with `biased`, `{prefix}.bias`.
+/// A linear layer `[inputs, outputs]` from `{prefix}.weight` and, if `biased`, `{prefix}.bias`.
 ///
 /// # Errors
 /// [`WeightError`].
@@ -39,7 +39,7 @@ pub fn linear<B: Backend>(
     Ok(Linear { weight, bias })
 }
 
-/// A linear layer that the file keeps as a biased convolution with a kernel of one pixel.
+/// A linear layer that the file keeps as a convolution with bias and a kernel of one pixel.
 ///
 /// # Errors
 /// [`WeightError`].
@@ -78,6 +78,6 @@ fn transposed(values: &[f32], [inputs, outputs]: [usize; 2]) -> Vec<f32> {
 }
 
 fn param<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D], device: &B::Device) -> Param<Tensor<B, D>> {
-    // This way, and not as initialised, a parameter learns.
+    // `Param::from_tensor` turns on gradients; `Param::initialized` would not.
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
 }

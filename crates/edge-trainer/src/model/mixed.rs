@@ -1,8 +1,9 @@
-//! Matrix products in 16 bits with weights in 32 (Micikevicius et al., "Mixed precision training", 2018; in bfloat16, whose range is
-//! that of 32 bits, no loss has to be scaled: Kalamkar et al., "A study of bfloat16 for deep learning training", 2019). Within
-//! [`in_bf16`] the layers that go through this module round the operands of their products, forwards and backwards, and go on in 32
-//! bits; everything else, normalisations and softmax above all, stays as it is. The choice holds for the thread, as that of
-//! `torch.autocast` does, so that no layer has to be told.
+//! Mixed precision: matrix products in bfloat16 with weights in 32 bits (Micikevicius et al., "Mixed precision training", 2018).
+//!
+//! bfloat16 has the range of 32-bit floats, so the loss needs no scaling (Kalamkar et al., "A study of bfloat16 for deep learning
+//! training", 2019). Within [`in_bf16`] the products of this module round their operands, forwards and backwards, and return 32 bits.
+//! Everything else, in particular normalisations and softmax, stays in 32 bits. The setting belongs to the thread, as with
+//! `torch.autocast`, so layers need no parameter for it.
 
 use std::cell::Cell;
 
@@ -16,7 +17,7 @@ thread_local! {
     static BF16: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `work` with the products of this thread in bfloat16, if `yes`, else in 32 bits.
+/// Calls `work` with this thread's products in bfloat16 if `yes`, otherwise in 32 bits.
 pub fn in_bf16<T>(yes: bool, work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
@@ -80,7 +81,7 @@ mod tests {
     use burn::tensor::{DType, Distribution};
 
     use super::*;
-    use crate::model::values;
+    use crate::model::values::values;
 
     type B = Autodiff<Flex>;
 
@@ -88,14 +89,14 @@ mod tests {
         Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Default::default()).require_grad()
     }
 
-    /// The largest difference in units of the largest value.
+    /// The largest difference as a share of the largest value.
     fn apart(a: &[f32], b: &[f32]) -> f32 {
         let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
         a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
     }
 
-    /// The value of `f` and its gradients by both arguments, in 32 and in 16 bits: they differ, but by no more than rounding to 8
-    /// bits of mantissa makes them.
+    /// Checks that `f` and its gradients by both arguments differ between 32 and 16 bits, and by no more than rounding to 8 bits of
+    /// mantissa explains.
     fn differs_by_rounding<const D: usize, const R: usize>(
         (a, b): (Tensor<B, D>, Tensor<B, D>),
         f: impl Fn(Tensor<B, D>, Tensor<B, D>) -> Tensor<B, R>,

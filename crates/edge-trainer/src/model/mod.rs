@@ -1,5 +1,5 @@
-//! The networks. Every part has its forward pass and, beside it, its export to ONNX; nothing here knows data sets, losses or
-//! files.
+//! The networks. Each has one definition, written in the operations of [`ops`], that computes with burn and exports ONNX. Nothing
+//! here knows data sets or losses; weights come through [`crate::weights`].
 
 mod backbone;
 pub mod clip;
@@ -8,22 +8,24 @@ pub mod head;
 mod image_encoder;
 mod layers;
 mod load;
-mod maps;
 pub mod measure;
 mod mixed;
+pub mod ops;
 #[cfg(test)]
 mod reference;
 mod scorer;
 mod text_encoder;
+mod values;
 
 pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
-pub use image_encoder::{Block, COMPONENT, COMPONENTS, Fit, ImageEncoder, MAX_ANSWERS, SHARES};
-pub use layers::values;
-pub use maps::Compute;
+pub use head::ScoreUnit;
+pub use image_encoder::{COMPONENT, COMPONENTS, EncoderFit, FittedBlock, ImageEncoder, MAX_ANSWERS, SHARES};
 pub use measure::MIN_SIZE_PX;
 pub use mixed::in_bf16;
-pub use scorer::{AlignmentScale, BackboneShape, ModelShape, ScoreUnit, SmallShape, TagScorer, parameters};
+pub use ops::Compute;
+pub use scorer::{AlignmentScale, BackboneShape, ModelShape, SmallShape, TagScorer, parameters};
 pub use text_encoder::TextEncoder;
+pub use values::values;
 
 /// Length D of the small encoders' embeddings.
 pub const EMBEDDING: usize = 256;

@@ -1,13 +1,13 @@
-//! For tests: what another framework saw, and graphs run by the scorer's own backend.
+//! For tests: outputs of other frameworks, and running graphs on the scorer's own backend.
 
 use std::path::Path;
 
 use safetensors::tensor::SafeTensors;
 
 use edge_model::backend::choice::first_accepted;
-use edge_model::backend::{BatchSize, ChosenBackend, DeviceChoice, GraphFile, Input, BackendOptions};
+use edge_model::backend::{BackendOptions, BatchSize, ChosenBackend, DeviceChoice, GraphFile, Input};
 
-/// Inputs, and the outputs that another framework saw for them.
+/// Inputs, and the outputs that another framework computed for them.
 pub struct Reference(Vec<u8>);
 
 impl Reference {
@@ -29,7 +29,7 @@ impl Reference {
         (view.shape().to_vec(), values.collect())
     }
 
-    /// How far off `found` is, as a share of the largest value.
+    /// The largest difference of `found`, as a share of the largest value.
     fn difference(&self, name: &str, found: &[f32]) -> f32 {
         let (_, expected) = self.floats(name);
         assert_eq!(found.len(), expected.len(), "{name}");

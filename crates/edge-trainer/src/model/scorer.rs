@@ -1,4 +1,4 @@
-//! The parts together, and what only training needs beside them.
+//! The whole model: image encoder, text encoder, head, and the alignment scale that only training needs.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -13,57 +13,48 @@ use super::text_encoder::TextShape;
 use super::{EMBEDDING, ImageEncoder, MAX_ANSWERS, TextEncoder};
 use edge_model::bundle::manifest::HeadKind;
 
-/// Mean and deviation of the training scores: the head works in this unit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ScoreUnit {
-    /// Mean score.
-    pub mean: f32,
-    /// Deviation of the scores, above zero.
-    pub deviation: f32,
-}
-
-/// Everything that fixes the shapes of the weights.
+/// Everything that determines the shapes of the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
-    /// The encoders.
+    /// Shapes of the encoders.
     pub backbone: BackboneShape,
-    /// The head.
+    /// Kind of the head.
     pub head: HeadKind,
-    /// Length T of a padded prompt.
+    /// Length T of a padded prompt, in tokens.
     pub context_length: usize,
-    /// Share of the activations dropped in training.
+    /// Share of the activations that dropout sets to zero in training.
     pub dropout: f64,
 }
 
-/// The encoders' shapes.
+/// Shapes of both encoders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackboneShape {
     /// `small-kernel` and `small-transformer`.
     Small(SmallShape),
-    /// Both encoders of CLIP.
+    /// CLIP's two encoders.
     Clip(ClipConfig),
-    /// EfficientNet-B0; no text side.
+    /// EfficientNet-B0 without a text side.
     EfficientnetB0,
 }
 
-/// The small encoders' shapes.
+/// Shapes of the small encoders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmallShape {
-    /// Number of tokens that the tokenizer knows.
+    /// Number of tokens in the tokenizer's vocabulary.
     pub vocabulary: usize,
-    /// The token that pads.
+    /// The id of the padding token.
     pub pad_id: i64,
-    /// Length of a token inside of the text encoder.
+    /// Width of the text encoder: the length of a token's vector.
     pub text_width: usize,
-    /// Layers of the text encoder.
+    /// Number of layers of the text encoder.
     pub text_layers: usize,
 }
 
 impl BackboneShape {
-    /// Names of the image and of the text encoder, as manifests have them.
+    /// Names of the image encoder and of the text encoder in manifests.
     pub fn names(&self) -> [String; 2] {
         match self {
             Self::Small(_) => ["small-kernel", "small-transformer"].map(str::to_owned),
@@ -88,7 +79,7 @@ impl ModelShape {
         }
     }
 
-    /// Lengths of what the head reads.
+    /// Sizes of the head's inputs.
     pub fn head_shape(&self) -> HeadShape {
         let (patches, tokens) = match &self.backbone {
             BackboneShape::Clip(config) => (
@@ -102,7 +93,8 @@ impl ModelShape {
     }
 }
 
-/// `alignment ~ gain * similarity + offset`: the human rating that the similarity is taught by. Not exported.
+/// Predicts a human alignment rating from the similarity: `gain * similarity + offset`. Training fits the similarity to the ratings
+/// through it; it is not exported.
 #[derive(Module, Debug)]
 pub struct AlignmentScale<B: Backend> {
     gain: Param<Tensor<B, 1>>,
@@ -115,7 +107,7 @@ impl<B: Backend> AlignmentScale<B> {
         Self { gain, offset: Param::from_tensor(Tensor::zeros([1], device)) }
     }
 
-    /// `similarity [N]` -> expected alignment `[N]`, standardised.
+    /// `similarity [N]` -> standardised alignment `[N]`.
     pub fn forward(&self, similarity: Tensor<B, 1>) -> Tensor<B, 1> {
         similarity * self.gain.val() + self.offset.val()
     }
@@ -124,25 +116,25 @@ impl<B: Backend> AlignmentScale<B> {
 /// Image encoder, text encoder and head.
 #[derive(Module, Debug)]
 pub struct TagScorer<B: Backend> {
-    /// Image to embedding.
+    /// Image encoder.
     pub image: ImageBackbone<B>,
-    /// Tag to embedding.
+    /// Text encoder.
     pub text: TextBackbone<B>,
-    /// Both sides to score.
+    /// Image and tag to score.
     pub head: Head<B>,
-    /// Similarity to alignment.
+    /// Similarity to alignment rating.
     pub alignment: AlignmentScale<B>,
 }
 
 impl<B: Backend> TagScorer<B> {
-    /// A fresh head on these encoders.
+    /// A model of these encoders and a head with random weights.
     pub fn on(encoders: (ImageBackbone<B>, TextBackbone<B>), shape: &ModelShape, device: &B::Device) -> Self {
         let (image, text) = encoders;
         let head = Head::new(shape.head, shape.head_shape(), shape.dropout, device);
         Self { image, text, head, alignment: AlignmentScale::new(device) }
     }
 
-    /// Fresh networks of this shape; none where the encoders' weights must come from a file.
+    /// A model with random weights; `None` if the encoders' weights must come from a file.
     pub fn fresh(shape: &ModelShape, device: &B::Device) -> Option<Self> {
         let encoders = match &shape.backbone {
             BackboneShape::Small(small) => {
@@ -167,7 +159,7 @@ impl<B: Backend> TagScorer<B> {
         Some(Self::on(encoders, shape, device))
     }
 
-    /// Encodes padded prompts, each of T ids.
+    /// Encodes prompts, each padded to T ids.
     pub fn embed_texts(&self, ids: &[Vec<i64>], device: &B::Device) -> TextOutput<B> {
         let length = ids.first().map_or(0, Vec::len);
         let flat: Vec<i64> = ids.concat();
@@ -176,7 +168,7 @@ impl<B: Backend> TagScorer<B> {
     }
 }
 
-/// Number of learned values in the three exported parts.
+/// Number of learned values in the encoders and the head.
 pub fn parameters<B: Backend>(model: &TagScorer<B>) -> u64 {
     (model.image.num_params() + model.text.num_params() + model.head.num_params()) as u64
 }
@@ -186,19 +178,23 @@ mod tests {
     use burn::backend::Flex;
 
     use super::*;
-    use crate::model::values;
+    use crate::model::ops::Compute;
+    use crate::model::values::values;
 
     #[test]
     fn padding_does_not_reach_the_text_embedding() {
         let device = Default::default();
         let shape = TextShape { vocabulary: 20, context_length: 6, pad_id: 0, width: 16, layers: 2, heads: 4 };
         let text = TextEncoder::<Flex>::new(shape, 0.1, &device);
-        let embed = |ids: [i64; 6]| values(text.forward(Tensor::from_data([ids], &device)));
+        let embed_with = |text: &TextEncoder<Flex>, ids: [i64; 6]| {
+            values(text.forward(&mut Compute::<Flex>::new(device), Tensor::from_data([ids], &device)))
+        };
+        let embed = |ids| embed_with(&text, ids);
         let before = embed([1, 7, 2, 0, 0, 0]);
-        // The embedding of the padding token is read, but nobody looks at it.
+        // The padding token's embedding is looked up, but attention masks it.
         let mut changed = text.clone();
         changed.overwrite_token(0, 5.0);
-        let after = values(changed.forward(Tensor::from_data([[1i64, 7, 2, 0, 0, 0]], &device)));
+        let after = embed_with(&changed, [1, 7, 2, 0, 0, 0]);
         assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
         assert!(embed([1, 8, 2, 0, 0, 0]) != before);
     }

@@ -1,4 +1,4 @@
-//! The frame of a graph: inputs, constants, outputs and the finished file. The operators are in [`super::nodes`].
+//! Inputs, constants, nodes and outputs of one graph, and the finished file.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 
-/// The operator set that every graph declares. 17 is the first with `LayerNormalization` and the last in which
-/// `ReduceMean` takes its axes as an attribute.
+/// The operator set of every graph. 17 is the first with `LayerNormalization` and the last in which `ReduceMean` takes its axes as an
+/// attribute.
 const OPSET: i64 = 17;
-/// The file format's version that came with this operator set.
+/// The version of the file format that belongs to this operator set.
 const IR_VERSION: i64 = 8;
 /// The name of the batch dimension.
 const BATCH: &str = "N";
 
-/// A tensor inside of the graph, by name.
+/// The name of a tensor in the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Value(pub(super) String);
+pub struct Value(String);
 
 /// One dimension of an input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,11 @@ pub enum Dim {
     Fixed(usize),
 }
 
-/// Why a graph cannot be written.
+/// A graph that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
-    /// A constant's data do not fill its shape.
-    #[error("internal error: the constant {name} has {values} values and the shape {dims:?}")]
+    /// The number of values of a constant does not fit its shape.
+    #[error("internal error: the constant {name} has {values} values and the shape {dims:?}; please report it")]
     Shape {
         /// The constant.
         name: String,
@@ -43,27 +43,27 @@ pub enum OnnxError {
         /// Its dimensions.
         dims: Vec<usize>,
     },
-    /// A weight is not finite.
-    #[error("the weight {name} holds a value that is not finite: the training diverged, lower --lr")]
+    /// A weight is NaN or infinite.
+    #[error("the weight {name} is not finite: the training diverged. Train again with a lower --lr")]
     NotFinite {
         /// The constant.
         name: String,
     },
 }
 
-/// Builds one graph, operator by operator. Errors of single constants are kept until [`GraphBuilder::finish`].
+/// Builds one graph, node by node. [`GraphBuilder::finish`] returns the first error of a constant.
 #[derive(Debug)]
 pub struct GraphBuilder {
     graph: pb::GraphProto,
     values: usize,
-    /// The constants so far: equal ones are written once.
+    /// Names of the constants so far: equal constants are written once.
     constants: HashMap<Constant, String>,
-    /// The 32-bit values of constants that are kept in 16 bits.
+    /// Constants kept in 16 bits, with the name of their 32-bit values.
     widened: HashMap<String, String>,
     error: Option<OnnxError>,
 }
 
-/// Numbers from which on keeping them in 16 bits is worth a node.
+/// From this number of values on, keeping a constant in 16 bits is worth the additional node.
 const WORTH_HALVING: usize = 1024;
 
 /// Type, dimensions and bytes.
@@ -100,8 +100,8 @@ impl GraphBuilder {
         self.graph.output.push(value_info(name, DataType::Float, dims));
     }
 
-    /// A constant of 32-bit floats in row-major order. A large matrix that loses nothing by it is kept in 16 bits, which halves the
-    /// file; engines turn it into 32 bits when they load it.
+    /// A constant of 32-bit floats in row-major order. A large matrix whose values 16-bit floats hold exactly is kept in 16 bits, which
+    /// halves the file; engines convert it to 32 bits when they load it.
     pub fn constant(&mut self, values: &[f32], dims: &[usize]) -> Value {
         if dims.len() == 2 && values.len() >= WORTH_HALVING {
             let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
@@ -119,7 +119,7 @@ impl GraphBuilder {
         value
     }
 
-    /// The constant in 32 bits, by one node however often it is used.
+    /// The constant in 32 bits; one node serves all uses.
     fn widened(&mut self, half: Value) -> Value {
         if let Some(known) = self.widened.get(&half.0) {
             return Value(known.clone());
@@ -135,12 +135,12 @@ impl GraphBuilder {
         self.initializer(DataType::Int64, raw, values.len(), &[values.len()])
     }
 
-    /// A single float, without dimensions.
+    /// A float without dimensions.
     pub fn scalar(&mut self, value: f32) -> Value {
         self.constant(&[value], &[])
     }
 
-    /// A single integer, without dimensions.
+    /// An integer without dimensions.
     pub fn integer(&mut self, value: i64) -> Value {
         self.initializer(DataType::Int64, value.to_le_bytes().to_vec(), 1, &[])
     }
@@ -148,7 +148,7 @@ impl GraphBuilder {
     /// The bytes of the `.onnx` file.
     ///
     /// # Errors
-    /// The first constant that was misshapen or not finite.
+    /// [`OnnxError`] for the first constant with a wrong shape or a value that is not finite.
     pub fn finish(self) -> Result<Vec<u8>, OnnxError> {
         if let Some(error) = self.error {
             return Err(error);
@@ -164,8 +164,8 @@ impl GraphBuilder {
         Ok(model.encode_to_vec())
     }
 
-    /// Adds a node with one output.
-    pub(super) fn node(&mut self, op: &str, inputs: &[&Value], attribute: Vec<pb::AttributeProto>) -> Value {
+    /// Adds a node with one output. `op` is the operator's name in the operator set.
+    pub fn node(&mut self, op: &str, inputs: &[&Value], attribute: Vec<pb::AttributeProto>) -> Value {
         let output = self.fresh(op);
         self.graph.node.push(pb::NodeProto {
             name: output.clone(),
@@ -176,6 +176,11 @@ impl GraphBuilder {
             ..Default::default()
         });
         Value(output)
+    }
+
+    /// `Cast` to 32-bit floats.
+    pub fn to_f32(&mut self, x: &Value) -> Value {
+        self.node("Cast", &[x], vec![int("to", DataType::Float as i64)])
     }
 
     fn initializer(&mut self, kind: DataType, raw_data: Vec<u8>, values: usize, dims: &[usize]) -> Value {
@@ -198,24 +203,25 @@ impl GraphBuilder {
         Value(name)
     }
 
-    fn fresh(&mut self, what: &str) -> String {
+    /// A new name that begins with `kind`.
+    fn fresh(&mut self, kind: &str) -> String {
         self.values += 1;
-        format!("{}_{}", what.to_ascii_lowercase(), self.values)
+        format!("{}_{}", kind.to_ascii_lowercase(), self.values)
     }
 }
 
 /// An integer attribute.
-pub(super) fn int(name: &str, value: i64) -> pb::AttributeProto {
+pub fn int(name: &str, value: i64) -> pb::AttributeProto {
     pb::AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..Default::default() }
 }
 
 /// A float attribute.
-pub(super) fn float(name: &str, value: f32) -> pb::AttributeProto {
+pub fn float(name: &str, value: f32) -> pb::AttributeProto {
     pb::AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f: value, ..Default::default() }
 }
 
-/// An attribute that lists integers.
-pub(super) fn ints(name: &str, values: &[i64]) -> pb::AttributeProto {
+/// An attribute that is a list of integers.
+pub fn ints(name: &str, values: &[i64]) -> pb::AttributeProto {
     pb::AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Ints as i32,
@@ -252,7 +258,7 @@ mod tests {
         let mut g = GraphBuilder::new("double");
         let x = g.input_f32("x", &[Dim::Batch, Dim::Fixed(2)]);
         let two = g.scalar(2.0);
-        let y = g.mul(&x, &two);
+        let y = g.node("Mul", &[&x, &two], vec![]);
         g.output_f32("y", &y, &[Dim::Batch, Dim::Fixed(2)]);
         let model = pb::ModelProto::decode(g.finish().unwrap().as_slice()).unwrap();
         assert_eq!(model.opset_import[0].version, 17);

@@ -1,8 +1,5 @@
-//! Writing ONNX graphs. Knows the protobuf types and the operators' attributes; it knows nothing about the networks, which
-//! export themselves through [`GraphBuilder`].
+//! Writing ONNX graphs. Knows the protobuf types; the operators and the networks are in [`crate::model`].
 
 mod builder;
-mod nodes;
 
-pub use builder::{Dim, GraphBuilder, OnnxError, Value};
-pub use nodes::ConvShape;
+pub use builder::{Dim, GraphBuilder, OnnxError, Value, float, int, ints};

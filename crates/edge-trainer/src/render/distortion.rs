@@ -1,5 +1,5 @@
-//! Faults that everyone sees as such, in degrees whose order is known: what went through them more strongly is worse, whatever the
-//! tag. Lengths scale with the picture's short side.
+//! Faults in degrees of known order: a higher degree is a worse picture under every tag. Lengths scale with the short
+//! side of the picture.
 
 use std::io::Cursor;
 
@@ -12,7 +12,7 @@ use super::noise::{hash, to_unit};
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Distortion {
-    /// Coarsely quantised by JPEG.
+    /// Artefacts of strong JPEG compression.
     JpegArtefacts,
     /// Out of focus.
     Defocus,
@@ -20,18 +20,18 @@ pub enum Distortion {
     Noise,
     /// Enlarged from fewer pixels.
     Enlarged,
-    /// Few values per channel.
+    /// Only a few values per channel.
     Banding,
 }
 
-/// Degrees of each fault.
+/// Number of degrees of each fault.
 pub const DEGREES: usize = 3;
 
 impl Distortion {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 5] = [Self::JpegArtefacts, Self::Defocus, Self::Noise, Self::Enlarged, Self::Banding];
 
-    /// Its name.
+    /// Returns the name for reports and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::JpegArtefacts => "JPEG artefacts",
@@ -43,7 +43,8 @@ impl Distortion {
     }
 }
 
-/// The picture with a fault of `degree`, 1 to [`DEGREES`]; a degree beyond counts as the last. `seed` decides the noise.
+/// Returns the picture with a fault of `degree`, 1 to [`DEGREES`]; degrees outside are clamped. `seed` decides the
+/// noise.
 ///
 /// # Errors
 /// Those of the JPEG coder.
@@ -67,13 +68,14 @@ pub fn distort(image: &RgbImage, distortion: Distortion, degree: usize, seed: u6
     })
 }
 
+/// Returns the picture after JPEG compression.
 fn jpeg(image: &RgbImage, quality: u8) -> ImageResult<RgbImage> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image)?;
     Ok(image::load(Cursor::new(bytes), ImageFormat::Jpeg)?.into_rgb8())
 }
 
-/// About normal: the sum of three uniform numbers has a deviation of 1/2.
+/// Adds approximately normal noise: the sum of three uniform numbers has a standard deviation of 1/2.
 fn noise(image: &RgbImage, deviation: f32, seed: u64) -> RgbImage {
     map(image, |x, y, channel, v| {
         let draw = |k: u64| to_unit(hash(seed ^ k, i64::from(x) * 3 + channel as i64, i64::from(y)));
@@ -81,6 +83,7 @@ fn noise(image: &RgbImage, deviation: f32, seed: u64) -> RgbImage {
     })
 }
 
+/// Returns the picture with each value replaced by `value(x, y, channel, old value)`.
 fn map(image: &RgbImage, value: impl Fn(u32, u32, usize, f32) -> f32) -> RgbImage {
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
         let Rgb(pixel) = *image.get_pixel(x, y);

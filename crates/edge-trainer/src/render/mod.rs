@@ -1,5 +1,6 @@
-//! Pictures drawn by the project itself (the goldens of every bundle, the samples of the quick start, the data of tests), and
-//! photographic styles and faults rendered from given pictures. A picture depends on its arguments only. Knows nothing of networks.
+//! Draws synthetic pictures (for the goldens of every bundle, the samples of the quick start and test data), and
+//! renders photographic styles and faults of given pictures. The same arguments give the same picture. Knows nothing of
+//! networks.
 
 pub mod distortion;
 mod noise;
@@ -9,55 +10,22 @@ pub mod style;
 use image::imageops::fast_blur;
 use image::{Rgb, RgbImage};
 
+pub use scenes::Scene;
+
 use noise::{hash, to_unit};
 
-/// What a picture shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scene {
-    /// The sun goes down over the sea.
-    Sunset,
-    /// Ridges behind one another.
-    Mountains,
-    /// Houses with lit windows and lamps above a wet street.
-    NightStreet,
-    /// A flower before leaves out of focus.
-    Flower,
-    /// Trunks in the mist.
-    Forest,
-    /// Head and shoulders against a bright window.
-    Portrait,
-}
-
-impl Scene {
-    /// All scenes.
-    pub const ALL: [Self; 6] =
-        [Self::Sunset, Self::Mountains, Self::NightStreet, Self::Flower, Self::Forest, Self::Portrait];
-
-    /// A tag that says what the picture is meant to show.
-    pub fn tag(self) -> &'static str {
-        match self {
-            Self::Sunset => "sunset over the sea",
-            Self::Mountains => "mountains",
-            Self::NightStreet => "night street",
-            Self::Flower => "flower",
-            Self::Forest => "forest",
-            Self::Portrait => "portrait",
-        }
-    }
-}
-
-/// How well it was photographed.
+/// Photographic quality of a drawn picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
     /// Sharp, well exposed, with the faint noise of a good sensor.
     Clean,
     /// Out of focus.
     Blurred,
-    /// With the noise of a small sensor in the dark.
+    /// With the noise of a small sensor in low light.
     Noisy,
     /// Far too dark.
     Underexposed,
-    /// Few grey levels and pale colours.
+    /// Low contrast and pale colours.
     Flat,
 }
 
@@ -65,7 +33,7 @@ impl Treatment {
     /// All treatments, the best first.
     pub const ALL: [Self; 5] = [Self::Clean, Self::Flat, Self::Underexposed, Self::Noisy, Self::Blurred];
 
-    /// One word for file names.
+    /// Returns one word for file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Clean => "clean",
@@ -77,13 +45,14 @@ impl Treatment {
     }
 }
 
-/// Draws a picture. `seed` decides where clouds, houses and leaves are.
+/// Draws a picture of `width` x `height` pixels. `seed` decides the details, such as the places of clouds, houses and
+/// leaves.
 pub fn picture(scene: Scene, treatment: Treatment, width: u32, height: u32, seed: u64) -> RgbImage {
-    let shade = scenes::shader(scene);
-    let place = scenes::Place { aspect: width as f32 / height as f32, pixel: 1.0 / height as f32, seed };
+    let shade = scene.shader();
+    let frame = scenes::SceneFrame { aspect: width as f32 / height as f32, pixel: 1.0 / height as f32, seed };
     let image = RgbImage::from_fn(width, height, |x, y| {
-        let (u, v) = ((x as f32 + 0.5) * place.pixel, (y as f32 + 0.5) * place.pixel);
-        let colour = shade(&place, u, v);
+        let (u, v) = ((x as f32 + 0.5) * frame.pixel, (y as f32 + 0.5) * frame.pixel);
+        let colour = shade(&frame, u, v);
         let grain = sensor(treatment, seed, x, y);
         Rgb(std::array::from_fn(|c| to_byte(expose(treatment, colour)[c] + grain[c])))
     });
@@ -93,10 +62,12 @@ pub fn picture(scene: Scene, treatment: Treatment, width: u32, height: u32, seed
     }
 }
 
+/// Converts 0..=1 to 0..=255; values outside are clamped.
 fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 
+/// Applies the exposure and contrast of a treatment to a colour.
 fn expose(treatment: Treatment, colour: [f32; 3]) -> [f32; 3] {
     match treatment {
         Treatment::Underexposed => colour.map(|v| v.max(0.0).powf(1.5) * 0.28),
@@ -108,7 +79,7 @@ fn expose(treatment: Treatment, colour: [f32; 3]) -> [f32; 3] {
     }
 }
 
-/// Noise of the sensor, about normal: the sum of three uniform numbers.
+/// Returns the sensor noise of a pixel. It is approximately normal: a sum of three uniform numbers.
 fn sensor(treatment: Treatment, seed: u64, x: u32, y: u32) -> [f32; 3] {
     let strength = match treatment {
         Treatment::Noisy => 0.16,

@@ -1,6 +1,6 @@
-//! Random textures that depend on a seed and a place only.
+//! Random textures that depend on a seed and a position only.
 
-/// Mixes a seed and a place into 64 random bits (the finaliser of SplitMix64).
+/// Returns 64 pseudo-random bits for a seed and a position (the finaliser of SplitMix64).
 pub fn hash(seed: u64, x: i64, y: i64) -> u64 {
     let mut z = seed
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -11,18 +11,18 @@ pub fn hash(seed: u64, x: i64, y: i64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A number in 0..1 of random bits.
+/// Converts random bits to a number in 0..1.
 pub fn to_unit(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1u64 << 24) as f32
 }
 
-/// 0 below `low`, 1 above `high`, smooth between.
+/// Returns 0 below `low`, 1 above `high`, and a smooth transition between.
 pub fn smooth(low: f32, high: f32, x: f32) -> f32 {
     let t = ((x - low) / (high - low)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }
 
-/// A smooth random surface with one hill or hollow per unit, 0..1.
+/// Returns a smooth random surface in 0..1 with one hill or hollow per unit of length (value noise).
 pub fn value(seed: u64, x: f32, y: f32) -> f32 {
     let (x0, y0) = (x.floor(), y.floor());
     let (fx, fy) = (smooth(0.0, 1.0, x - x0), smooth(0.0, 1.0, y - y0));
@@ -32,7 +32,7 @@ pub fn value(seed: u64, x: f32, y: f32) -> f32 {
     top + (bottom - top) * fy
 }
 
-/// A rough random surface: `octaves` of [`value`], each twice as fine and half as strong, 0..1.
+/// Returns a rough random surface in 0..1: the sum of `octaves` of [`value`], each twice as fine and half as strong.
 pub fn rough(seed: u64, x: f32, y: f32, octaves: u32) -> f32 {
     let (mut sum, mut weight, mut total, mut scale) = (0.0, 1.0, 0.0, 1.0);
     for octave in 0..octaves {

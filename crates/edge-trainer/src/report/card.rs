@@ -1,58 +1,57 @@
-//! What a bundle says about itself: the model card `README.md` and the files under `report/`, none of which shows an
+//! The documents inside a bundle: the model card `README.md` and the files below `report/`. None of them shows an
 //! image.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use edge_model::bundle::manifest::DataRecord;
 use serde_json::json;
 
 use super::words::{estimate, number};
-use super::{Report, evaluation};
-use crate::TrainError;
+use super::{DATA, PAGE, Report, TEXT, evaluation};
 use crate::assemble::{DEFAULT_TAG, Provenance};
-use crate::evaluate::{DataSetRow, Evaluation};
+use crate::evaluate::{DataSetRow, Evaluation, JudgeError};
 use crate::export::Parity;
 use crate::features::UnseenRow;
 use crate::message::EpochRecord;
 use crate::metrics::{Figures, Measure};
-use edge_model::bundle::manifest::DataRecord;
 
-/// Pairs of tags that a share is worth stating of.
-const FEWEST_PAIRS: usize = 20;
+/// Smallest number of pairs of tags whose share in the right order is stated.
+const MIN_TAG_PAIRS: usize = 20;
 
 /// All figures of a training.
 #[derive(Debug, Clone)]
 pub struct Results {
-    /// On the images that decided when to stop.
+    /// Figures on the validation images.
     pub validation: Figures,
-    /// On the test images under their own tags.
+    /// Figures on the test images under their own tags.
     pub test: Figures,
-    /// The same images, each under another image's tag.
+    /// Figures on the test images, each under another image's tag.
     pub shuffled: Figures,
-    /// The same images, all under the default tag.
+    /// Figures on the test images, all under the default tag.
     pub default_tag: Figures,
-    /// Share of test images whose own tag is the most similar of all test tags.
+    /// Share of the test images whose own tag has the highest similarity of all test tags.
     pub retrieval: f64,
-    /// The share that chance gives.
+    /// The same share for a random choice of tag.
     pub chance: f64,
-    /// How an encoder that was fitted does on kinds of images that it was not fitted to.
+    /// Figures of a fitted image encoder on kinds of images that it was not fitted to.
     pub unseen: Vec<UnseenRow>,
-    /// Time for one picture, in milliseconds.
+    /// Time of the image encoder for one picture on one thread, in milliseconds.
     pub milliseconds: f64,
-    /// The test images' figures with their intervals.
+    /// Figures on the test images with their intervals.
     pub evaluation: Evaluation,
-    /// The course of the training.
+    /// Epochs of the training.
     pub epochs: Vec<EpochRecord>,
-    /// Side of the image encoder's input.
+    /// Side of the image encoder's input in pixels.
     pub size_px: u32,
-    /// Learned values.
+    /// Number of learned values.
     pub parameters: u64,
-    /// Bytes of the three graphs.
+    /// Size of the three graphs together in bytes.
     pub graph_bytes: usize,
 }
 
 impl Results {
-    /// The figures by name, as the manifest holds them.
+    /// Returns the figures of the manifest by name.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let rows = [
             ("validation", &self.validation),
@@ -85,6 +84,7 @@ impl Results {
         all
     }
 
+    /// Returns the table of figures as Markdown.
     fn table(&self) -> String {
         let mut text = String::from(
             "| images and tags | n | PLCC | SRCC | SRCC within tags | pairs right | error, mean ± std |\n\
@@ -101,18 +101,18 @@ impl Results {
             let Figures { n, plcc, srcc, within_tag_srcc, pair_accuracy, error_mean, error_std, .. } = f;
             let _ = writeln!(
                 text,
-                "| {name} | {n} | {plcc:.3} | {srcc:.3} | {within_tag_srcc:.3} | {pair_accuracy:.3} | \
-                 {error_mean:.3} ± {error_std:.3} |"
+                "| {name} | {n} | {plcc:.3} | {srcc:.3} | {within_tag_srcc:.3} | {pair_accuracy:.3} | {error_mean:.3} \
+                 ± {error_std:.3} |"
             );
         }
         text
     }
 }
 
-/// One sentence with the main figures.
+/// Returns one sentence with the main figures.
 pub fn summary(results: &Results, parity: Parity) -> String {
     format!(
-        "test: {}; with shuffled tags SRCC {:.3}. Largest difference between training and export: image {:.1e}, text \
+        "test: {}; with shuffled tags SRCC {:.3}. Largest differences between training and export: image {:.1e}, text \
          {:.1e}, score {:.1e}",
         evaluation::summary(&results.evaluation),
         results.shuffled.srcc,
@@ -122,14 +122,14 @@ pub fn summary(results: &Results, parity: Parity) -> String {
     )
 }
 
-/// The bundle's own documents: name and bytes.
+/// Returns name and content of each document.
 ///
 /// # Errors
-/// [`TrainError::Internal`].
-pub fn files(results: &Results, provenance: &Provenance) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+/// [`JudgeError::Internal`].
+pub fn files(results: &Results, provenance: &Provenance) -> Result<Vec<(String, Vec<u8>)>, JudgeError> {
     let report = Report::of_evaluation(&results.evaluation, &[])?;
-    let internal = |e: serde_json::Error| TrainError::Internal(e.to_string());
-    let machine = json!({
+    let internal = |e: serde_json::Error| JudgeError::Internal(e.to_string());
+    let figures = json!({
         "metrics": results.metrics(),
         "unseen": results.unseen,
         "milliseconds": results.milliseconds,
@@ -140,47 +140,51 @@ pub fn files(results: &Results, provenance: &Provenance) -> Result<Vec<(String, 
         "epochs": results.epochs,
         "test": serde_json::from_str::<serde_json::Value>(&report.json).map_err(internal)?,
     });
-    let machine = serde_json::to_string_pretty(&machine).map_err(internal)?;
+    let figures = serde_json::to_string_pretty(&figures).map_err(internal)?;
     Ok(vec![
         ("README.md".to_owned(), card(results, provenance).into_bytes()),
-        (format!("report/{}", super::DATA), (machine + "\n").into_bytes()),
-        (format!("report/{}", super::TEXT), report.markdown().into_bytes()),
-        (format!("report/{}", super::PAGE), report.html().into_bytes()),
+        (format!("report/{DATA}"), (figures + "\n").into_bytes()),
+        (format!("report/{TEXT}"), report.markdown().into_bytes()),
+        (format!("report/{PAGE}"), report.html().into_bytes()),
     ])
 }
 
+/// Returns the model card as Markdown.
 fn card(results: &Results, provenance: &Provenance) -> String {
     let Provenance { name, data, about, scale, split, examples: [train, validation, test], tags, command, .. } =
         provenance;
     let megabytes = results.graph_bytes as f64 / 1e6;
     let millions = results.parameters as f64 / 1e6;
     let verdicts: String = results.evaluation.data_sets.iter().map(verdict).collect();
-    let retrieval = format!("{:.1} % against {:.1} % by chance", 100.0 * results.retrieval, 100.0 * results.chance);
+    let retrieval = format!("{:.1} %, against {:.1} % by chance", 100.0 * results.retrieval, 100.0 * results.chance);
     format!(
         "# {name}\n\n\
-         Scores a picture under a text tag. {millions:.2} million learned values, graphs of {megabytes:.1} MB, inputs of \
-         {size} x {size} pixels cut from the centre of the picture after its short side was resized to {short} pixels.\n\n\
-         ## What it can judge, and what it cannot\n\n\
-         - Scores follow \"{unit}\", from {min} to {max}. They rank pictures of the same tag; a single score alone says little.\n\
-         - It learned from {train} rated (picture, tag) examples. {about} It sees sharpness, noise, artefacts, contrast and \
-         colour; its scores of other kinds of pictures are extrapolations.\n\
+         Scores a picture under a text tag. The model has {millions:.2} million learned values and graphs of \
+         {megabytes:.1} MB. Its input is a square of {size} x {size} pixels, cut from the centre of the picture after \
+         its short side is resized to {short} pixels.\n\n\
+         ## Capabilities and limits\n\n\
+         - Scores follow \"{unit}\", from {min} to {max}. They rank pictures of the same tag. A single score says \
+         little by itself.\n\
+         - The model learned from {train} rated (picture, tag) examples. {about} It responds to sharpness, noise, \
+         artefacts, contrast and colour. Its scores of other kinds of pictures are extrapolations.\n\
          {verdicts}\
-         - The text side knows the words of its {n_tags} training tags only. Any text is accepted, but other words carry \
-         little meaning. Without a tag, pictures are scored under \"{DEFAULT_TAG}\".\n\
-         - Similarity finds a test picture's own tag for {retrieval}. It is no general search.\n\
-         - Only the centre square is seen: what happens at the borders of a wide picture does not count.\n\
-         - It must not be used to judge people or their work, as the only reason to delete a picture, or to compare pictures \
-         across tags: what is worth showing is not measured here.\n\n\
+         - The text encoder knows only the words of its {n_tags} training tags. Any text is accepted, but other words \
+         carry little meaning. Pictures without a tag are scored under \"{DEFAULT_TAG}\".\n\
+         - The tag of a test picture has the highest similarity of all test tags in {retrieval} of cases. Similarity \
+         is not a general search.\n\
+         - Only the centre square is used. The borders of a wide picture have no influence.\n\
+         - The model must not be used to judge people or their work, as the only reason to delete a picture, or to \
+         compare pictures of different tags. It does not measure whether a subject is worth showing.\n\n\
          ## Figures\n\n{table}\n{data_sets}\n{unseen}\
-         Computed on the exported graphs by the scorer's own code; definitions, and the figures by tag and by condition, in \
-         `report/report.md`. A picture takes the image encoder {milliseconds:.0} ms on one thread of the machine that it was \
-         trained on.\n\n\
+         The figures are computed by the scorer on the exported graphs. `report/report.md` holds the definitions and \
+         the figures by tag and by condition. The image encoder needs {milliseconds:.0} ms per picture on one thread \
+         of the training machine.\n\n\
          ## Data\n\n\
-         {about} {train} examples to train on, {validation} to choose the epoch, {test} to test; divided {split}. No picture of \
-         the data is in this bundle; the goldens are drawn by edge-trainer.\n\n{records}\n\
-         ## How to rebuild it\n\n```sh\n{command}\n```\n\n\
-         The same command on the same data repeats the division and every random choice; rounding in sums that several threads \
-         share may still differ.\n",
+         {about} {train} examples for training, {validation} to choose the epoch, {test} for the test; divided \
+         {split}. This bundle contains no picture of the data; edge-trainer draws the goldens.\n\n{records}\n\
+         ## How to rebuild the bundle\n\n```sh\n{command}\n```\n\n\
+         The same command on the same data repeats the division and every random choice. Sums that several threads \
+         compute together may still be rounded differently.\n",
         size = results.size_px,
         short = provenance.options.resize_short_px,
         unit = scale.unit,
@@ -195,31 +199,36 @@ fn card(results: &Results, provenance: &Provenance) -> String {
     )
 }
 
-/// What the tag counts on a data set.
+/// Returns a list item on whether the tag matters on a data set.
 fn verdict(row: &DataSetRow) -> String {
     let gain = row.right_minus_shuffled[Measure::WithinTagSrcc.key()].value;
     let name = &row.name;
     let gain = if gain > 0.02 {
-        format!("right tags beat shuffled ones by {gain:.3} in SRCC within tags: the tag matters.")
+        format!("the SRCC within tags is higher by {gain:.3} with right tags than with shuffled tags: the tag matters.")
     } else {
         format!(
-            "right tags are no better than shuffled ones (SRCC within tags {gain:+.3}): these data give the model little to learn \
-             from the tag, and its scores judge how well a picture is made, not how well it shows what the tag says."
+            "the SRCC within tags is not clearly higher with right tags than with shuffled tags ({gain:+.3}): these \
+             data teach the model little about the tag. Its scores judge how well a picture is made, not how well it \
+             shows the tag."
         )
     };
     let order = match row.tag_pairs {
-        pairs if pairs < FEWEST_PAIRS => String::new(),
+        pairs if pairs < MIN_TAG_PAIRS => String::new(),
         pairs => {
             let share = 100.0 * row.tag_order;
-            format!(" Of two tags for one picture the better one is put first in {share:.1} % of {pairs} pairs.")
+            format!(
+                " Of two tags of one picture, the model ranks the better one first in {share:.1} % of {pairs} pairs."
+            )
         }
     };
     format!("- On the test images of {name}, {gain}{order}\n")
 }
 
+/// Returns the table of data sets as Markdown.
 fn data_sets(rows: &[DataSetRow]) -> String {
     let mut text = String::from(
-        "| test images of | n | SRCC | SRCC within tags | within conditions | percentiles to an even spread |\n\
+        "| test images of | n | SRCC | SRCC within tags | SRCC within conditions | distance of percentiles to uniform \
+         |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in rows {
@@ -235,17 +244,19 @@ fn data_sets(rows: &[DataSetRow]) -> String {
             row.percentile_distance
         );
     }
-    text + "\nConditions are what images were made under, such as a generator and its setting; the last column is Kolmogorov's \
-            distance.\n"
+    text + "\nA condition describes how images were made, such as a generator and its setting. The last column is \
+            Kolmogorov's distance.\n"
 }
 
+/// Returns the table of unseen kinds of images as Markdown; empty without rows.
 fn unseen(rows: &[UnseenRow]) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let mut text = String::from(
-        "SRCC of training and validation images by what made them, as answered before head and tag, without the image's group and \
-         without all images of the kind:\n\n| made by | n | kind known | kind unseen |\n| --- | --- | --- | --- |\n",
+        "SRCC of the fitted image encoder on training and validation images, by the kind of image. Each image is \
+         scored by a fit without its group (kind known), and by a fit without any image of its kind (kind unseen):\n\n\
+         | kind | n | kind known | kind unseen |\n| --- | --- | --- | --- |\n",
     );
     for UnseenRow { name, n, known, unseen } in rows {
         let _ = writeln!(text, "| {name} | {n} | {known:.3} | {unseen:.3} |");
@@ -253,6 +264,7 @@ fn unseen(rows: &[UnseenRow]) -> String {
     text + "\n"
 }
 
+/// Returns a list item that identifies a data set.
 fn record(data: &DataRecord) -> String {
     let DataRecord { name, licence, sha256 } = data;
     format!("- {name}, licence {licence}; SHA-256 of the sorted (content id, tag, score) rows `{sha256}`\n")

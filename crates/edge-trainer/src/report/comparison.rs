@@ -1,20 +1,20 @@
-//! A [`Comparison`] as a document.
+//! Builds the report of a [`Comparison`].
 
 use super::chart::{self, Band, Series};
 use super::document::{Block, Chart, Document, Grid, Section};
-use super::words::{interval, number, plural, sentence, signed};
-use crate::evaluate::compare::{Comparison, PUBLISHED};
-use crate::metrics::{Better, Bins, Measure};
+use super::words::{self, interval, number, plural, sentence, signed};
+use crate::evaluate::compare::{ComparedMethod, Comparison, PUBLISHED};
+use crate::metrics::{Better, Bins, Estimate, Measure};
 
-/// The measures that the paper reports, in its order.
-const PAPERS: [Measure; 5] = [Measure::ErrorMean, Measure::Lcc, Measure::Srcc, Measure::Kl, Measure::Emd];
+/// Measures that the paper reports, in its order.
+const PAPER_MEASURES: [Measure; 5] = [Measure::ErrorMean, Measure::Lcc, Measure::Srcc, Measure::Kl, Measure::Emd];
 
-/// The report.
+/// Returns the report.
 pub fn document(comparison: &Comparison) -> Document {
     Document {
         title: format!("Comparison on {}", comparison.data.name),
         sections: vec![
-            what(comparison),
+            subject(comparison),
             figures(comparison),
             differences(comparison),
             charts(comparison),
@@ -25,7 +25,7 @@ pub fn document(comparison: &Comparison) -> Document {
     }
 }
 
-fn what(comparison: &Comparison) -> Section {
+fn subject(comparison: &Comparison) -> Section {
     let data = &comparison.data;
     let mut blocks = vec![
         Block::Text(format!("Data: {}, licence {}, digest {}.", data.name, data.licence, &data.sha256[..16])),
@@ -41,7 +41,7 @@ fn header(first: &'static str) -> Vec<&'static str> {
 }
 
 fn figures(comparison: &Comparison) -> Section {
-    let mut grid = Grid { header: header("row"), rows: Vec::new() };
+    let mut grid = Grid { header: header("method"), rows: Vec::new() };
     for row in &comparison.rows {
         let cells = Measure::ALL.map(|m| number(row.measures[m.key()].value));
         grid.rows.push(std::iter::once(row.name.clone()).chain(cells).collect());
@@ -49,28 +49,13 @@ fn figures(comparison: &Comparison) -> Section {
     Section::printed("Figures", vec![Block::Table(grid)])
 }
 
-/// Every row against the reference, one line per measure: differences, their intervals, and which is better.
+/// Compares every method with the reference: one row per measure with the difference and its interval.
 fn differences(comparison: &Comparison) -> Section {
-    let mut grid = Grid::new(&["row", "measure", "figure", "95 %", "difference", "95 % ", "against the reference"]);
+    let mut grid = Grid::new(&["method", "measure", "figure", "95 %", "difference", "95 % ", "against the reference"]);
     for row in &comparison.rows {
         let Some(minus) = &row.minus_reference else { continue };
         for measure in Measure::ALL {
             let (own, difference) = (row.measures[measure.key()], minus[measure.key()]);
-            let better = match measure.better() {
-                Better::Higher => difference.low > 0.0,
-                Better::Lower => difference.high < 0.0,
-            };
-            let worse = match measure.better() {
-                Better::Higher => difference.high < 0.0,
-                Better::Lower => difference.low > 0.0,
-            };
-            let verdict = if better {
-                "better"
-            } else if worse {
-                "worse"
-            } else {
-                "no clear difference"
-            };
             grid.rows.push(vec![
                 row.name.clone(),
                 measure.label().to_owned(),
@@ -78,13 +63,31 @@ fn differences(comparison: &Comparison) -> Section {
                 interval(&own),
                 signed(difference.value),
                 interval(&difference),
-                verdict.to_owned(),
+                verdict(measure, &difference).to_owned(),
             ]);
         }
     }
-    let about =
-        format!("Differences are the row's figure minus that of {:?}, on the same replicates.", comparison.reference);
+    let about = format!(
+        "Differences are the figure of the method minus that of {:?}, on the same replicates.",
+        comparison.reference
+    );
     Section::printed("Against the reference", vec![Block::Text(about), Block::Table(grid)])
+}
+
+/// Returns whether the interval of a difference shows a better or a worse method.
+fn verdict(measure: Measure, difference: &Estimate) -> &'static str {
+    let (higher, lower) = (difference.low > 0.0, difference.high < 0.0);
+    let (better, worse) = match measure.better() {
+        Better::Higher => (higher, lower),
+        Better::Lower => (lower, higher),
+    };
+    if better {
+        "better"
+    } else if worse {
+        "worse"
+    } else {
+        "no clear difference"
+    }
 }
 
 fn charts(comparison: &Comparison) -> Section {
@@ -96,7 +99,8 @@ fn charts(comparison: &Comparison) -> Section {
             .map(|(r, minus)| Band { name: &r.name, marks: vec![("model", minus[measure.key()])] })
             .collect();
         let caption = format!(
-            "Difference in {} from {:?}, with 95 % intervals. An interval that holds zero shows no clear difference.",
+            "Difference in {} from {:?}, with 95 % intervals. An interval that contains zero shows no clear \
+             difference.",
             measure.label(),
             comparison.reference
         );
@@ -108,7 +112,7 @@ fn charts(comparison: &Comparison) -> Section {
 
 fn distributions(comparison: &Comparison) -> Section {
     let bins = Bins::over(comparison.rules.low, comparison.rules.high);
-    let chart = |row: &crate::evaluate::compare::Compared| {
+    let chart = |row: &ComparedMethod| {
         let truth: Vec<f64> = row.judged.iter().map(|j| j.truth).collect();
         let prediction: Vec<f64> = row.judged.iter().map(|j| j.prediction).collect();
         let series = [
@@ -123,18 +127,19 @@ fn distributions(comparison: &Comparison) -> Section {
 }
 
 fn published() -> Section {
-    let mut grid = Grid { header: std::iter::once("method").chain(PAPERS.map(Measure::label)).collect(), rows: vec![] };
+    let mut grid =
+        Grid { header: std::iter::once("method").chain(PAPER_MEASURES.map(Measure::label)).collect(), rows: vec![] };
     for row in PUBLISHED {
         grid.rows.push(std::iter::once(row.name.to_owned()).chain(row.figures.map(number)).collect());
     }
-    let about = "From Sugiura and Yamauchi, \"A proposal of an image quality model that uses text tags\", on AVA, \
-                 whose scores go from 1 to 10. Figures of other data and other scales cannot be compared with them one \
-                 by one; the order of the rows can."
+    let about = "From Sugiura and Yamauchi, \"A proposal of an image quality model that uses text tags\", on AVA with \
+                 scores from 1 to 10. The values are not comparable with figures on other data or other scales; the \
+                 order of the methods is."
         .to_owned();
     Section::printed("Published", vec![Block::Table(grid), Block::Text(about)])
 }
 
 fn definitions(comparison: &Comparison) -> Section {
-    let terms = super::words::definitions(&comparison.rules, &comparison.bootstrap);
+    let terms = words::definitions(&comparison.rules, &comparison.bootstrap);
     Section::filed("What the figures mean", vec![Block::Terms(terms)])
 }

@@ -1,49 +1,51 @@
-//! A report as headings, sentences, tables and charts, whatever it is written in later.
+//! The content of a report, independent of the output format: headings, sentences, tables and charts.
+
+use maud::Markup;
 
 /// A report.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Document {
-    /// What it is about.
+    /// Title of the report.
     pub title: String,
-    /// Its sections.
+    /// Sections in their order.
     pub sections: Vec<Section>,
 }
 
-/// A part of a report under one heading.
-#[derive(Debug, Clone, PartialEq)]
+/// A section of a report.
+#[derive(Debug, Clone)]
 pub struct Section {
-    /// The heading.
+    /// Heading of the section.
     pub title: String,
-    /// Whether a terminal shows it too.
+    /// Whether a terminal shows the section too.
     pub printed: bool,
-    /// What it holds.
+    /// Blocks in their order.
     pub blocks: Vec<Block>,
 }
 
 impl Section {
-    /// A section that a terminal shows too.
+    /// Creates a section that terminals and files show.
     pub fn printed(title: &str, blocks: Vec<Block>) -> Self {
         Self { title: title.to_owned(), printed: true, blocks }
     }
 
-    /// A section of the files only.
+    /// Creates a section that only files show.
     pub fn filed(title: &str, blocks: Vec<Block>) -> Self {
         Self { title: title.to_owned(), printed: false, blocks }
     }
 }
 
-/// A part of a section.
-#[derive(Debug, Clone, PartialEq)]
+/// A block of a section.
+#[derive(Debug, Clone)]
 pub enum Block {
     /// A paragraph.
     Text(String),
     /// A table.
     Table(Grid),
-    /// A chart; only pages show it.
+    /// A chart. Only HTML pages show it.
     Chart(Chart),
-    /// Rows of small pictures; only pages show them.
+    /// Rows of thumbnails. Only HTML pages show the images.
     Gallery(Vec<Strip>),
-    /// Words with their meanings.
+    /// Terms with their definitions.
     Terms(Vec<(String, String)>),
 }
 
@@ -52,42 +54,42 @@ pub enum Block {
 pub struct Grid {
     /// Names of the columns.
     pub header: Vec<&'static str>,
-    /// Its rows, each as long as the header.
+    /// Rows, each as long as the header.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    /// An empty table with these columns.
+    /// Creates an empty table with these columns.
     pub fn new(header: &[&'static str]) -> Self {
         Self { header: header.to_vec(), rows: Vec::new() }
     }
 }
 
 /// A chart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Chart {
-    /// What it shows, also for those who do not see it.
+    /// Caption. It also serves as the description for screen readers.
     pub caption: String,
     /// The `<svg>` element.
-    pub svg: String,
+    pub svg: Markup,
 }
 
-/// A row of small pictures.
+/// A row of thumbnails.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strip {
-    /// What they have in common.
+    /// Heading of the row.
     pub title: String,
-    /// The pictures.
+    /// The thumbnails.
     pub pictures: Vec<Thumbnail>,
 }
 
-/// A small picture.
+/// A thumbnail of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thumbnail {
     /// The image's bytes as a data URI.
     pub uri: String,
-    /// What it is.
+    /// Name of the image file.
     pub name: String,
-    /// The line below.
+    /// Caption below the thumbnail.
     pub caption: String,
 }

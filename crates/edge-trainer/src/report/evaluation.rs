@@ -1,29 +1,31 @@
-//! An [`Evaluation`] as a document.
+//! Builds the report of an [`Evaluation`].
 
-use super::chart::{self, Band, Series};
+use maud::Markup;
+
+use super::chart::{self, Band, CalibrationPoint, Series};
 use super::document::{Block, Chart, Document, Grid, Section, Strip};
-use super::words::{estimate, interval, number, plural, signed};
-use crate::evaluate::{DataSetRow, Epoch, Evaluation, Groups, Ladder, TagRow};
+use super::words::{estimate, interval, number, plural, sentence, signed};
+use crate::evaluate::{ConditionMeans, DataSetRow, EpochFigures, Evaluation, Ladder, TagRow};
 use crate::metrics::{Bins, Judged, Measure, Rules, mean};
 
-/// Bins of the calibration, of equally many images each.
+/// Number of bins of the calibration. Each holds the same number of images.
 const CALIBRATION_BINS: usize = 10;
-/// Rows of a chart with a row per condition, at most.
+/// Largest number of rows of a chart with one row per condition.
 const CHART_ROWS: usize = 40;
 
-/// The report; `gallery` is empty where no images may be shown.
+/// Returns the report. `gallery` is empty if no images may be shown.
 pub fn document(evaluation: &Evaluation, gallery: Vec<Strip>) -> Document {
-    let mut sections = vec![what(evaluation), figures(evaluation)];
+    let mut sections = vec![subject(evaluation), figures(evaluation)];
     match &evaluation.groups {
-        Some(groups) => sections.extend(group_sections(groups, evaluation)),
+        Some(conditions) => sections.extend(condition_sections(conditions, evaluation)),
         None => sections.push(tags(evaluation)),
     }
     sections.extend(data_set_sections(&evaluation.data_sets));
     sections.push(distributions(evaluation));
     sections.push(calibration(&evaluation.judged, &evaluation.model.unit));
     if !gallery.is_empty() {
-        let about = "Up to three images of a tag that the model scores best, then as many that it scores worst, for \
-                     the tags with the most images."
+        let about = "For each of the tags with the most images: up to three images with the highest scores of the \
+                     model, then the same number with the lowest scores."
             .to_owned();
         sections.push(Section::filed("Best and worst images", vec![Block::Text(about), Block::Gallery(gallery)]));
     }
@@ -37,7 +39,7 @@ pub fn document(evaluation: &Evaluation, gallery: Vec<Strip>) -> Document {
     Document { title: format!("Evaluation of {}", evaluation.model.name), sections }
 }
 
-fn what(evaluation: &Evaluation) -> Section {
+fn subject(evaluation: &Evaluation) -> Section {
     let mut blocks = Vec::new();
     let mut say = |text: String| blocks.push(Block::Text(text));
     let digest =
@@ -48,7 +50,7 @@ fn what(evaluation: &Evaluation) -> Section {
     }
     let (n, tags) = (evaluation.n, evaluation.tags.len());
     say(format!("Judged: {} under {}.", plural(n, "image"), plural(tags, "tag")));
-    evaluation.images.iter().for_each(|sentence| say(super::words::sentence(sentence)));
+    evaluation.images.iter().for_each(|clause| say(sentence(clause)));
     Section::printed("What was judged", blocks)
 }
 
@@ -69,22 +71,24 @@ fn figures(evaluation: &Evaluation) -> Section {
         ]);
     }
     let (found, chance) = (100.0 * evaluation.retrieval, 100.0 * evaluation.retrieval_by_chance);
-    let retrieval =
-        format!("Own tag the most similar of all judged tags: {found:.1} % of the images, {chance:.1} % by chance.");
+    let retrieval = format!(
+        "The own tag has the highest similarity of all judged tags for {found:.1} % of the images, {chance:.1} % by \
+         chance."
+    );
     Section::printed("Figures", vec![Block::Table(grid), Block::Text(verdict(evaluation)), Block::Text(retrieval)])
 }
 
-/// Whether the tag counts.
+/// Returns a sentence on whether the model is better with the right tags.
 fn verdict(evaluation: &Evaluation) -> String {
     let gain = evaluation.right_minus_shuffled[Measure::Srcc.key()];
     let words = if gain.low > 0.0 {
-        "the model is better with the right tag"
+        "the model is better with the right tags"
     } else if gain.high < 0.0 {
-        "the model is worse with the right tag"
+        "the model is worse with the right tags"
     } else {
-        "no difference that these images could show"
+        "these images show no clear difference"
     };
-    format!("Right tags against shuffled ones: SRCC {} ({}), {words}.", signed(gain.value), interval(&gain))
+    format!("Right tags minus shuffled tags: SRCC {} ({}), {words}.", signed(gain.value), interval(&gain))
 }
 
 fn tags(evaluation: &Evaluation) -> Section {
@@ -96,7 +100,7 @@ fn tags(evaluation: &Evaluation) -> Section {
     Section::printed("Tags", vec![Block::Table(grid)])
 }
 
-/// Each data set beside the others, then what each has of its own.
+/// Returns a table of all data sets, then the conditions and ends of each.
 fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
     let mut grid = Grid::new(&[
         "data set",
@@ -147,9 +151,9 @@ fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
     sections
 }
 
-fn group_sections(groups: &Groups, evaluation: &Evaluation) -> Vec<Section> {
-    let mut grid = Grid::new(&["group", "n", "people", "95 %", "model", "95 % ", "place by people", "by the model"]);
-    for row in &groups.rows {
+fn condition_sections(conditions: &ConditionMeans, evaluation: &Evaluation) -> Vec<Section> {
+    let mut grid = Grid::new(&["condition", "n", "people", "95 %", "model", "95 % ", "rank by people", "by the model"]);
+    for row in &conditions.rows {
         grid.rows.push(vec![
             row.name.clone(),
             row.n.to_string(),
@@ -162,21 +166,25 @@ fn group_sections(groups: &Groups, evaluation: &Evaluation) -> Vec<Section> {
         ]);
     }
     let srcc = format!(
-        "SRCC of the group means: {} ({}), over {}.",
-        number(groups.srcc.value),
-        interval(&groups.srcc),
-        plural(groups.rows.len(), "group")
+        "SRCC of the means of the conditions: {} ({}), over {}.",
+        number(conditions.srcc.value),
+        interval(&conditions.srcc),
+        plural(conditions.rows.len(), "condition")
     );
     let mut blocks = vec![Block::Table(grid), Block::Text(srcc)];
-    if !groups.ladders.is_empty() {
-        blocks.extend(ladders(&groups.ladders));
+    if !conditions.ladders.is_empty() {
+        blocks.extend(ladders(&conditions.ladders));
     }
-    vec![Section::printed("Groups", blocks), Section::filed("Scores per group", group_charts(groups, evaluation))]
+    vec![
+        Section::printed("Conditions", blocks),
+        Section::filed("Scores per condition", condition_charts(conditions, evaluation)),
+    ]
 }
 
-/// The settings of one generator each: their orders, and every two of them.
+/// Returns a table of the orders of each ladder, and a table of the pairs of conditions.
 fn ladders(ladders: &[Ladder]) -> [Block; 2] {
-    let mut orders = Grid::new(&["groups of", "order by people", "order by the model", "same order", "probability"]);
+    let mut orders =
+        Grid::new(&["conditions of", "order by people", "order by the model", "same order", "probability"]);
     let mut steps =
         Grid::new(&["better by people", "than", "by people", "95 %", "by the model", "95 % ", "probability"]);
     for ladder in ladders {
@@ -207,34 +215,34 @@ fn ladders(ladders: &[Ladder]) -> [Block; 2] {
     [Block::Table(orders), Block::Table(steps)]
 }
 
-fn group_charts(groups: &Groups, evaluation: &Evaluation) -> Vec<Block> {
+fn condition_charts(conditions: &ConditionMeans, evaluation: &Evaluation) -> Vec<Block> {
     let keys = [("model", "model"), ("human", "people")];
-    let shown = &groups.rows[..groups.rows.len().min(CHART_ROWS)];
+    let shown = &conditions.rows[..conditions.rows.len().min(CHART_ROWS)];
     let means: Vec<Band<'_, _>> =
         shown.iter().map(|r| Band { name: &r.name, marks: vec![("human", r.human), ("model", r.model)] }).collect();
-    let of_group = |place: usize, value: fn(&Judged) -> f64| {
-        let rows = evaluation.judged.iter().zip(&groups.of_image);
-        rows.filter(|(_, own)| **own == place).map(|(j, _)| value(j)).collect::<Vec<_>>()
+    let of_condition = |row: usize, value: fn(&Judged) -> f64| {
+        let images = evaluation.judged.iter().zip(&conditions.of_image);
+        images.filter(|(_, own)| **own == row).map(|(j, _)| value(j)).collect::<Vec<_>>()
     };
     let spreads: Vec<Band<'_, _>> = shown
         .iter()
         .enumerate()
         .map(|(i, r)| Band {
             name: &r.name,
-            marks: vec![("human", of_group(i, |j| j.truth)), ("model", of_group(i, |j| j.prediction))],
+            marks: vec![("human", of_condition(i, |j| j.truth)), ("model", of_condition(i, |j| j.prediction))],
         })
         .collect();
     let unit = &evaluation.model.unit;
-    let means_caption = "Mean score of each group by people and by the model, with 95 % intervals.";
-    let spread_caption = "Scores within each group: the box holds the middle half, the dot is the median, the line \
-                          holds the middle nine tenths.";
+    let means_caption = "Mean score of each condition by people and by the model, with 95 % intervals.";
+    let spread_caption = "Scores within each condition: the box holds the middle half, the dot is the median, the line \
+                          holds the middle 90 %.";
     vec![
         chart(means_caption, chart::spans(&means, &keys, &format!("mean score, {unit}"), false, means_caption)),
         chart(spread_caption, chart::spreads(&spreads, &keys, unit, spread_caption)),
     ]
 }
 
-fn chart(caption: &str, svg: String) -> Block {
+fn chart(caption: &str, svg: Markup) -> Block {
     Block::Chart(Chart { caption: caption.to_owned(), svg })
 }
 
@@ -246,24 +254,24 @@ fn distributions(evaluation: &Evaluation) -> Section {
         Series { class: "model", name: "model", values: &prediction },
         Series { class: "human", name: "people", values: &truth },
     ];
-    let caption = "Scores of all judged images by people and by the model, in the bins that KL and EMD are taken over.";
+    let caption = "Scores of all judged images by people and by the model, in the bins of KL and EMD.";
     let svg = chart::distributions(&Bins::over(low, high), &series, &evaluation.model.unit, caption);
     Section::filed("Distribution of the scores", vec![chart(caption, svg)])
 }
 
-/// Bins of equally many images in the order of the predictions: mean prediction, mean truth, its standard error,
-/// images.
-fn calibration_points(judged: &[Judged]) -> Vec<(f64, f64, f64, usize)> {
+/// Divides the images in the order of their predictions into bins of equal size.
+fn calibration_points(judged: &[Judged]) -> Vec<CalibrationPoint> {
     let mut order: Vec<&Judged> = judged.iter().collect();
     order.sort_by(|a, b| a.prediction.total_cmp(&b.prediction));
     let bins = CALIBRATION_BINS.min(order.len());
     let point = |bin: usize| {
         let rows = &order[order.len() * bin / bins..order.len() * (bin + 1) / bins];
-        let truth: Vec<f64> = rows.iter().map(|j| j.truth).collect();
-        let (centre, n) = (mean(&truth), rows.len() as f64);
-        let squares: f64 = truth.iter().map(|t| (t - centre).powi(2)).sum();
+        let truths: Vec<f64> = rows.iter().map(|j| j.truth).collect();
+        let predictions: Vec<f64> = rows.iter().map(|j| j.prediction).collect();
+        let (truth, n) = (mean(&truths), rows.len() as f64);
+        let squares: f64 = truths.iter().map(|t| (t - truth).powi(2)).sum();
         let error = (squares / (n - 1.0).max(1.0) / n).sqrt();
-        (mean(&rows.iter().map(|j| j.prediction).collect::<Vec<_>>()), centre, error, rows.len())
+        CalibrationPoint { prediction: mean(&predictions), truth, error, n: rows.len() }
     };
     (0..bins).map(point).collect()
 }
@@ -271,18 +279,19 @@ fn calibration_points(judged: &[Judged]) -> Vec<(f64, f64, f64, usize)> {
 fn calibration(judged: &[Judged], unit: &str) -> Section {
     let points = calibration_points(judged);
     let mut grid = Grid::new(&["mean by the model", "mean by people", "standard error", "n"]);
-    for (prediction, truth, error, n) in &points {
+    for CalibrationPoint { prediction, truth, error, n } in &points {
         grid.rows.push(vec![number(*prediction), number(*truth), number(*error), n.to_string()]);
     }
-    let caption = "Mean score by people over mean score by the model, in bins of equally many images with standard \
-                   errors. On the dashed line both are equal.";
+    let caption = "Mean score by people over mean score by the model, in bins of equal numbers of images, with \
+                   standard errors. On the dashed line both are equal.";
     let svg = chart::calibration(&points, unit, caption);
     Section::filed("Calibration", vec![chart(caption, svg), Block::Table(grid)])
 }
 
-fn course(epochs: &[Epoch]) -> Section {
-    let column =
-        |value: fn(&Epoch) -> Option<f64>| epochs.iter().map(|e| value(e).unwrap_or(f64::NAN)).collect::<Vec<_>>();
+fn course(epochs: &[EpochFigures]) -> Section {
+    let column = |value: fn(&EpochFigures) -> Option<f64>| {
+        epochs.iter().map(|e| value(e).unwrap_or(f64::NAN)).collect::<Vec<_>>()
+    };
     let (loss, ranking) = (column(|e| e.loss), column(|e| e.ranking));
     let (squared, srcc, within) = (column(|e| e.squared_error), column(|e| e.srcc), column(|e| e.within_tag_srcc));
     let losses = [
@@ -321,50 +330,48 @@ fn course(epochs: &[Epoch]) -> Section {
 fn definitions(evaluation: &Evaluation) -> Section {
     let mut terms = super::words::definitions(&evaluation.rules, &evaluation.bootstrap);
     let mut add = |term: &str, meaning: String| terms.push((term.to_owned(), meaning));
-    add(
-        "shuffled tags",
-        "every tag replaced by another one of the judged tags, the same for all its images".to_owned(),
-    );
+    add("shuffled tags", "each tag replaced by another judged tag, the same one for all images of the tag".to_owned());
     add("default tag", format!("every image scored under \"{}\"", evaluation.default_tag_text));
     add(
         "two tags in order",
-        "share of the pairs of tags of one image, with scores further apart than the tie threshold, that are in the right order"
+        "share of the pairs of tags of one image that are in the right order, among pairs whose truths differ by more \
+         than the tie threshold"
             .to_owned(),
     );
     add(
         "condition",
-        "what an image was made under, such as a generator and its setting; the figure of a data set is the mean over conditions"
+        "description of how an image was made, such as a generator and its setting; the figure of a data set is the \
+         mean over its conditions"
             .to_owned(),
     );
     add(
         "percentiles to even",
-        "Kolmogorov's distance between the images' percentiles and an even spread over 0 to 100; low is good"
+        "Kolmogorov's distance between the percentiles of the images and a uniform distribution over 0 to 100; lower \
+         is better"
             .to_owned(),
     );
     add(
-        "tag's interval",
-        "percentile bootstrap over the tag's own images; with few images it is rough, and images drawn twice agree \
-         with themselves, which lifts it a little"
+        "interval of a tag",
+        "percentile bootstrap over the images of the tag. It is rough for few images, and repeated images agree with \
+         themselves, which raises it a little"
             .to_owned(),
     );
     if evaluation.groups.is_some() {
         add(
-            "group",
-            "what an image was made under, such as a generator and its setting, where the data say; else what the data \
-             are never parted within"
-                .to_owned(),
+            "conditions by mean",
+            "images without a condition count under their group: the tag, unless the data name groups".to_owned(),
         );
         add(
             "probability",
-            "share of the bootstrap's replicates in which people's mean scores and the model's mean scores put these \
-             groups in the same order"
+            "share of the bootstrap replicates in which the mean scores by people and by the model put these \
+             conditions in the same order"
                 .to_owned(),
         );
     }
     Section::filed("What the figures mean", vec![Block::Terms(terms)])
 }
 
-/// One line with the main figures.
+/// Returns one line with the main figures.
 pub fn summary(evaluation: &Evaluation) -> String {
     let figure = |measure: Measure| estimate(&evaluation.right_tags[measure.key()]);
     format!(
@@ -386,10 +393,13 @@ mod tests {
             .map(|i| Judged { tag: "t".to_owned(), truth: f64::from(i) + 1.0, prediction: f64::from(i) })
             .collect();
         let points = calibration_points(&judged);
-        assert_eq!((points.len(), points.iter().map(|p| p.3).sum::<usize>()), (10, 25));
-        assert_eq!((points[0].0, points[0].1), (0.5, 1.5));
-        // Two values one apart: the variance is 1/2, the error of their mean sqrt(1/4).
-        assert!((points[0].2 - 0.5).abs() < 1e-12);
-        assert_eq!(calibration_points(&judged[..1]), [(0.0, 1.0, 0.0, 1)]);
+        assert_eq!((points.len(), points.iter().map(|p| p.n).sum::<usize>()), (10, 25));
+        assert_eq!((points[0].prediction, points[0].truth), (0.5, 1.5));
+        // Two values that differ by 1 have a variance of 1/2, so the standard error of their mean is sqrt(1/4).
+        assert!((points[0].error - 0.5).abs() < 1e-12);
+        assert_eq!(
+            calibration_points(&judged[..1]),
+            [CalibrationPoint { prediction: 0.0, truth: 1.0, error: 0.0, n: 1 }]
+        );
     }
 }

@@ -1,26 +1,29 @@
-//! Small pictures of judged images, as data URIs. Only reports that stay with the data have them: a bundle holds no
-//! image that it was trained on.
+//! Thumbnails of judged images as data URIs. The reports of `eval --out` show them. The report inside a bundle does
+//! not, because a bundle must not contain images of its data.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode_reduced, read_file, resize_crop, resized_size};
 use image::codecs::jpeg::JpegEncoder;
 
 use super::document::{Strip, Thumbnail};
 use crate::dataset::Example;
 use crate::metrics::Judged;
-use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode_reduced, read_file, resize_crop};
 
-/// Side of a thumbnail.
+/// Side of a thumbnail in pixels.
 const SIDE_PX: u32 = 136;
-/// Quality of its JPEG.
+/// JPEG quality of a thumbnail.
 const QUALITY: u8 = 72;
-/// Tags that are shown, at most: those with the most images.
+/// Largest number of tags: those with the most images are shown.
 const TAGS: usize = 8;
-/// Images at each end of a tag.
+/// Number of images at each end of a tag's ranking.
 const AT_EACH_END: usize = 3;
 
-/// The images that the model likes best and least, per tag. An image that can no longer be read is left out.
+/// Returns for each tag the images with the highest and lowest scores of the model. Images that cannot be read are left
+/// out.
 pub fn best_and_worst(examples: &[Example], judged: &[Judged]) -> Vec<Strip> {
     let mut by_tag: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     judged.iter().enumerate().for_each(|(i, j)| by_tag.entry(&j.tag).or_default().push(i));
@@ -48,41 +51,20 @@ fn thumbnail(path: &Path, judged: &Judged) -> Option<Thumbnail> {
     };
     let limits = Limits::default();
     let picture = decode_reduced(&read_file(path, &limits).ok()?, &limits, &rule).ok()?;
-    let (width, height) = edge_model::image_input::resized_size((picture.width_px, picture.height_px), SIDE_PX);
+    let (width, height) = resized_size((picture.width_px, picture.height_px), SIDE_PX);
     let square = resize_crop(&picture, &rule, SIDE_PX, ((width - SIDE_PX) / 2, (height - SIDE_PX) / 2));
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&square).ok()?;
     Some(Thumbnail {
-        uri: format!("data:image/jpeg;base64,{}", base64(&jpeg)),
+        uri: format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(&jpeg)),
         name: path.file_name()?.to_string_lossy().into_owned(),
         caption: format!("model {:.2}, people {:.2}", judged.prediction, judged.truth),
     })
 }
 
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for (i, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            out.push(if i <= chunk.len() { char::from(ALPHABET[(bits >> shift & 63) as usize]) } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        let vectors = ["", "f", "fo", "foo", "foob", "fooba", "foobar"];
-        let expected = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
-        assert_eq!(vectors.map(|v| base64(v.as_bytes())), expected);
-    }
 
     #[test]
     fn a_tags_ends_are_shown_and_missing_images_left_out() {

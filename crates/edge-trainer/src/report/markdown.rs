@@ -1,15 +1,15 @@
-//! A [`Document`] as Markdown. Charts become their captions, pictures their names.
+//! Writes a [`Document`] as Markdown. Charts are left out; thumbnails become the names of their images.
 
 use std::fmt::Write;
 
 use super::document::{Block, Document, Grid};
 
-/// The text.
+/// Returns the Markdown text.
 pub fn text(document: &Document) -> String {
     let mut out = format!("# {}\n", escape(&document.title));
     for section in &document.sections {
         let shown: Vec<&Block> = section.blocks.iter().filter(|b| !matches!(b, Block::Chart(_))).collect();
-        // A section of charts alone has nothing to say here.
+        // A section that only has charts is left out.
         if shown.is_empty() {
             continue;
         }
@@ -49,7 +49,7 @@ fn table(out: &mut String, grid: &Grid) {
     }
 }
 
-/// Text that stays text: marks of Markdown and HTML are escaped, and it stays on its line and in its cell.
+/// Escapes text for Markdown and HTML. Line breaks become spaces, so that the text stays in its line or table cell.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
@@ -72,7 +72,7 @@ mod tests {
         let mut grid = Grid::new(&["tag", "n"]);
         grid.rows.push(vec!["a|b\n<i>".to_owned(), "3".to_owned()]);
         let terms = vec![("SRCC".to_owned(), "rank correlation".to_owned())];
-        let chart = Block::Chart(Chart { caption: "c".to_owned(), svg: "<svg/>".to_owned() });
+        let chart = Block::Chart(Chart { caption: "c".to_owned(), svg: maud::html! {} });
         let document = Document {
             title: "T".to_owned(),
             sections: vec![

@@ -1,7 +1,8 @@
-//! What is said about a model: reports as pages, Markdown and JSON, and a bundle's own documents.
+//! Reports about models, as HTML pages, Markdown and JSON, and the documents inside a bundle.
 //!
-//! [`document`] is the shape that all reports share, `html` and `markdown` write it, `chart` draws. What stands in a
-//! report is decided by `evaluation`, `comparison` and, for a bundle, `card`. Computes nothing that is reported.
+//! [`document`] is the common structure of all reports. `html` and `markdown` write it, `chart` draws charts.
+//! `evaluation`, `comparison` and, for a bundle, `card` choose the content. Reports only format figures; they compute
+//! none.
 
 mod card;
 mod chart;
@@ -11,38 +12,42 @@ mod evaluation;
 mod gallery;
 mod html;
 mod markdown;
+mod markup;
 mod words;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 
 pub use card::{Results, files, summary};
 
-use super::dataset::Example;
-use super::evaluate::compare::{Comparison, PUBLISHED};
-use super::evaluate::{Evaluation, JudgeError};
-use super::metrics::Measure;
+use crate::dataset::Example;
+use crate::evaluate::compare::{Comparison, PUBLISHED, PublishedRow};
+use crate::evaluate::{Evaluation, JudgeError};
+use crate::file_error::FileError;
+use crate::metrics::{Measure, Rules};
 use document::Document;
 
-/// The page.
+/// File name of the HTML page.
 pub const PAGE: &str = "report.html";
-/// The same as Markdown.
+/// File name of the Markdown text.
 pub const TEXT: &str = "report.md";
-/// All figures, for programs.
+/// File name of the JSON figures.
 pub const DATA: &str = "metrics.json";
 
-/// A report in all of its forms.
+/// A report in all formats.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What it says.
+    /// Content of the page and of the Markdown text.
     pub document: Document,
-    /// All figures, for programs.
+    /// All figures as JSON.
     pub json: String,
 }
 
 impl Report {
-    /// Of an evaluation; with `examples`, the images behind the predictions, it shows some of them.
+    /// Creates the report of an evaluation. `examples` are the judged images, some of which the page shows; if empty,
+    /// it shows none.
     ///
     /// # Errors
     /// [`JudgeError::Internal`].
@@ -51,15 +56,14 @@ impl Report {
         struct Data<'a> {
             #[serde(flatten)]
             evaluation: &'a Evaluation,
-            definitions: std::collections::BTreeMap<&'static str, String>,
+            definitions: BTreeMap<&'static str, String>,
         }
         let gallery = if examples.is_empty() { vec![] } else { gallery::best_and_worst(examples, &evaluation.judged) };
-        let definitions = Measure::ALL.into_iter().map(|m| (m.key(), m.definition(&evaluation.rules))).collect();
-        let json = json(&Data { evaluation, definitions })?;
+        let json = json(&Data { evaluation, definitions: definitions(&evaluation.rules) })?;
         Ok(Self { document: self::evaluation::document(evaluation, gallery), json })
     }
 
-    /// Of a comparison.
+    /// Creates the report of a comparison.
     ///
     /// # Errors
     /// [`JudgeError::Internal`].
@@ -68,36 +72,40 @@ impl Report {
         struct Data<'a> {
             #[serde(flatten)]
             comparison: &'a Comparison,
-            published: &'a [super::evaluate::compare::Published],
-            definitions: std::collections::BTreeMap<&'static str, String>,
+            published: &'a [PublishedRow],
+            definitions: BTreeMap<&'static str, String>,
         }
-        let definitions = Measure::ALL.into_iter().map(|m| (m.key(), m.definition(&comparison.rules))).collect();
+        let definitions = definitions(&comparison.rules);
         let json = json(&Data { comparison, published: &PUBLISHED, definitions })?;
         Ok(Self { document: self::comparison::document(comparison), json })
     }
 
-    /// The page.
+    /// Returns the HTML page.
     pub fn html(&self) -> String {
         html::page(&self.document)
     }
 
-    /// The Markdown.
+    /// Returns the Markdown text.
     pub fn markdown(&self) -> String {
         markdown::text(&self.document)
     }
 
-    /// Writes page, Markdown and JSON into a directory, which is made where it is missing.
+    /// Writes page, Markdown text and JSON into a directory, which is created if it is missing.
     ///
     /// # Errors
     /// [`JudgeError::File`].
     pub fn write(&self, dir: &Path) -> Result<(), JudgeError> {
-        std::fs::create_dir_all(dir).map_err(JudgeError::file(dir))?;
+        std::fs::create_dir_all(dir).map_err(FileError::at(dir))?;
         for (name, text) in [(PAGE, self.html()), (TEXT, self.markdown()), (DATA, self.json.clone())] {
             let path = dir.join(name);
-            std::fs::write(&path, text).map_err(JudgeError::file(&path))?;
+            std::fs::write(&path, text).map_err(FileError::at(&path))?;
         }
         Ok(())
     }
+}
+
+fn definitions(rules: &Rules) -> BTreeMap<&'static str, String> {
+    Measure::ALL.into_iter().map(|m| (m.key(), m.definition(rules))).collect()
 }
 
 fn json(value: &impl Serialize) -> Result<String, JudgeError> {

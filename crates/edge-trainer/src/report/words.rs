@@ -1,40 +1,40 @@
-//! Numbers and definitions in words.
+//! Formats numbers and definitions as text.
 
 use crate::evaluate::Bootstrap;
 use crate::metrics::{Estimate, Measure, Rules};
 
-/// Three decimals; a dash where nothing is defined.
+/// Formats a figure with three decimals; a dash if it is undefined.
 pub fn number(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "-".to_owned() }
 }
 
-/// The same with its sign.
+/// Formats a figure with three decimals and its sign; a dash if it is undefined.
 pub fn signed(value: f64) -> String {
     if value.is_finite() { format!("{value:+.3}") } else { "-".to_owned() }
 }
 
-/// An interval's ends.
+/// Formats the ends of an interval; a dash if it is undefined.
 pub fn interval(estimate: &Estimate) -> String {
     if estimate.low.is_finite() { format!("{:.3} to {:.3}", estimate.low, estimate.high) } else { "-".to_owned() }
 }
 
-/// A figure with its interval.
+/// Formats a figure with its interval.
 pub fn estimate(estimate: &Estimate) -> String {
     format!("{} ({})", number(estimate.value), interval(estimate))
 }
 
-/// A number of things.
+/// Formats a number with its noun in singular or plural.
 pub fn plural(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
-/// A clause as a sentence.
+/// Turns a clause into a sentence: capitalises it and adds a full stop.
 pub fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
-/// What each measure and its interval mean.
+/// Returns the definitions of the measures and of the intervals.
 pub fn definitions(rules: &Rules, bootstrap: &Bootstrap) -> Vec<(String, String)> {
     let mut terms: Vec<(String, String)> =
         Measure::ALL.into_iter().map(|m| (m.label().to_owned(), m.definition(rules))).collect();
@@ -42,11 +42,11 @@ pub fn definitions(rules: &Rules, bootstrap: &Bootstrap) -> Vec<(String, String)
     terms.push((
         format!("{:.0} %", 100.0 * level),
         format!(
-            "percentile bootstrap interval of {replicates} replicates, seed {seed}. Groups are drawn with replacement \
-             (a group is what the data are never parted within: the tag, unless the data say otherwise), each with all \
-             of its images (Davison and Hinkley, Bootstrap methods and their application, 1997, section 3.8); where \
-             there is a single group, its images are drawn. Differences are taken on the same replicates. Distances \
-             cannot be negative, so noise lifts the intervals of KL, EMD and Wasserstein"
+            "percentile bootstrap interval of {replicates} replicates, seed {seed}. Groups are drawn with replacement, \
+             each with all of its images (Davison and Hinkley, Bootstrap methods and their application, 1997, section \
+             3.8). A group is a set of images that the division never separates: the tag, unless the data name groups. \
+             If there is only one group, its images are drawn. Differences use the same replicates. Distances cannot \
+             be negative, so noise raises the intervals of KL, EMD and Wasserstein"
         ),
     ));
     terms

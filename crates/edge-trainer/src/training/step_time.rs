@@ -1,4 +1,4 @@
-//! How long a training step takes on a device, loading left out: the same step as that of a training, on made-up examples.
+//! The time of a training step on a device, on made-up examples and without loading.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,14 +6,15 @@ use std::time::Instant;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor};
 
-use super::{Setting, learner::Learner};
-use crate::TrainError;
-use crate::batches::Images;
+use super::error::LearnError;
+use super::inputs::TrainInputs;
+use super::learner::Learner;
+use crate::batches::BatchImages;
 use crate::dataset::Example;
-use crate::device::{Host, Work};
+use crate::device::{DeviceTask, Host};
 use crate::model::{ImageBatch, ImageOutput};
 
-/// As many examples as a batch has, `per_tag` of each tag, with scores that differ.
+/// Returns the examples of one batch, `per_tag` of each tag, with different scores.
 pub fn made_up_examples(batch: usize, per_tag: usize) -> Vec<Example> {
     let example = |i: usize| Example {
         path: PathBuf::from(format!("{i}.jpg")),
@@ -29,37 +30,37 @@ pub fn made_up_examples(batch: usize, per_tag: usize) -> Vec<Example> {
     (0..batch).map(example).collect()
 }
 
-/// The seconds that each of `steps` steps takes, after `warm_up` others, on the examples of the setting's training part as one
+/// Returns the seconds of each of `steps` steps after `warm_up` others. Every step uses all training examples as one
 /// batch.
 ///
 /// # Errors
-/// As those of [`super::train`].
-pub fn time_steps(setting: Setting<'_>, [warm_up, steps]: [usize; 2]) -> Result<Vec<f64>, TrainError> {
-    setting.place.run(Timing { setting, warm_up, steps })?
+/// [`LearnError::Backbone`], [`LearnError::Text`], [`LearnError::Device`], [`LearnError::Internal`].
+pub fn time_steps(inputs: TrainInputs<'_>, [warm_up, steps]: [usize; 2]) -> Result<Vec<f64>, LearnError> {
+    inputs.device.run(TimingTask { inputs, warm_up, steps })?
 }
 
-struct Timing<'a> {
-    setting: Setting<'a>,
+struct TimingTask<'a> {
+    inputs: TrainInputs<'a>,
     warm_up: usize,
     steps: usize,
 }
 
-impl Work for Timing<'_> {
-    type Output = Result<Vec<f64>, TrainError>;
+impl DeviceTask for TimingTask<'_> {
+    type Output = Result<Vec<f64>, LearnError>;
 
-    fn on<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
-        let Timing { setting, warm_up, steps } = self;
-        let mut learner = Learner::<L>::on_made_up(setting, device)?;
-        let images = Images::of_all(setting.train);
-        let examples: Vec<&Example> = setting.train.iter().collect();
-        let pictures = made_up_images(setting, examples.len());
+    fn run<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output {
+        let Self { inputs, warm_up, steps } = self;
+        let mut learner = Learner::<L>::new(inputs, device, None)?;
+        let images = BatchImages::of_all(inputs.train);
+        let examples: Vec<&Example> = inputs.train.iter().collect();
+        let pictures = made_up_images(inputs, examples.len());
         let all = warm_up + steps;
         let mut seconds = Vec::with_capacity(steps);
         for at in 0..all {
             let started = Instant::now();
-            learner.only_step([at, all], &examples, pictures.clone(), &images)?;
+            learner.single_step([at, all], &examples, pictures.clone(), &images)?;
             let synced = <L::InnerBackend as Backend>::sync(device);
-            synced.map_err(|e| TrainError::Internal(format!("the device does not answer: {e:?}")))?;
+            synced.map_err(|e| LearnError::Internal(format!("the device does not respond: {e:?}")))?;
             if at >= warm_up {
                 seconds.push(started.elapsed().as_secs_f64());
             }
@@ -68,17 +69,17 @@ impl Work for Timing<'_> {
     }
 }
 
-/// What the loader would hand over.
-fn made_up_images(setting: Setting<'_>, count: usize) -> ImageBatch<Host> {
+/// Random images in the form that the loader returns.
+fn made_up_images(inputs: TrainInputs<'_>, count: usize) -> ImageBatch<Host> {
     let device = Default::default();
     let normal = Distribution::Normal(0.0, 1.0);
-    if setting.features.is_some() {
-        let shape = setting.shape.head_shape();
+    if inputs.features.is_some() {
+        let shape = inputs.shape.head_shape();
         let [p, w] = shape.patches;
         let embedding = Tensor::random([count, shape.embedding], normal, &device);
         let patches = (p > 0).then(|| Tensor::random([count, p, w], normal, &device));
         return ImageBatch::Features(ImageOutput { embedding, patches });
     }
-    let side = setting.rule.size_px as usize;
+    let side = inputs.rule.size_px as usize;
     ImageBatch::Pixels(Tensor::random([count, 3, side, side], normal, &device))
 }

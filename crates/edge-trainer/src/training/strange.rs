@@ -1,22 +1,23 @@
-//! Texts that mean nothing, so that a tag that is never trained on is answered as if there were none.
+//! Texts without meaning. The model learns to score under them as it does without a tag, and so does not guess under
+//! unknown tags.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::Setting;
+use super::inputs::TrainInputs;
 use crate::model::BackboneShape;
 
-/// Texts of random tokens that a step has beside its own.
+/// Texts of random tokens in every step.
 const STRANGE: usize = 8;
-/// Tokens of such a text, at most.
+/// Most tokens of such a text.
 const STRANGE_TOKENS: usize = 6;
 
-/// Texts of random tokens, padded; none for encoders that come trained.
-pub(super) fn strange_texts(setting: Setting<'_>, rng: &mut StdRng) -> Vec<Vec<i64>> {
-    let length = setting.shape.context_length;
-    let BackboneShape::Small(small) = &setting.shape.backbone else { return Vec::new() };
-    // A real text shows how texts begin and end.
-    let Ok(mut framed) = setting.tokenizer.encode(setting.default_tag, None) else { return Vec::new() };
+/// Returns padded texts of random tokens; none for encoders that come trained.
+pub(super) fn strange_texts(inputs: TrainInputs<'_>, rng: &mut StdRng) -> Vec<Vec<i64>> {
+    let length = inputs.shape.context_length;
+    let BackboneShape::Small(small) = &inputs.shape.backbone else { return Vec::new() };
+    // Take the begin and end tokens from a real text.
+    let Ok(mut framed) = inputs.tokenizer.encode(inputs.default_tag, None) else { return Vec::new() };
     framed.retain(|&id| id != small.pad_id);
     let (Some(&begin), Some(&end)) = (framed.first(), framed.last()) else { return Vec::new() };
     let most = STRANGE_TOKENS.min(length.saturating_sub(2)).max(1);

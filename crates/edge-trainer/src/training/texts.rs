@@ -1,17 +1,18 @@
-//! Texts that are encoded again and again by weights that stay the same.
+//! A cache of encoded texts, for a text encoder whose weights do not change.
 
 use std::collections::HashMap;
 
 use burn::tensor::backend::Backend;
-
-use crate::TrainError;
-use crate::model::{TagScorer, TextOutput};
 use edge_model::text::TagTokenizer;
 
-/// Texts that are remembered at most: with its token states each takes up to two hundred kilobytes.
+use super::error::LearnError;
+use crate::model::{TagScorer, TextOutput};
+
+/// Most texts in the cache: each takes up to 200 kB with its token states.
 const REMEMBERED: usize = 2048;
 
-/// What one text encoder made of the texts so far, each a batch of one, so that its neighbours do not change a value.
+/// The encoded texts of one text encoder. Each was encoded as a batch of one, so that its values do not depend on its
+/// neighbours.
 #[derive(Debug)]
 pub(super) struct TextMemory<B: Backend>(HashMap<String, TextOutput<B>>);
 
@@ -22,17 +23,17 @@ impl<B: Backend> Default for TextMemory<B> {
 }
 
 impl<B: Backend> TextMemory<B> {
-    /// The texts' encodings in their order; `model` is asked for those that are not remembered.
+    /// Returns the encoded texts in order, and encodes those that are not in the cache with `model`.
     ///
     /// # Errors
-    /// [`TrainError::Text`].
+    /// [`LearnError::Text`].
     pub(super) fn encode<'t>(
         &mut self,
         texts: impl Iterator<Item = &'t str>,
         tokenizer: &TagTokenizer,
         device: &B::Device,
         model: impl Fn() -> TagScorer<B>,
-    ) -> Result<TextOutput<B>, TrainError> {
+    ) -> Result<TextOutput<B>, LearnError> {
         if self.0.len() > REMEMBERED {
             self.0.clear();
         }

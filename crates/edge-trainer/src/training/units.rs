@@ -1,6 +1,6 @@
-//! Units: the mean and the deviation of scores and alignments.
+//! Mean and deviation of scores and alignments.
 
-/// Mean and population deviation; the deviation of constants counts as one.
+/// Returns the mean and the population standard deviation. If all values are equal, the deviation is 1.
 pub(super) fn spread(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {
     let n = values.clone().count().max(1) as f64;
     let mean = values.clone().map(f64::from).sum::<f64>() / n;

@@ -1,5 +1,5 @@
-//! Random weights for a network of any shape, and their file: what measures speed, memory and exactness needs a model of full size,
-//! not a trained one.
+//! Random weights for a network of any shape, and their file. Measurements of speed, memory and exactness need a model of full size,
+//! but not a trained one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,35 +10,35 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{WeightError, WeightSource};
 
-/// Deviation of biases, and of a normalisation's gains around 1.
+/// Standard deviation of biases, and of a normalisation's gains around 1.
 const VECTOR_DEVIATION: f32 = 0.2;
-/// Deviation of what stands for tokens and positions.
+/// Standard deviation of token and position embeddings.
 const EMBEDDING_DEVIATION: f32 = 0.5;
 
-/// Draws what it is asked for, and remembers it.
+/// Draws every tensor that is taken, and keeps it for the file.
 ///
-/// Matrices and kernels have the variance 1 / inputs, so that values stay of order one through any number of layers; biases and
-/// gains are no zeros and ones, so that a network which forgets them gives other numbers.
+/// Matrices and kernels have the variance 1 / inputs, so that values stay near one through any number of layers. Biases and gains
+/// differ from zero and one, so that a network that forgets them gives other numbers.
 #[derive(Debug)]
 pub struct DrawnWeights {
     random: StdRng,
-    made: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
+    drawn: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
 }
 
 impl DrawnWeights {
-    /// The weights of that seed: the same for the same tensors asked for in the same order.
+    /// Weights from a seed. The same tensors taken in the same order get the same values.
     pub fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed), made: BTreeMap::new() }
+        Self { random: StdRng::seed_from_u64(seed), drawn: BTreeMap::new() }
     }
 
-    /// Writes all that was drawn as a safetensors file.
+    /// Writes all tensors taken so far as a safetensors file.
     ///
     /// # Errors
     /// [`WeightError::Unwritable`].
     pub fn write(&self, path: &Path) -> Result<(), WeightError> {
         let unwritable = |reason: String| WeightError::Unwritable { path: path.to_owned(), reason };
-        let mut views = Vec::with_capacity(self.made.len());
-        for (key, (shape, bytes)) in &self.made {
+        let mut views = Vec::with_capacity(self.drawn.len());
+        for (key, (shape, bytes)) in &self.drawn {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|e| unwritable(e.to_string()))?;
             views.push((key, view));
         }
@@ -46,7 +46,7 @@ impl DrawnWeights {
         std::fs::write(path, bytes).map_err(|e| unwritable(e.to_string()))
     }
 
-    /// A number of the normal distribution (Box and Muller, 1958).
+    /// A normally distributed number (Box and Muller, 1958).
     fn normal(&mut self) -> f32 {
         let (radius, angle): (f32, f32) = (self.random.random(), self.random.random());
         (-2.0 * (1.0 - radius).ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
@@ -66,7 +66,7 @@ impl WeightSource for DrawnWeights {
         };
         let values: Vec<f32> = (0..numbers).map(|_| middle + deviation * self.normal()).collect();
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.made.insert(key.to_owned(), (shape.to_vec(), bytes));
+        self.drawn.insert(key.to_owned(), (shape.to_vec(), bytes));
         Ok(values)
     }
 }

@@ -1,5 +1,5 @@
-//! Where the weights of a network come from: a safetensors file, read tensor by tensor with every doubt as an error that names the
-//! key (a network whose weights were half taken over looks like one that works), or a draw. Knows no network.
+//! Sources of a network's weights: a safetensors file or a random generator. A missing, unused or misshapen tensor is an error that
+//! names its key, because a network with only half of its weights loaded looks like one that works. Knows no network.
 
 mod drawn;
 
@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors};
 
 pub use drawn::DrawnWeights;
 
-/// Why weights cannot be taken over.
+/// Weights that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// The file cannot be read.
@@ -19,34 +19,34 @@ pub enum WeightError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
-    /// The file is cut off or no safetensors file.
+    /// The file is cut off or not a safetensors file.
     #[error("{}: not a complete safetensors file ({reason}). Download it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the reader said.
+        /// The reader's message.
         reason: String,
     },
-    /// A tensor that the network needs is not there.
-    #[error("{}: lacks the tensor {key}{}", path.display(), near.as_ref().map_or_else(String::new, |n| format!("; there is {n}")))]
+    /// The file lacks a tensor that the network needs.
+    #[error("{}: lacks the tensor {key}{}", path.display(), near.as_ref().map_or_else(String::new, |n| format!("; it has {n}")))]
     Missing {
         /// The file.
         path: PathBuf,
         /// The tensor.
         key: String,
-        /// The most similar name in the file, if one is similar.
+        /// The most similar key in the file, if one is similar.
         near: Option<String>,
     },
-    /// The file holds tensors that the network has no place for.
-    #[error("{}: holds {} tensors that this architecture has no place for, the first: {}. Is it another architecture, or \
-        does config.json belong to another file?", path.display(), keys.len(), keys[0])]
+    /// The file holds tensors that the network does not use.
+    #[error("{}: holds {} tensors that this architecture does not use, the first: {}. Check that the file has this \
+        architecture and that config.json belongs to it", path.display(), keys.len(), keys[0])]
     Superfluous {
         /// The file.
         path: PathBuf,
-        /// The tensors, in alphabetical order; at least one.
+        /// The keys in alphabetical order; at least one.
         keys: Vec<String>,
     },
     /// Weights cannot be written.
@@ -54,11 +54,11 @@ pub enum WeightError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
-    /// A tensor has another shape than the architecture says.
-    #[error("{}: the tensor {key} has the shape {found:?}, the configuration asks for {expected:?}", path.display())]
+    /// A tensor has another shape than the architecture needs.
+    #[error("{}: the tensor {key} has the shape {found:?}, but the configuration needs {expected:?}", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
@@ -66,11 +66,11 @@ pub enum WeightError {
         key: String,
         /// Its shape.
         found: Vec<usize>,
-        /// The shape that was expected.
+        /// The shape that the architecture needs.
         expected: Vec<usize>,
     },
-    /// A tensor holds something else than floats.
-    #[error("{}: the tensor {key} holds {found}, not floats of 16 or 32 bits", path.display())]
+    /// A tensor holds values of an unsupported type.
+    #[error("{}: the tensor {key} holds {found}; only floats of 16 or 32 bits are supported", path.display())]
     Type {
         /// The file.
         path: PathBuf,
@@ -89,9 +89,9 @@ pub enum WeightError {
     },
 }
 
-/// Gives a network its weights by name. The network that asks says which tensors there are, whatever gives them.
+/// Gives a network its weights by key. The network decides which tensors it takes and of which shape.
 pub trait WeightSource {
-    /// The values of a tensor of this shape, row-major.
+    /// The values of the tensor `key` of shape `shape`, row-major.
     ///
     /// # Errors
     /// Any [`WeightError`].
@@ -115,7 +115,7 @@ impl WeightFile {
         Ok(Self { path: path.to_owned(), bytes: std::fs::read(path).map_err(unreadable)? })
     }
 
-    /// The tensors in it, none of them taken yet.
+    /// The file's tensors, none of them taken yet.
     ///
     /// # Errors
     /// [`WeightError::Damaged`].
@@ -128,7 +128,7 @@ impl WeightFile {
     }
 }
 
-/// The tensors of a file, of which a network takes what it needs.
+/// The tensors of a file. It records which ones a network takes.
 #[derive(Debug)]
 pub struct Weights<'a> {
     path: &'a Path,
@@ -160,17 +160,17 @@ impl WeightSource for Weights<'_> {
 }
 
 impl Weights<'_> {
-    /// Whether there is such a tensor, taken or not.
+    /// Whether the file has the tensor `key`, taken or not.
     pub fn has(&self, key: &str) -> bool {
         self.tensors.tensor(key).is_ok()
     }
 
-    /// Passes over tensors that carry nothing the network needs, such as stored constants.
+    /// Marks tensors that no network needs, such as stored constants, as taken.
     pub fn ignore(&mut self, is_needless: impl Fn(&str) -> bool) {
         self.left.retain(|key| !is_needless(key));
     }
 
-    /// Fails unless every tensor was taken or passed over.
+    /// Fails if a tensor was neither taken nor ignored.
     ///
     /// # Errors
     /// [`WeightError::Superfluous`].
@@ -195,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// A file with a tensor `a.weight` of each type, each holding 1.5 and -2.
+    /// A file with a tensor of each float type, each holding 1.5 and -2, a NaN and an integer.
     fn file(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) -> WeightFile {
         let f32s: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         let f16s: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
@@ -226,9 +226,11 @@ mod tests {
         assert_eq!(weights.take("half.weight", &[2]).unwrap(), [1.5, -2.0]);
         assert_eq!(weights.take("brain.weight", &[2]).unwrap(), [1.5, -2.0]);
         let mut message = |key: &str, shape: &[usize]| weights.take(key, shape).unwrap_err().to_string();
-        assert!(message("singel.weight", &[1]).ends_with("lacks the tensor singel.weight; there is single.weight"));
+        assert!(message("singel.weight", &[1]).ends_with("lacks the tensor singel.weight; it has single.weight"));
         assert!(message("logit_scale", &[1]).ends_with("lacks the tensor logit_scale"));
-        assert!(message("half.weight", &[3]).contains("half.weight has the shape [2], the configuration asks for [3]"));
+        assert!(
+            message("half.weight", &[3]).contains("half.weight has the shape [2], but the configuration needs [3]")
+        );
         assert!(message("broken.weight", &[1]).contains("broken.weight holds values that are not finite"));
         assert!(message("position_ids", &[1]).contains("position_ids holds I64"));
         weights.ignore(|key| key == "position_ids");

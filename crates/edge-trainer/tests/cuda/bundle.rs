@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use edge_model::bundle::{GoldenTensors, sha256_hex};
-use edge_trainer::onnx::{ConvShape, Dim, GraphBuilder};
+use edge_trainer::model::ops::{FixedConv, TensorOps};
+use edge_trainer::onnx::{Dim, GraphBuilder};
 use ndarray::Array2;
 use serde_json::{Value, json};
 
@@ -45,10 +46,9 @@ pub fn of_zeros(dir: &Path) -> PathBuf {
 fn image_encoder() -> Vec<u8> {
     let mut g = GraphBuilder::new("image_encoder");
     let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), Dim::Fixed(SIDE), Dim::Fixed(SIDE)]);
-    let weight = g.constant(&vec![0.0; EMBEDDING * 3 * KERNEL * KERNEL], &[EMBEDDING, 3, KERNEL, KERNEL]);
-    let bias = g.constant(&[0.0; EMBEDDING], &[EMBEDDING]);
-    let maps = g.conv(&pixels, &weight, &bias, ConvShape { kernel: KERNEL, stride: KERNEL, padding: 0, groups: 1 });
-    let embedding = g.mean_of_maps(&maps);
+    let weights = vec![0.0; EMBEDDING * 3 * KERNEL * KERNEL];
+    let maps = g.conv(pixels, &FixedConv::without_bias(weights, EMBEDDING, KERNEL, KERNEL, 1));
+    let embedding = g.mean_of_maps(maps);
     g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(EMBEDDING)]);
     g.finish().unwrap()
 }
@@ -57,9 +57,8 @@ fn image_encoder() -> Vec<u8> {
 fn text_encoder() -> Vec<u8> {
     let mut g = GraphBuilder::new("text_encoder");
     let ids = g.input_i64("input_ids", &[Dim::Batch, Dim::Fixed(TOKENS)]);
-    let weight = g.constant(&vec![0.0; TOKENS * EMBEDDING], &[TOKENS, EMBEDDING]);
-    let ids = g.to_f32(&ids);
-    let embedding = g.matmul(&ids, &weight);
+    let ids = g.ids_to_floats(ids);
+    let embedding = g.matmul_constant(ids, &vec![0.0; TOKENS * EMBEDDING], EMBEDDING);
     g.output_f32("text_embedding", &embedding, &[Dim::Batch, Dim::Fixed(EMBEDDING)]);
     g.finish().unwrap()
 }
@@ -69,10 +68,9 @@ fn quality_head() -> Vec<u8> {
     let mut g = GraphBuilder::new("quality_head");
     let image = g.input_f32("image_embedding", &[Dim::Batch, Dim::Fixed(EMBEDDING)]);
     let text = g.input_f32("text_embedding", &[Dim::Batch, Dim::Fixed(EMBEDDING)]);
-    let both = g.concat(&[&image, &text], 1);
-    let weight = g.constant(&[0.0; 2 * EMBEDDING], &[2 * EMBEDDING, 1]);
-    let score = g.matmul(&both, &weight);
-    let score = g.sum(&score, &[1]);
+    let both = g.concat::<2>(vec![image, text], 1);
+    let score = g.matmul_constant(both, &[0.0; 2 * EMBEDDING], 1);
+    let score = g.sum::<2, 1>(score, 1);
     g.output_f32("score", &score, &[Dim::Batch]);
     g.finish().unwrap()
 }

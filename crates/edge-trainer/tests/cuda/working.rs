@@ -1,7 +1,5 @@
 //! Failures of a GPU while it scores.
 
-use std::time::Duration;
-
 use crate::Gpu;
 use edge_testing::make_old;
 

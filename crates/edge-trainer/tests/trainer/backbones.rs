@@ -133,7 +133,7 @@ fn every_head_on_frozen_clip_becomes_a_bundle_whose_score_depends_on_the_tag() {
         }
         // The features with patches and those without are encoded once each, and then read from the cache.
         let encoded = if number < 2 { "0 of 32" } else { "32 of 32" };
-        assert!(said.contains(&format!("features: {encoded} images are encoded already")), "{name}: {said}");
+        assert!(said.contains(&format!("features: {encoded} images are already encoded")), "{name}: {said}");
     }
 }
 
@@ -203,7 +203,7 @@ fn fitting_all_weights_changes_the_encoders_and_fitting_the_head_does_not() {
     assert!(kept("head.run") < kept("all.run"));
     let shown = Command::new(edge_testing::program("edge-trainer")).arg("inspect").arg(shop.path("head.run")).output();
     let shown = String::from_utf8_lossy(&shown.unwrap().stdout).into_owned();
-    assert!(shown.contains("clip-vit-2x16-8, as it came") && shown.contains("hyper_network"), "{shown}");
+    assert!(shown.contains("clip-vit-2x16-8, not trained") && shown.contains("hyper_network"), "{shown}");
 }
 
 #[test]
@@ -216,8 +216,12 @@ fn an_unusable_backbone_is_refused_before_any_training() {
         assert!(!shop.path("out").exists());
     };
     refused(66, "--backbone vit-b32", "--backbone vit-b32: neither small, nor efficientnet-b0, nor a directory");
-    refused(78, "--head patch", "looks at patch and text tokens, which this backbone does not give: use pooled");
-    refused(78, "--train head", "--train head leaves the encoders as they are, and those of small are random");
+    refused(78, "--head patch", "needs patch and text tokens, which this backbone does not give: use pooled");
+    refused(
+        78,
+        "--train head",
+        "--train head needs encoders that come trained, and those of small have random weights",
+    );
     let weights = shop.path("clip/model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();

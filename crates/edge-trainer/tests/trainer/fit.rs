@@ -119,7 +119,7 @@ fn the_fit_file_of_a_bundle_repeats_its_training_with_the_same_styles() {
     let other = std::fs::read_to_string(&config).unwrap().replace("faults = 1", "faults = 2");
     std::fs::write(&config, other).unwrap();
     let output = trainer(&["fit", "--config", &config]);
-    assert!(stderr(&output).contains("made in another way"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("made with other options"), "{}", stderr(&output));
     let output = trainer(&["fit", "--out", &at("nothing")]);
     assert_eq!(output.status.code(), Some(64));
     assert!(stderr(&output).contains("give --data, or a --config that names it"), "{}", stderr(&output));
@@ -194,7 +194,7 @@ fn a_training_that_was_stopped_and_resumed_gives_the_same_bundle() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", read());
     let run = dir.path().join("cut.run");
-    assert!(read().contains("all of it is kept. Go on with the same command and --resume"), "{}", read());
+    assert!(read().contains("the state is saved. To continue, run the same command with --resume"), "{}", read());
     assert!(!cut.exists());
 
     let resumed = |data: &Path, run: &Path| {
@@ -206,13 +206,13 @@ fn a_training_that_was_stopped_and_resumed_gives_the_same_bundle() {
     std::fs::write(&other, std::fs::read_to_string(&data).unwrap().replace(",4.5\n", ",4.4\n")).unwrap();
     let refused = resumed(&other, &run);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("cannot go on with this run: its data had the digest"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("cannot resume this run: its data had the digest"), "{}", stderr(&refused));
     let refused = resumed(&data, &dir.path().join("nothing.run"));
     assert_eq!(refused.status.code(), Some(66), "{}", stderr(&refused));
 
     let output = resumed(&data, &run);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("going on in epoch 2 after"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("resuming in epoch 2 after"), "{}", stderr(&output));
     for name in ["image_encoder.onnx", "text_encoder.onnx", "quality_head.onnx", "golden.safetensors"] {
         let [a, b] = [&whole, &cut].map(|bundle| std::fs::read(bundle.join(name)).unwrap());
         assert!(a == b, "{name} differs");

@@ -1,4 +1,4 @@
-//! The rule that rates a rendering under a tag.
+//! The recipe of a style data set: its settings, and the rule that rates a rendering under a tag.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::render::style::Style;
 
-/// How strongly a style is rendered.
+/// Name of the table's file.
+pub const TABLE_FILE: &str = "ratings.csv";
+/// Name of the recipe's file. It is written last: a directory without it is not a complete data set.
+pub const RECIPE_FILE: &str = "recipe.json";
+/// Quality of the JPEG files.
+pub const JPEG_QUALITY: u8 = 92;
+/// Strengths that a style is rendered at.
 pub const STRENGTHS: [f32; 3] = [0.4, 0.7, 1.0];
-/// The tag that asks for no style.
+/// Tag that asks for no style.
 pub const NEUTRAL_TAG: &str = "photograph";
-/// What a rendering loses under a tag whose style it lacks, as a share of the scale.
+/// Penalty of a rendering that lacks the style of the tag, as a share of the scale.
 pub const LACKING: f32 = 0.25;
-
-/// What a rendering loses for each degree of a fault, whatever the tag, as a share of the scale.
+/// Penalty for each degree of a fault under every tag, as a share of the scale.
 pub const FAULT: f32 = 0.12;
 
-/// What a rendering loses at full strength under a tag that does not ask for the style, as a share of the scale.
+/// Returns the penalty of a style at full strength under a tag that does not ask for it, as a share of the scale.
 pub fn penalty(style: Style) -> f32 {
     match style {
         Style::BlackAndWhite | Style::Vignette => 0.15,
@@ -28,58 +33,53 @@ pub fn penalty(style: Style) -> f32 {
     }
 }
 
-/// How a style data set was made.
+/// Settings that a style data set was made with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Name of the data set or directory that the images come from.
+    /// Name of the source data set or directory.
     pub source: String,
-    /// Its licence, which the renderings stay under.
+    /// Licence of the source, which also applies to the renderings.
     pub source_licence: String,
-    /// Range of the scores.
+    /// Lowest and highest score.
     pub scale: (f32, f32),
-    /// What one unit of the scores is, in words.
+    /// Description of the unit of the scores.
     pub unit: String,
-    /// What the reading of the source had to say: what was left out, or which score unrated images were given.
+    /// Notes of the reader of the source: rows that were left out, or the score that unrated images were given.
     pub source_notes: Vec<String>,
-    /// Most source images to use, where there is a limit.
+    /// Largest number of source images; `None` for no limit.
     pub limit: Option<usize>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Short side that larger images are reduced to, in pixels.
+    /// Short side in pixels that larger images are reduced to.
     pub short_px: u32,
-    /// Renderings per source image, the plain one included.
+    /// Number of renderings per source image, including the plain one.
     pub renderings: usize,
-    /// Faults that each source image is also rendered with, each in all its degrees.
+    /// Number of faults per source image. Each is rendered in all degrees.
     #[serde(default)]
     pub faults: usize,
-    /// Tags that each rendering is listed under.
+    /// Number of tags per rendering.
     pub tags_per_rendering: usize,
-    /// Share of the source images for validation.
+    /// Share of the source images in the validation part.
     pub validation_share: f64,
-    /// Share of the source images for the test.
+    /// Share of the source images in the test part.
     pub test_share: f64,
-    /// Standard deviation of the raters' noise, as a share of the scale.
+    /// Standard deviation of the simulated rater noise, as a share of the scale.
     pub rater_noise: f32,
-    /// [`LACKING`] as it was.
+    /// [`LACKING`] when the data set was made.
     pub lacking: f32,
-    /// [`FAULT`] as it was.
+    /// [`FAULT`] when the data set was made.
     #[serde(default)]
     pub fault: f32,
-    /// [`penalty`] as it was, by tag.
+    /// [`penalty`] of each style's tag when the data set was made.
     pub penalties: BTreeMap<String, f32>,
 }
 
 impl Recipe {
-    /// The score of a rendering, given its styles and the degree of its fault, under the tag of a style, or under the neutral one.
-    /// `source` is the source image's score, `noise` a draw of unit deviation.
-    pub fn score(
-        &self,
-        source: f32,
-        (styles, degree): (&[(Style, f32)], usize),
-        tag: Option<Style>,
-        noise: f32,
-    ) -> f32 {
+    /// Returns the score of a rendering with these styles and degree of fault. `tag` is the style that the tag asks
+    /// for, `None` for the neutral tag. `source` is the score of the source image, `noise` a normal number with a
+    /// deviation of 1.
+    pub fn score(&self, source: f32, styles: &[(Style, f32)], degree: usize, tag: Option<Style>, noise: f32) -> f32 {
         let (low, high) = self.scale;
         let unasked: f32 = styles
             .iter()
@@ -123,16 +123,16 @@ mod tests {
     fn a_rendering_is_best_under_the_tag_that_asks_for_it() {
         let recipe = example();
         let blurred = [(Style::MotionBlur, 0.7)];
-        let score = |tag| recipe.score(8.0, (&blurred, 0), tag, 0.0);
+        let score = |tag| recipe.score(8.0, &blurred, 0, tag, 0.0);
         assert_eq!(score(Some(Style::MotionBlur)), 8.0);
         assert!((score(None) - (8.0 - 9.0 * 0.35 * 0.7)).abs() < 1e-5);
         assert!((score(Some(Style::Duotone)) - (8.0 - 9.0 * (0.35 * 0.7 + LACKING))).abs() < 1e-5);
-        assert!((recipe.score(8.0, (&[], 0), Some(Style::Duotone), 0.0) - (8.0 - 9.0 * LACKING)).abs() < 1e-5);
+        assert!((recipe.score(8.0, &[], 0, Some(Style::Duotone), 0.0) - (8.0 - 9.0 * LACKING)).abs() < 1e-5);
         let both = [(Style::Duotone, 1.0), (Style::Vignette, 0.4)];
-        assert!((recipe.score(8.0, (&both, 0), Some(Style::Duotone), 0.0) - (8.0 - 9.0 * 0.06)).abs() < 1e-5);
-        assert_eq!(recipe.score(1.2, (&[(Style::NegativeImage, 1.0)], 0), None, 0.0), 1.0);
-        assert!((recipe.score(5.0, (&[], 0), None, 1.0) - 5.18).abs() < 1e-5);
-        let faulty = [None, Some(Style::Duotone)].map(|tag| recipe.score(8.0, (&[], 2), tag, 0.0));
+        assert!((recipe.score(8.0, &both, 0, Some(Style::Duotone), 0.0) - (8.0 - 9.0 * 0.06)).abs() < 1e-5);
+        assert_eq!(recipe.score(1.2, &[(Style::NegativeImage, 1.0)], 0, None, 0.0), 1.0);
+        assert!((recipe.score(5.0, &[], 0, None, 1.0) - 5.18).abs() < 1e-5);
+        let faulty = [None, Some(Style::Duotone)].map(|tag| recipe.score(8.0, &[], 2, tag, 0.0));
         assert!((faulty[0] - (8.0 - 9.0 * 0.24)).abs() < 1e-5 && (faulty[0] - faulty[1] - 9.0 * LACKING).abs() < 1e-5);
     }
 }

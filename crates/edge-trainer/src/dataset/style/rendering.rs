@@ -1,4 +1,4 @@
-//! What is drawn for one source image: its renderings, and the tags of each.
+//! The random choices for one source image: its renderings, and the tags of each.
 
 use image::{ImageResult, RgbImage};
 use rand::RngExt;
@@ -9,20 +9,20 @@ use super::recipe::STRENGTHS;
 use crate::render::distortion::{DEGREES, Distortion, distort};
 use crate::render::style::{Style, render};
 
-/// Every so many renderings one has a tonal and an optical style together.
+/// Every n-th rendering combines a tonal and an optical style.
 const COMBINED_EVERY: usize = 3;
 
-/// What a source image is rendered as.
+/// One rendering of a source image.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rendering {
-    /// In styles, each with its strength; in none it is as it was.
+    /// In these styles, each with its strength. Without styles the image is unchanged.
     Styled(Vec<(Style, f32)>),
-    /// With a fault of a degree.
+    /// With a fault of this degree.
     Faulty(Distortion, usize),
 }
 
 impl Rendering {
-    /// So many renderings in styles, the plain one first, and so many faults in all their degrees.
+    /// Draws `styled` renderings in styles, the plain one first, then `faults` faults in all degrees.
     pub(super) fn draw(styled: usize, faults: usize, rng: &mut StdRng) -> Vec<Self> {
         let mut all: Vec<Self> = draw_styles(styled, rng).into_iter().map(Self::Styled).collect();
         if faults > 0 {
@@ -34,6 +34,7 @@ impl Rendering {
         all
     }
 
+    /// Returns the styles with their strengths; none for a fault.
     pub(super) fn styles(&self) -> &[(Style, f32)] {
         match self {
             Self::Styled(styles) => styles,
@@ -41,7 +42,7 @@ impl Rendering {
         }
     }
 
-    /// Degree of the fault, 0 without one.
+    /// Returns the degree of the fault; 0 without a fault.
     pub(super) fn degree(&self) -> usize {
         match self {
             Self::Styled(_) => 0,
@@ -49,7 +50,7 @@ impl Rendering {
         }
     }
 
-    /// `plain`, the styles with their strengths, or the fault with its degree.
+    /// Returns the condition: `plain`, the styles with their strengths, or the fault with its degree.
     pub(super) fn condition(&self) -> String {
         match self {
             Self::Styled(styles) if styles.is_empty() => "plain".to_owned(),
@@ -61,7 +62,7 @@ impl Rendering {
         }
     }
 
-    /// The picture.
+    /// Renders the image. `seed` decides the random textures.
     ///
     /// # Errors
     /// Those of the JPEG coder.
@@ -73,7 +74,8 @@ impl Rendering {
     }
 }
 
-/// First no style, then each style in turn, in a drawn order and at drawn strengths.
+/// Draws the styles of each rendering: first no style, then each style in turn, in a drawn order and at drawn
+/// strengths.
 fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
     let mut order = Style::ALL;
     order.shuffle(rng);
@@ -85,7 +87,7 @@ fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
         if i % COMBINED_EVERY == 0 {
             let partner = order.iter().cycle().skip(i).find(|s| s.is_optical() != style.is_optical());
             styles.extend(partner.map(|s| (*s, strength())));
-            // Tones first: a lens smears what it sees, grain and dark corners come last.
+            // Tonal styles come first, because lens and film act on the toned picture.
             styles.sort_by_key(|(style, _)| style.is_optical());
         }
         out.push(styles);
@@ -93,7 +95,7 @@ fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
     out
 }
 
-/// The rendering's own styles, the neutral tag, and others as drawn.
+/// Returns the tags of a rendering: its own styles, the neutral tag (`None`), then other drawn styles.
 pub(super) fn draw_tags(styles: &[(Style, f32)], count: usize, rng: &mut StdRng) -> Vec<Option<Style>> {
     let mut others: Vec<Style> = Style::ALL.into_iter().filter(|s| styles.iter().all(|(own, _)| own != s)).collect();
     others.shuffle(rng);
@@ -101,7 +103,7 @@ pub(super) fn draw_tags(styles: &[(Style, f32)], count: usize, rng: &mut StdRng)
     own.chain([None]).chain(others.into_iter().map(Some)).take(count).collect()
 }
 
-/// A normal number (Box and Muller).
+/// Draws a standard normal number (Box and Muller).
 pub(super) fn normal(rng: &mut StdRng) -> f32 {
     let (a, b): (f64, f64) = (rng.random(), rng.random());
     ((-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32

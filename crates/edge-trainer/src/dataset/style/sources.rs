@@ -1,33 +1,34 @@
-//! The images that styles are rendered from: those of any data set, or of a directory.
+//! Source images of a style data set: the images of any data set or of a directory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use edge_model::image_input::EXTENSIONS;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use walkdir::WalkDir;
 
-use super::StyleRequest;
-use crate::TrainError;
+use super::error::StyleError;
+use super::recipe::NEUTRAL_TAG;
+use super::request::StyleRequest;
 use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
-use edge_model::image_input::EXTENSIONS;
 
-/// The scale of a directory's scores, where nothing else is asked for: AVA's.
+/// Default scale of the scores of a directory: that of AVA.
 const FOLDER_SCALE: (f32, f32) = (1.0, 10.0);
 
-/// One image to render from.
+/// One source image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Source {
-    /// The image; its score is the mean over its rows.
+pub struct StyleSource {
+    /// The image. Its score is the mean over its rows.
     pub example: Example,
-    /// The part that all its renderings belong to.
+    /// Part of all its renderings.
     pub part: Part,
 }
 
-/// Reads the data set or the directory, with the scale of its scores.
-pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), TrainError> {
-    // Every image is welcome here, under whatever tag.
+/// Reads the data set or directory. Returns it with the scale of its scores.
+pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), StyleError> {
+    // Images of rare tags are as good as others, because the tags are replaced.
     let options = ReadOptions { min_images_per_tag: 1, seed: request.seed, ..ReadOptions::default() };
     let data = match dataset::read(&request.images, &options) {
         Err(DataError::Unrecognised { path }) if path.is_dir() => folder(&path, request)?,
@@ -38,14 +39,16 @@ pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), TrainError>
     let scale = request.scale.or(data.scale).unwrap_or(seen);
     if scale.0 >= scale.1 || seen.0 < scale.0 || seen.1 > scale.1 {
         let ((low, high), (least, most)) = (scale, seen);
-        let problem =
-            format!("the scores {least} to {most} do not lie on a scale of {low} to {high}: state --scale LOW,HIGH");
-        return Err(TrainError::Options(problem));
+        let problem = format!(
+            "the scores {least} to {most} do not lie on a scale of {low} to {high}. State the scale with --scale \
+             LOW,HIGH"
+        );
+        return Err(StyleError::Options(problem));
     }
     Ok((data, scale))
 }
 
-/// All images below a directory, by name, each with the same score.
+/// Returns all images below a directory in the order of their names, each with the same score.
 fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
     let scale = request.scale.unwrap_or(FOLDER_SCALE);
     let score = request.source_score.unwrap_or((scale.0 + scale.1) / 2.0);
@@ -56,7 +59,7 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
         if entry.file_type().is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
             examples.push(Example {
                 path: entry.into_path(),
-                tag: super::NEUTRAL_TAG.to_owned(),
+                tag: NEUTRAL_TAG.to_owned(),
                 score,
                 alignment: None,
                 part: None,
@@ -68,7 +71,10 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
         }
     }
     if examples.is_empty() {
-        let reason = format!("no images are there, nor a data set; images end in {}", EXTENSIONS.join(", "));
+        let reason = format!(
+            "the directory contains neither images nor a data set; file names of images end in {}",
+            EXTENSIONS.join(", ")
+        );
         return Err(DataError::Table { path: dir.to_owned(), reason });
     }
     let name = dir.file_name().map_or_else(|| "images".to_owned(), |n| n.to_string_lossy().into_owned());
@@ -87,7 +93,8 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
     })
 }
 
-/// The examples of so many images at most as asked for, chosen by the seed: before the check, which opens every image.
+/// Returns the examples of at most as many images as the request allows, chosen by the seed. Called before the check,
+/// because the check reads every image.
 pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     let Some(limit) = request.limit else { return examples };
     let distinct: BTreeSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
@@ -97,8 +104,9 @@ pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     examples.into_iter().filter(|e| chosen.contains(&e.path)).collect()
 }
 
-/// The distinct images among checked examples, in their order, divided by the seed: images of one group stay together.
-pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Source>, TrainError> {
+/// Returns the distinct images of checked examples in their order. The seed draws the parts; images of a group share a
+/// part.
+pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<StyleSource>, StyleError> {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut images: Vec<(Example, f64, u32)> = Vec::new();
     for example in examples {
@@ -108,7 +116,7 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Sour
             None => images.push((grouped(example.clone()), f64::from(example.score), 1)),
         }
     }
-    // By name, so that the order of the rows does not decide.
+    // Sorted by name, so that the order of the rows has no influence.
     let groups: BTreeSet<&str> = images.iter().map(|(example, ..)| example.group.as_str()).collect();
     let mut order: Vec<&str> = groups.into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(request.seed));
@@ -116,8 +124,9 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Sour
     let (validation, test) = (count(request.validation_share), count(request.test_share));
     if order.len() <= validation + test {
         let found = order.len();
-        let problem = format!("{found} groups of source images cannot fill three parts: give more, or smaller shares");
-        return Err(TrainError::Options(problem));
+        let problem =
+            format!("{found} groups of source images cannot fill three parts. Add source images, or lower the shares");
+        return Err(StyleError::Options(problem));
     }
     let part_at = |i: usize| match i {
         _ if i < test => Part::Test,
@@ -128,12 +137,12 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Sour
         order.iter().enumerate().map(|(i, group)| ((*group).to_owned(), part_at(i))).collect();
     let source = |(example, sum, rows): (Example, f64, u32)| {
         let score = (sum / f64::from(rows)) as f32;
-        Source { part: parts[&example.group], example: Example { score, ..example } }
+        StyleSource { part: parts[&example.group], example: Example { score, ..example } }
     };
     Ok(images.into_iter().map(source).collect())
 }
 
-/// An image without a group is one by itself.
+/// Gives an image without a group a group of its own.
 fn grouped(example: Example) -> Example {
     if !example.group.is_empty() {
         return example;

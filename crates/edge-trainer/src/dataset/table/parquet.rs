@@ -1,5 +1,5 @@
-//! Parquet tables, through the row reader of the crate `parquet`. Only the columns that have a meaning here are decoded, so
-//! that a file which also holds the images' bytes costs nothing more.
+//! Reads Parquet tables with the row reader of the crate `parquet`. Only the needed columns are decoded, so that a
+//! column with the bytes of the images costs no time.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,20 +9,21 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{COLUMNS, Row, is_tag_column, require_columns};
-use crate::dataset::{DataError, open};
+use super::row::{COLUMNS, TableRow, is_tag_column, require_columns};
+use crate::dataset::DataError;
 
-/// The rows with their numbers, counted from 1.
-pub fn rows(path: &Path) -> Result<Vec<(u64, Row)>, DataError> {
+/// Returns the rows with their numbers, from 1.
+pub fn rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
     let broken = |e: ParquetError| {
         let reason = format!(
-            "cannot be read as Parquet: {e}. It must be whole, and compressed by Snappy, Zstandard or not at all"
+            "cannot be read as Parquet: {e}. The file must be complete, and uncompressed or compressed by Snappy or \
+             Zstandard"
         );
         DataError::Table { path: path.to_owned(), reason }
     };
-    let reader = SerializedFileReader::new(open(path)?).map_err(broken)?;
+    let reader = SerializedFileReader::new(File::open(path).map_err(DataError::missing(path))?).map_err(broken)?;
     let projection = projection(path, &reader)?;
     let mut rows = Vec::new();
     for group in 0..reader.num_row_groups() {
@@ -35,7 +36,7 @@ pub fn rows(path: &Path) -> Result<Vec<(u64, Row)>, DataError> {
     Ok(rows)
 }
 
-/// The file's schema without the columns that mean nothing here.
+/// Returns the schema of the file without the columns that are not needed.
 fn projection(path: &Path, reader: &SerializedFileReader<File>) -> Result<Type, DataError> {
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
@@ -46,8 +47,8 @@ fn projection(path: &Path, reader: &SerializedFileReader<File>) -> Result<Type, 
     built.map_err(|e| DataError::Table { path: path.to_owned(), reason: e.to_string() })
 }
 
-fn of_columns(columns: Vec<(String, Field)>) -> Row {
-    let mut row = Row { tags: Vec::new(), fields: Map::new() };
+fn of_columns(columns: Vec<(String, Field)>) -> TableRow {
+    let mut row = TableRow::default();
     for (name, field) in columns {
         if is_tag_column(&name) {
             push_tags(&field, &mut row.tags);
@@ -58,7 +59,7 @@ fn of_columns(columns: Vec<(String, Field)>) -> Row {
     row
 }
 
-/// A string is a tag, a list is several.
+/// Adds the tags of a field: a string is one tag, a list holds several.
 fn push_tags(field: &Field, tags: &mut Vec<String>) {
     match field {
         Field::ListInternal(list) => list.elements().iter().for_each(|f| push_tags(f, tags)),
@@ -66,8 +67,8 @@ fn push_tags(field: &Field, tags: &mut Vec<String>) {
     }
 }
 
-/// What would stand in a CSV file; nothing for null, for NaN (which pandas writes for a missing number) and for what has no
-/// place in a cell.
+/// Returns the text that a CSV file would hold; `None` for null, for NaN (pandas writes it for a missing number) and
+/// for nested values.
 fn text_of(field: &Field) -> Option<String> {
     match field {
         Field::Str(text) => Some(text.trim().to_owned()),
@@ -88,8 +89,8 @@ mod tests {
     use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
     use parquet::schema::parser::parse_message_type;
 
-    use super::super::read;
     use super::*;
+    use crate::dataset::table::read;
     use crate::dataset::{DataSet, Part};
 
     const SCHEMA: &str = "message schema {

@@ -1,23 +1,23 @@
-//! The twin for builds without the `train-cuda` feature.
+//! The functions of `enabled` for builds without the `train-cuda` feature.
 
 use std::path::Path;
 
-use crate::device::{DeviceError, Place, Work};
+use crate::device::train_device::{DeviceError, DeviceTask, TrainDevice};
 
-/// There are none.
+/// Does nothing: this build compiles no kernels.
 pub(in crate::device) fn keep_kernels_in(_dir: &Path) {}
 
-/// Always refuses.
-pub(in crate::device) fn probe(index: usize) -> Result<Place, DeviceError> {
-    Err(refusal(index))
+/// Always returns an error.
+pub(in crate::device) fn probe(index: usize) -> Result<TrainDevice, DeviceError> {
+    Err(unsupported(index))
 }
 
-/// Always refuses.
-pub(in crate::device) fn run<W: Work>(index: usize, _work: W) -> Result<W::Output, DeviceError> {
-    Err(refusal(index))
+/// Always returns an error.
+pub(in crate::device) fn run<T: DeviceTask>(index: usize, _task: T) -> Result<T::Output, DeviceError> {
+    Err(unsupported(index))
 }
 
-fn refusal(index: usize) -> DeviceError {
+fn unsupported(index: usize) -> DeviceError {
     let reason =
         "this edge-trainer was built without CUDA. Build it with `cargo build --release --features train-cuda`";
     DeviceError { device: format!("cuda:{index}"), reason: reason.to_owned() }

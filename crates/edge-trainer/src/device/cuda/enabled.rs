@@ -1,4 +1,4 @@
-//! burn's CUDA backend, and the look at what it needs before it is asked for: it panics where something is missing.
+//! burn's CUDA backend. Probes for everything that the backend needs first, because it panics if something is missing.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,17 +11,18 @@ use burn::cubecl::config::cache::CacheConfig;
 use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use cudarc::driver::CudaContext;
 
-use crate::device::{DeviceError, Place, Work};
+use crate::device::train_device::{DeviceError, DeviceTask, TrainDevice};
 
-/// The file by which the headers of the CUDA runtime are known. Kernels are compiled on this machine and include it.
+/// A header of the CUDA runtime that every kernel includes. Kernels are compiled on this machine.
 const HEADER: &str = "cuda_runtime.h";
 
-/// Does the work on a GPU that [`probe`] has found.
-pub(in crate::device) fn run<W: Work>(index: usize, work: W) -> Result<W::Output, DeviceError> {
-    Ok(work.on::<Autodiff<Cuda<f32, i32>>>(&CudaDevice::new(index)))
+/// Runs a task on a GPU that [`probe`] has found.
+pub(in crate::device) fn run<T: DeviceTask>(index: usize, task: T) -> Result<T::Output, DeviceError> {
+    Ok(task.run::<Autodiff<Cuda<f32, i32>>>(&CudaDevice::new(index)))
 }
 
-/// Has compiled kernels kept on disk, where a `cubecl.toml` does not say otherwise. Once in a process, before the first device is opened.
+/// Keeps compiled kernels in `dir`, unless a `cubecl.toml` names another place. Call it once in a process, before the
+/// first device is opened.
 pub(in crate::device) fn keep_kernels_in(dir: &Path) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -31,50 +32,61 @@ pub(in crate::device) fn keep_kernels_in(dir: &Path) {
     });
 }
 
-/// The GPU of this number, if driver, compiler and headers are there.
-pub(in crate::device) fn probe(index: usize) -> Result<Place, DeviceError> {
-    look(index).map_err(|reason| DeviceError { device: format!("cuda:{index}"), reason })
+/// Returns the GPU with this index if the driver, the kernel compiler and the headers are present.
+pub(in crate::device) fn probe(index: usize) -> Result<TrainDevice, DeviceError> {
+    check(index).map_err(|reason| DeviceError { device: format!("cuda:{index}"), reason })
 }
 
-fn look(index: usize) -> Result<Place, String> {
-    // SAFETY: the call opens the library and closes it again; the driver's initialisers may run, which its users rely on anyway.
+/// The GPU, or the reason why it cannot be used.
+fn check(index: usize) -> Result<TrainDevice, String> {
+    // SAFETY: the call opens the driver's library and closes it again. Opening it runs the library's initialisers,
+    // which every program that uses the driver runs.
     if !unsafe { cudarc::driver::sys::is_culib_present() } {
-        return Err("there is no NVIDIA driver (libcuda.so.1). Install it, on Debian and Ubuntu by `apt install \
+        return Err("the NVIDIA driver (libcuda.so.1) is missing. Install it, on Debian and Ubuntu with `apt install \
                     nvidia-driver-570` or newer; in a container start it with `--gpus all`"
             .to_owned());
     }
     let count = CudaContext::device_count().map_err(|e| {
-        format!("the NVIDIA driver does not start ({e}). See what `nvidia-smi` says: often the kernel module is missing or older")
+        format!(
+            "the NVIDIA driver does not start ({e}). Run `nvidia-smi` to see why: often the kernel module is missing \
+             or older than the driver"
+        )
     })?;
     if usize::try_from(count).is_ok_and(|count| index >= count) {
         return Err(match count {
-            0 => "the NVIDIA driver knows no GPU. See what `nvidia-smi -L` lists, and CUDA_VISIBLE_DEVICES".to_owned(),
-            1 => "there is one GPU, cuda:0".to_owned(),
+            0 => "the NVIDIA driver finds no GPU. Check `nvidia-smi -L` and CUDA_VISIBLE_DEVICES".to_owned(),
+            1 => "there is only one GPU, cuda:0".to_owned(),
             _ => format!("there are {count} GPUs, cuda:0 to cuda:{}", count - 1),
         });
     }
-    // SAFETY: as above.
+    // SAFETY: the call opens NVRTC's library and closes it again; its initialisers are those that the kernel compiler
+    // runs anyway.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Err("NVRTC (libnvrtc.so), which compiles the kernels, is not there. Install it by `apt install cuda-nvrtc-12-6` \
-                    from NVIDIA's repository, or `pip install nvidia-cuda-nvrtc-cu12` with its directory in LD_LIBRARY_PATH"
+        return Err("NVRTC (libnvrtc.so), which compiles the kernels, is missing. Install it with `apt install \
+                    cuda-nvrtc-12-6` from NVIDIA's repository, or with `pip install nvidia-cuda-nvrtc-cu12` and its \
+                    directory in LD_LIBRARY_PATH"
             .to_owned());
     }
-    headers(&Places::here())?;
+    find_headers(&CudaPaths::of_system())?;
     let context =
-        CudaContext::new(index).map_err(|e| format!("it cannot be opened ({e}). See what `nvidia-smi` says"))?;
-    let name = context.name().map_err(|e| format!("it does not answer ({e}). See what `nvidia-smi` says"))?;
-    Ok(Place::Cuda { index, name })
+        CudaContext::new(index).map_err(|e| format!("it cannot be opened ({e}). Run `nvidia-smi` to see its state"))?;
+    let name = context.name().map_err(|e| format!("it does not answer ({e}). Run `nvidia-smi` to see its state"))?;
+    Ok(TrainDevice::Cuda { index, name })
 }
 
-/// Where burn's CUDA runtime (cubecl-cuda 0.10) looks for an installation: these, in this order, and the first that exists is taken.
-struct Places {
+/// The paths where burn's CUDA runtime (cubecl-cuda 0.10) looks for an installation, in this order. It takes the first
+/// that exists.
+struct CudaPaths {
+    /// The variable CUDA_PATH.
     variable: Option<OsString>,
+    /// Directories of usual installations.
     usual: Vec<PathBuf>,
+    /// The compiler of a distribution's package, whose headers are below `/usr`.
     compiler: PathBuf,
 }
 
-impl Places {
-    fn here() -> Self {
+impl CudaPaths {
+    fn of_system() -> Self {
         Self {
             variable: env::var_os("CUDA_PATH"),
             usual: vec!["/usr/local/cuda".into(), "/opt/cuda".into()],
@@ -89,18 +101,20 @@ impl Places {
     }
 }
 
-/// Refuses where the headers that kernels include are not where they are looked for.
-fn headers(places: &Places) -> Result<(), String> {
-    const ADVICE: &str = "Install them by `apt install cuda-cudart-dev-12-6` from NVIDIA's repository, or `pip install \
-                          nvidia-cuda-runtime-cu12`, and let CUDA_PATH name the directory that holds include/cuda_runtime.h";
-    let Some(root) = places.root() else {
-        return Err(format!("the CUDA headers are not there: neither CUDA_PATH nor /usr/local/cuda. {ADVICE}"));
+/// Returns an error if the headers that kernels include are not in the directory where the compiler looks for them.
+fn find_headers(paths: &CudaPaths) -> Result<(), String> {
+    const ADVICE: &str = "Install them with `apt install cuda-cudart-dev-12-6` from NVIDIA's repository, or with `pip \
+                          install nvidia-cuda-runtime-cu12`, and set CUDA_PATH to the directory that holds \
+                          include/cuda_runtime.h";
+    let Some(root) = paths.root() else {
+        let places = "CUDA_PATH is not set and /usr/local/cuda does not exist";
+        return Err(format!("the CUDA headers are missing: {places}. {ADVICE}"));
     };
     let include: &Path = &root.join("include");
     if include.join(HEADER).is_file() {
         return Ok(());
     }
-    Err(format!("the CUDA headers are not there: {} has no {HEADER}. {ADVICE}", include.display()))
+    Err(format!("the CUDA headers are missing: {} has no {HEADER}. {ADVICE}", include.display()))
 }
 
 #[cfg(test)]
@@ -112,17 +126,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [asked, usual] = ["asked", "usual"].map(|name| dir.path().join(name));
         let none = PathBuf::from("/nowhere/nvcc");
-        let places = |variable: Option<&Path>| Places {
+        let paths = |variable: Option<&Path>| CudaPaths {
             variable: variable.map(Into::into),
             usual: vec![usual.clone()],
             compiler: none.clone(),
         };
-        assert!(headers(&places(None)).unwrap_err().contains("neither CUDA_PATH nor"));
+        assert!(find_headers(&paths(None)).unwrap_err().contains("CUDA_PATH is not set and"));
         std::fs::create_dir_all(usual.join("include")).unwrap();
-        assert!(headers(&places(None)).unwrap_err().contains("usual/include has no cuda_runtime.h"));
+        assert!(find_headers(&paths(None)).unwrap_err().contains("usual/include has no cuda_runtime.h"));
         std::fs::write(usual.join("include").join(HEADER), "").unwrap();
-        assert_eq!(headers(&places(None)), Ok(()));
-        // The variable counts even where it is wrong, as it does for the compiler.
-        assert!(headers(&places(Some(&asked))).unwrap_err().contains("asked/include has no"));
+        assert_eq!(find_headers(&paths(None)), Ok(()));
+        // The compiler uses CUDA_PATH even if it is wrong.
+        assert!(find_headers(&paths(Some(&asked))).unwrap_err().contains("asked/include has no"));
     }
 }

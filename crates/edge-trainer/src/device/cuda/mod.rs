@@ -1,4 +1,5 @@
-//! NVIDIA GPUs by burn's CUDA backend, with the `train-cuda` feature; without it a twin that says so.
+//! NVIDIA GPUs through burn's CUDA backend, with the `train-cuda` feature. Without the feature every request returns an
+//! error.
 
 #[cfg(not(feature = "train-cuda"))]
 mod disabled;

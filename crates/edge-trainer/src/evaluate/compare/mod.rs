@@ -1,87 +1,88 @@
-//! `edge-trainer compare`: several ways to score, judged on the same images, each against a reference.
+//! Implements `edge-trainer compare`: judges several scoring methods on the same images and compares each with a
+//! reference.
 //!
-//! A way to score is a [`Row`]: a name and one prediction per test image. Where the predictions come from, a bundle or a probe, is
-//! the row's own business, so that one `rows.push(Row::...)` adds another. Networks come as bundles: [`crate::rows`] trains those
-//! of the published table.
+//! A [`ScoringMethod`] holds a name and one prediction per test image. Networks are compared as bundles;
+//! [`crate::paper_rows`] trains those of the published table.
 
 mod linear;
-mod row;
+mod method;
 
 use std::path::PathBuf;
 
+use edge_model::backend::DeviceChoice;
+use edge_model::scorer::Scorer;
 use serde::Serialize;
 
-pub use linear::{Line, Ridge};
-pub use row::{Ground, Row};
-
-use super::choice::{self, DataName, Division};
-use super::evaluation::{Bootstrap, Measures, differences, measure_all, resampling};
+use super::choice::{self, DataName, Division, Which};
+use super::embedding::{distinct_tags, embed};
+use super::error::JudgeError;
+use super::figures::{Bootstrap, Measures, measure_all};
 use super::run::{open, rules};
-use super::{JudgeError, distinct_tags, embed};
 use crate::dataset::{Example, Part};
 use crate::message::Listener;
 use crate::metrics::{Judged, Rules};
-use edge_model::backend::DeviceChoice;
-use edge_model::scorer::Scorer;
+use method::{ReferenceImages, ScoringMethod};
 
-/// Training images that the linear probe is fitted on, at most: evenly taken, they determine its few weights well.
+/// Largest number of training images that the linear probe is fitted to. Evenly chosen, they determine its few weights
+/// well.
 const PROBE_IMAGES: usize = 20_000;
 
-/// What to compare.
+/// Request for a comparison.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// The bundles by name; the first one is the reference and lends its embeddings to the rows without a network.
+    /// Names and directories of the bundles. The first one is the reference; the methods without a network use its
+    /// embeddings.
     pub models: Vec<(String, PathBuf)>,
-    /// The data, see [`crate::dataset::read`].
+    /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// Seed of the bootstrap and the shuffled tags; none: the first bundle's own.
+    /// Seed of the bootstrap and the shuffled tags; `None` for the seed of the first bundle's training.
     pub seed: Option<u64>,
     /// Number of bootstrap replicates.
     pub replicates: usize,
-    /// Largest share of unreadable or missing images.
+    /// Largest allowed share of missing or unreadable images.
     pub max_bad_fraction: f64,
-    /// Where the graphs run.
+    /// Device that the graphs run on.
     pub device: DeviceChoice,
 }
 
-/// One row of the comparison in figures.
+/// Figures of one scoring method.
 #[derive(Debug, Clone, Serialize)]
-pub struct Compared {
-    /// The row's name.
+pub struct ComparedMethod {
+    /// Name of the method.
     pub name: String,
-    /// Where its predictions come from, in a sentence.
+    /// Description of the method.
     pub how: String,
-    /// Its figures.
+    /// Figures of the method.
     pub measures: Measures,
-    /// Its figures minus the reference's, on the same replicates; none for the reference itself.
+    /// These figures minus those of the reference, on the same replicates; `None` for the reference itself.
     pub minus_reference: Option<Measures>,
-    /// Its predictions, in the order of the test images.
+    /// Predictions in the order of the test images.
     #[serde(skip)]
     pub judged: Vec<Judged>,
 }
 
-/// Several rows on the same test images.
+/// A comparison of scoring methods on the same test images.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
-    /// The data.
+    /// The judged data.
     pub data: DataName,
-    /// Which images were judged, in sentences.
+    /// Sentences about the choice of images.
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
-    /// Number of their tags.
+    /// Number of distinct tags.
     pub tags: usize,
-    /// What the measures were told.
+    /// Parameters of the measures.
     pub rules: Rules,
-    /// The bootstrap.
+    /// Settings of the bootstrap.
     pub bootstrap: Bootstrap,
-    /// Name of the reference row.
+    /// Name of the reference.
     pub reference: String,
-    /// The rows, the reference first.
-    pub rows: Vec<Compared>,
+    /// The methods, the reference first.
+    pub rows: Vec<ComparedMethod>,
 }
 
-/// Judges the bundles and the rows that need no training of a network.
+/// Judges the bundles and the methods that need no training of a network.
 ///
 /// # Errors
 /// [`JudgeError`].
@@ -92,36 +93,31 @@ pub fn compare(request: &CompareRequest, listener: &mut dyn Listener) -> Result<
         models.push((name.as_str(), open(dir, request.device)?));
     }
     let Some((first_name, first)) = models.first() else {
-        return Err(JudgeError::Request("there is nothing to compare: give --model NAME=DIR".to_owned()));
+        return Err(JudgeError::Request("there is nothing to compare: name a bundle with --model NAME=DIR".to_owned()));
     };
-    let (data, examples) = choice::read((first.bundle(), &request.data), request.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read(first.bundle(), &request.data, request.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, first.manifest());
     let parts = choice::divide(first.bundle(), data.test_share, examples.clone())?;
     let bootstrap = Bootstrap::new(request.replicates, request.seed.unwrap_or(first.manifest().training.seed));
 
     let stride = parts.train.len().div_ceil(PROBE_IMAGES).max(1);
     let train: Vec<Example> = parts.train.iter().step_by(stride).cloned().collect();
-    let ground = Ground {
+    let reference = ReferenceImages {
         scorer: first,
         train: &embed(first, &train, &format!("training images, {first_name}"), listener)?,
         validation: &embed(first, &parts.validation, &format!("validation images, {first_name}"), listener)?,
         test: &embed(first, &parts.test, &format!("test images, {first_name}"), listener)?,
     };
-    let mut rows = Vec::new();
+    let mut methods = Vec::new();
     for (name, scorer) in &models {
-        rows.extend(rows_of(name, scorer, &ground, bootstrap.seed, listener)?);
+        methods.extend(bundle_methods(name, scorer, &reference, bootstrap.seed, listener)?);
     }
-    rows.push(Row::linear_probe(&ground)?);
-    rows.push(Row::zero_shot(&ground)?);
+    methods.push(ScoringMethod::linear_probe(&reference)?);
+    methods.push(ScoringMethod::zero_shot(&reference)?);
 
-    let mut comparison = judge(rows, &parts.test, name, rules(first.bundle()), bootstrap)?;
-    comparison.images = choice::choose(
-        first.bundle(),
-        (comparison.data.clone(), data.test_share),
-        examples,
-        choice::Which::Only(Part::Test),
-    )?
-    .how;
+    let mut comparison = judge(methods, &parts.test, name, rules(first.bundle()), bootstrap)?;
+    let (data_name, only_test) = (comparison.data.clone(), Which::Only(Part::Test));
+    comparison.images = choice::choose(first.bundle(), data_name, data.test_share, examples, only_test)?.how;
     comparison.images.extend(models[1..].iter().filter_map(|(name, scorer)| doubt(name, scorer, first)));
     Ok(comparison)
 }
@@ -130,61 +126,64 @@ fn refuse_equal_names(models: &[(String, PathBuf)]) -> Result<(), JudgeError> {
     for (i, (name, _)) in models.iter().enumerate() {
         if models[..i].iter().any(|(earlier, _)| earlier == name) {
             return Err(JudgeError::Request(format!(
-                "--model {name}=... is given twice: give each bundle a name of its own"
+                "--model {name}=... is given twice: give each bundle its own name"
             )));
         }
     }
     Ok(())
 }
 
-/// The rows of a bundle: under the right tags and under shuffled ones. Bundles of one image encoder share embeddings.
-fn rows_of(
+/// Returns two methods of a bundle: with right and with shuffled tags. Bundles with the same image encoder share the
+/// embeddings.
+fn bundle_methods(
     name: &str,
     scorer: &Scorer,
-    ground: &Ground<'_>,
+    reference: &ReferenceImages<'_>,
     seed: u64,
     listener: &mut dyn Listener,
-) -> Result<[Row; 2], JudgeError> {
+) -> Result<[ScoringMethod; 2], JudgeError> {
     let own;
-    let test = if scorer.encoder_digest() == ground.scorer.encoder_digest() {
-        ground.test
+    let test = if scorer.encoder_digest() == reference.scorer.encoder_digest() {
+        reference.test
     } else {
-        own = embed(scorer, ground.test.examples, &format!("test images, {name}"), listener)?;
+        own = embed(scorer, reference.test.examples, &format!("test images, {name}"), listener)?;
         &own
     };
-    Ok([Row::bundle(name, scorer, test)?, Row::shuffled(name, scorer, test, seed)?])
+    Ok([ScoringMethod::bundle(name, scorer, test)?, ScoringMethod::shuffled(name, scorer, test, seed)?])
 }
 
-/// Why a bundle may have seen the test images.
+/// Returns a remark if the bundle may have been trained on the test images.
 fn doubt(name: &str, scorer: &Scorer, first: &Scorer) -> Option<String> {
     let (own, firsts) = (&scorer.manifest().training, &first.manifest().training);
     let same_data = own.data.iter().map(|d| &d.sha256).eq(firsts.data.iter().map(|d| &d.sha256));
     let division = |s: &Scorer| Division::of(s.bundle()).ok().map(|d| (d.seed, d.validation_share, d.test_share));
     (!same_data || division(scorer).is_none() || division(scorer) != division(first)).then(|| {
-        format!("{name} was trained on other data or on another division of them: it may have seen these test images")
+        format!(
+            "{name} was trained on other data or with another division: it may have been trained on these test images"
+        )
     })
 }
 
-/// Judges rows of predictions for the test images; the first row is the reference.
+/// Judges the predictions of several methods for the test images. The first method is the reference.
 ///
 /// # Errors
-/// [`JudgeError::Internal`] where a row has another number of predictions.
-pub fn judge(
-    rows: Vec<Row>,
+/// [`JudgeError::Internal`] if a method has another number of predictions.
+fn judge(
+    methods: Vec<ScoringMethod>,
     test: &[Example],
     data: DataName,
     rules: Rules,
     bootstrap: Bootstrap,
 ) -> Result<Comparison, JudgeError> {
-    let judged = rows.iter().map(|row| row.judged(test)).collect::<Result<Vec<_>, _>>()?;
+    let judged = methods.iter().map(|method| method.judged(test)).collect::<Result<Vec<_>, _>>()?;
     let sets: Vec<&[Judged]> = judged.iter().map(Vec::as_slice).collect();
-    let measured = measure_all(&sets, &rules, &resampling(test, bootstrap));
-    let against: Vec<_> = measured.iter().map(|m| differences(m, &measured[0])).collect();
-    let reference = rows.first().map_or_else(String::new, |row| row.name.clone());
-    let rows = rows.into_iter().zip(measured).zip(against.into_iter().zip(judged)).enumerate();
-    let rows = rows.map(|(i, ((row, measured), (minus_reference, judged)))| Compared {
-        name: row.name,
-        how: row.how,
+    let measured = measure_all(&sets, &rules, &bootstrap.resampling(test));
+    let against: Vec<_> = measured.iter().map(|m| m.minus(&measured[0])).collect();
+    let reference = methods.first().map_or_else(String::new, |method| method.name.clone());
+    let rows = methods.into_iter().zip(measured).zip(against.into_iter().zip(judged)).enumerate();
+    let rows = rows.map(|(i, ((method, measured), (minus_reference, judged)))| ComparedMethod {
+        name: method.name,
+        how: method.how,
         measures: measured.estimates,
         minus_reference: (i > 0).then_some(minus_reference),
         judged,
@@ -201,18 +200,18 @@ pub fn judge(
     })
 }
 
-/// A row of the paper's table 1 on AVA, whose scores go from 1 to 10.
+/// A row of table 1 of the paper, on AVA with scores from 1 to 10.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Published {
-    /// The method.
+pub struct PublishedRow {
+    /// Name of the method.
     pub name: &'static str,
-    /// Error, LCC, SRCC, KL, EMD.
+    /// Error, LCC, SRCC, KL and EMD.
     pub figures: [f64; 5],
 }
 
-/// What Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags", report on AVA.
-pub const PUBLISHED: [Published; 3] = [
-    Published { name: "previous (EfficientNet, no text)", figures: [0.478, 0.596, 0.556, 0.295, 0.106] },
-    Published { name: "without text (CLIP image + MLP)", figures: [0.442, 0.650, 0.581, 0.185, 0.116] },
-    Published { name: "with tags", figures: [0.482, 0.684, 0.620, 0.138, 0.094] },
+/// Figures on AVA reported by Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags".
+pub const PUBLISHED: [PublishedRow; 3] = [
+    PublishedRow { name: "previous (EfficientNet, no text)", figures: [0.478, 0.596, 0.556, 0.295, 0.106] },
+    PublishedRow { name: "without text (CLIP image + MLP)", figures: [0.442, 0.650, 0.581, 0.185, 0.116] },
+    PublishedRow { name: "with tags", figures: [0.482, 0.684, 0.620, 0.138, 0.094] },
 ];

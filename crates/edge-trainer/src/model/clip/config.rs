@@ -1,54 +1,54 @@
-//! `config.json` of a CLIP model in the Hugging Face layout: what of it decides the networks' shapes.
+//! `config.json` of a CLIP model in the Hugging Face layout, as far as it determines the shapes of the networks.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a configuration cannot be used.
+/// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{}: cannot be read: {reason}. A backbone is a Hugging Face CLIP directory with config.json, model.safetensors, \
-        tokenizer.json and preprocessor_config.json", path.display())]
+        tokenizer.json and, optionally, preprocessor_config.json", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
-    /// The file says something that cannot be followed.
+    /// The file's contents cannot be used.
     #[error("{}: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What and why.
+        /// The problem.
         reason: String,
     },
 }
 
-/// The activation inside of the perceptrons.
+/// The activation in the perceptrons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `x * sigmoid(1.702 x)`: OpenAI's models.
+    /// `x * sigmoid(1.702 x)`, in OpenAI's models.
     QuickGelu,
-    /// `x * Phi(x)`: most others.
+    /// `x * Phi(x)`, in most others.
     Gelu,
 }
 
 /// The shape of a transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TransformerConfig {
-    /// Length of a token.
+    /// Length of a token's vector.
     #[serde(rename = "hidden_size")]
     pub width: usize,
-    /// Length of a token inside of the perceptron.
+    /// Hidden length of the perceptrons.
     #[serde(rename = "intermediate_size")]
     pub hidden: usize,
     /// Number of layers.
     #[serde(rename = "num_hidden_layers")]
     pub layers: usize,
-    /// Heads per layer.
+    /// Attention heads per layer.
     #[serde(rename = "num_attention_heads")]
     pub heads: usize,
     /// The activation.
@@ -62,7 +62,7 @@ pub struct TransformerConfig {
 /// The image encoder's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
-    /// The transformer's.
+    /// Shape of the transformer.
     #[serde(flatten)]
     pub transformer: TransformerConfig,
     /// Side of the image, in pixels.
@@ -74,15 +74,15 @@ pub struct VisionConfig {
 /// The text encoder's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextConfig {
-    /// The transformer's.
+    /// Shape of the transformer.
     #[serde(flatten)]
     pub transformer: TransformerConfig,
-    /// Number of tokens that the tokenizer knows.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
     /// Longest prompt, in tokens.
     #[serde(rename = "max_position_embeddings", default = "positions")]
     pub positions: usize,
-    /// The token that ends a prompt. Many real files say 2, which is none of CLIP's tokens; see [`TextConfig::end_of_text`].
+    /// Id of the token that ends a prompt. Many real files have 2, which does not end a text; see [`TextConfig::end_of_text`].
     #[serde(default = "legacy_end")]
     pub eos_token_id: i64,
 }
@@ -90,10 +90,10 @@ pub struct TextConfig {
 /// The whole model's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClipConfig {
-    /// The image encoder's.
+    /// Shape of the image encoder.
     #[serde(rename = "vision_config")]
     pub vision: VisionConfig,
-    /// The text encoder's.
+    /// Shape of the text encoder.
     #[serde(rename = "text_config")]
     pub text: TextConfig,
     /// Length D of both embeddings.
@@ -101,7 +101,7 @@ pub struct ClipConfig {
     pub embedding: usize,
 }
 
-/// What `eos_token_id` says in files that were written before the field meant anything.
+/// `eos_token_id` in files from before `transformers` used the field.
 const LEGACY_END: i64 = 2;
 
 fn quick_gelu() -> Activation {
@@ -128,8 +128,8 @@ impl VisionConfig {
 }
 
 impl TextConfig {
-    /// The id at whose first occurrence a text is pooled; `None`: at the first occurrence of the highest id, which is CLIP's
-    /// end of text (`transformers` does the same where `eos_token_id` is 2).
+    /// The id at whose first occurrence a text is pooled. `None`: the first occurrence of the highest id, which is CLIP's end of text;
+    /// `transformers` does the same for an `eos_token_id` of 2.
     pub fn end_of_text(&self) -> Option<i64> {
         (self.eos_token_id != LEGACY_END).then_some(self.eos_token_id)
     }
@@ -169,9 +169,9 @@ impl ClipConfig {
         let kind: serde_json::Value = serde_json::from_str(&text).map_err(|e| unusable(e.to_string()))?;
         match kind.get("model_type").and_then(serde_json::Value::as_str) {
             Some("clip") => {}
-            Some(other) => return Err(unusable(format!("model_type is {other:?}, only \"clip\" is known"))),
+            Some(other) => return Err(unusable(format!("model_type is {other:?}; only \"clip\" is supported"))),
             None => {
-                return Err(unusable("it has no model_type: it is no Hugging Face model's configuration".to_owned()));
+                return Err(unusable("it has no model_type, so it is not a Hugging Face configuration".to_owned()));
             }
         }
         let config: Self = serde_json::from_str(&text).map_err(|e| unusable(e.to_string()))?;
@@ -185,14 +185,16 @@ impl ClipConfig {
         for (name, t) in [("vision_config", self.vision.transformer), ("text_config", self.text.transformer)] {
             if t.layers == 0 || t.heads == 0 || t.hidden == 0 || t.width == 0 || !t.width.is_multiple_of(t.heads) {
                 return Some(format!(
-                    "{name}: hidden_size {} must be a multiple of num_attention_heads {}, and nothing may be 0",
+                    "{name}: hidden_size {} must be a multiple of num_attention_heads {}, and no size may be 0",
                     t.width, t.heads
                 ));
             }
         }
         let VisionConfig { image_size, patch_size, .. } = self.vision;
         if patch_size == 0 || image_size < patch_size {
-            return Some(format!("vision_config: image_size {image_size} holds no patch of {patch_size}"));
+            return Some(format!(
+                "vision_config: image_size {image_size} is smaller than patch_size {patch_size}, or patch_size is 0"
+            ));
         }
         if self.text.positions < 3 || self.text.vocab_size < 3 || self.embedding == 0 {
             return Some(
@@ -242,7 +244,10 @@ mod tests {
         );
         assert!(message("\"gelu\"", "\"relu\"").contains("relu"));
         assert!(message("\"patch_size\": 32, ", "").contains("patch_size"));
-        assert!(message("\"image_size\": 224", "\"image_size\": 16").contains("holds no patch"));
+        assert!(
+            message("\"image_size\": 224", "\"image_size\": 16")
+                .contains("image_size 16 is smaller than patch_size 32")
+        );
         let gone = ClipConfig::read(Path::new("/nowhere/config.json")).unwrap_err().to_string();
         assert!(gone.contains("a Hugging Face CLIP directory") || gone.contains("A backbone is"), "{gone}");
     }

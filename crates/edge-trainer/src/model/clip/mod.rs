@@ -1,7 +1,7 @@
-//! CLIP in the Hugging Face layout: any size and patch of vision transformer that its configuration describes.
+//! CLIP in the Hugging Face layout, with any image and patch size that its configuration describes.
 //!
-//! The traps of real files: QuickGELU instead of GELU, the causal mask of the text side, `eos_token_id: 2` (pooling is then at
-//! the highest id), a normalisation before the first vision layer that the format calls `pre_layrnorm`.
+//! Traps of real files: QuickGELU instead of GELU, the causal mask of the text side, `eos_token_id: 2` (the text is then pooled at
+//! the highest id), and a normalisation before the first vision layer that the format calls `pre_layrnorm`.
 
 mod config;
 mod text;
@@ -19,7 +19,7 @@ pub use vision::ClipVision;
 
 use crate::weights::{DrawnWeights, WeightError, WeightFile, WeightSource};
 
-/// Reads both encoders from `model.safetensors`. Every tensor of the file must have its place.
+/// Reads both encoders from the safetensors file `path`. A tensor that neither encoder uses is an error.
 ///
 /// # Errors
 /// [`WeightError`].
@@ -32,23 +32,23 @@ pub fn load<B: Backend>(
     let mut weights = file.tensors()?;
     let vision = ClipVision::load(&mut weights, config, device)?;
     let text = ClipText::load(&mut weights, config, device)?;
-    // The temperature of CLIP's own training, and counters that older versions stored.
+    // The temperature of CLIP's own training, and position numbers that older versions stored.
     weights.ignore(|key| key == "logit_scale" || key.ends_with(".embeddings.position_ids"));
     weights.finish()?;
     Ok((vision, text))
 }
 
-/// Draws both encoders' weights and writes them to `path`, in the layout that [`load`] reads.
+/// Writes random weights of both encoders to `path`, in the layout that [`load`] reads.
 ///
 /// # Errors
 /// [`WeightError::Unwritable`].
 pub fn draw(path: &Path, config: &ClipConfig, seed: u64) -> Result<(), WeightError> {
     let mut weights = DrawnWeights::new(seed);
-    // Building the networks is what asks for the tensors; the networks themselves are not needed.
+    // Loading the networks requests every tensor once; the networks themselves are not needed.
     let device = Default::default();
     ClipVision::<Flex>::load(&mut weights, config, &device)?;
     ClipText::<Flex>::load(&mut weights, config, &device)?;
-    // Nothing here reads it, other readers of the layout miss it.
+    // Not used here, but other readers of the layout require it.
     weights.take("logit_scale", &[])?;
     weights.write(path)
 }

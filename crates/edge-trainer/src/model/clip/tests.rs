@@ -1,5 +1,5 @@
-//! CLIP against `transformers` on the same random weights (`tests/reference/make_clip_references.py`), in burn and, exported,
-//! in tract; and each trap of real files by itself.
+//! CLIP compared with `transformers` on the same random weights (`tests/reference/make_clip_references.py`), in burn and, exported,
+//! in tract; and each trap of real files.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,14 @@ use safetensors::tensor::SafeTensors;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::ops::Compute;
 use crate::model::reference::{Reference, run};
-use crate::model::values;
+use crate::model::values::values;
 use crate::onnx::GraphBuilder;
 use edge_model::backend::Input;
 use edge_testing::skip;
 
-/// Largest difference to `transformers`, as a share of the largest value. For 32-bit floats over two layers.
+/// Largest allowed difference to `transformers`, as a share of the largest value: 32-bit floats, two layers.
 const ALLOWED: f32 = 2e-6;
 
 fn tiny() -> PathBuf {
@@ -40,6 +41,10 @@ fn loaded() -> (ClipVision<Flex>, ClipText<Flex>) {
     load_with(&ClipConfig::read(&tiny().join("config.json")).unwrap())
 }
 
+fn ops() -> Compute<Flex> {
+    Compute::new(Default::default())
+}
+
 fn pixels(shape: &[usize], values: Vec<f32>) -> Tensor<Flex, 4> {
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
@@ -50,13 +55,13 @@ fn ids(shape: &[usize], values: Vec<i64>) -> Tensor<Flex, 2, Int> {
 
 fn image_embedding(vision: &ClipVision<Flex>) -> Vec<f32> {
     let (shape, pixel_values) = Reference::read(&tiny()).floats("pixel_values");
-    values(vision.forward(pixels(&shape, pixel_values)).0)
+    values(vision.forward(&mut ops(), pixels(&shape, pixel_values)).0)
 }
 
 fn text_embedding(text: &ClipText<Flex>, change: impl FnOnce(&mut [i64])) -> Vec<f32> {
     let (shape, mut input_ids) = Reference::read(&tiny()).ids();
     change(&mut input_ids);
-    values(text.forward(ids(&shape, input_ids)).embedding)
+    values(text.forward(&mut ops(), ids(&shape, input_ids), shape[1]).embedding)
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -71,10 +76,11 @@ fn compare(dir: &Path, allowed: f32) {
     let (pixel_shape, pixel_values) = reference.floats("pixel_values");
     let (id_shape, input_ids) = reference.ids();
 
-    let (embedding, patches) = vision.forward(pixels(&pixel_shape, pixel_values.clone()));
+    let (embedding, states) = vision.forward(&mut ops(), pixels(&pixel_shape, pixel_values.clone()));
+    let patches = vision.patch_tokens(&mut ops(), states);
     reference.expect("image_embedding", &values(embedding), allowed);
     reference.expect("patch_tokens", &values(patches), allowed);
-    let encoded = text.forward(ids(&id_shape, input_ids.clone()));
+    let encoded = text.forward(&mut ops(), ids(&id_shape, input_ids.clone()), id_shape[1]);
     reference.expect("text_embedding", &values(encoded.embedding), allowed);
     reference.expect("token_states", &values(encoded.states), allowed);
 
@@ -122,7 +128,7 @@ fn a_text_does_not_see_what_comes_behind_it() {
     assert_eq!(text_embedding(&text, |ids| ids[4] = 7), before);
     assert_ne!(text_embedding(&text, |ids| ids[1] = 7), before);
     let (shape, input_ids) = Reference::read(&tiny()).ids();
-    let mask = values(text.forward(ids(&shape, input_ids)).mask);
+    let mask = values(text.forward(&mut ops(), ids(&shape, input_ids), shape[1]).mask);
     assert_eq!(mask.iter().sum::<f32>(), 3.0 + 5.0 + 10.0);
     assert_eq!(mask[..4], [1.0, 1.0, 1.0, 0.0]);
 }
@@ -151,7 +157,7 @@ fn the_first_normalisation_counts_under_its_odd_name() {
         load::<Flex>(&path, &config, &Default::default()).unwrap_err().to_string()
     };
     let message = write(&|name| name.replace("pre_layrnorm", "pre_layernorm"));
-    assert!(message.contains("lacks the tensor vision_model.pre_layrnorm.weight; there is vision_model."), "{message}");
+    assert!(message.contains("lacks the tensor vision_model.pre_layrnorm.weight; it has vision_model."), "{message}");
     let message = write(&|name| name.replace("logit_scale", "logit_bias"));
     assert!(message.contains("holds 1 tensors") && message.contains("the first: logit_bias"), "{message}");
 }
@@ -165,5 +171,5 @@ fn a_configuration_of_another_size_is_refused_by_the_tensors_name() {
     let message = refused(|c| c["projection_dim"] = json!(33));
     assert!(message.contains("visual_projection.weight has the shape [32, 16]"), "{message}");
     let message = refused(|c| c["text_config"]["num_hidden_layers"] = json!(1));
-    assert!(message.contains("no place for, the first: text_model.encoder.layers.1."), "{message}");
+    assert!(message.contains("does not use, the first: text_model.encoder.layers.1."), "{message}");
 }

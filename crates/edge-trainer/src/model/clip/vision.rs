@@ -5,14 +5,12 @@ use burn::module::{Module, Param, ParamId, list_param_ids};
 use burn::nn::{LayerNorm, Linear};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::ConvOptions;
 
 use super::config::{ClipConfig, VisionConfig};
 use super::transformer::Transformer;
-use crate::model::layers::{export_layer_norm, export_linear, weights};
 use crate::model::load;
-use crate::model::mixed::conv2d;
-use crate::onnx::{ConvShape, Dim, GraphBuilder, Value};
+use crate::model::ops::{ConvShape, LayerOps};
+use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightSource};
 
 /// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]` and `patch_tokens [N, P, W]`.
@@ -31,7 +29,7 @@ pub struct ClipVision<B: Backend> {
 }
 
 impl<B: Backend> ClipVision<B> {
-    /// Takes the encoder's weights.
+    /// Reads the encoder's weights.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -70,60 +68,38 @@ impl<B: Backend> ClipVision<B> {
         [list_param_ids(&self.last_norm), list_param_ids(&self.projection)].concat()
     }
 
-    /// Number P of patches.
-    fn patches(&self) -> usize {
-        (self.image_size / self.patch_size).pow(2)
-    }
-
-    /// `pixel_values [N, 3, S, S]` -> `[N, D]`, `[N, P, W]`.
-    pub fn forward(&self, pixel_values: Tensor<B, 4>) -> (Tensor<B, 2>, Tensor<B, 3>) {
-        let n = pixel_values.dims()[0];
+    /// `pixel_values [N, 3, S, S]` -> embedding `[N, D]` and the states of the class token and of the patches, `[N, P + 1, W]`.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<3>) {
         let [tokens, width] = self.positions.dims();
-        let options = ConvOptions::new([self.patch_size; 2], [0, 0], [1, 1], 1);
-        let patches = conv2d(pixel_values, self.patch.val(), None, options);
-        let patches = patches.reshape([n, width, tokens - 1]).swap_dims(1, 2);
-        let class = self.class.val().reshape([1, 1, width]).repeat_dim(0, n);
-        let x = Tensor::cat(vec![class, patches], 1) + self.positions.val().unsqueeze::<3>();
-        let x = self.transformer.forward(self.first_norm.forward(x));
-        let class = x.clone().narrow(1, 0, 1).reshape([n, width]);
-        let embedding = self.projection.forward(self.last_norm.forward(class));
-        (embedding, x.narrow(1, 1, tokens - 1))
+        let shape = ConvShape { kernel: self.patch_size, stride: self.patch_size, padding: 0, groups: 1 };
+        let patches = ops.mixed_conv(&self.patch, shape, pixels);
+        let patches = ops.reshape(patches, [-1, width as i64, (tokens - 1) as i64]);
+        let patches = ops.permute(patches, [0, 2, 1]);
+        let x = ops.prepend_class(&self.class, &self.positions, patches);
+        let x = ops.layer_norm(&self.first_norm, self.epsilon, x);
+        let states = self.transformer.forward(ops, x, tokens);
+        let class = ops.slice(states.clone(), 1, 0..1);
+        let class = ops.reshape(class, [-1, width as i64]);
+        let class = ops.layer_norm(&self.last_norm, self.epsilon, class);
+        (ops.linear(&self.projection, class), states)
     }
 
-    /// Writes the encoder; `patch_tokens` only where a head asks for them.
+    /// The patch tokens `[N, P, W]` among the states `[N, P + 1, W]`.
+    pub fn patch_tokens<O: LayerOps<B>>(&self, ops: &mut O, states: O::Tensor<3>) -> O::Tensor<3> {
+        ops.slice(states, 1, 1..self.positions.dims()[0])
+    }
+
+    /// Writes the encoder; `patch_tokens` only `with_tokens`.
     pub fn export(&self, g: &mut GraphBuilder, with_tokens: bool) {
-        let ([_, width], tokens) = (self.positions.dims(), self.patches() + 1);
         let side = Dim::Fixed(self.image_size);
         let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-        let x = self.export_tokens(g, &pixels);
-        let x = export_layer_norm(&self.first_norm, g, &x, self.epsilon);
-        let x = self.transformer.export(g, &x, tokens);
-        let class = g.slice(&x, 1, 0, 1);
-        let class = g.reshape(&class, &[-1, width as i64]);
-        let class = export_layer_norm(&self.last_norm, g, &class, self.epsilon);
-        let embedding = export_linear(&self.projection, g, &class);
+        let (embedding, states) = self.forward(g, pixels);
         let length = self.projection.weight.dims()[1];
         g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(length)]);
         if with_tokens {
-            let patches = g.slice(&x, 1, 1, tokens as i64);
+            let [tokens, width] = self.positions.dims();
+            let patches = self.patch_tokens(g, states);
             g.output_f32("patch_tokens", &patches, &[Dim::Batch, Dim::Fixed(tokens - 1), Dim::Fixed(width)]);
         }
-    }
-
-    /// The patches behind the class token, each with its position. The class token comes in by padding the patches with a row
-    /// of zeros in front and adding it with the positions: no operator then needs to know the batch.
-    fn export_tokens(&self, g: &mut GraphBuilder, pixels: &Value) -> Value {
-        let [tokens, width] = self.positions.dims();
-        let kernel = g.constant(&weights(&self.patch), &self.patch.dims());
-        let bias = g.constant(&vec![0.0; width], &[width]);
-        let shape = ConvShape { kernel: self.patch_size, stride: self.patch_size, padding: 0, groups: 1 };
-        let patches = g.conv(pixels, &kernel, &bias, shape);
-        let patches = g.reshape(&patches, &[-1, width as i64, (tokens - 1) as i64]);
-        let patches = g.transpose(&patches, &[0, 2, 1]);
-        let padded = g.pad_front(&patches, 1, 1, 3);
-        let mut added = weights(&self.positions);
-        added.iter_mut().zip(weights(&self.class)).for_each(|(position, class)| *position += class);
-        let added = g.constant(&added, &[tokens, width]);
-        g.add(&padded, &added)
     }
 }

@@ -2,27 +2,26 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::Tensor;
-use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
 
-use super::batch_norm::times_maps;
 use super::layout::Layout;
-use super::norm_conv::{NormConv, NormConvShape, export_silu, silu};
-use crate::model::layers::export_linear;
+use super::norm_conv::{NormConv, NormConvShape};
 use crate::model::load;
-use crate::model::maps::mean_of_maps;
-use crate::onnx::{GraphBuilder, Value};
+use crate::model::ops::LayerOps;
 use crate::weights::{WeightError, Weights};
 
 /// A block's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockShape {
+    /// Input channels.
     pub inputs: usize,
+    /// Output channels.
     pub outputs: usize,
-    /// The depthwise convolution works on so many times `inputs` channels.
+    /// Channels of the depthwise convolution, as a multiple of `inputs`.
     pub expansion: usize,
+    /// Side of the depthwise convolution's kernel.
     pub kernel: usize,
+    /// Stride of the depthwise convolution.
     pub stride: usize,
 }
 
@@ -31,7 +30,7 @@ impl BlockShape {
         self.inputs * self.expansion
     }
 
-    /// Channels that the excitation is squeezed to: a quarter of the block's input.
+    /// Channels after the squeeze: a quarter of the block's input channels.
     fn squeezed(&self) -> usize {
         (self.inputs / 4).max(1)
     }
@@ -47,18 +46,18 @@ impl BlockShape {
 
 /// `[N, I, H, W] -> [N, O, H', W']`.
 #[derive(Module, Debug)]
-pub struct Block<B: Backend> {
-    /// None where the expansion is 1.
+pub struct ResidualBlock<B: Backend> {
+    /// `None` if the expansion is 1.
     expand: Option<NormConv<B>>,
     depthwise: NormConv<B>,
     squeeze: Linear<B>,
     excite: Linear<B>,
     project: NormConv<B>,
-    /// Whether what came in is added.
+    /// Whether the input is added to the output.
     residual: bool,
 }
 
-impl<B: Backend> Block<B> {
+impl<B: Backend> ResidualBlock<B> {
     /// Random weights.
     pub fn new(shape: BlockShape, device: &B::Device) -> Self {
         let (hidden, squeezed) = (shape.hidden(), shape.squeezed());
@@ -73,7 +72,7 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// Takes the weights of block `number` of `stage`.
+    /// Reads the weights of block `number` of `stage`.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -99,34 +98,21 @@ impl<B: Backend> Block<B> {
     }
 
     /// `[N, I, H, W] -> [N, O, H', W']`.
-    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let x = match &self.expand {
-            Some(expand) => silu(expand.forward(input.clone())),
-            None => input.clone(),
-        };
-        let x = silu(self.depthwise.forward(x));
-        let gate = sigmoid(self.excite.forward(silu(self.squeeze.forward(mean_of_maps(x.clone())))));
-        let x = self.project.forward(times_maps(x, gate));
-        if self.residual { x + input } else { x }
-    }
-
-    /// Writes [`Block::forward`].
-    pub fn export(&self, g: &mut GraphBuilder, input: &Value) -> Value {
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, input: O::Tensor<4>) -> O::Tensor<4> {
         let mut x = input.clone();
         if let Some(expand) = &self.expand {
-            x = expand.export(g, &x);
-            x = export_silu(g, &x);
+            x = expand.forward(ops, x);
+            x = ops.silu(x);
         }
-        let x = self.depthwise.export(g, &x);
-        let x = export_silu(g, &x);
-        let mean = g.mean_of_maps(&x);
-        let squeezed = export_linear(&self.squeeze, g, &mean);
-        let squeezed = export_silu(g, &squeezed);
-        let gate = export_linear(&self.excite, g, &squeezed);
-        let gate = g.sigmoid(&gate);
-        let gate = g.reshape(&gate, &[-1, self.depthwise.outputs() as i64, 1, 1]);
-        let x = g.mul(&x, &gate);
-        let x = self.project.export(g, &x);
-        if self.residual { g.add(&x, input) } else { x }
+        let x = self.depthwise.forward(ops, x);
+        let x = ops.silu(x);
+        let mean = ops.mean_of_maps(x.clone());
+        let squeezed = ops.linear(&self.squeeze, mean);
+        let squeezed = ops.silu(squeezed);
+        let gate = ops.linear(&self.excite, squeezed);
+        let gate = ops.sigmoid(gate);
+        let x = ops.scale_maps(x, gate, self.depthwise.outputs());
+        let x = self.project.forward(ops, x);
+        if self.residual { ops.add(x, input) } else { x }
     }
 }

@@ -1,32 +1,39 @@
-//! What timm and torchvision call the parts of an EfficientNet in their weight files.
+//! The names of an EfficientNet's parts in the weight files of timm and torchvision.
 
 use super::norm_conv::NormConvKeys;
 use crate::weights::Weights;
 
-/// Whose names a file uses.
+/// The library whose names a weight file uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
+    /// timm.
     Timm,
+    /// torchvision.
     Torchvision,
 }
 
 /// The names of a block's parts.
 #[derive(Debug, Clone)]
 pub struct BlockKeys {
-    /// None where the block does not expand: the first stage's.
+    /// The expansion; `None` for the first stage, which does not expand.
     pub expand: Option<NormConvKeys>,
+    /// The depthwise convolution.
     pub depthwise: NormConvKeys,
+    /// The squeeze, without `.weight` and `.bias`.
     pub squeeze: String,
+    /// The excitation, without `.weight` and `.bias`.
     pub excite: String,
+    /// The projection.
     pub project: NormConvKeys,
 }
 
 impl Layout {
-    /// The layout that the file's names are of; timm's where they are of neither, so that a missing tensor is named so.
+    /// The layout of the file's names. For unknown names it is timm's, and errors then give timm's name of a missing tensor.
     pub fn of(weights: &Weights<'_>) -> Self {
         if weights.has("features.0.0.weight") { Self::Torchvision } else { Self::Timm }
     }
 
+    /// The first convolution.
     pub fn stem(self) -> NormConvKeys {
         match self {
             Self::Timm => keys("conv_stem", "bn1"),
@@ -34,6 +41,7 @@ impl Layout {
         }
     }
 
+    /// The last convolution.
     pub fn head(self) -> NormConvKeys {
         match self {
             Self::Timm => keys("conv_head", "bn2"),
@@ -41,6 +49,7 @@ impl Layout {
         }
     }
 
+    /// Block `number` of `stage`.
     pub fn block(self, stage: usize, number: usize) -> BlockKeys {
         let expands = stage > 0;
         match self {

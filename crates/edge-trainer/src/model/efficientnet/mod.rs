@@ -1,7 +1,6 @@
 //! EfficientNet (Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019): the image-only
-//! predecessor that tagged models are measured against. Weights come in the layout of timm or of torchvision.
+//! baseline that models with text are compared with. Weights come in the layout of timm or of torchvision.
 
-mod batch_norm;
 mod block;
 mod layout;
 mod norm_conv;
@@ -9,18 +8,17 @@ mod norm_conv;
 use std::path::Path;
 
 use burn::module::{Module, ParamId, list_param_ids};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use block::{Block, BlockShape};
+use block::{BlockShape, ResidualBlock};
 use layout::Layout;
-use norm_conv::{NormConv, NormConvShape, export_silu, silu};
+use norm_conv::{NormConv, NormConvShape};
 
-use crate::model::maps::mean_of_maps;
+use crate::model::ops::LayerOps;
 use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightFile};
 
-/// A stage: blocks of one shape, of which the first may halve the size.
+/// A stage: blocks of one shape. The first one may halve the size of the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stage {
     expansion: usize,
@@ -30,7 +28,7 @@ struct Stage {
     kernel: usize,
 }
 
-/// Channels of every part.
+/// Channels and strides of every part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EfficientNetShape {
     stem: usize,
@@ -65,7 +63,7 @@ impl EfficientNetShape {
         Self { stem, stages, embedding }
     }
 
-    /// The shape of every block, with its stage and its number in it.
+    /// The stage, the number in the stage and the shape of every block.
     fn blocks(&self) -> Vec<(usize, usize, BlockShape)> {
         let mut inputs = self.stem;
         let mut all = Vec::new();
@@ -85,7 +83,7 @@ impl EfficientNetShape {
 #[derive(Module, Debug)]
 pub struct EfficientNet<B: Backend> {
     stem: NormConv<B>,
-    blocks: Vec<Block<B>>,
+    blocks: Vec<ResidualBlock<B>>,
     head: NormConv<B>,
 }
 
@@ -95,12 +93,12 @@ impl<B: Backend> EfficientNet<B> {
         let (stem, head) = ends(shape);
         Self {
             stem: NormConv::new(stem, device),
-            blocks: shape.blocks().into_iter().map(|(_, _, block)| Block::new(block, device)).collect(),
+            blocks: shape.blocks().into_iter().map(|(_, _, block)| ResidualBlock::new(block, device)).collect(),
             head: NormConv::new(head, device),
         }
     }
 
-    /// Reads weights in the layout of timm or of torchvision. The classifier is passed over.
+    /// Reads weights in the layout of timm or of torchvision and ignores the classifier.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -113,7 +111,7 @@ impl<B: Backend> EfficientNet<B> {
         let blocks = shape
             .blocks()
             .into_iter()
-            .map(|(stage, number, block)| Block::load(&mut weights, layout, [stage, number], block, device))
+            .map(|(stage, number, block)| ResidualBlock::load(&mut weights, layout, [stage, number], block, device))
             .collect::<Result<_, _>>()?;
         let head = NormConv::load(&mut weights, &layout.head(), head, device)?;
         weights.ignore(|key| key.starts_with("classifier.") || key.ends_with(".num_batches_tracked"));
@@ -132,30 +130,27 @@ impl<B: Backend> EfficientNet<B> {
     }
 
     /// `[N, 3, S, S]` -> `[N, D]`.
-    pub fn forward(&self, pixel_values: Tensor<B, 4>) -> Tensor<B, 2> {
-        let mut x = silu(self.stem.forward(pixel_values));
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>) -> O::Tensor<2> {
+        let x = self.stem.forward(ops, pixels);
+        let mut x = ops.silu(x);
         for block in &self.blocks {
-            x = block.forward(x);
+            x = block.forward(ops, x);
         }
-        mean_of_maps(silu(self.head.forward(x)))
+        let x = self.head.forward(ops, x);
+        let x = ops.silu(x);
+        ops.mean_of_maps(x)
     }
 
-    /// Writes the encoder for inputs of `side` pixels; the normalisations go into the convolutions.
+    /// Writes the encoder for inputs of `side` pixels, with its input and output.
     pub fn export(&self, g: &mut GraphBuilder, side: usize) {
         let side = Dim::Fixed(side);
         let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-        let x = self.stem.export(g, &pixels);
-        let mut x = export_silu(g, &x);
-        for block in &self.blocks {
-            x = block.export(g, &x);
-        }
-        let x = self.head.export(g, &x);
-        let x = export_silu(g, &x);
-        let embedding = g.mean_of_maps(&x);
+        let embedding = self.forward(g, pixels);
         g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(self.head.outputs())]);
     }
 }
 
+/// Shapes of the first and of the last convolution.
 fn ends(shape: &EfficientNetShape) -> (NormConvShape, NormConvShape) {
     let last = shape.stages[6].channels;
     let stem = NormConvShape { channels: [3, shape.stem], kernel: 3, stride: 2, depthwise: false };

@@ -1,21 +1,15 @@
-//! A convolution without bias and the batch normalisation behind it (Ioffe, Szegedy, 2015). In the exported graph they are one
-//! convolution.
+//! A convolution without bias and the batch normalisation behind it (Ioffe, Szegedy, 2015).
 
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig};
-use burn::tensor::activation::sigmoid;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Distribution, Tensor, TensorData};
 
-use super::batch_norm::batch_norm;
-use crate::model::layers::{values, weights};
 use crate::model::load;
-use crate::model::mixed::conv2d;
-use crate::onnx::{ConvShape, GraphBuilder, Value};
+use crate::model::ops::{ConvShape, LayerOps};
 use crate::weights::{WeightError, WeightSource, Weights};
 
-/// What PyTorch's normalisation adds to the variance.
+/// The epsilon of PyTorch's batch normalisation.
 const EPSILON: f64 = 1e-5;
 
 /// The shape of a convolution, padded so that only its stride changes the size.
@@ -25,7 +19,7 @@ pub struct NormConvShape {
     pub channels: [usize; 2],
     /// Side of the kernel, odd.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     pub stride: usize,
     /// Whether every channel has a kernel of its own.
     pub depthwise: bool,
@@ -57,7 +51,7 @@ pub struct NormConv<B: Backend> {
 }
 
 impl<B: Backend> NormConv<B> {
-    /// Random weights: normal with variance 2 / fan-out, as the paper's own code draws them.
+    /// Random weights: normal with variance 2 / fan-out, as in the paper's own code.
     pub fn new(shape: NormConvShape, device: &B::Device) -> Self {
         let [outputs, inputs, k, _] = shape.weight();
         let fan_out = k * k * if shape.depthwise { 1 } else { outputs };
@@ -70,7 +64,7 @@ impl<B: Backend> NormConv<B> {
         }
     }
 
-    /// Takes weights and running statistics.
+    /// Reads weights and running statistics.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -102,42 +96,10 @@ impl<B: Backend> NormConv<B> {
     }
 
     /// `[N, I, H, W] -> [N, O, H', W']`.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let shape = self.shape();
-        let options = ConvOptions::new([shape.stride; 2], [shape.padding; 2], [1, 1], shape.groups);
-        batch_norm(&self.norm, conv2d(x, self.weight.val(), None, options))
-    }
-
-    /// Writes one convolution that does both with the running statistics.
-    pub fn export(&self, g: &mut GraphBuilder, x: &Value) -> Value {
-        let dims = self.weight.dims();
-        let (mean, variance) = (values(self.norm.running_mean.value()), values(self.norm.running_var.value()));
-        let (gamma, beta) = (weights(&self.norm.gamma), weights(&self.norm.beta));
-        let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| g / (v + EPSILON as f32).sqrt()).collect();
-        let bias: Vec<f32> =
-            beta.iter().zip(mean.iter().zip(&scale)).map(|(beta, (mean, scale))| beta - mean * scale).collect();
-        let each = dims[1] * dims[2] * dims[3];
-        let folded: Vec<f32> =
-            weights(&self.weight).into_iter().enumerate().map(|(at, w)| w * scale[at / each]).collect();
-        let weight = g.constant(&folded, &dims);
-        let bias = g.constant(&bias, &dims[..1]);
-        g.conv(x, &weight, &bias, self.shape())
-    }
-
-    fn shape(&self) -> ConvShape {
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, x: O::Tensor<4>) -> O::Tensor<4> {
         let [outputs, _, kernel, _] = self.weight.dims();
         let groups = if self.depthwise { outputs } else { 1 };
-        ConvShape { kernel, stride: self.stride, padding: kernel / 2, groups }
+        let shape = ConvShape { kernel, stride: self.stride, padding: kernel / 2, groups };
+        ops.norm_conv(&self.weight, &self.norm, shape, x)
     }
-}
-
-/// `x * sigmoid(x)` (Ramachandran, Zoph, Le, "Searching for activation functions", 2017).
-pub fn silu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    x.clone() * sigmoid(x)
-}
-
-/// Writes [`silu`].
-pub fn export_silu(g: &mut GraphBuilder, x: &Value) -> Value {
-    let gate = g.sigmoid(x);
-    g.mul(x, &gate)
 }

@@ -1,16 +1,17 @@
-//! EfficientNet against timm on the same random weights (`tests/reference/make_efficientnet_references.py`), in burn and, with the
-//! normalisations folded into the convolutions, in tract.
+//! EfficientNet compared with timm on the same random weights (`tests/reference/make_efficientnet_references.py`): in burn, and in
+//! tract with the normalisations folded into the convolutions.
 
 use std::path::{Path, PathBuf};
 
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Distribution, TensorData};
+use burn::tensor::{Distribution, Tensor, TensorData};
 use ndarray::{ArrayD, IxDyn};
 use safetensors::tensor::SafeTensors;
 
 use super::*;
+use crate::model::ops::Compute;
 use crate::model::reference::{Reference, run};
-use crate::model::values;
+use crate::model::values::values;
 use edge_model::backend::Input;
 use edge_testing::skip;
 
@@ -28,7 +29,7 @@ fn compare(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
     let net = EfficientNet::<Flex>::load(&dir.join("model.safetensors"), shape, &Default::default()).unwrap();
     let (dims, pixels) = reference.floats("pixel_values");
     let input = Tensor::from_data(TensorData::new(pixels.clone(), dims.clone()), &Default::default());
-    reference.expect("image_embedding", &values(net.forward(input)), allowed);
+    reference.expect("image_embedding", &values(net.forward(&mut Compute::new(input.device()), input)), allowed);
     let mut g = GraphBuilder::new("image_encoder");
     net.export(&mut g, dims[2]);
     let input = ArrayD::from_shape_vec(IxDyn(&dims), pixels).unwrap();
@@ -92,7 +93,7 @@ fn a_fresh_network_learns() {
     let device = Default::default();
     let net = EfficientNet::<B>::new(&narrow(), &device);
     let pixels = Tensor::<B, 4>::random([2, 3, 40, 40], Distribution::Normal(0.0, 1.0), &device);
-    let gradients = net.forward(pixels).mean().backward();
+    let gradients = net.forward(&mut Compute::new(device), pixels).mean().backward();
     let gradient = burn::optim::GradientsParams::from_grads(gradients, &net);
     assert!(gradient.len() > 200, "{}", gradient.len());
 }

@@ -1,14 +1,13 @@
-//! The image embedding alone: the model without text that tagged ones are measured against. Every tag gives the same score.
+//! The image embedding alone: the model without text that models with text are compared with. Every tag gets the same score.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::perceptron::Perceptron;
-use super::{HeadInput, HeadShape};
-use crate::model::layers::{LAYER_NORM_EPSILON, export_layer_norm};
-use crate::onnx::{Dim, GraphBuilder, Value};
+use super::shape::HeadShape;
+use crate::model::layers::LAYER_NORM_EPSILON;
+use crate::model::ops::LayerOps;
 
 /// `image_embedding [N, D]` -> `score [N]`.
 #[derive(Module, Debug)]
@@ -18,7 +17,7 @@ pub struct ImageOnly<B: Backend> {
 }
 
 impl<B: Backend> ImageOnly<B> {
-    /// A fresh head.
+    /// Random weights.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         Self {
             norm: LayerNormConfig::new(shape.embedding).init(device),
@@ -26,15 +25,9 @@ impl<B: Backend> ImageOnly<B> {
         }
     }
 
-    /// `[N]`, in the unit of the training scores.
-    pub fn forward(&self, input: HeadInput<B>) -> Tensor<B, 1> {
-        self.perceptron.forward(self.norm.forward(input.image))
-    }
-
-    /// Writes the head up to its `[N, 1]`.
-    pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape) -> Value {
-        let image = g.input_f32("image_embedding", &[Dim::Batch, Dim::Fixed(shape.embedding)]);
-        let fused = export_layer_norm(&self.norm, g, &image, LAYER_NORM_EPSILON);
-        self.perceptron.export(g, &fused)
+    /// `[N, D] -> [N, 1]`, in the unit of the training scores.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>) -> O::Tensor<2> {
+        let normed = ops.layer_norm(&self.norm, LAYER_NORM_EPSILON, image);
+        self.perceptron.forward(ops, normed)
     }
 }

@@ -1,5 +1,5 @@
-//! The heads: image and tag to score, one file each. All keep a path of the image embedding that no attention can close, and every
-//! key sequence is longer than one, so that neither the image nor the tag drops out of the answer.
+//! The heads, one file each: image and tag to score. In every head the image embedding also bypasses the attention, and every key
+//! sequence has more than one token, so neither the image nor the tag can drop out of the score.
 
 mod gated_cross_attention;
 mod hyper_network;
@@ -7,55 +7,40 @@ mod image_only;
 mod patch_cross_attention;
 mod perceptron;
 mod pooled_cross_attention;
+mod shape;
 mod weighted_sum;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use super::ops::{Compute, TensorOps};
+use crate::onnx::{Dim, GraphBuilder, Value};
+use edge_model::bundle::manifest::{Head as HeadManifest, HeadKind, ImageSide, TextSide};
+use shape::ATTENTION_HEADS;
+
 pub use gated_cross_attention::GatedCrossAttention;
 pub use hyper_network::HyperNetwork;
 pub use image_only::ImageOnly;
 pub use patch_cross_attention::PatchCrossAttention;
 pub use pooled_cross_attention::PooledCrossAttention;
+pub use shape::{HeadShape, ScoreUnit, TOKENS};
 pub use weighted_sum::WeightedSum;
 
-use super::scorer::ScoreUnit;
-use crate::onnx::{Dim, GraphBuilder, Value};
-use edge_model::bundle::manifest::{Head as HeadManifest, HeadKind, ImageSide, TextSide};
-
-/// Tokens that the pooled heads cut an embedding into.
-pub const TOKENS: usize = 8;
-/// Heads of every attention.
-const HEADS: usize = 4;
-
-/// Lengths of what a head reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadShape {
-    /// D, of both embeddings.
-    pub embedding: usize,
-    /// P and W: number and length of the patch tokens; zero where the backbone has none.
-    pub patches: [usize; 2],
-    /// T and V: number and length of the text's token states; zero where the backbone gives none.
-    pub tokens: [usize; 2],
-    /// How many numbers at the beginning of the image embedding are answers; zero where the backbone gives none.
-    pub answers: usize,
-}
-
-/// What a head reads of N (image, tag) pairs.
+/// A head's inputs for N (image, tag) pairs.
 #[derive(Debug, Clone)]
 pub struct HeadInput<B: Backend> {
-    /// `[N, D]`.
+    /// Image embeddings `[N, D]`.
     pub image: Tensor<B, 2>,
-    /// `[N, P, W]`.
+    /// Patch tokens `[N, P, W]`.
     pub patches: Option<Tensor<B, 3>>,
-    /// `[N, D]`.
+    /// Text embeddings `[N, D]`.
     pub text: Tensor<B, 2>,
     /// Token states `[N, T, V]` and their mask `[N, T]`, 1 at the text's tokens.
     pub tokens: Option<(Tensor<B, 3>, Tensor<B, 2>)>,
 }
 
-/// One of the heads.
+/// A head of any kind.
 #[derive(Module, Debug)]
 pub enum Head<B: Backend> {
     /// See [`PatchCrossAttention`].
@@ -72,7 +57,7 @@ pub enum Head<B: Backend> {
     ImageOnly(ImageOnly<B>),
 }
 
-/// What a head of this kind reads, as the manifest says it.
+/// The manifest's entry for heads of this kind.
 pub fn record(kind: HeadKind) -> HeadManifest {
     let (image_side, text_side) = match kind {
         HeadKind::PatchCrossAttention => (ImageSide::PatchTokens, TextSide::TokenStates),
@@ -85,86 +70,123 @@ pub fn record(kind: HeadKind) -> HeadManifest {
     HeadManifest { kind: kind.name().to_owned(), image_side, text_side }
 }
 
-/// Why a head of this kind cannot be put on such a backbone.
+/// The reason why a head of this kind cannot read inputs of this shape; `None` if it can.
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
     let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _], answers } = shape;
     match kind {
         HeadKind::WeightedSum if answers == 0 => Some(
-            "the head weighted_sum chooses among answers, which the backbone small alone gives: use gated_cross_attention"
+            "the head weighted_sum chooses among answers, which only the backbone small gives: use gated_cross_attention"
                 .to_owned(),
         ),
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
-            "the head patch_cross_attention looks at patch and text tokens, which this backbone does not give: use \
+            "the head patch_cross_attention needs patch and text tokens, which this backbone does not give: use \
              pooled_cross_attention"
                 .to_owned(),
         ),
-        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if !embedding.is_multiple_of(TOKENS * HEADS) => {
+        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if !embedding.is_multiple_of(TOKENS * ATTENTION_HEADS) => {
             Some(format!(
-                "this head needs embeddings whose length, here {embedding}, is a multiple of {}",
-                TOKENS * HEADS
+                "this head needs an embedding length that is a multiple of {}, this backbone's is {embedding}",
+                TOKENS * ATTENTION_HEADS
             ))
         }
-        HeadKind::PatchCrossAttention if !embedding.is_multiple_of(HEADS) => {
-            Some(format!("this head needs embeddings whose length, here {embedding}, is a multiple of {HEADS}"))
-        }
+        HeadKind::PatchCrossAttention if !embedding.is_multiple_of(ATTENTION_HEADS) => Some(format!(
+            "this head needs an embedding length that is a multiple of {ATTENTION_HEADS}, this backbone's is {embedding}"
+        )),
         _ => None,
     }
 }
 
 impl<B: Backend> Head<B> {
-    /// A fresh head.
+    /// A head with random weights.
     pub fn new(kind: HeadKind, shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         match kind {
             HeadKind::PatchCrossAttention => Self::Patch(PatchCrossAttention::new(shape, dropout, device)),
             HeadKind::PooledCrossAttention => Self::Pooled(PooledCrossAttention::new(shape, dropout, device)),
             HeadKind::GatedCrossAttention => Self::Gated(GatedCrossAttention::new(shape, dropout, device)),
-            HeadKind::HyperNetwork => Self::Hyper(HyperNetwork::new(shape, dropout, device)),
+            HeadKind::HyperNetwork => Self::Hyper(HyperNetwork::new(shape, device)),
             HeadKind::WeightedSum => Self::Weighted(WeightedSum::new(shape, dropout, device)),
             HeadKind::ImageOnly => Self::ImageOnly(ImageOnly::new(shape, dropout, device)),
         }
     }
 
     /// Scores on the data's scale, `[N]`.
+    ///
+    /// # Panics
+    /// If a head over patches gets no patch tokens or token states; [`problem`] refuses backbones without them.
     pub fn forward(&self, input: HeadInput<B>, unit: ScoreUnit) -> Tensor<B, 1> {
+        let ops = &mut Compute::<B>::new(input.image.device());
+        let HeadInput { image, patches, text, tokens } = input;
         let score = match self {
-            Self::Patch(head) => head.forward(input),
-            Self::Pooled(head) => head.forward(input),
-            Self::Gated(head) => head.forward(input),
-            Self::Hyper(head) => head.forward(input),
-            Self::Weighted(head) => head.forward(input),
-            Self::ImageOnly(head) => head.forward(input),
+            Self::Patch(head) => {
+                let (Some(patches), Some((states, mask))) = (patches, tokens) else {
+                    panic!("a head over patches got no patch tokens or token states")
+                };
+                let lengths = [states.dims()[1], patches.dims()[1]];
+                head.forward(ops, image, patches, (states, mask), lengths)
+            }
+            Self::Pooled(head) => head.forward(ops, image, text),
+            Self::Gated(head) => head.forward(ops, image, text),
+            Self::Hyper(head) => head.forward(ops, image, text),
+            Self::Weighted(head) => head.forward(ops, image, text),
+            Self::ImageOnly(head) => head.forward(ops, image),
         };
-        score * unit.deviation + unit.mean
+        in_score_unit(ops, score, unit)
     }
 
-    /// `text_embedding [N, D]` -> how a tag chooses among the image's numbers, as logits `[N, K]`, where the head does that.
+    /// The tag's logits over the image's answers, `text_embedding [N, D]` -> `[N, K]`; `None` for a head that does not choose among
+    /// answers.
     pub fn choice(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
         match self {
-            Self::Weighted(head) => Some(head.logits(text)),
+            Self::Weighted(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
             _ => None,
         }
     }
 
-    /// Writes the whole head: the image side's inputs, then the text side's.
+    /// Writes the head with its inputs, first those of the image side, then those of the text side, and its output `score`.
     pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape, unit: ScoreUnit) {
+        let image = embedding_input(g, "image_embedding", shape);
         let score = match self {
-            Self::Patch(head) => head.export(g, shape),
-            Self::Pooled(head) => head.export(g, shape),
-            Self::Gated(head) => head.export(g, shape),
-            Self::Hyper(head) => head.export(g, shape),
-            Self::Weighted(head) => head.export(g, shape),
-            Self::ImageOnly(head) => head.export(g, shape),
+            Self::Patch(head) => {
+                let HeadShape { patches: [p, w], tokens: [t, v], .. } = shape;
+                let patches = g.input_f32("patch_tokens", &[Dim::Batch, Dim::Fixed(p), Dim::Fixed(w)]);
+                // The head does not read it, but bundles name it as an input.
+                let _ = embedding_input(g, "text_embedding", shape);
+                let states = g.input_f32("token_states", &[Dim::Batch, Dim::Fixed(t), Dim::Fixed(v)]);
+                let mask = g.input_f32("token_mask", &[Dim::Batch, Dim::Fixed(t)]);
+                head.forward(g, image, patches, (states, mask), [t, p])
+            }
+            Self::Pooled(head) => {
+                let text = embedding_input(g, "text_embedding", shape);
+                head.forward(g, image, text)
+            }
+            Self::Gated(head) => {
+                let text = embedding_input(g, "text_embedding", shape);
+                head.forward(g, image, text)
+            }
+            Self::Hyper(head) => {
+                let text = embedding_input(g, "text_embedding", shape);
+                head.forward(g, image, text)
+            }
+            Self::Weighted(head) => {
+                let text = embedding_input(g, "text_embedding", shape);
+                head.forward(g, image, text)
+            }
+            Self::ImageOnly(head) => head.forward(g, image),
         };
-        let score = g.reshape(&score, &[-1]);
-        let score = g.affine(&score, unit.deviation, unit.mean);
+        let score = in_score_unit(g, score, unit);
         g.output_f32("score", &score, &[Dim::Batch]);
     }
 }
 
-/// Declares `image_embedding` and `text_embedding`.
-fn embedding_inputs(g: &mut GraphBuilder, shape: HeadShape) -> [Value; 2] {
-    let dims = [Dim::Batch, Dim::Fixed(shape.embedding)];
-    ["image_embedding", "text_embedding"].map(|name| g.input_f32(name, &dims))
+/// `[N, 1]` in units of the training scores -> `[N]` on the data's scale.
+fn in_score_unit<O: TensorOps>(ops: &mut O, score: O::Tensor<2>, unit: ScoreUnit) -> O::Tensor<1> {
+    let score = ops.reshape(score, [-1]);
+    ops.affine(score, unit.deviation, unit.mean)
+}
+
+/// Declares an embedding as an input.
+fn embedding_input(g: &mut GraphBuilder, name: &str, shape: HeadShape) -> Value {
+    g.input_f32(name, &[Dim::Batch, Dim::Fixed(shape.embedding)])
 }
 
 #[cfg(test)]

@@ -1,17 +1,14 @@
-//! What every head ends in: two layers from a fused embedding to one number.
+//! The last part of most heads: two layers from a fused embedding to one number.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
-use crate::model::layers::export_linear;
-use crate::onnx::{GraphBuilder, Value};
+use crate::model::ops::LayerOps;
 
 const HIDDEN: usize = 128;
 
-/// `[N, D] -> [N]`.
+/// `[N, D] -> [N, 1]`.
 #[derive(Module, Debug)]
 pub struct Perceptron<B: Backend> {
     hidden: Linear<B>,
@@ -20,7 +17,7 @@ pub struct Perceptron<B: Backend> {
 }
 
 impl<B: Backend> Perceptron<B> {
-    /// Fresh weights.
+    /// Random weights for embeddings of length `length`.
     pub fn new(length: usize, dropout: f64, device: &B::Device) -> Self {
         Self {
             hidden: LinearConfig::new(length, HIDDEN).init(device),
@@ -29,17 +26,12 @@ impl<B: Backend> Perceptron<B> {
         }
     }
 
-    /// `[N, D] -> [N]`.
-    pub fn forward(&self, fused: Tensor<B, 2>) -> Tensor<B, 1> {
-        let n = fused.dims()[0];
-        let hidden = relu(self.hidden.forward(self.dropout.forward(fused)));
-        self.output.forward(self.dropout.forward(hidden)).reshape([n])
-    }
-
-    /// Writes `[N, D] -> [N, 1]`.
-    pub fn export(&self, g: &mut GraphBuilder, fused: &Value) -> Value {
-        let hidden = export_linear(&self.hidden, g, fused);
-        let hidden = g.relu(&hidden);
-        export_linear(&self.output, g, &hidden)
+    /// `[N, D] -> [N, 1]`.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, fused: O::Tensor<2>) -> O::Tensor<2> {
+        let fused = ops.dropout(&self.dropout, fused);
+        let hidden = ops.linear(&self.hidden, fused);
+        let hidden = ops.relu(hidden);
+        let hidden = ops.dropout(&self.dropout, hidden);
+        ops.linear(&self.output, hidden)
     }
 }

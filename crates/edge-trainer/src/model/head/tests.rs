@@ -1,4 +1,4 @@
-//! Every head: burn against tract on the exported graph, and what may and may not reach the score.
+//! Every head: burn compared with tract on the exported graph, and the inputs that must and must not reach the score.
 
 use burn::backend::{Autodiff, Flex};
 use burn::module::{Module, ModuleVisitor, Param};
@@ -7,7 +7,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::*;
 use crate::model::reference::run;
-use crate::model::values;
+use crate::model::values::values;
 use edge_model::backend::Input;
 
 const N: usize = 3;
@@ -40,7 +40,7 @@ fn input() -> HeadInput<Flex> {
     }
 }
 
-/// A head of that kind; gates that begin closed are opened, for a closed one shows nothing.
+/// A head of this kind. Gates that start closed are opened: a closed gate would hide the text.
 fn head(kind: HeadKind) -> Head<Flex> {
     let head = Head::<Flex>::new(kind, SHAPE, 0.1, &Default::default());
     match head {
@@ -157,13 +157,13 @@ fn heads_that_do_not_fit_a_backbone_say_so() {
     let bare = HeadShape { embedding: 1280, patches: [0, 0], tokens: [0, 0], answers: 0 };
     assert!(problem(HeadKind::PatchCrossAttention, bare).unwrap().contains("use pooled_cross_attention"));
     assert_eq!(problem(HeadKind::PooledCrossAttention, bare), None);
-    assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("the backbone small alone"));
+    assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("only the backbone small"));
     let odd = HeadShape { embedding: 100, ..SHAPE };
-    assert!(problem(HeadKind::GatedCrossAttention, odd).unwrap().contains("here 100"));
+    assert!(problem(HeadKind::GatedCrossAttention, odd).unwrap().contains("this backbone's is 100"));
     assert_eq!(problem(HeadKind::ImageOnly, odd), None);
 }
 
-/// Of images whose tokens are all alike every share finds the same: what differs came past the attention.
+/// For images whose tokens are all alike, attention returns the same for every text: differences in the score bypassed it.
 #[test]
 fn the_text_reaches_the_pooled_score_where_attention_cannot_tell_the_tokens_apart() {
     let image = Tensor::zeros([N, SHAPE.embedding], &Default::default());

@@ -1,52 +1,52 @@
 //! The spectrum: energies of an orthonormal cosine transform (Ahmed, Natarajan, Rao, "Discrete cosine transform", IEEE Trans.
-//! Computers 1974) of 16 x 16 pixels.
+//! Computers 1974) of blocks of 16 x 16 pixels.
 
 use std::f32::consts::PI;
 
-use super::{ROUNDING, log_row};
-use crate::model::maps::{Kernel, MapOps};
+use super::{ROUNDING, log_above};
+use crate::model::ops::{FixedConv, TensorOps};
 
-/// Side of the transform's blocks.
+/// Side of the transform's blocks, in pixels.
 const SIDE: usize = 16;
-/// Frequencies without the constant.
+/// Number of frequencies without the constant.
 const FREQUENCIES: usize = SIDE * SIDE - 1;
-/// Numbers measured: an energy per frequency of three planes.
+/// Number of measurements: one energy per frequency and plane.
 pub const SPECTRUM: usize = 3 * FREQUENCIES;
-/// Rings of equal spatial frequency below the corners.
+/// Number of rings of equal spatial frequency below the corners.
 const RINGS: usize = 20;
-/// The rings, the corners, and the horizontal and the vertical half of the high frequencies.
+/// Number of bands: the rings, the corners, and the horizontal and the vertical half of the high frequencies.
 pub(super) const BANDS: usize = RINGS + 3;
 
-/// Log energies `[N, SPECTRUM]` of three planes `[N, 3, S, S]`, and how peaked the first one's coefficients are in each band,
-/// `[N, BANDS]`: the logarithm of their mean magnitude against the root of their energy.
-pub(super) fn measure<O: MapOps>(ops: &mut O, planes: &O::Map) -> (O::Row, O::Row) {
+/// Log energies `[N, SPECTRUM]` of three planes `[N, 3, S, S]`, and the peakedness of the first plane's coefficients in each band,
+/// `[N, BANDS]`: the log of their mean magnitude minus the log of the root of their energy.
+pub(super) fn measure<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<2>) {
     let kernel = cosine_kernel();
     let bands = band_matrix();
     let mut energies = Vec::with_capacity(3);
     let mut kurtosis = None;
     for channel in 0..3 {
-        let plane = ops.channels(planes, channel, channel + 1);
-        let coefficients = ops.conv(&plane, &kernel);
-        let square = ops.mul(&coefficients, &coefficients);
-        let energy = ops.mean(&square);
+        let plane = ops.channels(planes.clone(), channel..channel + 1);
+        let coefficients = ops.conv(plane, &kernel);
+        let square = ops.mul(coefficients.clone(), coefficients.clone());
+        let energy = ops.mean_of_maps(square);
         if channel == 0 {
-            let magnitude = ops.abs(&coefficients);
-            let magnitude = ops.mean(&magnitude);
-            let magnitude = ops.row_matmul(&magnitude, &bands, BANDS);
-            let magnitude = log_row(ops, &magnitude, 1e-3);
-            let energy = ops.row_matmul(&energy, &bands, BANDS);
-            let energy = log_row(ops, &energy, ROUNDING);
-            let root = ops.row_affine(&energy, 0.5, 0.0);
-            kurtosis = Some(ops.row_sub(&magnitude, &root));
+            let magnitude = ops.abs(coefficients);
+            let magnitude = ops.mean_of_maps(magnitude);
+            let magnitude = ops.matmul_constant(magnitude, &bands, BANDS);
+            let magnitude = log_above(ops, magnitude, 1e-3);
+            let energy = ops.matmul_constant(energy.clone(), &bands, BANDS);
+            let energy = log_above(ops, energy, ROUNDING);
+            let root = ops.affine(energy, 0.5, 0.0);
+            kurtosis = Some(ops.sub(magnitude, root));
         }
-        energies.push(log_row(ops, &energy, ROUNDING));
+        energies.push(log_above(ops, energy, ROUNDING));
     }
-    let energies = ops.row_stack(&energies);
+    let energies = ops.concat(energies, 1);
     (energies.clone(), kurtosis.unwrap_or(energies))
 }
 
 /// The basis without its constant, one filter per frequency (v, u).
-fn cosine_kernel() -> Kernel {
+fn cosine_kernel() -> FixedConv {
     let n = SIDE as f32;
     let basis = |k: usize, i: usize| {
         let scale = if k == 0 { (1.0 / n).sqrt() } else { (2.0 / n).sqrt() };
@@ -58,7 +58,7 @@ fn cosine_kernel() -> Kernel {
             weights.extend((0..SIDE).map(|x| basis(v, y) * basis(u, x)));
         }
     }
-    Kernel::new(weights, FREQUENCIES, SIDE, SIDE, 1)
+    FixedConv::without_bias(weights, FREQUENCIES, SIDE, SIDE, 1)
 }
 
 fn frequencies() -> impl Iterator<Item = (usize, usize)> {

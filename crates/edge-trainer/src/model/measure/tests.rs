@@ -1,4 +1,4 @@
-//! Against numpy's measurements of the same pictures (`tests/reference/make_measure_references.py`), in burn and in tract.
+//! The measurements in burn and in tract against numpy's of the same pictures (`tests/reference/make_measure_references.py`).
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use burn::tensor::{Distribution, Tensor, TensorData};
 use ndarray::{ArrayD, IxDyn};
 
 use super::*;
-use crate::model::maps::Compute;
+use crate::model::ops::Compute;
 use crate::model::reference::{Reference, run};
 use crate::model::values;
 use crate::onnx::{Dim, GraphBuilder};
@@ -28,7 +28,8 @@ fn codebook(reference: &Reference) -> Codebook {
 }
 
 fn computed(pixels: Tensor<Flex, 4>, codebook: &Codebook) -> [Vec<f32>; BLOCKS] {
-    measure(&mut Compute::new(pixels.device()), &pixels, pixels.dims()[2], codebook).map(values)
+    let side_px = pixels.dims()[2];
+    measure(&mut Compute::new(pixels.device()), pixels, side_px, codebook).map(values)
 }
 
 #[test]
@@ -40,7 +41,7 @@ fn burn_and_tract_measure_what_numpy_measures() {
     let mut g = GraphBuilder::new("measure");
     let side = Dim::Fixed(dims[2]);
     let x = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-    let blocks = measure(&mut g, &x, dims[2], &codebook);
+    let blocks = measure(&mut g, x, dims[2], &codebook);
     let lengths = [STATISTICS, codebook.measurements(), SPECTRUM];
     for ((name, block), length) in NAMES.iter().zip(&blocks).zip(lengths) {
         assert_eq!(reference.floats(name).0, [dims[0], length]);

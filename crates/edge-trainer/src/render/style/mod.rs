@@ -1,5 +1,6 @@
-//! Photographic styles, those of AVA that a program can render. Each is a formula on sRGB values of 0 to 1 (`v` of a channel,
-//! `Y` their luma .299 R + .587 G + .114 B) with a strength `s` of 0 to 1; lengths scale with the picture's short side.
+//! The photographic styles of AVA that a program can render. Each is a formula on sRGB values of 0 to 1 with a strength
+//! `s` of 0 to 1. `v` is the value of a channel, `Y` the luma .299 R + .587 G + .114 B. Lengths scale with the short
+//! side of the picture.
 
 mod optics;
 mod pixels;
@@ -10,25 +11,25 @@ use image::{Rgb32FImage, RgbImage};
 /// A photographic style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Style {
-    /// No colour, with more contrast the stronger it is.
+    /// Without colour; contrast grows with the strength.
     BlackAndWhite,
-    /// Two inks: one in the shadows, one in the lights.
+    /// Two inks: one for shadows, one for highlights.
     Duotone,
     /// Bright, with lifted shadows.
     HighKey,
-    /// Dark, with few lights.
+    /// Dark, with few highlights.
     LowKey,
     /// High dynamic range: even lighting, strong local contrast and colour.
     Hdr,
-    /// Dark shapes before a bright ground.
+    /// Dark shapes in front of a bright background.
     Silhouette,
-    /// Light and dark exchanged.
+    /// Inverted brightness.
     NegativeImage,
     /// The grain of fast film.
     ImageGrain,
     /// Smeared along a line.
     MotionBlur,
-    /// A blurred picture over the sharp one.
+    /// A blend of the sharp and a blurred picture.
     SoftFocus,
     /// Dark corners.
     Vignette,
@@ -50,7 +51,7 @@ impl Style {
         Self::Vignette,
     ];
 
-    /// The tag that asks for it.
+    /// Returns the tag that asks for the style.
     pub fn tag(self) -> &'static str {
         match self {
             Self::BlackAndWhite => "black and white",
@@ -67,12 +68,13 @@ impl Style {
         }
     }
 
-    /// Whether it comes from lens and film and not from the tones: a tonal and an optical style go together, while of two tonal
-    /// ones the second may undo the first.
+    /// Returns whether the style is optical (from lens or film) rather than tonal. A tonal and an optical style can be
+    /// combined; a second tonal style may undo the first.
     pub fn is_optical(self) -> bool {
         matches!(self, Self::ImageGrain | Self::MotionBlur | Self::SoftFocus | Self::Vignette)
     }
 
+    /// Renders the style at a strength of 0 to 1.
     fn apply(self, image: &Rgb32FImage, strength: f32, seed: u64) -> Rgb32FImage {
         match self {
             Self::BlackAndWhite => tone::black_and_white(image, strength),
@@ -90,7 +92,7 @@ impl Style {
     }
 }
 
-/// Renders a picture in one style after another. `seed` decides inks, the direction of a motion and the grain.
+/// Renders the styles one after another. `seed` decides the inks, the direction of motion and the grain.
 pub fn render(image: &RgbImage, styles: &[(Style, f32)], seed: u64) -> RgbImage {
     if styles.is_empty() {
         return image.clone();

@@ -1,25 +1,25 @@
-//! Styles that come from lens, film and exposure.
+//! Optical styles: effects of lens, film and exposure.
 
 use image::{Rgb, Rgb32FImage};
 
 use super::pixels::{blur, luma, map_pixels, mix, short_side};
 use crate::render::noise::{hash, smooth, to_unit};
 
-/// `v' = v + 0.16 s (0.4 + 2.4 Y (1 - Y)) n`: the same noise `n` in all channels, about normal (a sum of three uniform numbers,
-/// scaled to a deviation of 1), most of it in the middle tones. A grain is a 500th of the short side wide, at least a pixel.
+/// `v' = v + 0.16 s (0.4 + 2.4 Y (1 - Y)) n`. The noise `n` is the same in all channels, approximately normal with a
+/// deviation of 1, and strongest in the midtones. A grain is 1/500 of the short side wide, at least one pixel.
 pub fn grain(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let size = (short_side(image) / 500.0).round().max(1.0) as u32;
     Rgb32FImage::from_fn(image.width(), image.height(), |x, y| {
         let p = image.get_pixel(x, y).0;
         let draw = |k: u64| to_unit(hash(seed ^ (0x9a41 + k), i64::from(x / size), i64::from(y / size)));
-        // Three uniform numbers have together a deviation of 1/2.
+        // The sum of three uniform numbers has a standard deviation of 1/2.
         let n = 2.0 * (draw(1) + draw(2) + draw(3) - 1.5);
         let y = luma(p).clamp(0.0, 1.0);
         Rgb(p.map(|v| v + 0.16 * s * (0.4 + 2.4 * y * (1.0 - y)) * n))
     })
 }
 
-/// The mean along a line through each pixel, a tenth of the short side times `s` long, in a direction that the seed chooses.
+/// Mean along a line through each pixel. The line is `0.1 s` of the short side long; the seed chooses its direction.
 pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let length = (short_side(image) * 0.1 * s).max(2.0);
     let angle = std::f32::consts::PI * to_unit(hash(seed, 7, 7));
@@ -38,7 +38,7 @@ pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     })
 }
 
-/// The value between four pixels; beyond the border its pixels repeat.
+/// Returns the bilinear interpolation between four pixels. Positions outside the image use the nearest border pixel.
 fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
     let x = x.clamp(0.0, (image.width() - 1) as f32);
     let y = y.clamp(0.0, (image.height() - 1) as f32);
@@ -50,8 +50,8 @@ fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
     std::array::from_fn(|i| mix(mix(a[i], b[i], fx), mix(c[i], d[i], fx), fy))
 }
 
-/// `v' = (1 - k) v + k b` with `k = 0.45 + 0.35 s` and `b` blurred by `0.008 + 0.017 s` of the short side: the outlines stay, as
-/// behind a soft-focus lens.
+/// `v' = (1 - k) v + k b` with `k = 0.45 + 0.35 s`, where `b` is blurred by `0.008 + 0.017 s` of the short side.
+/// Outlines stay visible, as with a soft-focus lens.
 pub fn soft_focus(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let soft = blur(image, short_side(image) * (0.008 + 0.017 * s));
     Rgb32FImage::from_fn(image.width(), image.height(), |x, y| {
@@ -60,7 +60,8 @@ pub fn soft_focus(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// `v' = v (1 - (0.35 + 0.6 s) m)` with `m` rising from 0 to 1 between 0.35 and 1 of the way from the centre to the corners.
+/// `v' = v (1 - (0.35 + 0.6 s) m)`, where `m` rises from 0 to 1 between 0.35 and 1 of the distance from the centre to a
+/// corner.
 pub fn vignette(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let (cx, cy) = ((image.width() - 1) as f32 / 2.0, (image.height() - 1) as f32 / 2.0);
     let corner = cx.hypot(cy).max(1.0);

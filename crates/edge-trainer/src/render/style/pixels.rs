@@ -1,18 +1,18 @@
-//! Pictures as numbers of 0 to 1, and what several styles need.
+//! Pictures with values of 0 to 1, and operations that several styles share.
 
 use image::{ImageBuffer, Rgb, Rgb32FImage, RgbImage};
 
-/// Bytes to 0..1.
+/// Converts bytes to 0..=1.
 pub fn to_float(image: &RgbImage) -> Rgb32FImage {
     map_pixels(image, |p| p.map(|v| f32::from(v) / 255.0))
 }
 
-/// 0..1 to bytes; what lies outside is cut off.
+/// Converts 0..=1 to bytes; values outside are clamped.
 pub fn to_bytes(image: &Rgb32FImage) -> RgbImage {
     map_pixels(image, |p| p.map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8))
 }
 
-/// Another picture of the same size, each pixel made from the one in its place.
+/// Returns a picture of the same size with each pixel converted by `f`.
 pub fn map_pixels<A, B>(
     image: &ImageBuffer<Rgb<A>, Vec<A>>,
     f: impl Fn([A; 3]) -> [B; 3],
@@ -26,23 +26,23 @@ where
     ImageBuffer::from_fn(image.width(), image.height(), |x, y| Rgb(f(image.get_pixel(x, y).0)))
 }
 
-/// Rec. 601 luma.
+/// Returns the Rec. 601 luma.
 pub fn luma([r, g, b]: [f32; 3]) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// `a` for t = 0, `b` for t = 1.
+/// Interpolates linearly: `a` for t = 0, `b` for t = 1.
 pub fn mix(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-/// The shorter side in pixels.
+/// Returns the shorter side in pixels.
 pub fn short_side(image: &Rgb32FImage) -> f32 {
     image.width().min(image.height()) as f32
 }
 
-/// Almost Gaussian: three box filters whose variances add up to `sigma` squared, but for the rounding of their radius to whole
-/// pixels. Beyond the border its values repeat.
+/// Blurs by an approximate Gaussian: three box filters whose variances add up to `sigma` squared, apart from rounding
+/// the radius to whole pixels. Values outside the image are those of the nearest border pixel.
 pub fn blur(image: &Rgb32FImage, sigma: f32) -> Rgb32FImage {
     const PASSES: f32 = 3.0;
     let radius = (((12.0 * sigma * sigma / PASSES + 1.0).sqrt() - 1.0) / 2.0).round().max(1.0) as usize;
@@ -61,7 +61,8 @@ pub fn blur(image: &Rgb32FImage, sigma: f32) -> Rgb32FImage {
     out
 }
 
-/// Means of `2 radius + 1` values along one line, given by its start, the step from value to value and its length.
+/// Replaces the values of a line by means of `2 radius + 1` values. The line is given by its start, the step between
+/// values and its length.
 fn box_filter(values: &mut [f32], line: &mut Vec<f32>, (start, step, length): (usize, usize, usize), radius: usize) {
     let first = values[start];
     line.clear();

@@ -1,11 +1,11 @@
-//! Styles that change tones and colours in their places.
+//! Tonal styles: they change tones and colours, not positions.
 
 use image::Rgb32FImage;
 
 use super::pixels::{blur, luma, map_pixels, mix, short_side};
 use crate::render::noise::{hash, smooth};
 
-/// The two inks of a duotone: shadows and lights.
+/// Pairs of inks of a duotone: shadows and highlights.
 const INKS: [[[f32; 3]; 2]; 4] = [
     [[0.17, 0.09, 0.03], [1.0, 0.93, 0.78]],
     [[0.02, 0.07, 0.22], [0.99, 0.92, 0.75]],
@@ -13,7 +13,7 @@ const INKS: [[[f32; 3]; 2]; 4] = [
     [[0.0, 0.14, 0.13], [0.98, 0.82, 0.78]],
 ];
 
-/// `v' = Y + s (3 Y^2 - 2 Y^3 - Y)`: the colour goes at every strength, the contrast grows.
+/// `v' = Y + s (3 Y^2 - 2 Y^3 - Y)`. The colour is removed at every strength; the contrast grows with the strength.
 pub fn black_and_white(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     map_pixels(image, |p| {
         let y = luma(p);
@@ -21,7 +21,7 @@ pub fn black_and_white(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// `v' = (1 - k) Y + k ((1 - Y) dark + Y light)` with `k = 0.3 + 0.7 s`; the seed chooses the inks `dark` and `light`.
+/// `v' = (1 - k) Y + k ((1 - Y) dark + Y light)` with `k = 0.3 + 0.7 s`. The seed chooses the inks `dark` and `light`.
 pub fn duotone(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let [dark, light] = INKS[(hash(seed, 0, 0) % INKS.len() as u64) as usize];
     map_pixels(image, |p| {
@@ -40,8 +40,8 @@ pub fn low_key(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     map_pixels(image, |p| p.map(|v| (1.0 - 0.25 * s) * v.max(0.0).powf(1.0 + 2.0 * s)))
 }
 
-/// With `B` the luma blurred by a 24th of the short side: `Y' = 0.5 + (1 - 0.6 s)(B - 0.5) + (1 + 1.5 s)(Y - B)` evens the
-/// lighting and raises the local contrast, `v' = Y' + (1 + 0.6 s)(v - Y)` the colour.
+/// `Y' = 0.5 + (1 - 0.6 s)(B - 0.5) + (1 + 1.5 s)(Y - B)`, where `B` is the luma blurred by 1/24 of the short side,
+/// evens the lighting and raises the local contrast. `v' = Y' + (1 + 0.6 s)(v - Y)` raises the colour.
 pub fn hdr(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let base = blur(image, short_side(image) / 24.0);
     Rgb32FImage::from_fn(image.width(), image.height(), |x, y| {
@@ -52,9 +52,9 @@ pub fn hdr(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// With `m` rising from 0 to 1 where the luma, blurred by a 100th of the short side, passes its own median by -0.05 to 0.05:
-/// `v' = (1 - a + a m) v + 0.4 s m (1 - v)`, `a = 0.6 + 0.4 s`. What is darker than the median becomes a dark shape, what is
-/// brighter its bright ground.
+/// `v' = (1 - a + a m) v + 0.4 s m (1 - v)` with `a = 0.6 + 0.4 s`. `m` rises from 0 to 1 where the luma, blurred by
+/// 1/100 of the short side, is between 0.05 below and 0.05 above its median. Areas darker than the median become dark
+/// shapes, brighter areas become the background.
 pub fn silhouette(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let shapes = blur(image, short_side(image) / 100.0);
     let mut lights: Vec<f32> = shapes.pixels().map(|p| luma(p.0)).collect();
@@ -68,7 +68,7 @@ pub fn silhouette(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// `v' = 0.5 + k (0.5 - v)` with `k = 0.4 + 0.6 s`: the weaker, the paler.
+/// `v' = 0.5 + k (0.5 - v)` with `k = 0.4 + 0.6 s`. The picture is paler at low strength.
 pub fn negative(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     map_pixels(image, |p| p.map(|v| 0.5 + (0.4 + 0.6 * s) * (0.5 - v)))
 }

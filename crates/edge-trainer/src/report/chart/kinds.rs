@@ -1,11 +1,13 @@
-//! The report's kinds of charts.
+//! The kinds of charts of the reports.
 
-use super::plot::{Margins, Plot, Range};
+use maud::Markup;
+
+use super::plot::{AxisRange, Margins, Plot};
 use crate::metrics::{Bins, Estimate, quantile};
 
 const WIDTH: f64 = 960.0;
 const MARGINS: Margins = Margins(56.0, 16.0, 34.0, 44.0);
-/// Space for the names of rows.
+/// Margins with space for the names of rows.
 const NAMES: Margins = Margins(230.0, 24.0, 30.0, 44.0);
 /// Height of a row.
 const ROW: f64 = 30.0;
@@ -13,33 +15,33 @@ const ROW: f64 = 30.0;
 /// Values with a colour and a name.
 #[derive(Debug, Clone, Copy)]
 pub struct Series<'a> {
-    /// The style: human, model or third.
+    /// Style class: `human`, `model` or `third`.
     pub class: &'a str,
-    /// What it is called.
+    /// Name in the key.
     pub name: &'a str,
     /// The values.
     pub values: &'a [f64],
 }
 
-/// A named row with an interval or a spread for each series.
+/// A named row of a chart with one mark for each series.
 #[derive(Debug, Clone)]
 pub struct Band<'a, T> {
-    /// The row's name.
+    /// Name of the row.
     pub name: &'a str,
-    /// By series: the style and what is drawn.
+    /// Style class and value of each mark.
     pub marks: Vec<(&'a str, T)>,
 }
 
-/// Histograms over each other, as shares of their sets.
-pub fn distributions(bins: &Bins, series: &[Series<'_>], unit: &str, meaning: &str) -> String {
+/// Draws overlaid histograms of several series, each as shares of its values.
+pub fn distributions(bins: &Bins, series: &[Series<'_>], unit: &str, meaning: &str) -> Markup {
     let shares = |s: &Series<'_>| {
         let all = s.values.len().max(1) as f64;
         bins.histogram(s.values).into_iter().map(|c| 100.0 * c / all).collect::<Vec<_>>()
     };
     let heights: Vec<Vec<f64>> = series.iter().map(shares).collect();
     let highest = heights.iter().flatten().copied().fold(1.0, f64::max);
-    let x = Range { low: bins.edge(0), high: bins.edge(bins.count()) };
-    let mut plot = Plot::new(WIDTH, 300.0, MARGINS, x, Range { low: 0.0, high: highest * 1.05 });
+    let x = AxisRange { low: bins.edge(0), high: bins.edge(bins.count()) };
+    let mut plot = Plot::new(WIDTH, 300.0, MARGINS, x, AxisRange { low: 0.0, high: highest * 1.05 });
     plot.x_axis(unit);
     plot.y_axis("% of the images");
     for (i, (series, heights)) in series.iter().zip(&heights).enumerate() {
@@ -54,16 +56,29 @@ pub fn distributions(bins: &Bins, series: &[Series<'_>], unit: &str, meaning: &s
     plot.finish(meaning)
 }
 
-/// Mean truth with its standard error over mean prediction, and the line where both are equal. A point is (prediction,
-/// truth, standard error, number of images).
-pub fn calibration(points: &[(f64, f64, f64, usize)], unit: &str, meaning: &str) -> String {
-    let range = Range::of(points.iter().flat_map(|&(p, t, e, _)| [p, t - e, t + e])).padded(0.05);
+/// A bin of images with similar predictions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrationPoint {
+    /// Mean score of the model.
+    pub prediction: f64,
+    /// Mean score given by people.
+    pub truth: f64,
+    /// Standard error of `truth`.
+    pub error: f64,
+    /// Number of images.
+    pub n: usize,
+}
+
+/// Draws mean truth over mean prediction with standard errors, and the line on which both are equal.
+pub fn calibration(points: &[CalibrationPoint], unit: &str, meaning: &str) -> Markup {
+    let range =
+        AxisRange::of(points.iter().flat_map(|p| [p.prediction, p.truth - p.error, p.truth + p.error])).padded(0.05);
     let mut plot = Plot::new(WIDTH, 360.0, MARGINS, range, range);
     plot.x_axis(&format!("mean score by the model, {unit}"));
     plot.y_axis("mean score by people");
     plot.straight("dashed", (range.low, range.low), (range.high, range.high));
-    plot.path("model", &points.iter().map(|&(p, t, ..)| (p, t)).collect::<Vec<_>>(), false);
-    for &(prediction, truth, error, n) in points {
+    plot.path("model", &points.iter().map(|p| (p.prediction, p.truth)).collect::<Vec<_>>(), false);
+    for &CalibrationPoint { prediction, truth, error, n } in points {
         plot.straight("model", (prediction, truth - error), (prediction, truth + error));
         plot.dot(
             "model",
@@ -75,11 +90,11 @@ pub fn calibration(points: &[(f64, f64, f64, usize)], unit: &str, meaning: &str)
     plot.finish(meaning)
 }
 
-/// Lines over the epochs, from 1.
-pub fn curves(series: &[Series<'_>], name: &str, meaning: &str) -> String {
+/// Draws lines over the epochs, from 1.
+pub fn curves(series: &[Series<'_>], name: &str, meaning: &str) -> Markup {
     let epochs = series.iter().map(|s| s.values.len()).max().unwrap_or(1).max(2);
-    let y = Range::of(series.iter().flat_map(|s| s.values.iter().copied())).padded(0.06);
-    let mut plot = Plot::new(WIDTH, 240.0, MARGINS, Range { low: 1.0, high: epochs as f64 }, y);
+    let y = AxisRange::of(series.iter().flat_map(|s| s.values.iter().copied())).padded(0.06);
+    let mut plot = Plot::new(WIDTH, 240.0, MARGINS, AxisRange { low: 1.0, high: epochs as f64 }, y);
     plot.x_axis("epoch");
     plot.y_axis(name);
     for (i, series) in series.iter().enumerate() {
@@ -94,10 +109,10 @@ pub fn curves(series: &[Series<'_>], name: &str, meaning: &str) -> String {
     plot.finish(meaning)
 }
 
-/// Rows of figures with their intervals; `zero` draws a line where nothing differs.
-pub fn spans(rows: &[Band<'_, Estimate>], keys: &[(&str, &str)], axis: &str, zero: bool, meaning: &str) -> String {
+/// Draws rows of figures with their intervals. `zero` adds a line at 0.
+pub fn spans(rows: &[Band<'_, Estimate>], keys: &[(&str, &str)], axis: &str, zero: bool, meaning: &str) -> Markup {
     let values = rows.iter().flat_map(|r| &r.marks).flat_map(|(_, e)| [e.value, e.low, e.high]);
-    let x = Range::of(values.chain(zero.then_some(0.0))).padded(0.04);
+    let x = AxisRange::of(values.chain(zero.then_some(0.0))).padded(0.04);
     let mut plot = rows_plot(rows.len(), x, axis, keys);
     if zero {
         plot.straight("dashed", (0.0, 0.0), (0.0, rows.len() as f64));
@@ -117,10 +132,10 @@ pub fn spans(rows: &[Band<'_, Estimate>], keys: &[(&str, &str)], axis: &str, zer
     plot.finish(meaning)
 }
 
-/// Rows of boxes: the middle half of the values, the median, and a line over the middle nine tenths.
-pub fn spreads(rows: &[Band<'_, Vec<f64>>], keys: &[(&str, &str)], axis: &str, meaning: &str) -> String {
+/// Draws rows of box plots: a box for the middle half of the values, a dot for the median, a line for the middle 90 %.
+pub fn spreads(rows: &[Band<'_, Vec<f64>>], keys: &[(&str, &str)], axis: &str, meaning: &str) -> Markup {
     let values = rows.iter().flat_map(|r| &r.marks).flat_map(|(_, values)| values.iter().copied());
-    let mut plot = rows_plot(rows.len(), Range::of(values).padded(0.02), axis, keys);
+    let mut plot = rows_plot(rows.len(), AxisRange::of(values).padded(0.02), axis, keys);
     for (i, row) in rows.iter().enumerate() {
         let middle = (rows.len() - i) as f64 - 0.5;
         plot.row_name(middle, row.name);
@@ -138,22 +153,23 @@ pub fn spreads(rows: &[Band<'_, Vec<f64>>], keys: &[(&str, &str)], axis: &str, m
                 class,
                 (median, y),
                 3.0,
-                &format!("{}: median {median:.2}, half of them {low:.2} to {high:.2}", row.name),
+                &format!("{}: median {median:.2}, middle half {low:.2} to {high:.2}", row.name),
             );
         }
     }
     plot.finish(meaning)
 }
 
-/// Where a row's marks lie beside each other, in rows.
+/// Returns the vertical offset of a mark within its row, in rows.
 fn offset(mark: usize, of: usize) -> f64 {
     if of < 2 { 0.0 } else { 0.2 - 0.4 * mark as f64 / (of - 1) as f64 }
 }
 
-fn rows_plot(rows: usize, x: Range, axis: &str, keys: &[(&str, &str)]) -> Plot {
+/// Creates an empty plot with one row per name.
+fn rows_plot(rows: usize, x: AxisRange, axis: &str, keys: &[(&str, &str)]) -> Plot {
     let Margins(_, _, top, bottom) = NAMES;
     let height = ROW * rows as f64 + top + bottom;
-    let mut plot = Plot::new(WIDTH, height, NAMES, x, Range { low: 0.0, high: rows.max(1) as f64 });
+    let mut plot = Plot::new(WIDTH, height, NAMES, x, AxisRange { low: 0.0, high: rows.max(1) as f64 });
     plot.x_axis(axis);
     keys.iter().enumerate().for_each(|(i, (class, name))| plot.key(i, class, name));
     plot

@@ -1,7 +1,7 @@
-//! Charts as `<svg>` elements, drawn without help. Colours come from the page's style, so that they follow light and
-//! dark.
+//! Draws charts as `<svg>` elements. Colours are defined in the style of the page, so that they follow its light or
+//! dark mode.
 
 mod kinds;
 mod plot;
 
-pub use kinds::{Band, Series, calibration, curves, distributions, spans, spreads};
+pub use kinds::{Band, CalibrationPoint, Series, calibration, curves, distributions, spans, spreads};

@@ -1,33 +1,35 @@
-//! What the encoder is asked of every image, and the ridge regression that answers it.
+//! The scores that the small image encoder predicts, and the ridge regression that predicts them. A question asks for
+//! the score of an image within a data set or under a tag; an answer is the predicted score.
 
 use std::collections::{BTreeMap, HashMap};
 
 use nalgebra::{DMatrix, DVector};
 
-use super::DistinctImages;
-use crate::TrainError;
+use super::images::DistinctImages;
 use crate::dataset::Example;
 use crate::features::UnseenRow;
-use crate::gradient_free::{Fitted, KernelRidge, gram};
+use crate::gradient_free::{KernelFit, KernelRidge, gram};
 use crate::metrics::{numbered, spearman};
 use crate::model::{MAX_ANSWERS, SHARES};
+use crate::training::error::LearnError;
 
-/// Examples of the ridge regression, at most; further images are only answered.
+/// Most images that the ridge regression is fitted to. Further images get answers only.
 const FITTED: usize = 12_000;
-/// Images that a tag needs for an answer of its own.
+/// Fewest images of a tag with its own question.
 const TAG_IMAGES: usize = 24;
-/// Ridges that are tried.
+/// Ridges to choose from.
 const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 
-/// What the encoder is to answer of images: the mean score within a data set, or the score under a tag.
+/// A question: the mean score within a data set, or the score under a tag.
 pub(super) struct Question {
-    what: String,
+    /// Name of the data set or the tag.
+    name: String,
     about: About,
-    /// Images and what is right of them.
+    /// Images and their true scores.
     known: Vec<(usize, f64)>,
 }
 
-/// What kind of question it is.
+/// The kind of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum About {
     DataSet,
@@ -35,16 +37,17 @@ enum About {
 }
 
 impl Question {
-    /// The rows that are known, by the images' places among those that are fitted to.
-    fn among(&self, place: &[Option<usize>]) -> Vec<(usize, f64)> {
-        self.known.iter().filter_map(|&(image, value)| Some((place[image]?, value))).collect()
+    /// The rows of the images with a true score among the fitted images, and these scores. `row_of` gives each image's
+    /// row.
+    fn among(&self, row_of: &[Option<usize>]) -> Vec<(usize, f64)> {
+        self.known.iter().filter_map(|&(image, value)| Some((row_of[image]?, value))).collect()
     }
 }
 
-/// The questions that some images have answers to: one for each data set, in the order in which they come, and one for each
-/// frequent tag.
+/// Returns the questions: one for each data set in the order of their first images, then one for each frequent tag, the
+/// most frequent first.
 pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
-    // Sums over an image's examples, and how many they are.
+    // By image: the sum over its examples, and their number.
     type Known = BTreeMap<usize, (f64, f64)>;
     let mut by_source: Vec<(&str, Known)> = Vec::new();
     let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
@@ -62,8 +65,8 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
     }
     let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
     frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
-    let question = |about: About, (what, known): (&str, Known)| Question {
-        what: what.to_owned(),
+    let question = |about: About, (name, known): (&str, Known)| Question {
+        name: name.to_owned(),
         about,
         known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
     };
@@ -74,15 +77,15 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
 /// The answers to all questions.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// M weights per question, so that answers have the mean 0 and the held-out ones the deviation 1.
+    /// M weights per question, in a unit in which the answers have the mean 0 and the held-out ones the deviation 1.
     weights: Vec<DVector<f64>>,
     /// N answers per question, in the same unit.
     held_out: Vec<DVector<f64>>,
-    /// By question: what it is about, the ridge, and the share of the variance that held-out answers explain.
+    /// By question: its name, the ridge, and the share of the variance that held-out answers explain.
     figures: Vec<(String, f64, f64)>,
-    /// By tag, the number that answers it.
+    /// By tag: the index of its question.
     pub(super) of_tag: HashMap<String, usize>,
-    /// The first question, answered for kinds of images that nothing was fitted to.
+    /// The first question on kinds of images that were left out of the fit.
     pub(super) unseen: Vec<UnseenRow>,
 }
 
@@ -92,27 +95,29 @@ impl Answers {
         DMatrix::from_columns(&self.weights)
     }
 
-    /// One image's answers.
+    /// The answers for one image, by question.
     pub(super) fn of_image(&self, image: usize) -> Vec<f32> {
         self.held_out.iter().map(|answers| answers[image] as f32).collect()
     }
 
-    /// What was found, in a sentence.
+    /// The result in one sentence.
     pub(super) fn summary(&self, centres: usize) -> String {
         let ridge = self.figures.first().map_or(0.0, |(_, ridge, _)| *ridge);
-        let share = |(what, _, explained): &(String, f64, f64)| format!("{what} {:.1} %", 100.0 * explained);
+        let share = |(name, _, explained): &(String, f64, f64)| format!("{name} {:.1} %", 100.0 * explained);
         let shares: Vec<String> = self.figures.iter().map(share).collect();
         format!(
-            "image encoder: {centres} centres, ridge {ridge}; of scores whose group it was not fitted to it explains: {}",
+            "image encoder: {centres} centres, ridge {ridge}; share of the score variance that it explains in \
+             held-out groups: {}",
             shares.join(", ")
         )
     }
 
-    /// Takes the weights of a question to a common unit; images that were not fitted to are answered by `all [N, M]`.
+    /// Adds the answers to a question in the common unit. Images that the regression was not fitted to are answered by
+    /// `all [N, M]`.
     fn add(
         &mut self,
-        what: &str,
-        (fitted, column): (&Fitted, usize),
+        name: &str,
+        (fitted, column): (&KernelFit, usize),
         all: &DMatrix<f64>,
         rows: &[usize],
         (labelled, targets): (&[usize], &DMatrix<f64>),
@@ -122,7 +127,7 @@ impl Answers {
         let error =
             of_labelled.iter().zip(targets.iter()).map(|(a, t)| (a - t).powi(2)).sum::<f64>() / labelled.len() as f64;
         let variance = deviation(targets.as_slice()).powi(2);
-        self.figures.push((what.to_owned(), fitted.ridge, 1.0 - error / variance.max(1e-12)));
+        self.figures.push((name.to_owned(), fitted.ridge, 1.0 - error / variance.max(1e-12)));
         let spread = deviation(&of_labelled).max(1e-6);
         let weights = fitted.weights.column(column) / spread;
         let mut answers = all * &weights;
@@ -134,21 +139,22 @@ impl Answers {
     }
 }
 
-/// Answers all questions of images that have these components; `order` says which of them are fitted to.
+/// Answers all questions for images with the components `projected`. The regression is fitted to the first images of
+/// `order`.
 ///
 /// # Errors
-/// [`TrainError::Options`] where scores or measurements are not finite.
+/// [`LearnError::NotFinite`] if a score or a measurement is not finite.
 pub(super) fn answer(
     images: &DistinctImages<'_>,
     order: &[usize],
     projected: &[DMatrix<f64>],
     centres: &[DMatrix<f64>],
     questions: &[Question],
-) -> Result<Answers, TrainError> {
+) -> Result<Answers, LearnError> {
     let shares = SHARES.map(f64::from);
     let fitted_rows = &order[..order.len().min(FITTED)];
-    let mut place = vec![None; order.len()];
-    fitted_rows.iter().enumerate().for_each(|(at, &image)| place[image] = Some(at));
+    let mut row_of = vec![None; order.len()];
+    fitted_rows.iter().enumerate().for_each(|(row, &image)| row_of[image] = Some(row));
     let some: Vec<DMatrix<f64>> = projected.iter().map(|rows| rows.select_rows(fitted_rows)).collect();
     let mut group_of: HashMap<&str, usize> = HashMap::new();
     let groups: Vec<usize> = fitted_rows
@@ -164,22 +170,21 @@ pub(super) fn answer(
     let mut first = None;
     let mut of_question = HashMap::new();
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
-        questions.iter().map(|q| (q, q.among(&place))).filter(|(_, known)| !known.is_empty()).collect();
+        questions.iter().map(|q| (q, q.among(&row_of))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
-    // Questions that are answered for the same images are fitted at once: what takes long depends on the images alone.
+    // Questions about the same images are fitted together: the expensive part depends on the images alone.
     for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
         let labelled = labelled_of(&together[0].1);
         let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
-        // What suits the first questions suits the others, and takes a fraction of the time.
+        // The ridge of the first questions suits the others too, and choosing it again would take most of the time.
         let chosen = answers.figures.first().map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
-        let fitted = ridge.fit(&labelled, &targets, ridges).ok_or_else(|| {
-            let what = &together[0].0.what;
-            TrainError::Options(format!("nothing can be fitted to {what}: its scores or measurements are no numbers"))
-        })?;
+        let fitted = ridge
+            .fit(&labelled, &targets, ridges)
+            .ok_or_else(|| LearnError::NotFinite { what: together[0].0.name.clone() })?;
         for (column, (question, _)) in together.iter().enumerate() {
-            of_question.insert((question.about, question.what.clone()), answers.weights.len());
-            answers.add(&question.what, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
+            of_question.insert((question.about, question.name.clone()), answers.weights.len());
+            answers.add(&question.name, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
         }
         first.get_or_insert((labelled, targets, fitted));
     }
@@ -195,39 +200,41 @@ pub(super) fn answer(
     Ok(answers)
 }
 
-/// What the image was made by: the condition without the setting that stands behind its last `_`.
+/// The generator of an image: its condition up to the last `_`, behind which the generator's setting stands.
 fn kind(example: &Example) -> Option<&str> {
     let condition = example.condition.as_deref()?;
     Some(condition.rsplit_once('_').map_or(condition, |(by, _)| by))
 }
 
-/// Answers the question once more without each kind of images. Codebook and components were found with them; the answers were not.
+/// Answers the first question for each kind of images by a fit without this kind. Codebook and components still come
+/// from all images.
 fn unseen(
     ridge: KernelRidge,
     (labelled, targets): (&[usize], &DMatrix<f64>),
-    fitted: &Fitted,
+    fitted: &KernelFit,
     kinds: &[Option<&str>],
 ) -> Vec<UnseenRow> {
     let (names, of_labelled) = numbered(labelled.iter().map(|&row| kinds[row].unwrap_or_default()));
     if names.len() < 2 || labelled.iter().any(|&row| kinds[row].is_none()) {
         return Vec::new();
     }
-    // Images without a label are in a group of their own, which is not looked at.
+    // Images without a label form one more group, whose answers are not used.
     let mut group = vec![names.len(); kinds.len()];
     labelled.iter().zip(&of_labelled).for_each(|(&row, &kind)| group[row] = kind);
     let Some(without) = ridge.grouped(&group).fit(labelled, targets, &[fitted.ridge]) else { return Vec::new() };
     let row = |(number, name): (usize, &&str)| {
-        let places: Vec<usize> = (0..labelled.len()).filter(|&at| of_labelled[at] == number).collect();
-        let truth: Vec<f64> = places.iter().map(|&at| targets[(at, 0)]).collect();
+        let members: Vec<usize> = (0..labelled.len()).filter(|&at| of_labelled[at] == number).collect();
+        let truth: Vec<f64> = members.iter().map(|&at| targets[(at, 0)]).collect();
         let answers = |held_out: &DMatrix<f64>| {
-            spearman(&truth, &places.iter().map(|&at| held_out[(labelled[at], 0)]).collect::<Vec<_>>())
+            spearman(&truth, &members.iter().map(|&at| held_out[(labelled[at], 0)]).collect::<Vec<_>>())
         };
         let (known, unseen) = (answers(&fitted.held_out), answers(&without.held_out));
-        UnseenRow { name: (*name).to_owned(), n: places.len(), known, unseen }
+        UnseenRow { name: (*name).to_owned(), n: members.len(), known, unseen }
     };
     names.iter().enumerate().map(row).collect()
 }
 
+/// The population standard deviation.
 fn deviation(values: &[f64]) -> f64 {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -258,7 +265,7 @@ mod tests {
         let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
         let blocks = [rows(2), rows(3), rows(4)];
         let question =
-            |what: &str, known: Vec<(usize, f64)>| Question { what: what.to_owned(), about: About::DataSet, known };
+            |name: &str, known: Vec<(usize, f64)>| Question { name: name.to_owned(), about: About::DataSet, known };
         let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
         let questions = [question("none", Vec::new()), question("all", known)];
         let order: Vec<usize> = (0..12).collect();

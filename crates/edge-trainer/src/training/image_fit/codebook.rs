@@ -1,58 +1,58 @@
-//! Patches of the training images, and the codebook that is found in them.
+//! Learns the codebook from patches of the training images.
 
 use burn::tensor::Tensor;
+use edge_model::image_input::InputRule;
 use nalgebra::DMatrix;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::on_images;
-use crate::TrainError;
+use super::images::on_images;
 use crate::dataset::Example;
 use crate::device::Host;
 use crate::gradient_free::{Filters, learn_filters};
 use crate::message::Listener;
 use crate::model::measure::{CODE_PATCH_PX, CodeLevel, Codebook, SCALES, contrast_floor, patch_planes};
 use crate::model::{Compute, values};
-use edge_model::image_input::InputRule;
+use crate::training::error::LearnError;
 
-/// Images that patches are cut from, at most.
+/// Most images from which patches are cut.
 const PATCHED: usize = 700;
-/// Patches of each of them, at every scale.
+/// Patches of each image, at every scale.
 const PATCHES: usize = 80;
-/// Numbers of a patch.
+/// Values of a patch.
 const PATCH: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
 
-/// Filters for every scale from patches of some of the images.
+/// Learns `count` filters for every scale from patches of up to [`PATCHED`] images.
 pub(super) fn learn_codebook(
     count: usize,
     rule: &InputRule,
     images: &[&Example],
     rng: &mut StdRng,
     listener: &mut dyn Listener,
-) -> Result<Codebook, TrainError> {
+) -> Result<Codebook, LearnError> {
     let stride = images.len().div_ceil(PATCHED).max(1);
     let some: Vec<&Example> = images.iter().step_by(stride).copied().collect();
     let seed: u64 = rng.random();
     let patches = |pixels: Tensor<Host, 4>| {
-        let planes = patch_planes(&mut Compute::<Host>::new(pixels.device()), &pixels);
+        let planes = patch_planes(&mut Compute::<Host>::new(pixels.device()), pixels);
         planes.map(|planes| cut_patches(&planes, seed))
     };
-    let patches = on_images("looking for filters", &some, rule, patches, listener)?;
-    let learn = |scale: usize| {
+    let patches = on_images("learning filters", &some, rule, patches, listener)?;
+    let mut learn = |scale: usize| {
         let rows: Vec<f64> = patches.iter().flat_map(|of_image| &of_image[scale]).copied().collect();
         let Filters { filters, shifts } =
             learn_filters(&DMatrix::from_row_slice(rows.len() / PATCH, PATCH, &rows), count, rng);
         CodeLevel { filters: centred_filters(&filters), shifts: shifts.iter().map(|v| *v as f32).collect() }
     };
-    let mut learn = learn;
     Ok(Codebook(std::array::from_fn::<_, SCALES, _>(&mut learn)))
 }
 
-/// Random patches of `planes [1, 3, S, S]`, each plane less its mean, all by their deviation.
+/// Cuts random patches from `planes [1, 3, S, S]`. Each plane of a patch has the mean 0, each patch about the deviation
+/// 1.
 fn cut_patches(planes: &Tensor<Host, 4>, seed: u64) -> Vec<f64> {
     let [_, _, height, width] = planes.dims();
     let pixels = values(planes.clone());
-    // The same places in every image: the images differ.
+    // The positions are the same in every image. They need not differ, because the images do.
     let mut rng = StdRng::seed_from_u64(seed);
     let side = CODE_PATCH_PX;
     let mut patches = Vec::with_capacity(PATCHES * PATCH);
@@ -73,7 +73,8 @@ fn cut_patches(planes: &Tensor<Host, 4>, seed: u64) -> Vec<f64> {
     patches
 }
 
-/// Row-major `[K, PATCH]` with the mean of each plane taken out: patches had theirs taken out, pixels have not.
+/// Returns the filters, row-major `[K, PATCH]`, less the mean of each plane. The patches were centred, the pixels to be
+/// filtered are not, and centred filters give the same responses on both.
 fn centred_filters(filters: &DMatrix<f64>) -> Vec<f32> {
     let plane = PATCH / 3;
     let mut rows = Vec::with_capacity(filters.len());

@@ -1,65 +1,46 @@
-//! Fits the small image encoder in closed form, and embeds the images it was fitted to as if their own group had not been there,
-//! so that what is trained and judged on the embeddings does not believe a fit to its own examples.
+//! Fits the small image encoder in closed form. Each image that it was fitted to is embedded as by an encoder that was
+//! fitted without the image's group. Otherwise the training and the validation on these embeddings would be too
+//! optimistic.
 
 mod answers;
 mod codebook;
+mod images;
 
 use std::collections::HashMap;
 
 use burn::tensor::Tensor;
+use edge_model::image_input::InputRule;
 use half::f16;
 use nalgebra::DMatrix;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
+use answers::{answer, questions};
+use codebook::learn_codebook;
+use images::{DistinctImages, on_images};
+
+use super::error::LearnError;
+use crate::TrainOptions;
 use crate::dataset::Example;
 use crate::device::Host;
 use crate::features::{FeatureTable, FittedEncoder};
 use crate::gradient_free::Components;
-use crate::loader::{Job, View, pixels, to_tensor};
-use crate::message::{Listener, Message, note};
+use crate::message::{Listener, note};
 use crate::model::measure::{BLOCKS, Codebook, measure};
-use crate::model::{Block, COMPONENT, COMPONENTS, Compute, EMBEDDING, Fit, values};
-use crate::{TrainError, TrainOptions, parallel};
-use answers::{answer, questions};
-use codebook::learn_codebook;
-use edge_model::image_input::InputRule;
+use crate::model::{COMPONENT, COMPONENTS, Compute, EMBEDDING, EncoderFit, FittedBlock, values};
 
-/// The distinct images of some examples, in the order in which they first occur.
-struct DistinctImages<'a> {
-    first: Vec<&'a Example>,
-    /// For each image the examples that show it.
-    examples: Vec<Vec<&'a Example>>,
-}
-
-impl<'a> DistinctImages<'a> {
-    fn of(examples: impl Iterator<Item = &'a Example>) -> Self {
-        let mut place: HashMap<&str, usize> = HashMap::new();
-        let mut images = Self { first: Vec::new(), examples: Vec::new() };
-        for example in examples {
-            let at = *place.entry(&example.content_id).or_insert_with(|| {
-                images.first.push(example);
-                images.examples.push(Vec::new());
-                images.first.len() - 1
-            });
-            images.examples[at].push(example);
-        }
-        images
-    }
-}
-
-/// Fits the encoder to all of the examples and embeds them. That those which validate a training are among them does not make them
-/// known to it: what the training reads of them are answers of a fit without their group.
+/// Fits the encoder to the training and the validation examples and embeds their images. The validation stays fair,
+/// because the embedding of each image comes from a fit without the image's group.
 ///
 /// # Errors
-/// [`TrainError::Image`], [`TrainError::Options`] where there is nothing to fit to.
+/// [`LearnError::Load`], [`LearnError::NotFinite`].
 pub fn fit_image_encoder(
     options: &TrainOptions,
     rule: &InputRule,
     examples: [&[Example]; 2],
     listener: &mut dyn Listener,
-) -> Result<FittedEncoder, TrainError> {
+) -> Result<FittedEncoder, LearnError> {
     let mut rng = StdRng::seed_from_u64(options.seed);
     let images = DistinctImages::of(examples.into_iter().flatten());
     let codebook = learn_codebook(options.filters, rule, &images.first, &mut rng, listener)?;
@@ -68,8 +49,8 @@ pub fn fit_image_encoder(
     order.shuffle(&mut rng);
     let order = by_turns(&order, |image| &images.first[image].source);
 
-    let components: Vec<Components> =
-        measured.iter().zip(COMPONENTS).map(|(rows, count)| kept(Components::fit(rows, count))).collect();
+    let fitted = measured.iter().zip(COMPONENTS).map(|(rows, count)| Components::fit(rows, count));
+    let components: Vec<Components> = fitted.map(with_rounded_directions).collect();
     let projected: Vec<DMatrix<f64>> = measured.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
     let centres = &order[..order.len().min(options.centres)];
     let centres: Vec<DMatrix<f64>> = projected.iter().map(|rows| rounded(&rows.select_rows(centres))).collect();
@@ -78,10 +59,10 @@ pub fn fit_image_encoder(
     let fitted = answer(&images, &order, &projected, &centres, &questions)?;
     note(listener, fitted.summary(centres[0].nrows()));
     let weights = fitted.weights();
-    let blocks: Vec<Block> = components.iter().zip(&centres).map(|(c, centres)| block(c, centres)).collect();
-    let blocks: [Block; BLOCKS] =
-        blocks.try_into().map_err(|_| TrainError::Internal("blocks of measurements are missing".to_owned()))?;
-    let fit = Fit { codebook, blocks, weights: row_major(&weights), answers: weights.ncols() };
+    let blocks: Vec<FittedBlock> = components.iter().zip(&centres).map(|(c, centres)| block(c, centres)).collect();
+    let blocks: [FittedBlock; BLOCKS] =
+        blocks.try_into().map_err(|_| LearnError::Internal("a block of measurements is missing".to_owned()))?;
+    let fit = EncoderFit { codebook, blocks, weights: row_major(&weights), answers: weights.ncols() };
 
     let mut table = FeatureTable::default();
     let taken = fit.taken();
@@ -92,8 +73,8 @@ pub fn fit_image_encoder(
     Ok(FittedEncoder { fit, table, answer_of: fitted.of_tag, unseen: fitted.unseen })
 }
 
-/// The same images, those of each data set in turn, so that a large one does not take the places of a small one: as long as they
-/// last, every data set has an equal share of whatever number comes first.
+/// Returns the images in an order that takes one image of each data set in turn. Every prefix of it has the same number
+/// of images of each data set, until a small data set has no more.
 fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut turns: Vec<(usize, usize)> = order
@@ -108,7 +89,7 @@ fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize
     turns.into_iter().map(|(_, image)| image).collect()
 }
 
-/// `[N, D]` from its parts, as [`Fit::embed`] puts them together.
+/// The embedding of one image from its parts, in the order of [`EncoderFit::embed`].
 fn embedding(mut row: Vec<f32>, components: &[DMatrix<f64>], taken: [usize; BLOCKS], image: usize) -> Vec<f32> {
     for (components, taken) in components.iter().zip(taken) {
         row.extend(components.row(image).iter().take(taken).map(|v| *v as f32 * COMPONENT));
@@ -117,37 +98,16 @@ fn embedding(mut row: Vec<f32>, components: &[DMatrix<f64>], taken: [usize; BLOC
     row
 }
 
-/// Does something with the centre of every image, on all processors; the answers are in the images' order.
-fn on_images<T: Send>(
-    what: &str,
-    images: &[&Example],
-    rule: &InputRule,
-    work: impl Fn(Tensor<Host, 4>) -> T + Sync,
-    listener: &mut dyn Listener,
-) -> Result<Vec<T>, TrainError> {
-    let view = View::centre(rule.size_px);
-    let one = |i: usize| pixels(&Job::of(images[i], view), rule).map(|pixels| work(to_tensor(&pixels)));
-    let mut done: Vec<Option<T>> = images.iter().map(|_| None).collect();
-    listener.on(Message::Begin { what: what.to_owned(), steps: images.len() as u64 });
-    parallel::for_each(images.len(), one, |i, answer| {
-        done[i] = Some(answer?);
-        listener.on(Message::Step { measure: String::new() });
-        Ok::<(), TrainError>(())
-    })?;
-    listener.on(Message::End);
-    Ok(done.into_iter().flatten().collect())
-}
-
-/// The three blocks of measurements of all images, `[N, F]` each.
+/// Measures all images and returns the three blocks of measurements, `[N, F]` each.
 fn measure_all(
     images: &[&Example],
     rule: &InputRule,
     codebook: &Codebook,
     listener: &mut dyn Listener,
-) -> Result<Vec<DMatrix<f64>>, TrainError> {
+) -> Result<Vec<DMatrix<f64>>, LearnError> {
     let side_px = rule.size_px as usize;
     let one = |pixels: Tensor<Host, 4>| {
-        measure(&mut Compute::<Host>::new(pixels.device()), &pixels, side_px, codebook).map(values)
+        measure(&mut Compute::<Host>::new(pixels.device()), pixels, side_px, codebook).map(values)
     };
     let rows = on_images("measuring images", images, rule, one, listener)?;
     let block = |b: usize| {
@@ -157,8 +117,8 @@ fn measure_all(
     Ok((0..BLOCKS).map(block).collect())
 }
 
-fn block(components: &Components, centres: &DMatrix<f64>) -> Block {
-    Block {
+fn block(components: &Components, centres: &DMatrix<f64>) -> FittedBlock {
+    FittedBlock {
         mean: components.mean.iter().map(|v| *v as f32).collect(),
         scale: components.scale.iter().map(|v| *v as f32).collect(),
         directions: row_major(&components.directions),
@@ -166,12 +126,12 @@ fn block(components: &Components, centres: &DMatrix<f64>) -> Block {
     }
 }
 
-/// With directions as the graph keeps them.
-fn kept(components: Components) -> Components {
+/// The components with the directions of the exported graph.
+fn with_rounded_directions(components: Components) -> Components {
     Components { directions: rounded(&components.directions), ..components }
 }
 
-/// As 16-bit floats hold them: so the graph keeps its large matrices.
+/// The matrix rounded to 16-bit floats, in which the graph stores its large matrices.
 fn rounded(matrix: &DMatrix<f64>) -> DMatrix<f64> {
     matrix.map(|v| f16::from_f64(v).to_f64())
 }

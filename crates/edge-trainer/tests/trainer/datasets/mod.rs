@@ -188,7 +188,7 @@ fn damage_in_ava_is_named() {
     let rows = fs::read_to_string(dir.path().join("AVA.txt")).unwrap();
     fs::write(dir.path().join("AVA.txt"), rows.replacen('\n', " x\n", 3)).unwrap();
     let broken = examine(&spec, ava_options(AvaSplit::Paper), 0.05).unwrap_err();
-    assert!(broken.contains("AVA.txt, line 1: not all of it is whole numbers"), "{broken}");
+    assert!(broken.contains("AVA.txt, line 1: all fields must be whole numbers"), "{broken}");
 }
 
 /// Forty images under ten tags, listed in a CSV file.

@@ -1,12 +1,12 @@
-//! Batch normalisation (Ioffe, Szegedy, "Batch normalization", 2015) in the state of burn's own layer, whose formula walks every
-//! map element by element on the processor: here a map is a row, and burn is quick with a value per row.
+//! Batch normalisation (Ioffe, Szegedy, "Batch normalization", 2015) with the state of burn's own layer. burn's formula walks every
+//! map element by element on the CPU. Here each map is a row, and burn is fast with one value per row.
 
 use burn::nn::BatchNorm;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-/// `[N, C, H, W]` normalised: by the statistics of these images in training, which the running ones then follow, else by the
-/// running ones.
+/// Normalises `[N, C, H, W]`. In training it uses the statistics of these images and updates the running statistics; otherwise it
+/// uses the running statistics.
 pub fn batch_norm<B: Backend>(state: &BatchNorm<B>, x: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, c, h, w] = x.dims();
     let x = x.reshape([n * c, h * w]);
@@ -25,13 +25,7 @@ pub fn batch_norm<B: Backend>(state: &BatchNorm<B>, x: Tensor<B, 4>) -> Tensor<B
     (centred * each_row(scale, n) + each_row(state.beta.val(), n)).reshape([n, c, h, w])
 }
 
-/// `x [N, C, H, W]`, every map times its `factors [N, C]`.
-pub fn times_maps<B: Backend>(x: Tensor<B, 4>, factors: Tensor<B, 2>) -> Tensor<B, 4> {
-    let [n, c, h, w] = x.dims();
-    (x.reshape([n * c, h * w]) * factors.reshape([n * c, 1])).reshape([n, c, h, w])
-}
-
-/// Mean of a channel over all its maps, `[N * C, H * W] -> [C]`. Map by map first, for the digits.
+/// Mean of a channel over all its maps, `[N * C, H * W] -> [C]`. Each map is averaged first, which keeps more digits.
 fn over_images<B: Backend>(rows: Tensor<B, 2>, n: usize) -> Tensor<B, 1> {
     let c = rows.dims()[0] / n;
     rows.mean_dim(1).reshape([n, c]).mean_dim(0).reshape([c])
@@ -50,7 +44,7 @@ mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
-    use crate::model::values;
+    use crate::model::values::values;
 
     type A = Autodiff<Flex>;
 
@@ -61,7 +55,7 @@ mod tests {
         }
     }
 
-    /// A layer with weights and running statistics of its own, and the twin that burn's formula is called on.
+    /// Two equal layers: one for our formula, one for burn's.
     fn twins<B: Backend>(c: usize, device: &B::Device) -> [BatchNorm<B>; 2] {
         let layer = || {
             let mut layer = BatchNormConfig::new(c).init(device);
@@ -106,14 +100,5 @@ mod tests {
         let x = Tensor::<Flex, 4>::random([2, 3, 4, 4], Distribution::Normal(0.5, 2.0), &device);
         assert_close(values(batch_norm(&ours, x.clone())), values(theirs.forward(x)));
         assert_close(values(ours.running_mean.value()), vec![0.1, 1.1, 2.1]);
-    }
-
-    #[test]
-    fn every_map_is_multiplied_by_its_own_factor() {
-        let device = Default::default();
-        let x = Tensor::<Flex, 4>::random([2, 3, 4, 4], Distribution::Normal(0.5, 2.0), &device);
-        let factors = Tensor::<Flex, 2>::random([2, 3], Distribution::Normal(0.5, 2.0), &device);
-        let plain = x.clone() * factors.clone().reshape([2, 3, 1, 1]);
-        assert_close(values(times_maps(x, factors)), values(plain));
     }
 }

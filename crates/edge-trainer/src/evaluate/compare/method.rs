@@ -1,25 +1,26 @@
-//! Ways to score that need no training of a network.
+//! Scoring methods: bundles, and methods that need no training of a network.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ndarray::Array2;
+use edge_model::scorer::{EncodedTag, ImageFeatures, Scorer, ScorerError};
+use edge_model::text::TextError;
+use nalgebra::DMatrix;
 
 use super::linear::{Line, Ridge};
 use crate::dataset::Example;
 use crate::evaluate::{Embedded, JudgeError, distinct_tags, shuffled_tags};
 use crate::metrics::{Judged, mean};
-use edge_model::scorer::{EncodedTag, ImageFeatures, Scorer, ScorerError};
-use edge_model::text::TextError;
 
-/// Strengths of the ridge that the validation images choose from, as shares of the squared length of a column.
+/// Candidate strengths of the ridge regression, as shares of the squared length of a column. The validation images
+/// choose one.
 const STRENGTHS: [f64; 9] = [1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0, 100.0];
-/// What a good and what a bad image is called, before the tag.
+/// Words before the tag in the prompts for a good and for a bad image.
 const PROMPTS: [&str; 2] = ["a good photo of", "a bad photo of"];
 
-/// What the rows without a network stand on: one bundle's embeddings of all parts.
+/// Embeddings of all parts by one bundle, for the methods without a network.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground<'a> {
+pub struct ReferenceImages<'a> {
     /// The bundle.
     pub scorer: &'a Scorer,
     /// The training images.
@@ -30,19 +31,19 @@ pub struct Ground<'a> {
     pub test: &'a Embedded<'a>,
 }
 
-/// A way to score, with its score of every test image.
+/// A scoring method with its scores of the test images.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    /// Its name in tables.
+pub struct ScoringMethod {
+    /// Name in tables.
     pub name: String,
-    /// Where the predictions come from, in a sentence.
+    /// Description of the method.
     pub how: String,
-    /// One per test image.
+    /// Score of each test image.
     pub predictions: Vec<f64>,
 }
 
-impl Row {
-    /// A bundle, every image under its own tag.
+impl ScoringMethod {
+    /// Scores every image by a bundle under its own tag.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -52,7 +53,7 @@ impl Row {
         Ok(Self { name: name.to_owned(), how, predictions: judged.iter().map(|j| j.prediction).collect() })
     }
 
-    /// A bundle, every image under another image's tag.
+    /// Scores every image by a bundle under another image's tag.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -61,25 +62,26 @@ impl Row {
         let judged = test.judge(scorer, |t| other.get(t).map_or_else(|| t.to_owned(), Clone::clone))?;
         Ok(Self {
             name: format!("{name}, shuffled tags"),
-            how: "the same bundle, each tag replaced by another one of the test's tags".to_owned(),
+            how: "the same bundle, each tag replaced by another tag of the test images".to_owned(),
             predictions: judged.iter().map(|j| j.prediction).collect(),
         })
     }
 
-    /// Ridge regression from the image embedding to the score, without text; the validation images choose its strength.
+    /// Fits a ridge regression from the image embedding to the score, without text. The validation images choose its
+    /// strength.
     ///
     /// # Errors
-    /// [`JudgeError::Internal`] where the equations cannot be solved.
-    pub fn linear_probe(ground: &Ground<'_>) -> Result<Self, JudgeError> {
-        let (x, y) = (matrix(ground.train), scores(ground.train.examples));
-        let (validation, truth) = (matrix(ground.validation), scores(ground.validation.examples));
+    /// [`JudgeError::Internal`] if the equations cannot be solved.
+    pub fn linear_probe(images: &ReferenceImages<'_>) -> Result<Self, JudgeError> {
+        let (x, y) = (matrix(images.train), scores(images.train.examples));
+        let (validation, truth) = (matrix(images.validation), scores(images.validation.examples));
         let ridge = Ridge::new(&x, &y);
         let mut best: Option<(f64, f64, Vec<f64>)> = None;
         for strength in STRENGTHS {
             let Some(fit) = ridge.fit(strength) else { continue };
             let error = squared_error(&fit.predict(&validation), &truth);
             if best.as_ref().is_none_or(|(lowest, ..)| error < *lowest) {
-                best = Some((error, strength, fit.predict(&matrix(ground.test))));
+                best = Some((error, strength, fit.predict(&matrix(images.test))));
             }
         }
         let (_, strength, predictions) =
@@ -87,33 +89,34 @@ impl Row {
         let how = format!(
             "ridge regression on the image embedding of {:?}, without text, from {} training images; strength \
              {strength}, chosen on the validation images",
-            ground.scorer.manifest().name,
+            images.scorer.manifest().name,
             y.len()
         );
         Ok(Self { name: "linear probe".to_owned(), how, predictions })
     }
 
-    /// Two prompts per tag and no training: the cosine with the good one minus that with the bad one, after CLIP-IQA
-    /// (Wang, Chan and Loy, "Exploring CLIP for assessing the look and feel of images", 2023), whose softmax of both
-    /// rises with that difference. A straight line fitted on the validation images leads to the score scale.
+    /// Scores by two prompts per tag, without training: the cosine with the good prompt minus the cosine with the bad
+    /// one. This follows CLIP-IQA (Wang, Chan and Loy, "Exploring CLIP for assessing the look and feel of images",
+    /// 2023), whose softmax of both increases with this difference. A line fitted on the validation images converts the
+    /// difference to the score scale.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
-    pub fn zero_shot(ground: &Ground<'_>) -> Result<Self, JudgeError> {
-        let validation = contrasts(ground.scorer, ground.validation)?;
-        let test = contrasts(ground.scorer, ground.test)?;
-        let line = Line::through(&validation, &scores(ground.validation.examples));
+    pub fn zero_shot(images: &ReferenceImages<'_>) -> Result<Self, JudgeError> {
+        let validation = contrasts(images.scorer, images.validation)?;
+        let test = contrasts(images.scorer, images.test)?;
+        let line = Line::through(&validation, &scores(images.validation.examples));
         let how = format!(
-            "cosine with \"{} TAG\" minus cosine with \"{} TAG\" in the embedding space of {:?}, on the scale by a \
-             line fitted on the validation images",
+            "cosine with \"{} TAG\" minus cosine with \"{} TAG\" in the embedding space of {:?}, converted to the \
+             score scale by a line fitted on the validation images",
             PROMPTS[0],
             PROMPTS[1],
-            ground.scorer.manifest().name
+            images.scorer.manifest().name
         );
         Ok(Self { name: "zero-shot prompts".to_owned(), how, predictions: test.iter().map(|&x| line.at(x)).collect() })
     }
 
-    /// The predictions beside the truth.
+    /// Returns the predictions beside the truths.
     pub(super) fn judged(&self, test: &[Example]) -> Result<Vec<Judged>, JudgeError> {
         if self.predictions.len() != test.len() {
             let (found, wanted) = (self.predictions.len(), test.len());
@@ -128,21 +131,17 @@ fn scores(examples: &[Example]) -> Vec<f64> {
     examples.iter().map(|e| f64::from(e.score)).collect()
 }
 
-/// The embeddings, one a row.
-fn matrix(images: &Embedded<'_>) -> Array2<f64> {
+/// Returns the embeddings as rows of a matrix.
+fn matrix(images: &Embedded<'_>) -> DMatrix<f64> {
     let columns = images.images.first().map_or(0, |image| image.embedding.0.len());
-    let mut matrix = Array2::zeros((images.images.len(), columns));
-    for (mut row, image) in matrix.outer_iter_mut().zip(&images.images) {
-        row.iter_mut().zip(&image.embedding.0).for_each(|(to, from)| *to = from.to_f64());
-    }
-    matrix
+    DMatrix::from_fn(images.images.len(), columns, |row, column| images.images[row].embedding.0[column].to_f64())
 }
 
 fn squared_error(a: &[f64], b: &[f64]) -> f64 {
     mean(&a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).collect::<Vec<_>>())
 }
 
-/// Each image's cosine with its tag's good prompt minus that with the bad one.
+/// Returns for each image the cosine with its tag's good prompt minus the cosine with the bad one.
 fn contrasts(scorer: &Scorer, images: &Embedded<'_>) -> Result<Vec<f64>, JudgeError> {
     let mut prompts: HashMap<String, [EncodedTag; 2]> = HashMap::new();
     for tag in distinct_tags(images.examples) {
@@ -156,7 +155,7 @@ fn contrasts(scorer: &Scorer, images: &Embedded<'_>) -> Result<Vec<f64>, JudgeEr
     Ok(images.examples.iter().zip(&images.images).map(contrast).collect())
 }
 
-/// The prompt; of a tag that leaves no room for the words before it, the last words are left out.
+/// Encodes the prompt. If it is too long, the last words of the tag are left out.
 fn encode(scorer: &Scorer, words: &str, tag: &str) -> Result<EncodedTag, JudgeError> {
     let mut tag: Vec<&str> = tag.split_whitespace().collect();
     loop {

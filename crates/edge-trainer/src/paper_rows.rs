@@ -1,31 +1,32 @@
-//! The rows of the published table that are networks: with tags, without text, and the previous way (EfficientNet), trained on one
-//! division and one budget.
+//! Trains the networks of the published table with the same division and budget: with tags, without text, and the
+//! previous method (EfficientNet).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::checkpoint::StateDirectory;
-use super::message::{Listener, note};
-use super::{FitRequest, TrainError, TrainOptions, fit};
-use edge_model::bundle::manifest::{HeadKind, file};
+use edge_model::bundle::manifest::file;
 
-/// A row that is a network.
+use crate::checkpoint::StateDirectory;
+use crate::message::{Listener, note};
+use crate::{FitRequest, HeadName, TrainError, TrainOptions, fit};
+
+/// A network of the published table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaperRow {
-    /// Image and tag.
+    /// Scores image and tag.
     WithTags,
-    /// The same encoder without text.
+    /// The same image encoder without text.
     WithoutText,
-    /// EfficientNet, which sees the image alone.
+    /// EfficientNet, which scores the image alone.
     Previous,
 }
 
 impl PaperRow {
-    /// All rows, the reference first.
+    /// All networks, the reference first.
     pub const ALL: [Self; 3] = [Self::WithTags, Self::WithoutText, Self::Previous];
 
-    /// What the row is called.
+    /// Returns the name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::WithTags => "with tags",
@@ -34,14 +35,14 @@ impl PaperRow {
         }
     }
 
-    /// The options of its training: those given, but for what makes the row.
+    /// Returns the options of its training: the given ones with the name, head and backbone of the network.
     fn options(self, given: &TrainOptions) -> TrainOptions {
         let mut options = TrainOptions { name: self.name().replace(' ', "-"), ..given.clone() };
         match self {
             Self::WithTags => {}
-            Self::WithoutText => options.head = Some(HeadKind::ImageOnly),
+            Self::WithoutText => options.head = Some(HeadName::ImageOnly),
             Self::Previous => {
-                options.head = Some(HeadKind::ImageOnly);
+                options.head = Some(HeadName::ImageOnly);
                 options.backbone = "efficientnet-b0".to_owned();
             }
         }
@@ -49,39 +50,43 @@ impl PaperRow {
     }
 }
 
-/// What the rows are trained on and with.
+/// Request to train the networks of the published table.
 #[derive(Debug, Clone)]
-pub struct RowsRequest {
-    /// The data, see [`super::dataset::read`].
+pub struct PaperRowsRequest {
+    /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// The bundles go below this directory.
+    /// Directory that receives a subdirectory for each bundle.
     pub dir: PathBuf,
-    /// Where the features of images are kept between runs.
+    /// Directory of stored image features.
     pub cache: PathBuf,
-    /// Raised to stop the training at hand.
+    /// Set to stop the current training.
     pub stop: Arc<AtomicBool>,
-    /// How to train.
+    /// Options of the training.
     pub options: TrainOptions,
-    /// The command line, for the model cards.
+    /// Command line for the model cards.
     pub command: String,
 }
 
-/// Trains the rows that are not there yet, and goes on with one that was stopped; answers with every row's name and bundle.
+/// Trains the networks whose bundles are missing, and resumes a stopped training. Returns name and bundle of every
+/// network.
 ///
 /// # Errors
 /// [`TrainError`].
-pub fn train_rows(request: &RowsRequest, listener: &mut dyn Listener) -> Result<Vec<(String, PathBuf)>, TrainError> {
+pub fn train_paper_rows(
+    request: &PaperRowsRequest,
+    listener: &mut dyn Listener,
+) -> Result<Vec<(String, PathBuf)>, TrainError> {
     let mut bundles = Vec::new();
     for row in PaperRow::ALL {
         let options = row.options(&request.options);
         let out = request.dir.join(&options.name);
         let name = row.name();
         if out.join(file::MANIFEST).is_file() {
-            note(listener, format!("{name}: the bundle in {} is taken as it is", out.display()));
+            note(listener, format!("{name}: the existing bundle in {} is used", out.display()));
         } else {
-            let run = beside(&out);
+            let run = run_dir_of(&out);
             let resume = StateDirectory::of(&run).path().is_dir();
-            note(listener, format!("{name}: training {}", if resume { "goes on" } else { "begins" }));
+            note(listener, format!("{name}: training {}", if resume { "resumes" } else { "begins" }));
             let (data, cache, stop) = (vec![request.data.clone()], request.cache.clone(), Arc::clone(&request.stop));
             let command = request.command.clone();
             fit(
@@ -94,8 +99,8 @@ pub fn train_rows(request: &RowsRequest, listener: &mut dyn Listener) -> Result<
     Ok(bundles)
 }
 
-/// The run directory of a bundle, where nobody says another.
-pub fn beside(out: &Path) -> PathBuf {
+/// Returns the default run directory of a bundle.
+pub fn run_dir_of(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".run");
     out.with_file_name(name)
@@ -109,13 +114,13 @@ mod tests {
     fn the_rows_differ_in_what_they_read_and_in_nothing_else() {
         let given = TrainOptions { epochs: 3, seed: 9, ..TrainOptions::default() };
         let [tags, without, previous] = PaperRow::ALL.map(|row| row.options(&given));
-        assert_eq!((tags.head, without.head), (None, Some(HeadKind::ImageOnly)));
+        assert_eq!((tags.head, without.head), (None, Some(HeadName::ImageOnly)));
         assert_eq!(TrainOptions { head: None, name: tags.name.clone(), ..without.clone() }, tags);
         assert_eq!(TrainOptions { backbone: "small".to_owned(), name: without.name.clone(), ..previous }, without);
     }
 
     #[test]
     fn the_run_lies_beside_the_bundle() {
-        assert_eq!(beside(Path::new("models/small")), Path::new("models/small.run"));
+        assert_eq!(run_dir_of(Path::new("models/small")), Path::new("models/small.run"));
     }
 }

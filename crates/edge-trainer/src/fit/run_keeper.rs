@@ -1,41 +1,40 @@
-//! What a training leaves in its run directory while it goes on: each epoch, the best weights, the state.
+//! Connects a training with its run directory: figures of every epoch, best weights, state.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::TrainError;
-use super::backbone::Backbone;
-use super::checkpoint::{self, ModelFile, RunDirectory, StateDirectory};
-use super::device::Host;
-use super::message::EpochRecord;
-use super::model::{ModelShape, ScoreUnit, TagScorer};
-use super::training::Keeper;
+use crate::backbone::Backbone;
+use crate::checkpoint::{self, ModelFile, RunDirectory, StateDirectory};
+use crate::device::Host;
+use crate::message::EpochRecord;
+use crate::model::{ModelShape, ScoreUnit, TagScorer};
+use crate::training::{Keeper, LearnError};
 
-/// Keeps a training in its run directory.
+/// Writes the results of a training to its run directory.
 pub struct RunKeeper<'a> {
-    /// Takes epochs and weights.
+    /// The open run directory.
     pub run: &'a mut RunDirectory,
-    /// Where it is.
+    /// Its path.
     pub dir: &'a Path,
-    /// The state between two steps.
+    /// The directory for the state between two steps.
     pub state: StateDirectory,
     /// The encoders.
     pub backbone: &'a Backbone,
     /// Shapes of the weights.
     pub shape: &'a ModelShape,
-    /// Whether the encoders stay as they came, so that only the head is kept.
+    /// Whether the encoders are not trained, so that only the head's weights are written.
     pub head_only: bool,
-    /// Raised to stop the training.
+    /// Set to `true` to stop the training.
     pub stop: &'a AtomicBool,
 }
 
 impl Keeper for RunKeeper<'_> {
-    fn epoch(
+    fn keep_epoch(
         &mut self,
         record: &EpochRecord,
         unit: ScoreUnit,
         best: Option<&TagScorer<Host>>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), LearnError> {
         self.run.write_epoch(record)?;
         let Some(model) = best else { return Ok(()) };
         let about = ModelFile {
@@ -46,12 +45,12 @@ impl Keeper for RunKeeper<'_> {
             within_tag_srcc: record.within_tag_srcc,
             head_only: self.head_only,
         };
-        self.run.write_weights(model, &about)
+        Ok(self.run.write_weights(model, &about)?)
     }
 
-    fn best(&self) -> Result<TagScorer<Host>, TrainError> {
+    fn best(&self) -> Result<TagScorer<Host>, LearnError> {
         let model = self.backbone.model(self.shape, &Default::default())?;
-        checkpoint::load(self.dir, &checkpoint::read_about(self.dir)?, model)
+        Ok(checkpoint::load(self.dir, &checkpoint::read_about(self.dir)?, model)?)
     }
 
     fn state(&self) -> &StateDirectory {

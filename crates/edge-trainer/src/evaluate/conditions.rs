@@ -1,7 +1,8 @@
-//! The guidance experiment: do the model's mean scores order the conditions that images were made under as people do?
+//! Compares the mean scores of conditions, by people and by the model. A condition describes how images were made, such
+//! as a generator and its setting.
 //!
-//! Sugiura and Yamauchi show that scores of generated images follow the guidance scale they were generated with; here
-//! people's scores of the same images stand beside them.
+//! Sugiura and Yamauchi show that the scores of generated images follow the guidance scale of the generator. This
+//! module compares the order of the model's means with the order of people's means for the same images.
 
 use std::collections::BTreeMap;
 
@@ -10,82 +11,82 @@ use serde::Serialize;
 use crate::dataset::Example;
 use crate::metrics::{Estimate, Judged, Replicate, Resampling, mean, numbered, spearman};
 
-/// One condition's means.
+/// Mean scores of one condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct GroupRow {
-    /// The condition.
+pub struct ConditionRow {
+    /// Name of the condition.
     pub name: String,
     /// Number of its images.
     pub n: usize,
-    /// Mean score by people.
+    /// Mean score given by people.
     pub human: Estimate,
-    /// Mean score by the model.
+    /// Mean score of the model.
     pub model: Estimate,
-    /// Place by people, 1 the best.
+    /// Rank of the mean by people; 1 is the best.
     pub human_place: usize,
-    /// Place by the model.
+    /// Rank of the mean by the model; 1 is the best.
     pub model_place: usize,
 }
 
-/// The conditions that differ in what stands behind the last `_` of their names: one generator's settings.
+/// Conditions whose names differ only after the last `_`, such as the settings of one generator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ladder {
-    /// What they share, such as the generator.
+    /// The common part of the names, such as the generator.
     pub prefix: String,
-    /// Best first, by people.
+    /// Conditions in the order of the means by people, the best first.
     pub human: Vec<String>,
-    /// Best first, by the model.
+    /// Conditions in the order of the means by the model, the best first.
     pub model: Vec<String>,
-    /// Whether both orders are the same.
+    /// Whether both orders are equal.
     pub same_order: bool,
-    /// Share of the replicates in which both orders are the same.
+    /// Share of the replicates in which both orders are equal.
     pub probability: f64,
-    /// Every two of them, the better one by people first.
-    pub steps: Vec<Step>,
+    /// All pairs of conditions.
+    pub steps: Vec<LadderStep>,
 }
 
-/// Two conditions of a ladder.
+/// A pair of conditions of a ladder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Step {
-    /// The better one by people.
+pub struct LadderStep {
+    /// The condition with the higher mean by people.
     pub better: String,
-    /// The other one.
+    /// The other condition.
     pub worse: String,
-    /// How much better by people, on the mean.
+    /// Difference of the means by people.
     pub human: Estimate,
-    /// How much better by the model; negative where it sees it the other way round.
+    /// Difference of the means by the model; negative if the model prefers the other condition.
     pub model: Estimate,
-    /// Share of the replicates in which people and the model put them in the same order.
+    /// Share of the replicates in which people and the model agree on the order.
     pub probability: f64,
 }
 
-/// Means and orders of the conditions.
+/// Means and orders of all conditions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Groups {
-    /// The conditions, the best by people first.
-    pub rows: Vec<GroupRow>,
-    /// Spearman's correlation of both means over the conditions.
+pub struct ConditionMeans {
+    /// The conditions in the order of the means by people, the best first.
+    pub rows: Vec<ConditionRow>,
+    /// Spearman's correlation of the means by people and by the model, over the conditions.
     pub srcc: Estimate,
-    /// The conditions of one generator each.
+    /// One ladder for each generator with several settings.
     pub ladders: Vec<Ladder>,
-    /// Index into `rows` of every judged image.
+    /// Index into `rows` for every judged image.
     #[serde(skip)]
     pub of_image: Vec<usize>,
 }
 
-/// The condition of an example; its group where there is none.
+/// Returns the condition of an example, or its group if it has no condition.
 fn condition(example: &Example) -> &str {
     example.condition.as_deref().unwrap_or(&example.group)
 }
 
-impl Groups {
-    /// Of judged examples; `resampling` is theirs.
+impl ConditionMeans {
+    /// Compares the conditions of judged examples. `resampling` is the resampling of these examples.
     pub fn of(examples: &[Example], judged: &[Judged], resampling: &Resampling) -> Self {
-        let (names, group) = numbered(examples.iter().map(condition));
+        let (names, condition_of) = numbered(examples.iter().map(condition));
         let all = Replicate { rows: (0..judged.len()).collect(), tags: vec![] };
-        let (human, model) = means(&all, &group, judged, names.len());
+        let (human, model) = means(&all, &condition_of, judged, names.len());
         let figures = |replicate: &Replicate| {
-            let (human, model) = means(replicate, &group, judged, names.len());
+            let (human, model) = means(replicate, &condition_of, judged, names.len());
             let srcc = spearman_of_defined(&human, &model);
             [human, model, vec![srcc]].concat()
         };
@@ -95,10 +96,10 @@ impl Groups {
         let (human, model) =
             (Means { whole: human, drawn: &drawn[..count] }, Means { whole: model, drawn: &drawn[count..] });
         let (human_place, model_place) = (places(&human.whole), places(&model.whole));
-        let mut rows: Vec<GroupRow> = (0..count)
-            .map(|i| GroupRow {
+        let mut rows: Vec<ConditionRow> = (0..count)
+            .map(|i| ConditionRow {
                 name: names[i].to_owned(),
-                n: group.iter().filter(|&&g| g == i).count(),
+                n: condition_of.iter().filter(|&&c| c == i).count(),
                 human: human.estimate(i),
                 model: model.estimate(i),
                 human_place: human_place[i],
@@ -110,24 +111,26 @@ impl Groups {
         Self {
             srcc: Estimate::new(spearman_of_defined(&human.whole, &model.whole), &drawn[2 * count]),
             ladders: prefixes(&names).into_iter().map(ladder).collect(),
-            of_image: group.iter().map(|&g| human_place[g] - 1).collect(),
+            of_image: condition_of.iter().map(|&c| human_place[c] - 1).collect(),
             rows,
         }
     }
 }
 
-/// Every condition's mean, of all images and of each replicate's.
+/// Mean of each condition.
 struct Means<'a> {
+    /// Over all images.
     whole: Vec<f64>,
+    /// Over the images of each replicate.
     drawn: &'a [Vec<f64>],
 }
 
 impl Means<'_> {
-    fn estimate(&self, group: usize) -> Estimate {
-        Estimate::new(self.whole[group], &self.drawn[group])
+    fn estimate(&self, condition: usize) -> Estimate {
+        Estimate::new(self.whole[condition], &self.drawn[condition])
     }
 
-    /// Of two conditions, replicate by replicate.
+    /// Returns the difference of two conditions in each replicate.
     fn drawn_difference(&self, a: usize, b: usize) -> Vec<f64> {
         self.drawn[a].iter().zip(&self.drawn[b]).map(|(a, b)| a - b).collect()
     }
@@ -136,18 +139,19 @@ impl Means<'_> {
         Estimate::new(self.whole[a] - self.whole[b], &self.drawn_difference(a, b))
     }
 
-    /// The members' means in one replicate; none where a member has no image in it.
+    /// Returns the means of `members` in one replicate; `None` if a member has no image in it.
     fn of_replicate(&self, number: usize, members: &[usize]) -> Option<Vec<f64>> {
         let means: Vec<f64> = members.iter().map(|&m| self.drawn[m][number]).collect();
         means.iter().all(|m| m.is_finite()).then_some(means)
     }
 }
 
-/// Mean scores by people and by the model per group; `NaN` where a replicate has no image of a group.
-fn means(replicate: &Replicate, group: &[usize], judged: &[Judged], count: usize) -> (Vec<f64>, Vec<f64>) {
+/// Returns the mean score of each condition by people and by the model; `NaN` for a condition without images in the
+/// replicate.
+fn means(replicate: &Replicate, condition_of: &[usize], judged: &[Judged], count: usize) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![(0.0, 0.0, 0.0); count];
     for &row in &replicate.rows {
-        let (n, human, model) = &mut sums[group[row]];
+        let (n, human, model) = &mut sums[condition_of[row]];
         *n += 1.0;
         *human += judged[row].truth;
         *model += judged[row].prediction;
@@ -155,7 +159,7 @@ fn means(replicate: &Replicate, group: &[usize], judged: &[Judged], count: usize
     sums.into_iter().map(|(n, human, model)| (human / n, model / n)).unzip()
 }
 
-/// The groups that share a prefix with another one.
+/// Returns the prefixes that several names share, each with the indices of these names.
 fn prefixes(names: &[&str]) -> Vec<(String, Vec<usize>)> {
     let mut by_prefix: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, name) in names.iter().enumerate() {
@@ -166,21 +170,22 @@ fn prefixes(names: &[&str]) -> Vec<(String, Vec<usize>)> {
     by_prefix.into_iter().filter(|(_, m)| m.len() > 1).map(|(prefix, m)| (prefix.to_owned(), m)).collect()
 }
 
-/// The members in falling order of their values.
-fn falling(members: &[usize], values: &[f64]) -> Vec<usize> {
+/// Returns the members in descending order of their values.
+fn descending(members: &[usize], values: &[f64]) -> Vec<usize> {
     let mut order = members.to_vec();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
     order
 }
 
+/// Compares the conditions with a common prefix.
 fn ladder(prefix: String, members: Vec<usize>, names: &[&str], human: &Means<'_>, model: &Means<'_>) -> Ladder {
     let named = |order: &[usize]| order.iter().map(|&i| names[i].to_owned()).collect::<Vec<_>>();
-    let (by_human, by_model) = (falling(&members, &human.whole), falling(&members, &model.whole));
+    let (by_human, by_model) = (descending(&members, &human.whole), descending(&members, &model.whole));
     let positions: Vec<usize> = (0..members.len()).collect();
     let replicates = 0..human.drawn[members[0]].len();
     let same = replicates.filter_map(|number| {
         let (human, model) = (human.of_replicate(number, &members)?, model.of_replicate(number, &members)?);
-        Some(f64::from(u8::from(falling(&positions, &human) == falling(&positions, &model))))
+        Some(f64::from(u8::from(descending(&positions, &human) == descending(&positions, &model))))
     });
     let probability = mean(&same.collect::<Vec<_>>());
     let mut steps = Vec::new();
@@ -188,7 +193,7 @@ fn ladder(prefix: String, members: Vec<usize>, names: &[&str], human: &Means<'_>
         for &worse in &by_human[i + 1..] {
             let pairs = human.drawn_difference(better, worse).into_iter().zip(model.drawn_difference(better, worse));
             let agree = pairs.filter(|(h, _)| h.is_finite()).map(|(h, m)| f64::from(u8::from(h * m > 0.0)));
-            steps.push(Step {
+            steps.push(LadderStep {
                 better: names[better].to_owned(),
                 worse: names[worse].to_owned(),
                 human: human.difference(better, worse),
@@ -201,14 +206,15 @@ fn ladder(prefix: String, members: Vec<usize>, names: &[&str], human: &Means<'_>
     Ladder { prefix, human: named(&by_human), model: named(&by_model), same_order, probability, steps }
 }
 
-/// Places from 1, the highest value first.
+/// Returns the rank of each value, from 1 for the highest.
 fn places(values: &[f64]) -> Vec<usize> {
     let mut places = vec![0; values.len()];
-    let order = falling(&(0..values.len()).collect::<Vec<_>>(), values);
+    let order = descending(&(0..values.len()).collect::<Vec<_>>(), values);
     order.into_iter().enumerate().for_each(|(place, i)| places[i] = place + 1);
     places
 }
 
+/// Returns Spearman's correlation of the pairs whose first value is defined.
 fn spearman_of_defined(a: &[f64], b: &[f64]) -> f64 {
     let (a, b): (Vec<f64>, Vec<f64>) = a.iter().zip(b).filter(|(a, _)| a.is_finite()).unzip();
     spearman(&a, &b)
@@ -246,7 +252,7 @@ mod tests {
             }
         }
         let tags: Vec<&str> = examples.iter().map(|e| e.tag.as_str()).collect();
-        let groups = Groups::of(&examples, &judged, &Resampling::new(&tags, &tags, 50, 1));
+        let groups = ConditionMeans::of(&examples, &judged, &Resampling::new(&tags, &tags, 50, 1));
         let rows: Vec<_> = groups.rows.iter().map(|r| (r.name.as_str(), r.n, r.human.value, r.model_place)).collect();
         assert_eq!(rows, [("other", 2, 5.25, 1), ("g_mid", 2, 3.25, 2), ("g_high", 2, 2.25, 4), ("g_low", 2, 1.25, 3)]);
         assert_eq!((groups.rows[0].human.low, groups.rows[0].human.high), (5.0, 5.5));
@@ -265,7 +271,7 @@ mod tests {
     fn without_conditions_the_groups_are_compared() {
         let examples = [example(None, "a"), example(None, "b")];
         let judged = [1.0, 2.0].map(|v| Judged { tag: "t".to_owned(), truth: v, prediction: v });
-        let groups = Groups::of(&examples, &judged, &Resampling::of_rows(2, 20, 1));
+        let groups = ConditionMeans::of(&examples, &judged, &Resampling::of_rows(2, 20, 1));
         assert_eq!((groups.rows[0].name.as_str(), groups.rows[1].name.as_str()), ("b", "a"));
     }
 }

@@ -1,0 +1,24 @@
+//! The error of writing or reading a run directory.
+
+use std::path::PathBuf;
+
+use crate::file_error::FileError;
+
+/// Error of writing or reading a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file cannot be written or read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The run cannot be resumed.
+    #[error("{}: cannot resume this run: {reason}. Start a new run without --resume", run.display())]
+    Resume {
+        /// Run directory.
+        run: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// A defect of the program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}

@@ -1,0 +1,50 @@
+//! The types of the training data.
+
+use std::path::PathBuf;
+
+use super::part::Part;
+
+/// One rated image under one tag.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// Path of the image file.
+    pub path: PathBuf,
+    /// Text that says what the image is meant to show.
+    pub tag: String,
+    /// Mean score given by people.
+    pub score: f32,
+    /// Rated fit of the image to the tag, on the data set's own scale; `None` if the data set does not rate it.
+    pub alignment: Option<f32>,
+    /// Part that the data set assigns the example to; `None` if it assigns none.
+    pub part: Option<Part>,
+    /// Name of the group. Examples of one group stay in one part. Defaults to the tag.
+    pub group: String,
+    /// How the image was made, such as a generator and its setting; `None` if the data set does not say. Reports show
+    /// figures per condition.
+    pub condition: Option<String>,
+    /// Name of the data set.
+    pub source: String,
+    /// BLAKE3 of the file; empty until [`check()`](super::check()) fills it in.
+    pub content_id: String,
+}
+
+/// A data set after reading, before any image is opened.
+#[derive(Debug, Clone, Default)]
+pub struct DataSet {
+    /// Name of the data set.
+    pub name: String,
+    /// Licence; `unknown` if none is stated.
+    pub licence: String,
+    /// One sentence that describes the images.
+    pub about: String,
+    /// Description of the unit of the scores.
+    pub unit: String,
+    /// Lowest and highest possible score; `None` if the format does not fix them.
+    pub scale: Option<(f32, f32)>,
+    /// Share of the groups in the test part; `None` if the format does not fix it.
+    pub test_share: Option<f64>,
+    /// One sentence for each kind of row that was left out during reading.
+    pub notes: Vec<String>,
+    /// All examples.
+    pub examples: Vec<Example>,
+}

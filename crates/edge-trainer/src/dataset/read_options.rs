@@ -1,0 +1,33 @@
+//! Options of the readers.
+
+use serde::{Deserialize, Serialize};
+
+/// Division of AVA into parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AvaSplit {
+    /// As in the tag paper: the seed draws 135,000 images for training and 1,350 for the test. If there are fewer
+    /// images, the same share (one in 101) is for the test.
+    #[default]
+    Paper,
+    /// AVA's own list of test images.
+    Official,
+}
+
+/// Options of the readers. Only the reader of AVA uses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// AVA: tags with fewer images are dropped.
+    pub min_images_per_tag: usize,
+    /// AVA: division into parts.
+    pub ava_split: AvaSplit,
+    /// AVA: seed of the draw of images.
+    pub seed: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        // The paper keeps the tags with at least a thousand images.
+        Self { min_images_per_tag: 1000, ava_split: AvaSplit::Paper, seed: 1 }
+    }
+}

@@ -1,0 +1,183 @@
+//! Judges the trained model through its exported bundle, as the scorer will use it, and writes the final bundle with
+//! the results.
+
+use std::time::Instant;
+
+use edge_model::backend::DeviceChoice;
+use edge_model::image_input::RgbImage;
+use edge_model::scorer::Scorer;
+
+use super::plan::FitPlan;
+use super::request::FitOutcome;
+use crate::TrainError;
+use crate::assemble::{Content, DEFAULT_TAG, Findings};
+use crate::evaluate::{
+    self, Bootstrap, Embedded, EpochFigures, EvalSettings, Evaluation, PercentileReference, rules, shuffled_tags,
+};
+use crate::features::Encoded;
+use crate::fit_file::FIT_FILE;
+use crate::message::{Listener, note};
+use crate::metrics::{Figures, quantile, quantiles};
+use crate::report::{self, Results};
+use crate::training::Trained;
+
+/// Evenly spaced quantiles per tag.
+const QUANTILES: usize = 33;
+/// The similarity may suggest tags if it finds an image's own tag at least this many times as often as chance.
+const RETRIEVAL_GAIN: f64 = 10.0;
+/// Measured runs for the time per picture.
+const TIMED_RUNS: usize = 9;
+/// Bootstrap replicates for the intervals in the report.
+const REPLICATES: usize = 1000;
+
+/// The bundle to judge, written to a temporary directory and opened by the scorer.
+struct CandidateBundle<'a> {
+    content: Content,
+    scorer: Scorer,
+    validation: Embedded<'a>,
+    /// The images to which percentiles refer, if they are others than the validation images.
+    reference: Option<Embedded<'a>>,
+    /// Keeps the bundle's files while the scorer is open.
+    _dir: tempfile::TempDir,
+}
+
+/// Judges the trained model and writes the bundle.
+pub(super) fn write_bundle(
+    plan: &FitPlan<'_>,
+    trained: &Trained,
+    encoded: &Encoded,
+    listener: &mut dyn Listener,
+) -> Result<FitOutcome, TrainError> {
+    let candidate = CandidateBundle::open(plan, trained, encoded, listener)?;
+    let test = evaluate::embed(&candidate.scorer, &plan.parts.test, "test", listener)?;
+    let (results, findings) = Judging { plan, trained, encoded, candidate: &candidate, test: &test }.findings()?;
+    let (_, parity) = candidate.content.write(&plan.request.out, plan.provenance, &findings)?;
+    note(listener, report::summary(&results, parity));
+    Ok(FitOutcome { metrics: findings.metrics, parity })
+}
+
+impl<'a> CandidateBundle<'a> {
+    fn open(
+        plan: &'a FitPlan<'_>,
+        trained: &Trained,
+        encoded: &Encoded,
+        listener: &mut dyn Listener,
+    ) -> Result<Self, TrainError> {
+        let rule = plan.backbone.input_rule(&plan.request.options);
+        let content = Content::new(trained, (&plan.shape, rule), plan.provenance, plan.tokenizer, plan.tokenizer_json)?;
+        let dir = tempfile::tempdir_in(&plan.request.run).map_err(TrainError::file(&plan.request.run))?;
+        let bundle = dir.path().join("candidate");
+        content.write(&bundle, plan.provenance, &Findings::default())?;
+        let scorer = Scorer::open(&bundle, DeviceChoice::Cpu)?;
+        let examples = &plan.parts.validation;
+        // An encoder that was fitted to these images knows their scores. Take their held-out embeddings instead; with
+        // these the training images can serve as reference too.
+        let (validation, reference) = match &encoded.fitted {
+            Some(fitted) => {
+                let known =
+                    |examples| Embedded::known(examples, |e| fitted.table.0.get(&e.content_id).map(Vec::as_slice));
+                (known(examples)?, Some(known(&plan.reference)?))
+            }
+            None => (evaluate::embed(&scorer, examples, "validation", listener)?, None),
+        };
+        Ok(Self { content, scorer, validation, reference, _dir: dir })
+    }
+}
+
+/// The inputs of the judging.
+struct Judging<'a> {
+    plan: &'a FitPlan<'a>,
+    trained: &'a Trained,
+    encoded: &'a Encoded,
+    candidate: &'a CandidateBundle<'a>,
+    /// The test images, embedded by the candidate.
+    test: &'a Embedded<'a>,
+}
+
+impl Judging<'_> {
+    /// Returns the results for the report and the findings for the manifest.
+    fn findings(&self) -> Result<(Results, Findings), TrainError> {
+        let (content, scorer, test) = (&self.candidate.content, &self.candidate.scorer, self.test);
+        let shuffled = shuffled_tags(test.examples, self.plan.request.options.seed);
+        let (retrieval, chance) = test.retrieval(scorer)?;
+        let mut findings = self.quantiles()?;
+        findings.suggests_tags = retrieval >= RETRIEVAL_GAIN * chance;
+        let quantiles = |tag: &str| findings.tag_quantiles.get(tag).unwrap_or(&findings.quantiles).as_slice();
+        let results = Results {
+            validation: self.figures(&self.candidate.validation, str::to_owned)?,
+            test: self.figures(test, str::to_owned)?,
+            shuffled: self.figures(test, |t| shuffled.get(t).map_or_else(|| t.to_owned(), Clone::clone))?,
+            default_tag: self.figures(test, |_| DEFAULT_TAG.to_owned())?,
+            retrieval,
+            chance,
+            evaluation: self.evaluation(quantiles)?,
+            unseen: self.encoded.fitted.as_ref().map_or_else(Vec::new, |fitted| fitted.unseen.clone()),
+            milliseconds: milliseconds(scorer, content.rule().size_px)?,
+            epochs: self.trained.epochs.clone(),
+            size_px: content.rule().size_px,
+            parameters: content.parameters(),
+            graph_bytes: content.graph_bytes(),
+        };
+        findings.metrics = results.metrics();
+        findings.files = report::files(&results, self.plan.provenance)?;
+        let fit_file = self.plan.request.file_text().map_err(TrainError::Options)?;
+        findings.files.push((FIT_FILE.to_owned(), fit_file.into_bytes()));
+        Ok((results, findings))
+    }
+
+    fn figures(&self, images: &Embedded<'_>, tag_of: impl Fn(&str) -> String) -> Result<Figures, TrainError> {
+        let judged = images.judge(&self.candidate.scorer, tag_of)?;
+        Ok(Figures::of(&judged, f64::from(self.plan.request.options.tie_threshold)))
+    }
+
+    /// Returns findings with the quantiles for percentiles: under every tag, and under the images' own tags.
+    fn quantiles(&self) -> Result<Findings, TrainError> {
+        let candidate = self.candidate;
+        let (scorer, images) = (&candidate.scorer, candidate.reference.as_ref().unwrap_or(&candidate.validation));
+        let provenance = self.plan.provenance;
+        let reference = PercentileReference::new(images, &provenance.first_source);
+        let quantiles = rounded_quantiles(&reference.own_scores(scorer)?);
+        let mut findings = Findings { quantiles, ..Findings::default() };
+        for tag in provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
+            let scores = reference.scores_under(scorer, tag)?;
+            findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
+        }
+        Ok(findings)
+    }
+
+    /// Returns the figures of the test images with their intervals, for the report.
+    fn evaluation<'q>(&self, quantiles: impl Fn(&str) -> &'q [f32]) -> Result<Evaluation, TrainError> {
+        let (plan, scorer) = (self.plan, &self.candidate.scorer);
+        let seed = plan.request.options.seed;
+        let by_group = self.test.examples.iter().any(|e| e.condition.is_some());
+        let settings =
+            EvalSettings { rules: rules(scorer.bundle()), bootstrap: Bootstrap::new(REPLICATES, seed), by_group };
+        let mut evaluation = evaluate::evaluate(scorer, self.test, &settings, quantiles)?;
+        let [train, validation, _] = plan.parts.sizes();
+        evaluation.images = vec![format!(
+            "the test part of {}, divided {}; {train} other examples were used for training, {validation} to \
+             decide when to stop",
+            plan.provenance.data_name, plan.provenance.split
+        )];
+        evaluation.epochs = EpochFigures::of_records(&self.trained.epochs)?;
+        Ok(evaluation)
+    }
+}
+
+/// Returns the median time in milliseconds of the image encoder for one picture on one thread.
+fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
+    let picture = [RgbImage::new(size_px, size_px)];
+    let mut seconds = Vec::with_capacity(TIMED_RUNS);
+    for _ in 0..TIMED_RUNS {
+        let started = Instant::now();
+        scorer.embed(&picture)?;
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(1e3 * quantile(&seconds, 0.5))
+}
+
+/// Returns the quantiles, rounded to 0.0001 to keep the manifest small.
+fn rounded_quantiles(scores: &[f32]) -> Vec<f32> {
+    quantiles(scores, QUANTILES).into_iter().map(|q| (q * 1e4).round() / 1e4).collect()
+}

@@ -1,0 +1,30 @@
+//! Sizes that the heads share.
+
+use serde::{Deserialize, Serialize};
+
+/// Number of tokens that the pooled heads cut an embedding into.
+pub const TOKENS: usize = 8;
+/// Number of attention heads in every attention layer.
+pub const ATTENTION_HEADS: usize = 4;
+
+/// Mean and standard deviation of the training scores: heads compute in this unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScoreUnit {
+    /// Mean score.
+    pub mean: f32,
+    /// Standard deviation of the scores, above zero.
+    pub deviation: f32,
+}
+
+/// Sizes of a head's inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Length D of both embeddings.
+    pub embedding: usize,
+    /// Number P and length W of the patch tokens; zero if the backbone has none.
+    pub patches: [usize; 2],
+    /// Number T and length V of the text's token states; zero if the backbone has none.
+    pub tokens: [usize; 2],
+    /// How many numbers at the beginning of the image embedding are answers; zero if the backbone gives none.
+    pub answers: usize,
+}

@@ -1,0 +1,77 @@
+//! Why a training ends without weights.
+
+use std::path::PathBuf;
+
+use burn::record::RecorderError;
+use edge_model::text::TextError;
+
+use crate::backbone::BackboneError;
+use crate::checkpoint::CheckpointError;
+use crate::device::DeviceError;
+use crate::loader::LoadError;
+
+/// Why a training ends without weights.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The backbone cannot be loaded.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
+    /// An image or its features cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A tag cannot be encoded.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The run directory cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The small image encoder cannot be fitted.
+    #[error(
+        "the image encoder cannot be fitted to the scores of {what:?}: a score or a measured value is not finite. \
+         Check the scores of the data"
+    )]
+    NotFinite {
+        /// The data set or the tag.
+        what: String,
+    },
+    /// The loss is not finite.
+    #[error(
+        "the loss became {loss} in epoch {epoch}, step {step}. Lower --lr, or look for wrong scores in the data. \
+         Images of this step: {}", images.join(", ")
+    )]
+    Diverged {
+        /// The loss.
+        loss: f64,
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The step of the epoch, counted from 1.
+        step: usize,
+        /// The images of the step.
+        images: Vec<String>,
+    },
+    /// The user stopped the training.
+    #[error(
+        "stopped in epoch {epoch} after step {step}; the state is saved. To continue, run the same command with \
+         --resume {}", run.display()
+    )]
+    Stopped {
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// Finished steps of the epoch.
+        step: usize,
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// A defect of this program.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl From<RecorderError> for LearnError {
+    fn from(e: RecorderError) -> Self {
+        Self::Internal(format!("the weights cannot be copied to the processor: {e}"))
+    }
+}

@@ -1,0 +1,60 @@
+//! The distinct images of a data set, and work on all of them.
+
+use std::collections::HashMap;
+
+use burn::tensor::Tensor;
+use edge_model::image_input::InputRule;
+
+use crate::dataset::Example;
+use crate::device::Host;
+use crate::loader::{LoadJob, View, pixels, to_tensor};
+use crate::message::{Listener, Message};
+use crate::parallel;
+use crate::training::error::LearnError;
+
+/// The distinct images of some examples, in the order of their first examples.
+pub(super) struct DistinctImages<'a> {
+    /// The first example of each image.
+    pub(super) first: Vec<&'a Example>,
+    /// All examples of each image.
+    pub(super) examples: Vec<Vec<&'a Example>>,
+}
+
+impl<'a> DistinctImages<'a> {
+    /// Groups the examples by content id.
+    pub(super) fn of(examples: impl Iterator<Item = &'a Example>) -> Self {
+        let mut index_of: HashMap<&str, usize> = HashMap::new();
+        let mut images = Self { first: Vec::new(), examples: Vec::new() };
+        for example in examples {
+            let at = *index_of.entry(&example.content_id).or_insert_with(|| {
+                images.first.push(example);
+                images.examples.push(Vec::new());
+                images.first.len() - 1
+            });
+            images.examples[at].push(example);
+        }
+        images
+    }
+}
+
+/// Calls `work` with the centre crop `[1, 3, S, S]` of every image, on all processors. Returns the results in the order
+/// of the images.
+pub(super) fn on_images<T: Send>(
+    what: &str,
+    images: &[&Example],
+    rule: &InputRule,
+    work: impl Fn(Tensor<Host, 4>) -> T + Sync,
+    listener: &mut dyn Listener,
+) -> Result<Vec<T>, LearnError> {
+    let view = View::centre(rule.size_px);
+    let one = |i: usize| pixels(&LoadJob::of(images[i], view), rule).map(|pixels| work(to_tensor(&pixels)));
+    let mut results: Vec<Option<T>> = images.iter().map(|_| None).collect();
+    listener.on(Message::Begin { what: what.to_owned(), steps: images.len() as u64 });
+    parallel::for_each(images.len(), one, |i, result| {
+        results[i] = Some(result?);
+        listener.on(Message::Advance { measure: String::new() });
+        Ok::<(), LearnError>(())
+    })?;
+    listener.on(Message::End);
+    Ok(results.into_iter().flatten().collect())
+}

@@ -1,0 +1,69 @@
+//! All inputs of a training.
+
+use std::collections::HashMap;
+
+use edge_model::bundle::manifest::TextSide;
+use edge_model::image_input::InputRule;
+use edge_model::text::TagTokenizer;
+
+use crate::backbone::Backbone;
+use crate::dataset::Example;
+use crate::device::TrainDevice;
+use crate::features::Features;
+use crate::loader::Loader;
+use crate::model::head::record;
+use crate::model::{EncoderFit, ModelShape};
+use crate::{Precision, TrainOptions};
+
+/// All inputs of a training.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainInputs<'a> {
+    /// The options.
+    pub options: &'a TrainOptions,
+    /// Where to train.
+    pub device: &'a TrainDevice,
+    /// The encoders.
+    pub backbone: &'a Backbone,
+    /// The examples that the weights are trained on.
+    pub train: &'a [Example],
+    /// The examples that decide when to stop.
+    pub validation: &'a [Example],
+    /// How images are resized and normalised.
+    pub rule: &'a InputRule,
+    /// The tokenizer of the tags.
+    pub tokenizer: &'a TagTokenizer,
+    /// The tag for images without a known tag.
+    pub default_tag: &'a str,
+    /// Shapes of the weights.
+    pub shape: &'a ModelShape,
+    /// Digest of the data.
+    pub data_sha256: &'a str,
+    /// The small image encoder, fitted before the training.
+    pub image_encoder: Option<&'a EncoderFit>,
+    /// For each tag the index of the embedding's value that predicts its score. Only the small image encoder has such
+    /// values.
+    pub answer_of: Option<&'a HashMap<String, usize>>,
+    /// The features of the images, if the image encoder is not trained.
+    pub features: Option<Features<'a>>,
+}
+
+impl<'a> TrainInputs<'a> {
+    /// Whether the training changes the text encoder through losses on the similarity.
+    pub(super) fn trains_text(self) -> bool {
+        self.backbone.has_text() && record(self.shape.head).text_side != TextSide::Nothing
+    }
+
+    /// Whether neither encoder is trained.
+    pub(super) fn is_head_only(self) -> bool {
+        matches!(self.features, Some(Features::Kept(_)))
+    }
+
+    /// Whether matrix products have 16 bits.
+    pub(super) fn bf16(self) -> bool {
+        self.options.precision.on(self.device) == Precision::Bf16
+    }
+
+    pub(super) fn loader(self) -> Loader<'a> {
+        Loader { rule: self.rule, features: self.features, threads: self.options.loader_threads }
+    }
+}
