@@ -62,7 +62,6 @@ fn cosine(a: &[f32], b: &[f32], about: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::backend::DeviceChoice;
     use crate::scorer::Scorer;
 

@@ -28,7 +28,7 @@ thread_local! {
 }
 
 impl Attention {
-    /// Computes attention for one example. `queries` and `out` are `[Q, all]`, `keys` and `values` are `[K, all]`, where `all` is the width of
+    /// Computes attention for one example. `queries` and `out` are `[Q, all]`; `keys` and `values` are `[K, all]`; `all` is the width of
     /// all heads together. `mask` is `[Q, K]` or empty.
     pub(super) fn run(&self, [queries, keys, values, mask]: [&[f32]; 4], all: usize, out: &mut [f32]) {
         let (head, keys_count) = (all / self.heads, keys.len() / all);

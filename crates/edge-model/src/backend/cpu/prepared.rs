@@ -26,7 +26,7 @@ use super::convolution::{ConvFilters, ConvWindows};
 use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
-/// Start of a file. Contains the version of the format and of the rewritten graphs.
+/// Start of a file. The number changes with the format of the file and with the operators that rewriting makes.
 const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 1\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";

@@ -69,7 +69,7 @@ fn every_kernel_multiplies_as_plain_loops_do() {
             let weights = PackedWeights::pack(&b, outer, Some(&bias), kernel).unwrap();
             let mut found = vec![f32::NAN; rows * outer];
             weights.multiply(&a, rows, &mut found);
-            // The rounding error grows with the square root of the depth, and twice as much with Strassen's algorithm. A byte is off by at most
+            // The rounding error grows with the square root of the depth; with Strassen's algorithm it is twice as large. A byte is off by at most
             // 1/254 of the range, on both sides.
             let size = (inner as f64).sqrt();
             let allowed = match kernel.kind {

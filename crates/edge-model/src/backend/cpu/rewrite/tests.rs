@@ -49,18 +49,18 @@ impl Builder {
         let values =
             (0..dims.iter().product::<usize>()).map(|i| ((i * 7919 + number * 31) % 1009) as f32 / 2000.0 - 0.25);
         let bytes = values.flat_map(f32::to_le_bytes).collect();
-        self.keep(dims, DataType::Float, bytes)
+        self.initializer(dims, DataType::Float, bytes)
     }
 
     fn scalar(&mut self, value: f32) -> String {
-        self.keep(&[], DataType::Float, value.to_le_bytes().to_vec())
+        self.initializer(&[], DataType::Float, value.to_le_bytes().to_vec())
     }
 
     fn shape(&mut self, dims: &[i64]) -> String {
-        self.keep(&[dims.len()], DataType::Int64, dims.iter().flat_map(|dim| dim.to_le_bytes()).collect())
+        self.initializer(&[dims.len()], DataType::Int64, dims.iter().flat_map(|dim| dim.to_le_bytes()).collect())
     }
 
-    fn keep(&mut self, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> String {
+    fn initializer(&mut self, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> String {
         let name = format!("constant-{}", self.0.initializer.len());
         let dims = dims.iter().map(|dim| *dim as i64).collect();
         let data_type = kind as i32;
