@@ -115,7 +115,9 @@ fn store(c: &mut Criterion) {
             };
             let image = batch.record_image(&image, now).expect("an image");
             let path = format!("/photos/{number:07}.jpg");
-            batch.record_file(Path::new(&path), image, RecordedStamp { size_bytes: 1000, mtime_ns: 1 }, now).expect("a file");
+            batch
+                .record_file(Path::new(&path), image, RecordedStamp { size_bytes: 1000, mtime_ns: 1 }, now)
+                .expect("a file");
             batch.record_image_tag(image, tag, TagReason::Default, None).expect("a tag of the image");
             let score = NewScore { score: (number % 997) as f32, similarity: Some(0.2), percentile: None };
             batch.record_score(image, tag, model, &score, now).expect("a score");

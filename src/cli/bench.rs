@@ -1,4 +1,4 @@
-//! `edge-scorer bench`.
+//! `edge-scorer bench`: the time that the model takes for batches of images, or for each of its operators.
 
 use std::collections::HashMap;
 use std::io::{Write, stdout};
@@ -17,8 +17,9 @@ use edge_model::scorer::{Scorer, ScorerError};
 /// Runs before the measurement. A GPU chooses its kernels in the first runs.
 const WARM_UP: usize = 3;
 
-const NOTES: &str = "Measures the model as `run` uses it, on decoded pixels: reading and decoding files takes further time. On the CPU the images of a
-batch are spread over all cores; on a GPU up to 32 images run together.";
+const NOTES: &str =
+    "Measures the model as `run` uses it, on decoded pixels: reading and decoding files takes further time. On the CPU
+the images of a batch are spread over all cores; on a GPU up to 32 images run together.";
 
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
@@ -76,8 +77,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             table.write(&mut out)?;
         }
         ListFormat::Json => {
-            let entry = |BatchTimes { images, median, fastest, slowest }| json!({ "batch": images, "median_s": median, "fastest_s": fastest, "slowest_s": slowest });
-            let runs: Vec<_> = measured.into_iter().map(entry).collect();
+            let mut runs = Vec::with_capacity(measured.len());
+            for BatchTimes { images, median, fastest, slowest } in measured {
+                runs.push(json!({ "batch": images, "median_s": median, "fastest_s": fastest, "slowest_s": slowest }));
+            }
             let device = json!({ "name": device.name, "precision": device.precision.to_string() });
             writeln!(out, "{}", json!({ "model": scorer.manifest().name, "device": device, "runs": runs }))?;
         }

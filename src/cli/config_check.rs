@@ -1,4 +1,4 @@
-//! `edge-scorer config check`.
+//! `edge-scorer config check`: validates the configuration and tests the model, without changing anything.
 
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -47,6 +47,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         );
         return Err(CommandError::new(exit_code::NO_INPUT, message));
     }
-    writeln!(out, "all right")?;
+    writeln!(out, "no problems found")?;
     Ok(())
 }

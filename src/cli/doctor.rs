@@ -21,8 +21,9 @@ pub(super) struct Arguments {
     format: ListFormat,
 }
 
-const NOTES: &str = "Each line names what was examined and the result. `!` marks what could be better and `X` what does not work; the next line says what to
-do about it. The exit code is 1 if something does not work. Run it as the daemon's user, so that it has the same permissions:
+const NOTES: &str = "Each line names a subject and the result of its examination. `!` marks a result that could be better and `X` a
+problem; the next line gives advice. The exit code is 1 if there is a problem. Run the doctor as the daemon's user, so that it
+has the same permissions:
   sudo -u edge-scorer edge-scorer doctor --config /etc/edge-scorer/edge-scorer.toml";
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -46,8 +47,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     match problems {
         0 => Ok(()),
-        1 => Err(CommandError::new(exit_code::SOME_FAILED, "one thing does not work")),
-        _ => Err(CommandError::new(exit_code::SOME_FAILED, format!("{problems} things do not work"))),
+        1 => Err(CommandError::new(exit_code::SOME_FAILED, "1 problem found; the lines marked X say what to do")),
+        _ => Err(CommandError::new(
+            exit_code::SOME_FAILED,
+            format!("{problems} problems found; the lines marked X say what to do"),
+        )),
     }
 }
 

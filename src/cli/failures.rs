@@ -1,4 +1,4 @@
-//! `edge-scorer failures`.
+//! `edge-scorer failures`: lists the files that could not be scored, or makes them due for a retry.
 
 use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ const PAGE: usize = 1000;
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Retry all failed files, including quarantined ones: a running daemon does so within seconds, otherwise the next scan does
+    /// Retry all failed files, including quarantined ones; a running daemon does so within seconds, otherwise the next
+    /// scan
     #[arg(long)]
     retry: bool,
     /// Retry only this file, or the files below this directory

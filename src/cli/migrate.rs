@@ -1,4 +1,4 @@
-//! `edge-scorer migrate`.
+//! `edge-scorer migrate`: updates the database's schema.
 
 use std::io::{Write, stdout};
 

@@ -1,4 +1,4 @@
-//! `edge-scorer run`.
+//! `edge-scorer run`: the daemon.
 
 use clap::Args;
 use log::LevelFilter;
@@ -12,7 +12,8 @@ const EXAMPLES: &str = "Examples:
   edge-scorer run /var/lib/camera
   edge-scorer run --config /etc/edge-scorer/edge-scorer.toml
   edge-scorer run --tag birds --tag \"at night\" --db ~/birds.db ~/camera
-SIGTERM and SIGINT stop the daemon after the files in flight; a second signal stops it at once. SIGHUP reloads configuration and model.
+SIGTERM and SIGINT stop the daemon after the files in flight; a second signal stops it at once. SIGHUP reloads the
+configuration and the model.
 EDGE_SCORER_LOG=debug logs more.";
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `edge-scorer status`.
+//! `edge-scorer status`: the contents of the database and the state of the daemon.
 
 use std::io::{self, Write, stdout};
 
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()> {
     let Some(live) = live else { return writeln!(out, "daemon        none is running on this database") };
     writeln!(out, "daemon        process {}, version {}, running since {}", live.pid, live.version, live.started_at)?;
-    writeln!(out, "since then    {live}")?;
+    writeln!(out, "since start   {live}")?;
     if let Some(last) = &live.last_image {
         writeln!(out, "last image    {} ({})", printable(&last.path), last.at)?;
     }
@@ -82,11 +82,16 @@ fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> 
     )
 }
 
+fn model_json(model: &Model) -> serde_json::Value {
+    let Model { name, digest, device, precision, device_reason, .. } = model;
+    json!({ "name": name, "digest": digest, "device": device, "precision": precision, "device_reason": device_reason })
+}
+
 fn to_json(path: &str, live: Option<&LiveStatus>, counts: &Counts, model: Option<&Model>) -> serde_json::Value {
     json!({
         "database": path,
         "daemon": live,
-        "model": model.map(|m| json!({ "name": m.name, "digest": m.digest, "device": m.device, "precision": m.precision, "device_reason": m.device_reason })),
+        "model": model.map(model_json),
         "images": counts.images,
         "files": { "present": counts.files_present, "missing": counts.files_missing, "offline": counts.files_offline },
         "tags": counts.tags,

@@ -1,4 +1,4 @@
-//! `edge-scorer tags`.
+//! `edge-scorer tags`: the tags in the database, with their number of images and mean score.
 
 use std::io::{Write, stdout};
 

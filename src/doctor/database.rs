@@ -48,7 +48,8 @@ fn place(path: &Path) -> Finding {
     if space < NO_SPACE {
         Finding::problem(AREA, subject, found, "Free some space: results stay in memory while they cannot be committed")
     } else if !writable {
-        let next = "This user cannot write here. Run the doctor as the daemon's user: `sudo -u edge-scorer edge-scorer doctor`";
+        let next =
+            "Run the doctor as the daemon's user, who needs write access: `sudo -u edge-scorer edge-scorer doctor`";
         Finding::note(AREA, subject, format!("{found}; not writable"), next)
     } else if space < LITTLE_SPACE {
         Finding::note(AREA, subject, found, "Free some space before the disk is full")
@@ -76,7 +77,7 @@ fn contents(path: &Path) -> Vec<Finding> {
             findings.push(Finding::fine(AREA, "contents", found));
             if counts.wal_bytes > LARGE_LOG {
                 let found = format!("the write-ahead log has grown to {} MiB", counts.wal_bytes / MIB);
-                let next = "A program keeps a read transaction open, so the log cannot be truncated. End that program, or restart the daemon";
+                let next = "A program that keeps a read transaction open prevents its truncation: end it, or restart the daemon";
                 findings.push(Finding::note(AREA, "log", found, next));
             }
             if counts.quarantined > 0 {

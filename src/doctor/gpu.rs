@@ -18,7 +18,8 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
     let mut findings: Vec<_> = nodes.iter().filter_map(|node| forbidden(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {
         // The driver loads the module with a setuid program when it is needed, which the service's sandbox forbids.
-        let next = "Load the module with `modprobe nvidia-uvm`, and at every boot with `echo nvidia-uvm > /etc/modules-load.d/nvidia-uvm.conf`";
+        let next = "Load the module with `modprobe nvidia-uvm`. \
+            To load it at every boot: `echo nvidia-uvm > /etc/modules-load.d/nvidia-uvm.conf`";
         findings.push(Finding::problem(AREA, "/dev/nvidia-uvm", "missing: the kernel module is not loaded", next));
     }
     if let Ok(version) = std::fs::read_to_string("/proc/driver/nvidia/version") {
@@ -49,7 +50,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
             AREA,
             "driver",
             error.to_string(),
-            "The driver fails. Check `dmesg`, restart the machine, reinstall the driver. Until it works, set device = \"cpu\"",
+            "Check `dmesg`, restart the machine, reinstall the driver. Until it works, set device = \"cpu\"",
         )),
     }
     (findings, is_usable)
@@ -76,7 +77,8 @@ fn library(choice: DeviceChoice, Fact { name, found }: Fact) -> Finding {
         "device" => "Check `nvidia-smi` (on a Jetson: `tegrastats`) and `dmesg`",
         "cuDNN" => "Install cuDNN 9 for this CUDA version, or add its directory to /etc/ld.so.conf.d and run ldconfig",
         _ => {
-            "Install the CUDA toolkit's libraries of this version, or add their directory to /etc/ld.so.conf.d and run ldconfig"
+            "Install the CUDA toolkit's libraries of this version, \
+             or add their directory to /etc/ld.so.conf.d and run ldconfig"
         }
     };
     if choice == DeviceChoice::Cuda {

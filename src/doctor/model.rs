@@ -44,7 +44,8 @@ fn proof(
         }
         Ok(Proof { open_s, image_s, score_off, embedding_off, .. }) => {
             let found = format!(
-                "goldens reproduced: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; opened in {open_s:.1} s, {:.1} ms per image",
+                "goldens reproduced: scores within {score_off:.1e}, embeddings within {embedding_off:.1e}; \
+                 opened in {open_s:.1} s, {:.1} ms per image",
                 1e3 * image_s
             );
             return Finding::fine(AREA, subject, found);

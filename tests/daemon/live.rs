@@ -37,7 +37,7 @@ fn the_status_is_that_of_the_running_daemon() {
     assert!(live["memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(status["database_bytes"].as_u64().unwrap() > 4096);
     let text = place.scorer("status", &[]).expect(0).stdout;
-    for line in ["since then    1 scored, 0 copies, 1 failed, 0 in work", "by inotify (a local file system)"] {
+    for line in ["since start   1 scored, 0 copies, 1 failed, 0 in work", "by inotify (a local file system)"] {
         assert!(text.contains(line), "{text}");
     }
     let socket = place.path("scores.db.status");

@@ -127,7 +127,7 @@ fn a_damaged_bundle() {
     std::fs::write(model.join("quality_head.onnx"), &head[..head.len() - 1]).unwrap();
     let said = doctor(1);
     assert!(said.stdout.contains("\nX model     ") && said.stdout.contains("Copy the bundle again"), "{}", said.stdout);
-    assert_eq!(said.stderr, "edge-scorer: one thing does not work\n");
+    assert_eq!(said.stderr, "edge-scorer: 1 problem found; the lines marked X say what to do\n");
 }
 
 #[test]

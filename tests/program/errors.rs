@@ -145,7 +145,11 @@ fn wrong_configuration() {
     check("[wacht]\n", 78, "edge-scorer.toml:1: unknown key wacht; did you mean watch?");
     check("[watch\n", 78, "edge-scorer.toml: the configuration is not valid:");
     check("[watch]\nrecursive = \"yes\"\n", 78, "expected a boolean");
-    check("[model]\ndir = \"m\"\ndevice = \"tpu\"\n", 78, "model.device: \"tpu\" is not a device: use auto, cpu or cuda");
+    check(
+        "[model]\ndir = \"m\"\ndevice = \"tpu\"\n",
+        78,
+        "model.device: \"tpu\" is not a device: use auto, cpu or cuda",
+    );
     check("[model]\ndir = \"m\"\n[limits]\nmax_pixels = 0\n", 78, "limits.max_pixels is 0, it must be 1 to ");
     refused(&place, &["run", "--config", "none.toml"], 66, "none.toml: the configuration cannot be read: No such file");
 }

@@ -71,7 +71,14 @@ fn fill(store: &mut Store) {
         };
         let image_id = batch.record_image(&image, NOW).unwrap();
         for path in paths {
-            batch.record_file(Path::new(OsStr::from_bytes(path)), image_id, RecordedStamp { size_bytes: 4, mtime_ns: 1 }, NOW).unwrap();
+            batch
+                .record_file(
+                    Path::new(OsStr::from_bytes(path)),
+                    image_id,
+                    RecordedStamp { size_bytes: 4, mtime_ns: 1 },
+                    NOW,
+                )
+                .unwrap();
         }
         batch.record_image_tag(image_id, tag, TagReason::Default, None).unwrap();
         let value = NewScore { score, similarity: Some(0.3), percentile: Some(81.5) };
