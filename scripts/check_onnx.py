@@ -3,12 +3,12 @@
 
     python3 scripts/check_onnx.py BUNDLE [--inputs FILE]
 
-Needs numpy, onnx and onnxruntime. FILE is a safetensors file with `pixel_values` f32 [G,3,S,S] and `input_ids` i64 [T,L], the
-inputs that belong to the bundle's goldens; tests/onnx_runtime.rs writes it with the library's own code. Without it, Pillow and
-the package tokenizers prepare the inputs; its pixels may be 1/255 off, so 5e-3 is allowed for embeddings and all else.
+FILE is a safetensors file with the inputs of the bundle's goldens, `pixel_values` f32 [G,3,S,S] and `input_ids` i64 [T,L];
+crates/edge-model/tests/support/onnx_runtime.rs writes it with the library's own code. Without it, Pillow and the package tokenizers prepare the
+inputs; their pixels may differ by 1/255.
 
-Prints the largest differences to the goldens at batch 1 and 3 and exits 1 when one is above 1e-4: of embeddings as a share of
-the largest magnitude, of scores and similarities absolute.
+Prints the largest differences from the goldens at batch 1 and 3, of embeddings as a share of the largest magnitude, of scores and
+similarities absolute, and exits 1 where one is above 1e-4 (5e-3 without --inputs). Needs numpy, onnx and onnxruntime.
 """
 import argparse
 import json
@@ -19,6 +19,8 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+
+import onnx_pipeline
 
 ALLOWED = 1e-4
 ALLOWED_WITH_PILLOW = 5e-3
@@ -40,52 +42,23 @@ def read_safetensors(path):
     return tensors
 
 
-def pixel_values(path, rule):
-    from PIL import Image
-
-    with Image.open(path) as im:
-        im = im.convert("RGB")
-        short, size = rule["resize_short_px"], rule["size_px"]
-        w, h = im.size
-        new = (short, max(short, short * h // w)) if w <= h else (max(short, short * w // h), short)
-        im = im.resize(new, Image.BICUBIC)
-        left, top = (new[0] - size) // 2, (new[1] - size) // 2
-        pixels = np.asarray(im.crop((left, top, left + size, top + size)), np.float32) / 255
-    return ((pixels - np.float32(rule["mean"])) / np.float32(rule["std"])).transpose(2, 0, 1)
-
-
-def input_ids(bundle, manifest):
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(os.path.join(bundle, "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    rule = manifest["text_input"]
-    prompts = {t["text"].lower(): t.get("prompt") for t in manifest["tags"]}
-    rows = []
-    for tag in manifest["goldens"]["tags"]:
-        prompt = prompts.get(tag.lower()) or rule["template"].replace("{tag}", " ".join(tag.split()))
-        ids = tokenizer.encode(prompt).ids
-        rows.append(ids + [rule["pad_id"]] * (rule["context_length"] - len(ids)))
-    return np.array(rows, np.int64)
-
-
-def session(bundle, name):
+def checked_session(bundle, name):
+    """A session of a graph that passes the checker and has the interface that edge-scorer expects."""
     path = os.path.join(bundle, name)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     opset = {o.domain: o.version for o in model.opset_import}
     if opset != {"": 17}:
-        sys.exit(f"{name}: opset {opset}, expected 17 alone")
+        sys.exit(f"{path}: opset {opset}, expected 17 alone: export the bundle again with this version of edge-trainer")
     for value in list(model.graph.input) + list(model.graph.output):
         if value.type.tensor_type.shape.dim[0].dim_param != "N":
-            sys.exit(f"{name}: the first dimension of {value.name} is not the symbol N")
+            sys.exit(f"{path}: the first dimension of {value.name} is not the symbol N, so that only one batch size would work")
     print(f"{name}: onnx.checker passes, {len(model.graph.node)} nodes, {os.path.getsize(path)} bytes")
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return onnx_pipeline.session(path)
 
 
 def run(graph, inputs, batch):
-    """All outputs by name, from those of the inputs that the graph takes, in batches; the last one may be shorter."""
+    """All outputs by name, computed in batches (the last may be shorter). Inputs that the graph does not take are ignored."""
     inputs = {i.name: inputs[i.name] for i in graph.get_inputs()}
     names = [o.name for o in graph.get_outputs()]
     count = len(next(iter(inputs.values())))
@@ -95,19 +68,19 @@ def run(graph, inputs, batch):
 
 
 def cosine(a, b):
-    # 0 where either is zero, as of the text in a model without a text side.
+    # 0 where either vector is zero: a model without text has a zero text embedding.
     return (a * b).sum(-1) / np.maximum(np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1), TINY)
 
 
 def share(found, expected):
-    """The largest difference as a share of the largest magnitude."""
+    """The largest difference, as a share of the largest expected magnitude."""
     return np.abs(found - expected).max() / max(np.abs(expected).max(), TINY)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("bundle")
-    parser.add_argument("--inputs")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle's directory")
+    parser.add_argument("--inputs", metavar="FILE", help="safetensors file with the goldens' inputs")
     arguments = parser.parse_args()
     bundle = arguments.bundle
     with open(os.path.join(bundle, "manifest.json")) as f:
@@ -117,14 +90,15 @@ def main():
     if arguments.inputs:
         inputs = read_safetensors(arguments.inputs)
     else:
-        images = [pixel_values(os.path.join(bundle, n), manifest["image_input"]) for n in goldens["images"]]
-        inputs = {"pixel_values": np.stack(images), "input_ids": input_ids(bundle, manifest)}
+        paths = [os.path.join(bundle, name) for name in goldens["images"]]
+        pixels = [onnx_pipeline.pixels_by_pillow(path, manifest["image_input"], reduced=False) for path in paths]
+        inputs = {"pixel_values": np.stack(pixels), "input_ids": onnx_pipeline.input_ids(bundle, manifest, goldens["tags"])}
 
-    image_encoder = session(bundle, "image_encoder.onnx")
-    text_encoder = session(bundle, "text_encoder.onnx")
-    quality_head = session(bundle, "quality_head.onnx")
+    image_encoder = checked_session(bundle, onnx_pipeline.IMAGE_ENCODER)
+    text_encoder = checked_session(bundle, onnx_pipeline.TEXT_ENCODER)
+    quality_head = checked_session(bundle, onnx_pipeline.QUALITY_HEAD)
     images, texts = len(goldens["images"]), len(goldens["tags"])
-    # The daemon keeps image embeddings as f16, and so do the golden scores.
+    # The daemon stores image embeddings in 16 bits, and the golden scores were computed from those.
     stored = expected["image_embedding"].astype(np.float16).astype(np.float32)
     similarity = cosine(np.repeat(stored, texts, axis=0), np.tile(expected["text_embedding"], (images, 1)))
     similarity = similarity.reshape(images, texts)
@@ -133,7 +107,8 @@ def main():
     for batch in BATCHES:
         image_side, text_side = run(image_encoder, inputs, batch), run(text_encoder, inputs, batch)
         image, text = image_side["image_embedding"], text_side["text_embedding"]
-        # The head alone is judged from the golden embeddings; patches and tokens, which no bundle keeps, come from the encoders.
+        # The head gets the golden embeddings, so that errors of the encoders do not count twice. A bundle does not store patches and tokens;
+        # those come from the encoders.
         image_side["image_embedding"], text_side["text_embedding"] = stored, expected["text_embedding"]
         pairs = {k: np.repeat(v, texts, axis=0) for k, v in image_side.items()}
         pairs.update({k: np.concatenate([v] * images) for k, v in text_side.items()})
@@ -149,7 +124,7 @@ def main():
             worst = max(worst, float(value)) if np.isfinite(value) else float("inf")
     allowed = ALLOWED if arguments.inputs else ALLOWED_WITH_PILLOW
     if worst > allowed:
-        print(f"FAILED: {worst:.2e} is above {allowed:.0e}")
+        print(f"FAILED: the largest difference is {worst:.2e}, allowed is {allowed:.0e}")
         return 1
     print(f"ONNX Runtime {onnxruntime.__version__} agrees within {allowed:.0e}: {worst:.1e}")
     return 0
