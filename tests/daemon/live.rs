@@ -51,7 +51,7 @@ fn the_status_is_that_of_the_running_daemon() {
 #[test]
 fn new_files_go_before_old_ones_and_the_progress_through_these_is_shown() {
     let place = Place::new();
-    let count = 300;
+    let count = 400;
     for seed in 0..count {
         make_old(&place.write(format!("{seed}.jpg"), &jpeg(seed)));
     }

@@ -7,4 +7,5 @@ mod errors;
 mod scan;
 mod score;
 mod store_sqlite3;
+mod stored_embeddings;
 mod systemd;

@@ -53,7 +53,7 @@ fn another_model_scores_what_its_encoder_has_embedded_and_reads_the_rest_again()
     assert_eq!(place.value("SELECT count(*) FROM image"), "4");
     assert_eq!(place.value("SELECT count(*) FROM top_images"), "4", "scores of other models are ranked too");
     let refused = place.scorer("top", &["--tag", "never scanned"]).expect(78);
-    refused.stderr_contains("the stored embeddings were made by another model's encoder: scan again with this model");
+    refused.stderr_contains("the stored embeddings were made by another image encoder. Scan again with this model");
 }
 
 #[test]
