@@ -41,7 +41,7 @@ pub fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
         let end = (at + length).min(bytes.len());
         match random.below(9) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            1 if at < bytes.len() => bytes[at] = random.next() as u8,
+            1 if at < bytes.len() => bytes[at] = random.next_u64() as u8,
             2 if at < bytes.len() => bytes[at] = bytes[at].wrapping_add(*random.pick(&[1, 255, 16, 240])),
             3 => drop(bytes.drain(at..end)),
             4 => {

@@ -49,6 +49,12 @@ pub struct Place {
     pub dir: TempDir,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Place {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -18,7 +18,6 @@ pub(in crate::device) fn run<T: DeviceTask>(index: usize, _task: T) -> Result<T:
 }
 
 fn unsupported(index: usize) -> DeviceError {
-    let reason =
-        "this edge-trainer was built without CUDA. Build it with `cargo build --release -p edge-trainer --features train-cuda`";
+    let reason = "this edge-trainer was built without CUDA. Build it with `cargo build --release -p edge-trainer --features train-cuda`";
     DeviceError { device: format!("cuda:{index}"), reason: reason.to_owned() }
 }
