@@ -6,7 +6,7 @@ pub const BIN_WIDTH: f64 = 0.25;
 /// infinite; with a tiny value a single image would dominate it. Half a count is the Krichevsky-Trofimov estimate.
 pub const EPSILON: f64 = 0.5;
 
-/// Histogram bins of [`BIN_WIDTH`] over a score scale. Scores outside the scale count in the first or last bin.
+/// Histogram bins of `BIN_WIDTH` over a score scale. Scores outside the scale count in the first or last bin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bins {
     low: f64,

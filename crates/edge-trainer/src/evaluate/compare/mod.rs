@@ -1,8 +1,8 @@
 //! Implements `edge-trainer compare`: judges several scoring methods on the same images and compares each with a
 //! reference.
 //!
-//! A [`ScoringMethod`] holds a name and one prediction per test image. Networks are compared as bundles;
-//! [`crate::paper_rows`] trains those of the published table.
+//! A `ScoringMethod` holds a name and one prediction per test image. Networks are compared as bundles;
+//! `crate::paper_rows` trains those of the published table.
 
 mod linear;
 mod method;
