@@ -1,20 +1,20 @@
-//! The identity of an image.
+//! The identity of an image: the hash of its bytes.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// BLAKE3 of a file's bytes: the identity of an image, wherever copies of it lie. Written as 64 hexadecimal digits.
+/// BLAKE3 hash of a file's bytes: the identity of an image, independent of its paths. Written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentId(blake3::Hash);
 
 impl ContentId {
-    /// The identity of an image file with these bytes.
+    /// Returns the content id of an image file with these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(blake3::hash(bytes))
     }
 
-    /// Reads the written form; none where `text` is not 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits; returns none for any other text.
     pub fn from_hex(text: &str) -> Option<Self> {
         blake3::Hash::from_hex(text).ok().map(Self)
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_written_form_is_blake3_in_hexadecimal_and_reads_back() {
-        // From the BLAKE3 specification's test vectors: the empty input.
+        // BLAKE3 test vector of the empty input.
         let empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
         let id = ContentId::of(b"");
         assert_eq!(id.to_string(), empty);

@@ -1,4 +1,4 @@
-//! One version of a file, told from another without reading it.
+//! Metadata that identifies one version of a file without reading its content.
 
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that tells one version of a file from another without reading its bytes.
+/// Metadata that distinguishes one version of a file from another without reading its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Size.
@@ -20,8 +20,8 @@ pub struct FileStamp {
     pub inode: u64,
 }
 
-/// The part of a [`FileStamp`] that the database records. The other two fields change without a new content, for example when a
-/// card is copied to a larger one.
+/// The part of a [`FileStamp`] that the database records. The other two fields can change while the content stays the same, for
+/// example when a card is copied to a larger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordedStamp {
     /// Size.
@@ -31,10 +31,10 @@ pub struct RecordedStamp {
 }
 
 impl FileStamp {
-    /// Returns the stamp of the regular file at `path`, links followed; none where there is no such file.
+    /// Returns the stamp of the regular file at `path` after following links; none if there is no such file.
     ///
     /// # Errors
-    /// Metadata that cannot be read, because of permissions or a failing disk: the file may be there.
+    /// Fails if the metadata cannot be read, because of permissions or a failing disk. The file may exist in this case.
     pub fn read(path: &Path) -> io::Result<Option<Self>> {
         match std::fs::metadata(path) {
             Ok(metadata) => Ok(metadata.is_file().then(|| Self::of(&metadata))),
@@ -43,11 +43,11 @@ impl FileStamp {
         }
     }
 
-    /// Like [`FileStamp::read`], but returns none for a file that lies outside the directory `root` once all links are followed. For
-    /// paths that come from hints.
+    /// Like [`FileStamp::read`], but returns none for a file that is outside the directory `root` after following all links. Used
+    /// for paths from hints.
     ///
     /// # Errors
-    /// Those of [`FileStamp::read`]; also metadata of `root` that cannot be read.
+    /// Fails like [`FileStamp::read`], and if `root` cannot be resolved.
     pub fn read_inside(root: &Path, path: &Path) -> io::Result<Option<Self>> {
         let target = match path.canonicalize() {
             Ok(target) => target,
@@ -57,7 +57,7 @@ impl FileStamp {
         if target.starts_with(root.canonicalize()?) { Self::read(&target) } else { Ok(None) }
     }
 
-    /// Takes the stamp out of a file's metadata.
+    /// Returns the stamp in a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
@@ -68,13 +68,13 @@ impl FileStamp {
         }
     }
 
-    /// The part that the database records.
+    /// Returns the part that the database records.
     pub fn recorded(self) -> RecordedStamp {
         RecordedStamp { size_bytes: self.size_bytes, mtime_ns: self.mtime_ns }
     }
 }
 
-/// Whether the error says that no file has this name. Any other error leaves open whether it is there.
+/// Returns true if the error means that the file does not exist. After any other error the file may exist.
 pub fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }

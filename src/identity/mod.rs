@@ -1,5 +1,5 @@
-//! The values that identify a version of a file ([`FileStamp`]) and an image ([`ContentId`]). They cross threads, the pipe to the
-//! decoder processes and the database, so this module lies below all others, beside [`crate::clock`].
+//! Identities of a version of a file ([`FileStamp`]) and of an image ([`ContentId`]). Threads, decoder processes and the database
+//! exchange them. This module depends on no other module of the crate.
 
 mod content_id;
 mod file_stamp;

@@ -1,4 +1,4 @@
-//! One transaction for many images. What is recorded in a batch is stored by its commit as a whole, or not at all.
+//! One transaction for many images. The commit stores all records of a batch or none.
 
 use std::ops::Deref;
 
@@ -7,9 +7,9 @@ use rusqlite::Params;
 use super::Store;
 use super::error::{Result, StoreError};
 
-/// An open transaction that holds the write lock; all reading methods of [`Store`] work on it too. Dropping it undoes it.
+/// An open transaction that holds the write lock. It dereferences to [`Store`] for reading. Dropping it rolls it back.
 ///
-/// After any error drop the batch and record its content again in a new one: SQLite may have undone the transaction already.
+/// After any error, drop the batch and record its content again in a new one: SQLite may have rolled back the transaction.
 #[derive(Debug)]
 pub struct Batch<'s> {
     store: &'s Store,
@@ -21,12 +21,13 @@ impl<'s> Batch<'s> {
         Ok(Self { store })
     }
 
-    /// Stores everything that was recorded. On an error nothing of it is stored, and all of it has to be recorded again.
+    /// Stores all records of the batch. On an error nothing is stored, and all records must be made again in a new batch.
     pub fn commit(self) -> Result<()> {
         self.execute("COMMIT", [], "commit a batch").map(drop)
     }
 
-    /// Runs a writing statement, but never outside the transaction, where it would be stored without the rest of the batch.
+    /// Runs a statement that writes. Fails if SQLite has rolled back the transaction, because the statement would then be
+    /// committed without the rest of the batch.
     pub(super) fn execute(&self, sql: &str, params: impl Params, doing: &'static str) -> Result<usize> {
         if self.store.conn.is_autocommit() {
             return Err(StoreError::Undone { path: self.store.path.clone(), doing });

@@ -1,4 +1,4 @@
-//! A damaged database makes room for a new one and is kept: whoever knows more may still get something out of it.
+//! Renaming of a damaged database, so that a new one can be created. The damaged files are kept for recovery.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,13 @@ use rusqlite::OpenFlags;
 use super::error::{Result, StoreError};
 use super::{Store, absolute, connect};
 
-/// Moves a database away, with what SQLite keeps beside it, if it is damaged indeed; nothing else may have it open. Returns its new
-/// path: the old one with `.damaged-` and the time added. None, and nothing is moved, where SQLite finds it in order.
+/// Checks a database and, if it is damaged, renames it together with its `-wal` and `-shm` files.
+///
+/// Returns the new path: the old one with `.damaged-` and the time appended. Returns none and renames nothing if SQLite finds no
+/// damage. No other connection may have the database open.
 ///
 /// # Errors
-/// A file that cannot be moved.
+/// Fails if a file cannot be renamed.
 pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
     let path = &absolute(path)?;
     if is_sound(path) {
@@ -21,7 +23,7 @@ pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBu
     }
     let time = now.strftime("%Y%m%dT%H%M%S%3fZ");
     let aside = with_suffix(path, &format!(".damaged-{time}"));
-    // The log goes first: left behind, it would be taken for that of the new database.
+    // Rename the log first: SQLite would apply a remaining log to the new database.
     for suffix in ["-wal", "-shm", ""] {
         let (from, to) = (with_suffix(path, suffix), with_suffix(&aside, suffix));
         match std::fs::rename(&from, &to) {
@@ -30,7 +32,7 @@ pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBu
             Ok(()) => {}
         }
     }
-    // Best effort: without it a power cut may bring the damaged one back, to be set aside again.
+    // Best effort: a power cut before the sync can undo the renames; the damaged database is then renamed again.
     if let Some(dir) = path.parent() {
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
     }
@@ -38,7 +40,7 @@ pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBu
 }
 
 impl Store {
-    /// What SQLite says when it looks through every page: `ok`, or the first damage.
+    /// Runs SQLite's quick check of every page. Returns `ok` or the first problem found.
     pub fn quick_check(&self) -> Result<String> {
         self.row("PRAGMA quick_check(1)", [], "check it", |row| row.get(0))
     }
@@ -51,7 +53,7 @@ fn is_sound(path: &Path) -> bool {
         let answer = answer.map_err(|source| StoreError::from_sqlite(path, "check it", source))?;
         Ok(answer == "ok")
     };
-    // Where it cannot be checked at all nothing is known against it.
+    // A database that cannot be checked is treated as undamaged.
     check().unwrap_or_else(|error| !error.is_damage())
 }
 

@@ -1,14 +1,13 @@
-//! What can go wrong with the database, as one typed error each; it decides nothing about retries, it only tells whether
-//! waiting can help.
+//! Typed errors of the database. Callers decide about retries; [`StoreError::is_transient`] reports whether waiting can help.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-/// What a fallible operation of the store returns.
+/// Result of a fallible operation of the store.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Why the database cannot be opened, read or written.
+/// Reasons why the database cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A reader asked for a database that does not exist.
@@ -22,26 +21,26 @@ pub enum StoreError {
     Create {
         /// The database.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file is there but cannot be opened.
+    /// The file exists but cannot be opened.
     #[error("{}: cannot open the database: {source}. Check the permissions of the file and of its directory, or name another file with --db", path.display())]
     Open {
         /// The database.
         path: PathBuf,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// The system does not say whether the file is there.
+    /// The operating system cannot determine whether the file exists.
     #[error("{}: cannot reach the database: {source}. Check the permissions of its directory and the mount", path.display())]
     Unreachable {
         /// The database.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file holds something else.
+    /// The file is not an SQLite database.
     #[error("{}: not an SQLite database, so it is left alone. Move it away, or name another file with --db", path.display())]
     NotADatabase {
         /// The file.
@@ -52,7 +51,7 @@ pub enum StoreError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What its header says; 0 where its maker sets none.
+        /// Application id in its header; 0 if the other program sets none.
         application_id: i32,
     },
     /// A newer edge-scorer wrote the database.
@@ -65,7 +64,7 @@ pub enum StoreError {
         /// The newest version that this program knows.
         known: u32,
     },
-    /// A reader, which changes nothing, met an older schema.
+    /// The database has an older schema and was opened for reading only.
     #[error("{}: the database has schema version {found}, this program reads version {known}. Run `edge-scorer migrate` first", path.display())]
     NeedsMigration {
         /// The database.
@@ -75,22 +74,22 @@ pub enum StoreError {
         /// The version that this program reads.
         known: u32,
     },
-    /// The schema cannot be brought to the next version; the database is as it was.
+    /// A migration step failed; the database is unchanged.
     #[error("{}: cannot bring the database to schema version {version}: {reason}. It is unchanged; keep a copy and report this", path.display())]
     Migrate {
         /// The database.
         path: PathBuf,
-        /// The version that was to be reached.
+        /// The schema version that the step creates.
         version: u32,
-        /// What failed.
+        /// Description of the failure.
         reason: String,
     },
-    /// Another process holds the database.
+    /// Another process has locked the database.
     #[error("{}: cannot {doing}: the database is locked by another process. Stop the other edge-scorer or sqlite3, or wait", path.display())]
     Busy {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
     },
     /// The disk is full.
@@ -98,15 +97,15 @@ pub enum StoreError {
     Full {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
     },
-    /// The file or its file system cannot be written.
+    /// The file or its file system is read-only.
     #[error("{}: cannot {doing}: the database is read-only. Make the file and its directory writable for this user, or name another file with --db", path.display())]
     ReadOnly {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
     },
     /// The file's content is damaged.
@@ -114,9 +113,9 @@ pub enum StoreError {
     Corrupt {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
     /// The disk failed to read or write.
@@ -124,33 +123,33 @@ pub enum StoreError {
     Disk {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// SQLite refused for another reason.
+    /// SQLite reported another error.
     #[error("{}: cannot {doing}: {source}. Check the database with `sqlite3 FILE 'PRAGMA integrity_check'`", path.display())]
     Query {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What SQLite said.
+        /// Error of SQLite.
         source: rusqlite::Error,
     },
-    /// An earlier error, such as a full disk, undid the whole transaction.
+    /// SQLite rolled back the whole transaction after an earlier error, such as a full disk.
     #[error("{}: cannot {doing}: the batch was undone by an earlier error. Record all of it again", path.display())]
     Undone {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
     },
-    /// A number that no ranking can order.
+    /// A score, similarity or percentile is NaN or infinite.
     #[error("the {what} to record is {value}, not a finite number. Prove the model with `edge-scorer config check`")]
     NotFinite {
-        /// Which number.
+        /// Name of the number.
         what: &'static str,
         /// Its value.
         value: f32,
@@ -158,17 +157,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// True where the same call can succeed later without anyone changing the configuration: a lock, a full or failing disk.
+    /// Returns true if the same operation can succeed later without a change of the configuration: after a lock, a full disk, a
+    /// disk error or a transaction that was rolled back.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Full { .. } | Self::Disk { .. } | Self::Undone { .. })
     }
 
-    /// True where the content of the file is damaged.
+    /// Returns true if the content of the file is damaged.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
     }
 
-    /// The typed form of an SQLite error met while `doing` something with the database at `path`.
+    /// Converts an SQLite error to a typed error. `doing` names the operation on the database at `path`.
     pub(super) fn from_sqlite(path: &Path, doing: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {

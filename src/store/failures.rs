@@ -1,5 +1,5 @@
-//! The ledger of files that could not be scored: how often they were tried, when to try again, when to stop trying. The files
-//! themselves are never touched, and a failing file never stands in the way of another.
+//! The ledger of files that could not be scored: number of attempts, time of the next attempt, quarantine. This module does not
+//! access the files. A failure of one file does not affect other files.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -26,19 +26,20 @@ pub(super) const DUE: &str = "
     SELECT path FROM failure WHERE quarantined = 0 AND next_retry_at <= ?1 ORDER BY next_retry_at LIMIT ?2";
 pub(super) const NEXT_DUE: &str = "SELECT min(next_retry_at) FROM failure WHERE quarantined = 0";
 
-/// When a failed file is tried again.
+/// Rule for the retries of a failed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Wait after the first failure; it doubles with each further one.
+    /// Wait after the first failure. It doubles with each further failure.
     pub first_delay: Duration,
-    /// The wait never grows above this.
+    /// Upper limit of the wait.
     pub max_delay: Duration,
-    /// After so many failures the file is quarantined.
+    /// Number of failures after which the file is quarantined.
     pub max_attempts: NonZeroU32,
 }
 
 impl Default for RetryPolicy {
-    /// One minute, doubled up to a day; ten attempts take eight and a half hours, enough for someone to notice a wrong permission.
+    /// Waits one minute after the first failure, doubled up to one day, with ten attempts. These take eight and a half hours, so
+    /// that a user has time to correct wrong permissions, for example.
     fn default() -> Self {
         let max_attempts = NonZeroU32::MIN.saturating_add(9);
         Self { first_delay: Duration::from_secs(60), max_delay: Duration::from_secs(24 * 60 * 60), max_attempts }
@@ -46,7 +47,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The time of the next attempt after `attempts` failures, the last of them `now`; none when the file is to be quarantined.
+    /// Returns the time of the next attempt after `attempts` failures, the last one at `now`. None means quarantine.
     pub fn next_retry(&self, attempts: u32, now: Timestamp) -> Option<Timestamp> {
         if attempts >= self.max_attempts.get() {
             return None;
@@ -60,60 +61,60 @@ impl RetryPolicy {
 /// A failed attempt to score a file.
 #[derive(Debug, Clone, Copy)]
 pub struct NewFailure<'a> {
-    /// The file.
+    /// Path of the file.
     pub path: &'a Path,
-    /// The step that failed.
+    /// Stage of the failure.
     pub stage: Stage,
-    /// The error's message.
+    /// Error message.
     pub error: &'a str,
-    /// The file's version when it failed.
+    /// Stamp of the file when it failed.
     pub stamp: RecordedStamp,
 }
 
 /// A file that could not be scored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The step that failed last.
+    /// Stage of the last failure.
     pub stage: Stage,
-    /// The message of the last error.
+    /// Error message of the last failure.
     pub error: String,
-    /// How often it has failed since it last changed.
+    /// Number of failures since the file last changed or was released with [`Store::retry_failures`].
     pub attempts: u32,
-    /// When it is to be tried again; none when quarantined.
+    /// Time of the next attempt; none if quarantined.
     pub next_retry_at: Option<Timestamp>,
-    /// Not tried again until asked, or until the file changes.
+    /// True if the file is retried only on request or after a change.
     pub quarantined: bool,
-    /// The file's version when it failed.
+    /// Stamp of the file when it failed.
     pub stamp: RecordedStamp,
-    /// The first failure since the file last changed.
+    /// Time of the first failure since the file last changed.
     pub first_failed_at: Timestamp,
-    /// The last failure.
+    /// Time of the last failure.
     pub last_failed_at: Timestamp,
 }
 
 impl Failure {
-    /// Whether this version of the file should be tried: the file has changed since, or the next attempt is due.
+    /// Returns true if this version of the file should be tried: the file has changed since its failure, or a retry is due.
     pub fn should_try(&self, stamp: RecordedStamp, now: Timestamp) -> bool {
         self.stamp != stamp || self.next_retry_at.is_some_and(|due| due <= now)
     }
 }
 
 impl Store {
-    /// The failure of one file.
+    /// Returns the failure of one file.
     pub fn failure_of(&self, path: &Path) -> Result<Option<Failure>> {
         self.optional_row(OF_PATH, [SqlPath(path)], "look up a failure", failure_row)
     }
 
-    /// The failures by path, at most `limit`, behind the path `after`.
+    /// Returns one page of the failures: at most `limit`, ordered by path, after the path `after`.
     pub fn failures(&self, after: Option<&Path>, limit: usize) -> Result<Vec<Failure>> {
         // The empty text sorts before every path.
         let after = SqlPath(after.unwrap_or(Path::new("")));
         self.rows(BEHIND, params![after, sql_limit(limit)], "list the failures", failure_row)
     }
 
-    /// The failed files in the directory `root` and below it, at most `limit`, in pages as those of [`Store::files_under`].
+    /// Returns one page of the failed files under the directory `root`, at most `limit`. Paging works as in [`Store::files_under`].
     pub fn failed_files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for range in ranges_behind(root, after) {
@@ -123,21 +124,22 @@ impl Store {
         Ok(files)
     }
 
-    /// The files whose next attempt is due, longest due first, at most `limit`.
+    /// Returns at most `limit` files whose next attempt is due, the earliest due time first.
     pub fn failures_due(&self, now: Timestamp, limit: usize) -> Result<Vec<PathBuf>> {
         let values = params![SqlTime(now), sql_limit(limit)];
         self.rows(DUE, values, "list the failures that are due", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))
     }
 
-    /// When the next attempt is due; none where nothing is to be tried again.
+    /// Returns the time of the next attempt of any file; none if no retry is pending.
     pub fn next_failure_due(&self) -> Result<Option<Timestamp>> {
         self.row(NEXT_DUE, [], "look up the next attempt", |row| {
             Ok(row.get::<_, Option<SqlTime>>(0)?.map(|time| time.0))
         })
     }
 
-    /// Makes failures due at once, with all their attempts before them: that of a file, those under a directory, or all.
-    /// Returns how many.
+    /// Makes failures due immediately, ends their quarantine and resets their attempts to 0. Returns the number of failures.
+    ///
+    /// `path` selects a file or all files under a directory; none selects all failures.
     pub fn retry_failures(&mut self, path: Option<&Path>, now: Timestamp) -> Result<usize> {
         const RETRY: &str = "UPDATE failure SET attempts = 0, quarantined = 0, next_retry_at = ?1";
         let doing = "retry failures";
@@ -160,8 +162,10 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// Records a failed attempt and when to try again. A file that has changed since its last failure starts anew; and if it
-    /// showed an image before the change, it no longer counts as showing it.
+    /// Records a failed attempt and the time of the next one.
+    ///
+    /// If the file has changed since its last failure, the attempts are counted from 1 again. If another version of the file is
+    /// recorded with an image, that record is deleted.
     pub fn record_failure(&self, failure: &NewFailure<'_>, policy: &RetryPolicy, now: Timestamp) -> Result<()> {
         let doing = "record a failure";
         let path = SqlPath(failure.path);
@@ -193,7 +197,7 @@ impl Batch<'_> {
         self.execute(sql, params![path, size_bytes, mtime_ns], doing).map(drop)
     }
 
-    /// Forgets the failure of a file: it was scored, or it is gone.
+    /// Deletes the failure of a file that was scored or no longer exists.
     pub fn clear_failure(&self, path: &Path) -> Result<()> {
         self.execute("DELETE FROM failure WHERE path = ?1", [SqlPath(path)], "clear a failure").map(drop)
     }

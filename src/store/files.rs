@@ -1,4 +1,4 @@
-//! The places where images lie: which file shows which image, and whether it is there. The file system itself is the caller's.
+//! The files in which images were found, with their image and state. Callers access the file system; this module does not.
 
 use std::path::{Path, PathBuf};
 
@@ -19,19 +19,19 @@ pub(super) const OF_IMAGE: &str = "SELECT path FROM file WHERE image_id = ?1 AND
 pub(super) const OFFLINE_UNDER: &str =
     "UPDATE file SET state = 'offline', seen_at = ?3 WHERE path > ?1 AND path < ?2 AND state = 'present'";
 
-/// Whether a file is where it was found.
+/// Recorded state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileState {
-    /// It is there.
+    /// The file exists.
     Present,
-    /// It was deleted or renamed.
+    /// The file was deleted or renamed.
     Missing,
-    /// Its directory is not there, which says nothing about the file: a card or a network share is not mounted.
+    /// The directory does not exist, for example because a card or network share is not mounted. The file may still exist.
     Offline,
 }
 
 impl FileState {
-    /// The word in the database.
+    /// Returns the value stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Present => "present",
@@ -58,18 +58,18 @@ impl FromSql for FileState {
     }
 }
 
-/// What the database knows of a file.
+/// Result of looking up one version of a file in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileLookup {
-    /// Nothing.
+    /// No file is recorded under this path.
     Unknown,
-    /// It had another size or modification time when it was read: it may show another image now.
+    /// The recorded size or modification time differs, so the file may show another image now.
     Changed,
-    /// It is the file that was read.
+    /// This version of the file is recorded.
     Known {
-        /// The image that it shows.
+        /// The image in the file.
         image_id: ImageId,
-        /// Its recorded state; anything but present is to be set right with [`Batch::set_file_state`].
+        /// The recorded state. If it is not `Present`, correct it with [`Batch::set_file_state`].
         state: FileState,
     },
 }
@@ -77,18 +77,18 @@ pub enum FileLookup {
 /// A recorded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRow {
-    /// Where it lies.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The image that it shows.
+    /// The image in the file.
     pub image_id: ImageId,
-    /// Its version when it was read.
+    /// Stamp of the file when it was read.
     pub stamp: RecordedStamp,
-    /// Whether it is there.
+    /// Recorded state.
     pub state: FileState,
 }
 
 impl Store {
-    /// Looks up this version of the file at `path`. Cheap enough for every file of every scan.
+    /// Looks up this version of the file at `path`. Fast enough to call for every file of every scan.
     pub fn file_state(&self, path: &Path, stamp: RecordedStamp) -> Result<FileLookup> {
         let found = self.optional_row(LOOK_UP, [SqlPath(path)], "look up a file", |row| {
             let same = stamp_in(row, 1)? == stamp;
@@ -98,8 +98,9 @@ impl Store {
         Ok(found.unwrap_or(FileLookup::Unknown))
     }
 
-    /// The recorded files in the directory `root` and below it, at most `limit`, in a fixed order behind the path `after`: to
-    /// go through all of them with flat memory, pass the last path of one page as `after` of the next until a page is empty.
+    /// Returns one page of the recorded files under the directory `root`: at most `limit`, in a fixed order, after `after`.
+    ///
+    /// To read all files with constant memory, pass the last path of each page as `after` of the next until a page is empty.
     pub fn files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<FileRow>> {
         let mut files = Vec::new();
         for range in ranges_behind(root, after) {
@@ -114,7 +115,7 @@ impl Store {
         Ok(files)
     }
 
-    /// The present files that show an image.
+    /// Returns the paths of the present files that show an image.
     pub fn files_of_image(&self, image_id: ImageId) -> Result<Vec<PathBuf>> {
         self.rows(OF_IMAGE, [image_id], "list the files of an image", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))
     }
@@ -133,8 +134,7 @@ impl Batch<'_> {
         .map(drop)
     }
 
-    /// Records that files are present, missing or offline; those that are not recorded are passed over. Returns how many
-    /// changed.
+    /// Sets the state of recorded files and returns the number of changed rows. Paths that are not recorded are ignored.
     pub fn set_file_state<P: AsRef<Path>>(&self, paths: &[P], state: FileState, now: Timestamp) -> Result<usize> {
         let mut changed = 0;
         for path in paths {
@@ -147,8 +147,7 @@ impl Batch<'_> {
         Ok(changed)
     }
 
-    /// Records that the directory `root` is not there, so that nothing can be said about the present files below it. Returns how
-    /// many changed.
+    /// Marks all present files under the directory `root` as offline. Returns the number of changed rows.
     pub fn set_offline_under(&self, root: &Path, now: Timestamp) -> Result<usize> {
         let mut changed = 0;
         for range in ranges_under(root) {
@@ -159,12 +158,12 @@ impl Batch<'_> {
     }
 }
 
-/// SQLite's limit is signed; no page comes near it.
+/// Converts a limit to SQLite's signed integer. Limits above `i64::MAX` do not occur in practice and are clamped.
 pub(super) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Reads a stamp from two columns: the size at `column`, the modification time in the next.
+/// Reads a stamp from two columns: the size from `column`, the modification time from `column + 1`.
 pub(super) fn stamp_in(row: &Row<'_>, column: usize) -> rusqlite::Result<RecordedStamp> {
     Ok(RecordedStamp { size_bytes: row.get::<_, i64>(column)?.unsigned_abs(), mtime_ns: row.get(column + 1)? })
 }

@@ -1,4 +1,4 @@
-//! The distinct images and their stored embeddings, by content and by what a model still has to do with them.
+//! The distinct images and their stored embeddings, with queries by content and for images that a model has not yet processed.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,8 @@ use super::{Batch, ImageId, ModelId, Store, TagId, sql_size};
 use crate::identity::ContentId;
 
 pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
-/// The named index passes over scored images without reading their embeddings; statistics of one encoder would hide that.
+/// INDEXED BY is needed: with statistics of a single encoder SQLite would not choose this index. It skips scored images without
+/// reading their embeddings.
 pub(super) const LACKING_SCORE: &str = "
     SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
     WHERE i.encoder_digest = ?1 AND i.id > ?2
@@ -39,21 +40,21 @@ pub(super) const BY_ID: &str = "
         format, width_px, height_px, size_bytes, captured_at, added_at, brightness, contrast, sharpness, encoder_digest
     FROM image AS i WHERE id = ?1";
 
-/// What the encoder of a model returned for an image.
+/// An image embedding to record.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEmbedding<'a> {
     /// The embedding, `[D]`, not normalised.
     pub values: &'a [f16],
-    /// sha256 of the image encoder.
+    /// Digest of the image encoder and input rule.
     pub encoder_digest: &'a str,
 }
 
 /// An image to record.
 #[derive(Debug, Clone)]
 pub struct NewImage<'a> {
-    /// Its identity.
+    /// Content id of the image.
     pub content_id: ContentId,
-    /// The file's size.
+    /// Size of the file.
     pub size_bytes: u64,
     /// `jpeg`, `png` or `webp`.
     pub format: &'a str,
@@ -61,24 +62,24 @@ pub struct NewImage<'a> {
     pub width_px: u32,
     /// Height after the EXIF orientation is applied.
     pub height_px: u32,
-    /// When the picture was taken, where its metadata say so.
+    /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,
-    /// What the head needs to score the image under a further tag, where the model allows that.
+    /// Image embedding, if the model can score further tags from it.
     pub embedding: Option<NewEmbedding<'a>>,
-    /// Mean luminance of the full-resolution image.
+    /// Mean luma of the decoded picture, 0..1.
     pub brightness: Option<f32>,
-    /// Spread of the luminance.
+    /// Standard deviation of the luma.
     pub contrast: Option<f32>,
-    /// Strength of fine detail.
+    /// Standard deviation of the luma's Laplacian.
     pub sharpness: Option<f32>,
 }
 
-/// An image that is known by its content.
+/// A recorded image, found by its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
-    /// Its row.
+    /// Row number.
     pub image_id: ImageId,
-    /// sha256 of the encoder that made the stored embedding; none where no embedding is stored.
+    /// Digest of the encoder that computed the stored embedding; none if no embedding is stored.
     pub encoder_digest: Option<String>,
 }
 
@@ -91,14 +92,14 @@ pub struct StoredEmbedding {
     pub values: Vec<f16>,
 }
 
-/// All that is recorded of an image, but for its embedding.
+/// The recorded data of an image except its embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRow {
-    /// Its row.
+    /// Row number.
     pub image_id: ImageId,
-    /// Its identity.
+    /// Content id of the image.
     pub content_id: ContentId,
-    /// The smallest of its present paths; none where no file is present.
+    /// The smallest path of its present files; none if no file is present.
     pub path: Option<PathBuf>,
     /// `jpeg`, `png` or `webp`.
     pub format: String,
@@ -106,36 +107,36 @@ pub struct ImageRow {
     pub width_px: u32,
     /// Height after the EXIF orientation is applied.
     pub height_px: u32,
-    /// The file's size.
+    /// Size of the file.
     pub size_bytes: u64,
-    /// When the picture was taken, where its metadata say so.
+    /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,
-    /// When this device first saw it.
+    /// When this database first recorded the image.
     pub added_at: Timestamp,
-    /// Mean luminance of the full-resolution image.
+    /// Mean luma of the decoded picture, 0..1.
     pub brightness: Option<f32>,
-    /// Spread of the luminance.
+    /// Standard deviation of the luma.
     pub contrast: Option<f32>,
-    /// Strength of fine detail.
+    /// Standard deviation of the luma's Laplacian.
     pub sharpness: Option<f32>,
-    /// sha256 of the encoder that made the stored embedding.
+    /// Digest of the encoder that computed the stored embedding; none if no embedding is stored.
     pub encoder_digest: Option<String>,
 }
 
 impl Store {
-    /// The image with this content, whatever its names: a renamed or copied file needs no second scoring.
+    /// Returns the image with this content. Renamed and copied files have the same image and need no new scores.
     pub fn image_by_content(&self, content_id: &ContentId) -> Result<Option<StoredImage>> {
         self.optional_row(BY_CONTENT, [content_id], "look up an image", |row| {
             Ok(StoredImage { image_id: row.get(0)?, encoder_digest: row.get(1)? })
         })
     }
 
-    /// What is recorded of an image.
+    /// Returns the recorded data of an image.
     pub fn image(&self, image_id: ImageId) -> Result<Option<ImageRow>> {
         self.optional_row(BY_ID, [image_id], "read an image", image_row)
     }
 
-    /// The stored embedding of an image, if the given encoder made it.
+    /// Returns the stored embedding of an image if this encoder computed it.
     pub fn embedding(&self, image_id: ImageId, encoder_digest: &str) -> Result<Option<Vec<f16>>> {
         let sql = "SELECT embedding FROM image WHERE id = ?1 AND encoder_digest = ?2";
         self.optional_row(sql, params![image_id, encoder_digest], "read an embedding", |row| {
@@ -143,8 +144,8 @@ impl Store {
         })
     }
 
-    /// Images with an embedding of this encoder that the model has not scored under the tag, at most `limit`, by growing id
-    /// behind `after`: page by page, memory stays flat.
+    /// Returns one page of the images that have an embedding of this encoder and no score of the model under the tag: at most
+    /// `limit`, in ascending order of id, after `after`.
     pub fn images_lacking_score(
         &self,
         model_id: ModelId,
@@ -157,7 +158,8 @@ impl Store {
         self.rows(LACKING_SCORE, values, "list images without a score", stored_embedding)
     }
 
-    /// Present images with an embedding of this encoder, at most `limit`, by growing id behind `after`.
+    /// Returns one page of the present images that have an embedding of this encoder: at most `limit`, in ascending order of id,
+    /// after `after`.
     pub fn images_with_embedding(
         &self,
         encoder_digest: &str,
@@ -168,8 +170,8 @@ impl Store {
         self.rows(WITH_EMBEDDING, values, "list embeddings", stored_embedding)
     }
 
-    /// Present images whose embedding comes from another encoder or is not stored, with a path to read each from, at most
-    /// `limit`, by growing id behind `after`: what a model with a new encoder has to read again.
+    /// Returns one page of the present images without an embedding of this encoder, each with the path of a present file: at most
+    /// `limit`, in ascending order of id, after `after`. A model with a new encoder must read these files again.
     pub fn images_of_other_encoders(
         &self,
         encoder_digest: &str,
@@ -186,7 +188,9 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// Records an image, or completes what is recorded of the image with the same content. A new embedding replaces the old one.
+    /// Records an image and returns its row number.
+    ///
+    /// If the content is recorded already, new values replace the recorded ones and absent values leave them unchanged.
     pub fn record_image(&self, image: &NewImage<'_>, now: Timestamp) -> Result<ImageId> {
         let embedding = image.embedding.map(|embedding| SqlEmbedding(embedding.values.to_vec()));
         self.execute(
@@ -220,17 +224,17 @@ impl Batch<'_> {
     }
 }
 
-/// A measure that is no number is as good as none.
+/// Stores NaN and infinite values as NULL.
 fn sql_measure(value: Option<f32>) -> Option<f64> {
     value.filter(|value| value.is_finite()).map(sql_real)
 }
 
-/// The value with the fewest decimals that still reads back as the same f32: 5.3, not 5.300000190734863.
+/// Returns the f64 with the fewest decimals that converts back to the same f32: 5.3, not 5.300000190734863.
 pub(super) fn sql_real(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-/// Row numbers start at 1.
+/// Returns the id after which a page starts; 0 for the first page, because row numbers start at 1.
 fn sql_after(after: Option<ImageId>) -> i64 {
     after.map_or(0, |id| id.0)
 }

@@ -1,6 +1,5 @@
-//! What kind of database a file holds, and how it comes to the schema that this program reads and writes. Each step is one
-//! transaction: after a crash the database has the old version or the new one. Nothing but an empty file or an older database
-//! of this application is ever written to.
+//! Identification and migration of a database file. Each migration step is one transaction: after a crash the database has the
+//! old version or the new one. Only empty files and older databases of this program are changed.
 
 use std::path::Path;
 
@@ -8,20 +7,20 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::{Result, StoreError};
 
-/// Marks a database as this application's: `EScr`, at byte 68 of the file.
+/// SQLite application id of this program's databases: `EScr`, at byte 68 of the file.
 const APPLICATION_ID: i32 = 0x4553_6372;
 
-/// The schema of a fresh database.
+/// The schema of a new database.
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// The steps from the empty database on; step `n` makes schema version `n + 1`. Only ever appended to.
+/// The migration steps. Step `n` changes schema version `n` to `n + 1`. Append only; never change a released step.
 const MIGRATIONS: &[&str] =
     &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_precision.sql")];
 
 /// The schema version that this program reads and writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// What a file is to this program.
+/// The kind of a database that this program can use.
 #[derive(Debug, PartialEq)]
 enum Kind {
     Empty,
@@ -29,7 +28,7 @@ enum Kind {
     Older(u32),
 }
 
-/// Tells what the database at `path` is; refuses what is not ours or too new. Writes nothing.
+/// Returns the kind of the database at `path`. Refuses databases of other programs and newer schemas. Writes nothing.
 fn classify(conn: &Connection, path: &Path) -> Result<Kind> {
     let fail = |source| StoreError::from_sqlite(path, "read its header", source);
     let (application_id, version, objects) = conn
@@ -56,7 +55,7 @@ fn classify(conn: &Connection, path: &Path) -> Result<Kind> {
     }
 }
 
-/// Refuses, without writing, a database that a reader cannot use as it is.
+/// Fails if a reader cannot use the database without a migration. Writes nothing.
 pub(super) fn require_current(conn: &Connection, path: &Path) -> Result<()> {
     match classify(conn, path)? {
         Kind::Current => Ok(()),
@@ -65,15 +64,14 @@ pub(super) fn require_current(conn: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// Refuses, without writing, a database that [`bring_up_to_date`] may not change.
+/// Fails if [`bring_up_to_date`] must not change the database. Writes nothing.
 pub(super) fn require_ours(conn: &Connection, path: &Path) -> Result<()> {
     classify(conn, path).map(drop)
 }
 
-/// Makes the schema in an empty database, or brings an older one to the current version. Returns the version it had, where it
-/// had an older one.
+/// Creates the schema in an empty database, or migrates an older one. Returns the version that it migrated from, if any.
 ///
-/// Foreign keys must be off, so that a step may rebuild tables; each step checks them before it commits.
+/// Enforcement of foreign keys must be off, so that a step can rebuild tables. Each step checks the foreign keys before it commits.
 pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<Option<u32>> {
     let mut from = None;
     loop {
@@ -82,7 +80,7 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<Opt
         }
         let fail = |source| StoreError::from_sqlite(path, "make its schema", source);
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-        // Another process may have been faster: what counts is what the lock holder sees.
+        // Another process may have migrated the database in the meantime: check again with the lock held.
         match classify(&tx, path)? {
             Kind::Current => {}
             Kind::Empty => {
@@ -120,7 +118,7 @@ fn broken_foreign_keys(conn: &Connection) -> rusqlite::Result<i64> {
 mod tests {
     use super::*;
 
-    /// The schema without comments and with single spaces, in the order of names.
+    /// Returns name and SQL of each schema object, ordered by name, without comments and with single spaces.
     fn normalised_schema(conn: &Connection) -> Vec<(String, String)> {
         let mut rows =
             conn.prepare("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema ORDER BY 1").unwrap();

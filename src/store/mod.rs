@@ -1,11 +1,11 @@
-//! The database: which images there are, where they lie, how they score, what failed. The one owner of rusqlite.
+//! The SQLite database of images, files, tags, scores and failures. Only this module uses rusqlite.
 //!
-//! [`Store::open`] is for the one writer of a process, [`Store::open_read_only`] for any number of readers beside it; SQLite's
-//! WAL mode lets them work at the same time. A store belongs to one thread at a time. Writes go through a [`Batch`], one
-//! transaction for many images, because a commit is what costs time and wears flash memory out.
+//! [`Store::open`] opens the single writer of a process, [`Store::open_read_only`] any number of readers. SQLite's WAL mode
+//! lets them work at the same time. A store is used by one thread at a time. Writes go through a [`Batch`], one transaction
+//! for many images, because each commit takes time and wears flash memory.
 //!
-//! This module never reads an image, walks a directory or looks at a clock: times come in as arguments. The tables are public
-//! and described in `schema.sql`.
+//! This module reads no images, no directories and no clock; callers pass the current time. The tables are public and
+//! described in `schema.sql`.
 
 mod batch;
 mod damage;
@@ -54,24 +54,24 @@ pub use status::Counts;
 pub use tags::{ImageTag, TagReason, TagSummary};
 pub use top::TopRow;
 
-/// How long a statement waits for another process's lock.
+/// Time for which a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The write-ahead log is cut back to this size after a checkpoint, so that one burst does not keep the disk.
+/// Size to which the write-ahead log is truncated after a checkpoint, so that it does not stay large after a burst of writes.
 const WAL_LIMIT_BYTES: i64 = 4 << 20;
 
-/// Every statement of the scan and of a batch stays prepared.
+/// Capacity of the cache of prepared statements; enough for all statements of a scan and a batch.
 const PREPARED_STATEMENTS: usize = 64;
 
-/// The row number of an image.
+/// Row number of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageId(pub i64);
 
-/// The row number of a tag.
+/// Row number of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(pub i64);
 
-/// The row number of a model.
+/// Row number of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelId(pub i64);
 
@@ -114,11 +114,12 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the database for reading and writing. Makes it, and its directory, where there is none, readable by this user only;
-    /// brings an older schema up to date.
+    /// Opens the database for reading and writing.
+    ///
+    /// A missing database and its directory are created, accessible to this user only. An older schema is migrated.
     ///
     /// # Errors
-    /// A file that holds anything else, or a newer schema, is refused and left as it is.
+    /// Refuses a file that is not a database of this program and a newer schema; both stay unchanged.
     pub fn open(path: &Path) -> Result<Self> {
         let path = &absolute(path)?;
         create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
@@ -132,7 +133,8 @@ impl Store {
         if mode != "wal" {
             conn.pragma_update(None, "journal_mode", "wal").map_err(fail)?;
         }
-        // In WAL mode NORMAL loses at most the last commits in a power cut, never consistency; the scan finds those images again.
+        // In WAL mode, NORMAL can lose the last commits in a power cut but keeps the database consistent. The next scan scores
+        // the lost images again.
         conn.pragma_update(None, "synchronous", "normal").map_err(fail)?;
         conn.pragma_update(None, "journal_size_limit", WAL_LIMIT_BYTES).map_err(fail)?;
         conn.pragma_update(None, "foreign_keys", false).map_err(fail)?;
@@ -141,10 +143,10 @@ impl Store {
         Ok(Self { conn, path: path.to_owned(), migrated_from })
     }
 
-    /// Opens an existing database for reading, beside a writer in this or in another process.
+    /// Opens an existing database for reading. A writer in this or another process may have it open at the same time.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where there is none: reading never makes a database. An older schema is refused as well.
+    /// [`StoreError::NotFound`] if there is no database; none is created. An older schema is refused as well.
     pub fn open_read_only(path: &Path) -> Result<Self> {
         let path = &absolute(path)?;
         if !path.try_exists().map_err(|source| StoreError::Unreachable { path: path.to_owned(), source })? {
@@ -155,23 +157,25 @@ impl Store {
         Ok(Self { conn, path: path.to_owned(), migrated_from: None })
     }
 
-    /// The database's file.
+    /// Returns the path of the database file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The schema version that the database had before this opening brought it up to date; none where nothing was to be done.
+    /// Returns the schema version from which [`Store::open`] migrated the database; none if it did not migrate.
     pub fn migrated_from(&self) -> Option<u32> {
         self.migrated_from
     }
 
-    /// Starts a transaction and takes the write lock. Everything of the batch is stored by [`Batch::commit`], or nothing.
+    /// Starts a transaction and takes the write lock. [`Batch::commit`] stores the whole batch or nothing.
     pub fn begin(&mut self) -> Result<Batch<'_>> {
         Batch::begin(self)
     }
 
-    /// Does work that reads many rows on one state of the database: of single looks, most of the time goes into finding out which state
-    /// is the latest.
+    /// Runs `work` in one read transaction and returns its result.
+    ///
+    /// All its queries read the same state of the database. Many small queries run faster this way, because otherwise each one
+    /// starts its own transaction.
     pub fn at_once<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let reading = self.conn.unchecked_transaction().map_err(self.fail("start reading"))?;
         let done = work();
@@ -179,7 +183,8 @@ impl Store {
         Ok(done)
     }
 
-    /// Moves the write-ahead log into the database and cuts it to nothing. False where a reader is in the way: try again later.
+    /// Copies the write-ahead log into the database and truncates it to zero bytes. Returns false if another connection prevents
+    /// it; try again later.
     pub fn checkpoint(&mut self) -> Result<bool> {
         self.row("PRAGMA wal_checkpoint(TRUNCATE)", [], "checkpoint", |row| Ok(row.get::<_, i64>(0)? == 0))
     }
@@ -224,12 +229,13 @@ impl Store {
     }
 }
 
-/// The database stays the same when the process changes its directory, and SQLite's own words (`:memory:`, `file:`) are plain names.
+/// Makes a path absolute, so that it stays valid when the process changes its working directory. SQLite then also treats
+/// `:memory:` and `file:` as plain file names.
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|source| StoreError::Unreachable { path: path.to_owned(), source })
 }
 
-/// Makes an empty file that only this user can read, and its directory; SQLite gives its side files the same mode.
+/// Creates an empty file that only this user can access, and its directory. SQLite gives `-wal` and `-shm` the same mode.
 fn create_private(path: &Path) -> std::io::Result<()> {
     if path.try_exists()? {
         return Ok(());
@@ -243,8 +249,9 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Refuses what SQLite would take for an empty database: a file of one byte. It looks at the size alone, because closing a
-/// database's file behind SQLite's back would drop the locks of this process.
+/// Refuses directories and files that are too small for a database; SQLite treats a file of one byte as an empty database.
+///
+/// It checks only the metadata: opening and closing the file outside SQLite would release this process's POSIX locks on it.
 fn require_database(path: &Path) -> Result<()> {
     const SMALLEST_BYTES: u64 = 512;
     let unreachable = |source| StoreError::Unreachable { path: path.to_owned(), source };
@@ -261,13 +268,13 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fail)?;
     conn.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
-    // A plan holds for all values: otherwise each new value makes SQLite prepare some statements anew.
+    // Make query plans independent of bound values. Otherwise SQLite prepares some statements again for each new value.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fail)?;
     conn.pragma_update(None, "temp_store", "memory").map_err(fail)?;
     Ok(conn)
 }
 
-/// SQLite's integers are signed; no file comes near the limit.
+/// Converts a size to SQLite's signed integer. Sizes above `i64::MAX` do not occur in practice and are clamped.
 fn sql_size(size_bytes: u64) -> i64 {
     i64::try_from(size_bytes).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The models that have scored here, and which one is in use.
+//! The models whose scores are stored, and the current one.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -10,48 +10,50 @@ use super::{Batch, ModelId, Store};
 pub(super) const CURRENT: &str = "
     SELECT id, digest, name, encoder_digest, device, precision, device_reason, first_used_at FROM model WHERE current = 1";
 
-/// A model that is about to score.
+/// A model to record as the current one.
 #[derive(Debug, Clone, Copy)]
 pub struct NewModel<'a> {
-    /// sha256 of the bundle's manifest.
+    /// Model digest: SHA-256 of the bundle's manifest.
     pub digest: &'a str,
     /// The bundle's name.
     pub name: &'a str,
     /// The manifest's JSON.
     pub manifest: &'a str,
-    /// sha256 of its image encoder.
+    /// Digest of the image encoder and input rule.
     pub encoder_digest: &'a str,
-    /// Where it runs: `cpu`, `cuda`.
+    /// Device on which it runs: `cpu` or `cuda`.
     pub device: &'a str,
-    /// What it computes in there: `f32`, `f16`.
+    /// Effective precision on this device, such as `f32` or `f16`.
     pub precision: &'a str,
-    /// Why it runs there.
+    /// Why this device was chosen.
     pub device_reason: &'a str,
 }
 
-/// The model in use.
+/// The current model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Its row.
+    /// Row number.
     pub model_id: ModelId,
-    /// sha256 of the bundle's manifest.
+    /// Model digest: SHA-256 of the bundle's manifest.
     pub digest: String,
     /// The bundle's name.
     pub name: String,
-    /// sha256 of its image encoder.
+    /// Digest of the image encoder and input rule.
     pub encoder_digest: String,
-    /// Where it runs: `cpu`, `cuda`.
+    /// Device on which it runs: `cpu` or `cuda`.
     pub device: String,
-    /// What it computes in there: `f32`, `f16`.
+    /// Effective precision on this device, such as `f32` or `f16`.
     pub precision: String,
-    /// Why it runs there.
+    /// Why this device was chosen.
     pub device_reason: String,
-    /// When it was first used here.
+    /// When this database first recorded it.
     pub first_used_at: Timestamp,
 }
 
 impl Store {
-    /// Makes a model the current one: from now on rankings show its scores and no others. Those of earlier models stay.
+    /// Makes a model the current one and returns its row number.
+    ///
+    /// Rankings show only the current model's scores. The scores of earlier models are kept.
     pub fn register_model(&mut self, model: &NewModel<'_>, now: Timestamp) -> Result<ModelId> {
         let doing = "record the model";
         let batch = self.begin()?;
@@ -80,7 +82,7 @@ impl Store {
         Ok(model_id)
     }
 
-    /// The model in use; none before the first scan.
+    /// Returns the current model; none before the first scan.
     pub fn current_model(&self) -> Result<Option<Model>> {
         self.optional_row(CURRENT, [], "read the current model", |row| {
             Ok(Model {
@@ -98,7 +100,7 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// Records that a model works on another device from now on, and why.
+    /// Records that a model now runs on another device, with its precision and the reason.
     pub fn set_device(&self, model: ModelId, device: &str, precision: &str, reason: &str) -> Result<()> {
         let sql = "UPDATE model SET device = ?2, precision = ?3, device_reason = ?4 WHERE id = ?1";
         self.execute(sql, params![model, device, precision, reason], "record the device").map(drop)

@@ -1,5 +1,5 @@
-//! Paths as the database holds them: text where they are UTF-8, their raw bytes where they are not; and the ranges of keys that
-//! lie under a directory. It never touches the file system.
+//! Conversion of paths to database keys, and the key ranges of a directory. UTF-8 paths are stored as text, others as blobs of
+//! their raw bytes. This module does not access the file system.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 
-/// A path on its way into the database.
+/// A path to be written to the database.
 pub(super) struct SqlPath<'a>(pub &'a Path);
 
 impl ToSql for SqlPath<'_> {
@@ -20,7 +20,7 @@ impl ToSql for SqlPath<'_> {
     }
 }
 
-/// A path on its way out of the database.
+/// A path read from the database.
 pub(super) struct SqlPathBuf(pub PathBuf);
 
 impl FromSql for SqlPathBuf {
@@ -33,16 +33,17 @@ impl FromSql for SqlPathBuf {
     }
 }
 
-/// A range of path keys, both ends excluded.
+/// A range of path keys; both ends are exclusive.
 #[derive(Debug, PartialEq)]
 pub(super) struct KeyRange {
     pub lower: Value,
     pub upper: Value,
 }
 
-/// The keys of everything under the directory `root`, in the order of the table: text before raw bytes.
+/// Returns the key ranges of all paths under the directory `root`, in table order: text before raw bytes.
 ///
-/// Ranges, unlike patterns, give `%` and `_` no meaning, and `/a/b/` to `/a/b0` (`0` follows `/`) leaves `/a/bc` out.
+/// Ranges are used instead of LIKE patterns, so that `%` and `_` are ordinary characters. `/a/b/` to `/a/b0` excludes `/a/bc`
+/// (`0` follows `/` in ASCII).
 pub(super) fn ranges_under(root: &Path) -> Vec<KeyRange> {
     let mut lower: Vec<u8> = root.components().collect::<PathBuf>().into_os_string().into_vec();
     if lower.last() != Some(&b'/') {
@@ -59,7 +60,7 @@ pub(super) fn ranges_under(root: &Path) -> Vec<KeyRange> {
     text.into_iter().chain([raw]).collect()
 }
 
-/// What is left of `ranges_under(root)` behind the path `after`.
+/// Returns the part of `ranges_under(root)` that follows the path `after`.
 pub(super) fn ranges_behind(root: &Path, after: Option<&Path>) -> Vec<KeyRange> {
     let mut ranges = ranges_under(root);
     let Some(after) = after else { return ranges };

@@ -1,4 +1,4 @@
-//! Asserts that the statements which the store issues read the indices that were made for them, whatever statistics there are.
+//! Tests that the store's statements use the intended indices, with and without table statistics.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use rusqlite::StatementStatus;
 use super::testing::{NOW, TempStore, stamp};
 use super::{FileState, ImageId, Store, TagReason, failures, files, images, models, scores, tags, top};
 
-/// A statement and what its plan must say.
+/// A statement and the texts that its query plan must contain.
 struct Expected {
     sql: &'static str,
     uses: &'static [&'static str],
@@ -82,7 +82,7 @@ fn plan(store: &Store, sql: &str) -> String {
     let mut plan = store.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let lines = plan.raw_query();
     let lines: Vec<String> = lines.mapped(|row| row.get(3)).map(|line| line.unwrap()).collect();
-    // Some versions say where a join stands for an EXISTS.
+    // Some SQLite versions add EXISTS to a plan line if they run an EXISTS clause as a join.
     lines.join("\n").replace(" EXISTS USING", " USING")
 }
 
@@ -93,7 +93,7 @@ fn check_all(store: &Store, statistics: &str) {
             assert!(plan.contains(part), "{statistics}: {sql}\nshould use {part}\nbut is\n{plan}");
         }
         for scanned in ["SCAN i", "SCAN s", "SCAN f", "SCAN it", "TEMP B-TREE"] {
-            // The smallest due time is the first entry of a partial index, which SQLite calls a scan.
+            // NEXT_DUE reads only the first entry of the partial index; SQLite reports that as a scan.
             let whole = plan.lines().find(|line| line.contains(scanned) && !line.contains("INDEX failure_due"));
             assert!(whole.is_none(), "{statistics}: {sql}\nmust not {scanned}\nbut is\n{plan}");
         }
@@ -122,7 +122,7 @@ fn other_values_make_no_statement_be_prepared_again() {
     for sql in [files::LOOK_UP, scores::SCORED_TAGS, tags::OF_IMAGE] {
         let statement = store.conn.prepare_cached(sql).unwrap();
         assert_eq!(statement.get_status(StatementStatus::Run), 300, "{sql}");
-        // Once, because the statistics are new.
+        // ANALYZE causes one repeated preparation.
         assert!(statement.get_status(StatementStatus::RePrepare) <= 1, "{sql}");
     }
 }

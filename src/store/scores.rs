@@ -1,4 +1,4 @@
-//! The scores themselves. Ranking them is the work of `top`.
+//! Recording and listing of scores. The module `top` ranks them.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -10,29 +10,29 @@ use super::{Batch, ImageId, ModelId, Store, TagId};
 
 pub(super) const SCORED_TAGS: &str = "SELECT tag_id FROM score WHERE image_id = ?1 AND model_id = ?2 ORDER BY tag_id";
 
-/// What a model said of an image under a tag.
+/// A model's score of an image under a tag.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NewScore {
-    /// The quality, on the model's scale.
+    /// The score, on the model's scale.
     pub score: f32,
-    /// Cosine of image and tag embedding, -1..1, where the model has both.
+    /// Cosine of image and text embedding, -1..1, if the model computes both.
     pub similarity: Option<f32>,
-    /// Share of the tag's reference scores below this one, 0..100, where the model has such scores.
+    /// Share of the tag's reference scores below this score, 0..100, if the model has reference scores.
     pub percentile: Option<f32>,
 }
 
 impl Store {
-    /// The tags under which the model has scored an image.
+    /// Returns the tags under which the model has scored an image.
     pub fn scored_tags(&self, image_id: ImageId, model_id: ModelId) -> Result<Vec<TagId>> {
         self.rows(SCORED_TAGS, params![image_id, model_id], "list the scores of an image", |row| row.get(0))
     }
 }
 
 impl Batch<'_> {
-    /// Records a score; a later one of the same model for the same image and tag replaces it.
+    /// Records a score. It replaces an earlier score of the same model for the same image and tag.
     ///
     /// # Errors
-    /// Numbers that are not finite are refused: no order holds them.
+    /// Refuses NaN and infinite numbers, because they cannot be ranked.
     pub fn record_score(
         &self,
         image_id: ImageId,

@@ -1,4 +1,4 @@
-//! The step of the work at which a file failed, as the ledger of failures records it.
+//! The step at which a file failed, as recorded in the ledger of failures.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize};
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 pub enum Stage {
     /// Its bytes could not be read.
     Read,
-    /// Its bytes are not a complete image.
+    /// Its bytes are not a valid, complete image.
     Decode,
-    /// It exceeds one of the limits of the configuration.
+    /// It exceeds a limit of the configuration.
     Limit,
     /// The model could not embed or score it.
     Infer,
-    /// The decoder process died while it worked on this file.
+    /// The decoder process terminated while it processed this file.
     Crash,
-    /// The decoder process took longer than the configuration allows.
+    /// The decoder process exceeded the configured time limit.
     Time,
 }
 
 impl Stage {
     const ALL: [Self; 6] = [Self::Read, Self::Decode, Self::Limit, Self::Infer, Self::Crash, Self::Time];
 
-    /// The word in the database.
+    /// Returns the value stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",

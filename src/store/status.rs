@@ -1,4 +1,4 @@
-//! How much there is in the database. It counts, and judges nothing.
+//! Counts and sizes of the database.
 
 use jiff::Timestamp;
 
@@ -15,26 +15,26 @@ const COUNTS: &str = "
         (SELECT count(*) AS failures, coalesce(sum(quarantined), 0) AS quarantined FROM failure) AS e,
         pragma_page_count AS p, pragma_page_size AS z";
 
-/// How much there is of everything. All counts are of the same moment.
+/// Counts and sizes of the database. All counts are read in one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
-    /// Distinct images.
+    /// Number of distinct images.
     pub images: u64,
-    /// Tags.
+    /// Number of tags.
     pub tags: u64,
-    /// Files that are there.
+    /// Number of present files.
     pub files_present: u64,
-    /// Files that were deleted or renamed.
+    /// Number of files that were deleted or renamed.
     pub files_missing: u64,
-    /// Files whose directory is not there.
+    /// Number of files whose directory does not exist.
     pub files_offline: u64,
-    /// Scores of all models.
+    /// Number of scores of all models.
     pub scores: u64,
-    /// When the last score was recorded.
+    /// Time of the last recorded score; none without scores.
     pub last_scored_at: Option<Timestamp>,
-    /// Files that could not be scored, those in quarantine included.
+    /// Number of files that could not be scored, including those in quarantine.
     pub failures: u64,
-    /// Failed files that are not tried again.
+    /// Number of failed files in quarantine.
     pub quarantined: u64,
     /// The schema version.
     pub schema_version: u32,
@@ -45,7 +45,7 @@ pub struct Counts {
 }
 
 impl Store {
-    /// Counts everything. Reads the whole table of scores once, so it is not for every second.
+    /// Returns counts and sizes. Reads the whole score table, so do not call it every second.
     pub fn counts(&self) -> Result<Counts> {
         let wal_bytes = self.wal_bytes()?;
         self.row(COUNTS, [], "count what there is", |row| {

@@ -1,4 +1,4 @@
-//! Tags, and which of them apply to an image and why. Whether a tag should apply is the caller's decision.
+//! Tags, and the tags of each image with their reasons. Callers decide which tags apply.
 
 use rusqlite::params;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -26,20 +26,20 @@ pub(super) const SUMMARIES: &str = "
 /// Why a tag applies to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TagReason {
-    /// The image's embedded keywords name it.
+    /// It is one of the image's embedded keywords.
     Keyword,
-    /// Its directory is called so.
+    /// It is the name of the image's directory.
     Directory,
     /// It is among the most similar tags of the vocabulary.
     Similarity,
-    /// Someone said so.
+    /// A user set it.
     Manual,
-    /// Every image is scored under it.
+    /// It applies to every image.
     Default,
 }
 
 impl TagReason {
-    /// The word in the database.
+    /// Returns the value stored in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Keyword => "keyword",
@@ -74,32 +74,32 @@ pub struct ImageTag {
     pub tag_id: TagId,
     /// Its text.
     pub text: String,
-    /// Why it applies.
+    /// Why the tag applies.
     pub reason: TagReason,
-    /// How sure that is, 0..1, where the reason says so.
+    /// Confidence, 0..1, if the reason provides one.
     pub confidence: Option<f32>,
 }
 
-/// A tag and what the current model has scored under it.
+/// A tag and a summary of the current model's scores under it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagSummary {
     /// The tag.
     pub tag_id: TagId,
     /// Its text.
     pub text: String,
-    /// How many present images the current model has scored under it.
+    /// Number of present images that the current model has scored under the tag.
     pub images: u64,
-    /// Their mean score; none where there are none.
+    /// Mean score of these images; none if there are no such images.
     pub mean_score: Option<f64>,
 }
 
 impl Store {
-    /// The tag with this text; ASCII letters of either case are the same.
+    /// Returns the tag with this text. The case of ASCII letters is ignored.
     pub fn find_tag(&self, text: &str) -> Result<Option<TagId>> {
         self.optional_row(FIND, [text], "look up a tag", |row| row.get(0))
     }
 
-    /// All tags, those with the most images first.
+    /// Returns all tags, those with the most images first.
     pub fn tags(&self) -> Result<Vec<TagSummary>> {
         self.rows(SUMMARIES, [], "list the tags", |row| {
             Ok(TagSummary {
@@ -111,15 +111,15 @@ impl Store {
         })
     }
 
-    /// The tags that apply to an image, once for every reason.
+    /// Returns the tags of an image, one entry for each tag and reason.
     pub fn tags_of_image(&self, image_id: ImageId) -> Result<Vec<ImageTag>> {
         self.rows(OF_IMAGE, [image_id], "list the tags of an image", |row| {
             Ok(ImageTag { tag_id: row.get(0)?, text: row.get(1)?, reason: row.get(2)?, confidence: row.get(3)? })
         })
     }
 
-    /// Pairs of an image and a tag that applies to it which the model has not scored, at most `limit`, in order behind `after`:
-    /// what a new model has to catch up with.
+    /// Returns one page of the pairs that the model has not scored: at most `limit` pairs of an image and one of its tags, in
+    /// order, after `after`. A new model scores these pairs.
     pub fn image_tags_lacking_score(
         &self,
         model_id: ModelId,
@@ -133,7 +133,7 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// The tag with this text, recorded if it is new. The text is stored as it is: normalise it first.
+    /// Returns the tag with this text and records it if it is new. The text is stored unchanged, so callers normalise it first.
     pub fn tag_id(&self, text: &str) -> Result<TagId> {
         if let Some(tag_id) = self.find_tag(text)? {
             return Ok(tag_id);
@@ -142,7 +142,7 @@ impl Batch<'_> {
         self.row(FIND, [text], "record a tag", |row| row.get(0))
     }
 
-    /// Records that a tag applies to an image, and why.
+    /// Records that a tag applies to an image for this reason. Replaces the confidence of an earlier record.
     pub fn record_image_tag(
         &self,
         image_id: ImageId,

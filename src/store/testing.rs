@@ -1,4 +1,4 @@
-//! A database in a temporary directory, and short ways to fill it, for the tests of this module.
+//! A database in a temporary directory with helpers to fill it, for the tests of this module.
 
 use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
@@ -12,23 +12,23 @@ use crate::identity::{ContentId, RecordedStamp};
 
 use super::{ImageId, ModelId, NewEmbedding, NewImage, NewModel, NewScore, Store};
 
-/// Any time: 2026-01-02T03:04:05Z.
+/// An arbitrary time: 2026-01-02T03:04:05Z.
 pub const NOW: Timestamp = Timestamp::constant(1_767_323_045, 0);
 
-/// The encoder of every test image.
+/// Encoder digest of every test image.
 pub const ENCODER: &str = "encoder";
 
-/// A version of a file.
+/// Returns the stamp of one version of a file.
 pub fn stamp(size_bytes: u64, mtime_ns: i64) -> RecordedStamp {
     RecordedStamp { size_bytes, mtime_ns }
 }
 
-/// A path that need not be UTF-8.
+/// Returns a path with these bytes, which may be invalid UTF-8.
 pub fn raw_path(bytes: &[u8]) -> PathBuf {
     OsStr::from_bytes(bytes).into()
 }
 
-/// An image whose content is `content`.
+/// Returns an image with the content `content`.
 pub fn new_image<'a>(content: &str, embedding: &'a [f16]) -> NewImage<'a> {
     NewImage {
         content_id: ContentId::of(content.as_bytes()),
@@ -44,7 +44,7 @@ pub fn new_image<'a>(content: &str, embedding: &'a [f16]) -> NewImage<'a> {
     }
 }
 
-/// A store whose directory goes away with it.
+/// A store in a temporary directory that is deleted on drop.
 pub struct TempStore {
     store: Store,
     _dir: tempfile::TempDir,
@@ -56,7 +56,7 @@ impl TempStore {
         Self { store: Store::open(&dir.path().join("scores.db")).unwrap(), _dir: dir }
     }
 
-    /// Records an image and files of 100 bytes, modified at 1 ns, that show it.
+    /// Records an image and the files that show it, each with `stamp(100, 1)`.
     pub fn add_image(&mut self, content: &str, paths: &[&str]) -> ImageId {
         let batch = self.begin().unwrap();
         let image_id = batch.record_image(&new_image(content, &[f16::ONE]), NOW).unwrap();
@@ -67,7 +67,7 @@ impl TempStore {
         image_id
     }
 
-    /// Makes the model of this name current.
+    /// Makes the model with this name the current one.
     pub fn use_model(&mut self, name: &str) -> ModelId {
         let digest = format!("digest of {name}");
         let model = NewModel {

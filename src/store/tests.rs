@@ -1,4 +1,4 @@
-//! Opening: what is made, what is refused, and what is left alone.
+//! Tests of opening a database: which files are created, refused or left unchanged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -135,7 +135,7 @@ fn a_damaged_database_is_reported_as_such() {
     store.checkpoint().unwrap();
     let path = store.path().to_owned();
     let mut bytes = fs::read(&path).unwrap();
-    // The schema comes first, then the rows.
+    // Damage the second half of the file (rows), then everything after the first page (schema and rows).
     let length = bytes.len();
     for intact in [length / 2, 4096] {
         bytes[intact..].fill(0xa5);

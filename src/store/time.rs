@@ -1,9 +1,9 @@
-//! Times as the database holds them: text, UTC, ISO 8601 with milliseconds and `Z`, so that they sort as they follow.
+//! Times in the database: text in ISO 8601, UTC, with milliseconds and `Z`. Alphabetical order is chronological order.
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
-/// A time on its way into or out of the database.
+/// A time as stored in the database.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct SqlTime(pub Timestamp);
 

@@ -1,4 +1,4 @@
-//! The best images of a tag. The same ranking as the view `top_images`, but read from the index only as far as it is asked for.
+//! The best images of a tag. The ranking equals the view `top_images`, but only the requested rows are read from the index.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::time::SqlTime;
 use super::{ImageId, Store};
 use crate::identity::ContentId;
 
-/// The cross joins keep the order of the index on every statistics: the first rows come without a sort.
+/// The cross joins fix the join order for any statistics, so that rows are read in index order without a sort.
 pub(super) const TOP: &str = "
     SELECT s.image_id, s.score, s.similarity, s.percentile, s.scored_at, i.content_id, i.captured_at, m.name, m.digest,
         (SELECT min(f.path) FROM file AS f WHERE f.image_id = s.image_id AND f.state = 'present')
@@ -25,34 +25,35 @@ pub(super) const TOP: &str = "
 /// An image in the ranking of a tag.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopRow {
-    /// Its place, from 1.
+    /// Rank, starting at 1.
     pub rank: usize,
     /// The image.
     pub image_id: ImageId,
-    /// Its quality under the tag, on the model's scale.
+    /// Score under the tag, on the model's scale.
     pub score: f32,
-    /// Cosine of image and tag embedding, -1..1.
+    /// Cosine of image and text embedding, -1..1.
     pub similarity: Option<f32>,
-    /// Share of the tag's reference scores below this one, 0..100.
+    /// Share of the tag's reference scores below this score, 0..100.
     pub percentile: Option<f32>,
-    /// The smallest of its present paths.
+    /// The smallest path of its present files.
     pub path: PathBuf,
-    /// BLAKE3 of the file's bytes, lower-case hex.
+    /// Content id of the image.
     pub content_id: ContentId,
-    /// When the picture was taken, where its metadata say so.
+    /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,
-    /// When it was scored.
+    /// When the score was recorded.
     pub scored_at: Timestamp,
     /// Name of the model that scored it.
     pub model: String,
-    /// sha256 of that model's manifest.
+    /// Digest of that model.
     pub model_digest: String,
 }
 
 impl Store {
-    /// The best `limit` present images of a tag, as the current model has scored them; with `since` only pictures taken then or
-    /// later, where the time at which this device first saw an image stands in for an unknown time of capture. Empty for a tag
-    /// under which nothing is scored.
+    /// Returns the best `limit` present images of a tag by the current model's scores; empty if the tag has no scores.
+    ///
+    /// `since` excludes images captured earlier. For an image of unknown capture time, the time at which it was first recorded
+    /// counts.
     pub fn top(&self, tag: &str, limit: usize, since: Option<Timestamp>) -> Result<Vec<TopRow>> {
         let values = params![tag, sql_limit(limit), since.map(SqlTime)];
         let mut rank = 0;
