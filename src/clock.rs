@@ -1,4 +1,4 @@
-//! The time, passed in as a [`Clock`] so that tests can set it. This module lies below every other one.
+//! Gives the time through a [`Clock`], so that tests can set it. This module imports no other module of the crate.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -7,45 +7,45 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, at, bounded, never};
 use jiff::Timestamp;
 
-/// One moment on both clocks.
+/// One moment, on the monotonic clock and on the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Time since the clock was made. It never goes back and never jumps. Use it for waiting.
+    /// Time since the clock was made. It never decreases and never jumps. Use it for waiting.
     pub monotonic: Duration,
     /// The time of day, which an operator or a time server may change. Use it for recording.
     pub wall: Timestamp,
 }
 
-/// Formats a time as the database and all outputs do: UTC, ISO 8601 with milliseconds and `Z`. These texts sort in the order of time.
+/// Formats a time for the database and all outputs: UTC, ISO 8601 with milliseconds and `Z`. These texts sort by time.
 pub fn iso(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// A source of time that threads share.
+/// A clock that threads share.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// A source of time.
 pub trait Clock: Debug + Send + Sync {
-    /// The present moment.
+    /// Returns the present moment.
     fn now(&self) -> Now;
 
-    /// Returns a channel that receives one message when the monotonic time reaches `deadline`; for `select!`.
+    /// Returns a channel that receives one message when the monotonic time reaches `deadline`. Use it in `select!`.
     fn timer(&self, deadline: Duration) -> Receiver<Instant>;
 }
 
-/// The clocks of the machine.
+/// The monotonic clock and the wall clock of the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     start: Instant,
 }
 
 impl SystemClock {
-    /// A clock whose monotonic time starts at zero.
+    /// Makes a clock whose monotonic time starts at zero.
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
 
-    /// The same, for several threads.
+    /// Makes a system clock that threads can share.
     pub fn shared() -> SharedClock {
         Arc::new(Self::new())
     }
@@ -63,12 +63,12 @@ impl Clock for SystemClock {
     }
 
     fn timer(&self, deadline: Duration) -> Receiver<Instant> {
-        // A deadline beyond the range of the machine's clock is never reached.
+        // The machine's clock cannot represent the deadline, so the timer never fires.
         self.start.checked_add(deadline).map_or_else(never, at)
     }
 }
 
-/// A clock that stands still until a test moves it.
+/// A clock that changes only when a test moves it.
 #[derive(Debug)]
 pub struct ManualClock {
     state: Mutex<ManualState>,
@@ -81,13 +81,13 @@ struct ManualState {
 }
 
 impl ManualClock {
-    /// A clock at zero and at the given time of day.
+    /// Makes a clock at monotonic time zero and the given time of day.
     pub fn new(wall: Timestamp) -> Self {
         let now = Now { monotonic: Duration::ZERO, wall };
         Self { state: Mutex::new(ManualState { now, timers: Vec::new() }) }
     }
 
-    /// Moves both times on and fires the timers whose deadline is reached.
+    /// Advances both times and fires the timers whose deadline is reached.
     pub fn advance(&self, by: Duration) {
         let mut state = self.lock();
         state.now.monotonic = state.now.monotonic.saturating_add(by);
@@ -96,7 +96,7 @@ impl ManualClock {
         state.timers.retain(|(deadline, timer)| {
             let is_due = *deadline <= now;
             if is_due {
-                // The receiver is gone where its `select!` ended by something else.
+                // The receiver is dropped if its `select!` took another branch.
                 let _ = timer.try_send(Instant::now());
             }
             !is_due
@@ -108,7 +108,7 @@ impl ManualClock {
         self.lock().now.wall = wall;
     }
 
-    /// Whether some thread has asked for a timer with this deadline that has not fired: it waits, or will not miss the time.
+    /// Whether an unfired timer with this deadline exists. Its thread waits for it or is about to wait.
     pub fn has_timer(&self, deadline: Duration) -> bool {
         self.lock().timers.iter().any(|(at, _)| *at == deadline)
     }

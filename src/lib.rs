@@ -1,14 +1,14 @@
-//! `edge-scorer`: scores photographs under text tags, on the device that took them.
+//! `edge-scorer` scores photographs under text tags on the device that took them.
 //!
-//! The modules in reading order, which is also the order of their imports (a module uses only those above it):
+//! The modules in reading order. A module imports only modules above it, so this is also the order of imports:
 //!
-//! 1. [`clock`] is the time, so that waiting is tested without waiting; [`identity`] is what tells files and images apart.
-//! 2. [`store`] is the database of images, tags, scores and failures. [`watch`] says which files there are to score.
-//! 3. [`config`] says what to do; [`daemon`] does it, from a file that appeared to a committed score.
-//! 4. [`doctor`] says what keeps it from doing so on this machine.
+//! 1. [`clock`] gives the time, so that tests of waiting need not wait. [`identity`] identifies files and images.
+//! 2. [`store`] is the database of images, tags, scores and failures. [`watch`] finds the files to score.
+//! 3. [`config`] reads the configuration. [`daemon`] takes each file from its discovery to a committed score.
+//! 4. [`doctor`] reports the problems of this machine that keep the daemon from working.
 //! 5. [`cli`] is the command line.
 //!
-//! How an image and a tag become a score is the crate `edge_model`, which all of them use.
+//! The crate `edge_model` computes the scores; all of these modules use it.
 
 pub mod cli;
 pub mod clock;

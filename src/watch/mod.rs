@@ -1,8 +1,8 @@
-//! Which files there are to score: a [`Source`] hints at changes, a [`scan()`] finds what is there, and the
-//! [`Settler`] decides when a file has been written completely. The one owner of notify and walkdir.
+//! Finds the files to score. A [`Source`] hints at changes, a [`scan()`] lists the images of a directory, and the
+//! [`Settler`] decides when a file has been written completely. Only this module uses notify and walkdir.
 //!
-//! Hints may be late, doubled or missing, and every loss ends in a [`Hint::Rescan`]: the scan and the database are the truth.
-//! This module opens no file's content and never knows the database or the daemon.
+//! Hints may be late, duplicate or missing. Every lost hint causes a [`Hint::Rescan`]; the scan and the database are
+//! authoritative. This module never reads a file's content and does not depend on the database or the daemon.
 
 mod names;
 mod scan;

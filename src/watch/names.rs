@@ -1,4 +1,4 @@
-//! Which names belong to finished images. It looks at names only, never at the disk.
+//! Decides from a file's name whether it is a finished image. It never reads the disk.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,16 +6,16 @@ use std::path::{Component, Path};
 
 use edge_model::image_input::EXTENSIONS;
 
-/// Whether the name of `path`, which lies in the watched directory `root`, is that of a finished image.
+/// Whether `path`, which lies in the watched directory `root`, has the name of a finished image.
 ///
-/// Files in the making (`.part`, `.tmp`, `.crdownload`, an editor's `~`) have another last extension and become candidates
-/// when they are renamed. Hidden files and directories hold thumbnails, wastebaskets and the temporary files of copying
-/// programs; a hidden `root` itself is as good as any.
+/// Unfinished files (`.part`, `.tmp`, `.crdownload`, an editor's `~`) have another last extension. They become
+/// candidates when they are renamed. Hidden files and directories are excluded, because they hold thumbnails, deleted
+/// files and the temporary files of copying programs. `root` itself may be hidden.
 pub fn is_candidate(root: &Path, path: &Path) -> bool {
     has_image_extension(path) && !is_hidden_below(root, path)
 }
 
-/// Whether a name between `root` and the end of `path` starts with a dot; also true of what does not lie in `root`.
+/// Whether a component of `path` below `root` starts with a dot. Also true if `path` does not lie in `root`.
 pub(super) fn is_hidden_below(root: &Path, path: &Path) -> bool {
     let Ok(relative) = path.strip_prefix(root) else { return true };
     relative.components().any(|part| match part {
@@ -29,7 +29,7 @@ pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
 
-/// Whether the last extension is that of an image, in any case.
+/// Whether the last extension is an image's; upper and lower case are equal.
 pub(super) fn has_image_extension(path: &Path) -> bool {
     let Some(extension) = path.extension() else { return false };
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))

@@ -1,5 +1,5 @@
-//! What images a directory holds at this moment. A scan reads names and metadata, never contents, and holds no list of them:
-//! memory stays flat in the largest directory.
+//! Lists the images in a directory. A scan reads names and metadata, never contents. It keeps no list of files, so its
+//! memory does not grow with the directory.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,55 +10,55 @@ use walkdir::{DirEntry, WalkDir};
 use super::names::{has_image_extension, is_hidden};
 use crate::identity::FileStamp;
 
-/// An image file.
+/// An image file that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Where it lies, below the root as it was named.
+    /// Its path, which starts with the scanned directory as the caller named it.
     pub path: PathBuf,
-    /// Its state.
+    /// Its stamp.
     pub stamp: FileStamp,
 }
 
-/// Why a directory, or something in it, cannot be looked at.
+/// Why a directory, or an entry in it, cannot be scanned.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The root is not there: say nothing about the files in it.
+    /// The root does not exist. The state of the files in it is unknown.
     #[error("{}: the directory is not there. Mount or create it; what is known of its images is kept", root.display())]
     Offline {
         /// The root.
         root: PathBuf,
     },
-    /// The root is something else.
+    /// The root is not a directory.
     #[error("{}: not a directory. Name the directory that holds the images", root.display())]
     NotADirectory {
         /// The root.
         root: PathBuf,
     },
-    /// Something below the root cannot be read; the scan goes on without it.
+    /// An entry below the root cannot be read. The scan continues without it.
     #[error("{}: cannot be read: {source}. Give this user read access (and search access to the directories), or move it out of the watched directory", path.display())]
     Unreadable {
         /// The directory or file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
 
-/// What a root looks like before a scan.
+/// The state of a root before a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootState {
-    /// It is there and holds something.
+    /// It exists and is not empty.
     Online,
-    /// It is there and empty. The mount point of a card that is not in looks just so: treat known files in it as offline.
+    /// It exists and is empty. The mount point of a removed card looks the same, so treat known files in it as offline.
     Empty,
-    /// It is not there.
+    /// It does not exist.
     Offline,
 }
 
-/// What the directory `root` looks like.
+/// Returns the state of the directory `root`.
 ///
 /// # Errors
-/// It is there but is no directory, or cannot be read.
+/// `root` is not a directory, or it cannot be read.
 pub fn root_state(root: &Path) -> Result<RootState, ScanError> {
     match std::fs::read_dir(root) {
         Ok(mut entries) => Ok(if entries.next().is_some() { RootState::Online } else { RootState::Empty }),
@@ -70,13 +70,15 @@ pub fn root_state(root: &Path) -> Result<RootState, ScanError> {
     }
 }
 
-/// Starts a scan of `dir`, which is the watched directory `root` or lies in it; `recursive` takes its subdirectories in.
+/// Starts a scan of `dir`, which is the watched directory `root` or lies in it. With `recursive` the scan includes
+/// subdirectories.
 ///
-/// Links to directories are not followed. A link to a file counts where its target lies in `root`; so nothing outside the
-/// watched tree is ever reached.
+/// Links to directories are not followed. A link to a file is included only if its target lies in `root`, so a scan
+/// never reaches a file outside the watched tree.
 ///
 /// # Errors
-/// [`ScanError::Offline`] where `dir` is not there; everything further is an item of the scan and does not end it.
+/// [`ScanError::Offline`] if `dir` does not exist; [`ScanError::NotADirectory`] if it is not a directory or leads out of
+/// `root`; [`ScanError::Unreadable`] if it cannot be read. Later errors are items of the scan and do not end it.
 pub fn scan(root: &Path, dir: &Path, recursive: bool) -> Result<Scan, ScanError> {
     if root_state(dir)? == RootState::Offline {
         return Err(ScanError::Offline { root: dir.to_owned() });
@@ -92,7 +94,7 @@ pub fn scan(root: &Path, dir: &Path, recursive: bool) -> Result<Scan, ScanError>
     Ok(Scan { walk, canonical_root })
 }
 
-/// How many files with an image's name there are in `dir`. It reads names alone, so it is quick, and it may be off by links.
+/// Counts the files in `dir` that have an image's name. It does not check links, so the number is approximate.
 pub fn count(dir: &Path, recursive: bool) -> u64 {
     let depth = if recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(dir).follow_links(false).min_depth(1).max_depth(depth).into_iter();
@@ -100,7 +102,7 @@ pub fn count(dir: &Path, recursive: bool) -> u64 {
     visible.filter(|e| !e.file_type().is_dir() && has_image_extension(Path::new(e.file_name()))).count() as u64
 }
 
-/// A scan in progress: the images, and what could not be read, in no particular order.
+/// A scan in progress. It yields the images and the unreadable entries, in no particular order.
 #[derive(Debug)]
 pub struct Scan {
     walk: walkdir::IntoIter,
@@ -135,7 +137,7 @@ impl Iterator for Scan {
 }
 
 impl Scan {
-    /// The stamp of an image file; none for directories, devices, pipes, links out of the tree, and what is gone by now.
+    /// The stamp of an image file; `None` for directories, devices, pipes, links out of the tree and files that are gone.
     fn look_at(&self, entry: &DirEntry) -> io::Result<Option<FileStamp>> {
         let kind = entry.file_type();
         if !(kind.is_file() || kind.is_symlink() && self.stays_inside(entry.path())) {
@@ -149,7 +151,7 @@ impl Scan {
     }
 }
 
-/// The error of a walk as one of this module; none where a name was gone before it could be looked at.
+/// Converts an error of the walk; `None` if the entry was deleted during the scan.
 fn unreadable(error: walkdir::Error) -> Option<ScanError> {
     let path = error.path().unwrap_or(Path::new(OsStr::new(""))).to_owned();
     let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
@@ -233,7 +235,7 @@ mod tests {
         let leaking = root.join("leaking-dir");
         assert!(matches!(scan(&root, &leaking, true), Err(ScanError::NotADirectory { .. })));
 
-        // A root that is itself a link is as good as its target.
+        // A root may itself be a link to a directory.
         let by_link = dir.path().join("by-link");
         symlink(&root, &by_link).unwrap();
         assert_eq!(found(&by_link, true), ["inside.jpg", "real.jpg", "sub/deep.jpg"]);
@@ -266,7 +268,7 @@ mod tests {
     fn what_cannot_be_read_is_reported_and_the_rest_is_found() {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a.jpg", "z/b.jpg"]);
-        // A path longer than the system takes stops even the superuser, whom no permission stops.
+        // Permissions do not stop the superuser, but a path above the system's length limit does.
         let name = "d".repeat(200);
         let mut parent = openat(CWD, dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..22 {

@@ -1,5 +1,6 @@
-//! The decision that a file has been written completely: its size and modification time have stood still for a while. Each file
-//! waits for itself alone, however busy the others are. It never waits: the caller brings the time and looks at the disk.
+//! Decides when a file has been written completely: its size and modification time have not changed for a while. Each
+//! file has its own deadline, so a busy file delays no other. The settler never blocks: the caller passes the time and
+//! reads the disk.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,32 +10,32 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::identity::FileStamp;
 
-/// How a file came to be seen.
+/// The origin of a sighting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sighting {
-    /// Something happened to it just now.
+    /// A hint arrived: the file may just have changed.
     Hint,
-    /// A scan came by; nothing need have happened.
+    /// A scan found the file, which may be unchanged.
     Scan,
 }
 
-/// What became of a sighting.
+/// The settler's answer to a sighting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// The file is complete: nothing has happened to it for long enough.
+    /// The file is complete: it has not changed for long enough.
     Ready,
-    /// The file waits and comes out of [`Settler::due`].
+    /// The file waits. [`Settler::due`] returns it when it is complete.
     Waiting,
-    /// Too many files wait already. [`Settler::take_refused`] tells when to scan for it again.
+    /// Too many files wait already. [`Settler::take_refused`] reports when to scan for the file again.
     Refused,
 }
 
 /// A file that has been written completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// What it looked like when it settled.
+    /// Its stamp when it settled.
     pub stamp: FileStamp,
 }
 
@@ -44,7 +45,7 @@ struct Waiting {
     deadline: Duration,
 }
 
-/// The files that are being written, and until when each has to stand still.
+/// The files that may still be written to, with a deadline for each.
 #[derive(Debug)]
 pub struct Settler {
     settle: Duration,
@@ -55,15 +56,16 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Files settle after standing still for `settle`; at most `capacity` files wait at a time.
+    /// Makes a settler. A file settles when it has not changed for `settle`; at most `capacity` files wait at a time.
     pub fn new(settle: Duration, capacity: usize) -> Self {
         Self { settle, capacity, files: HashMap::new(), deadlines: BTreeSet::new(), refused: false }
     }
 
-    /// Takes in a sighting of a file.
+    /// Records a sighting of a file.
     ///
-    /// A scan that meets a file which has not been touched for long enough by the time of day finds it ready at once; not so an
-    /// empty file, which someone has just begun, and not so after a hint: a copy may carry its original's time.
+    /// A file that a scan finds is ready at once if it is not empty and was modified at least the settle time ago by the
+    /// time of day. An empty file waits because its writer may just have created it. A hinted file waits in any case,
+    /// because a copy may carry the modification time of its original.
     pub fn observe(&mut self, path: &Path, stamp: FileStamp, sighting: Sighting, now: Now) -> Observed {
         match self.files.get(path) {
             Some(waiting) if sighting == Sighting::Scan && waiting.stamp == stamp => return Observed::Waiting,
@@ -79,15 +81,15 @@ impl Settler {
         Observed::Waiting
     }
 
-    /// Forgets a file that is gone.
+    /// Removes a file that no longer exists.
     pub fn remove(&mut self, path: &Path) {
         if let Some((path, waiting)) = self.files.remove_entry(path) {
             self.deadlines.remove(&(waiting.deadline, path));
         }
     }
 
-    /// Takes out at most `limit` files whose time has come, longest due first. `stat` gives a file's present stamp, so that a
-    /// change of which no hint arrived is noticed: such a file waits on. None means that the file is gone.
+    /// Removes and returns at most `limit` files whose deadline has passed, earliest deadline first. `stat` returns a
+    /// file's present stamp, or `None` if the file is gone. A file whose stamp has changed without a hint waits again.
     pub fn due(&mut self, now: Now, limit: usize, mut stat: impl FnMut(&Path) -> Option<FileStamp>) -> Vec<Settled> {
         let mut settled = Vec::new();
         while settled.len() < limit {
@@ -106,24 +108,24 @@ impl Settler {
         settled
     }
 
-    /// When the next file can be due, as monotonic time; none while no file waits.
+    /// The earliest deadline as monotonic time; `None` if no file waits.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// True, once, when files were refused and half of the places are free again: scan now for what was missed.
+    /// Whether to scan for refused files now. True once, when at least half of the places are free again.
     pub fn take_refused(&mut self) -> bool {
         let scan_now = self.refused && self.files.len() <= self.capacity / 2;
         self.refused &= !scan_now;
         scan_now
     }
 
-    /// The files that wait, in no particular order.
+    /// The waiting files, in no particular order.
     pub fn waiting(&self) -> impl Iterator<Item = &Path> {
         self.files.keys().map(AsRef::as_ref)
     }
 
-    /// How many files wait.
+    /// The number of waiting files.
     pub fn len(&self) -> usize {
         self.files.len()
     }
@@ -156,7 +158,7 @@ mod tests {
 
     const SETTLE: Duration = Duration::from_millis(500);
 
-    /// A disk of one stamp per name, with a settler and a clock.
+    /// A simulated disk with one stamp per name, a settler and a clock.
     struct World {
         clock: ManualClock,
         disk: HashMap<PathBuf, FileStamp>,
@@ -173,7 +175,7 @@ mod tests {
             self.clock.advance(Duration::from_millis(millis));
         }
 
-        /// Writes without anyone noticing.
+        /// Writes a file without a sighting.
         fn write(&mut self, path: &str, size_bytes: u64) {
             let mtime_ns = i64::try_from(self.clock.now().wall.as_nanosecond()).unwrap();
             let inode = self.disk.get(Path::new(path)).map_or(self.disk.len() as u64, |stamp| stamp.inode);
@@ -264,7 +266,7 @@ mod tests {
         assert_eq!(world.see("/a", Sighting::Scan), Observed::Ready);
         assert!(world.settler.is_empty(), "what is ready takes no memory");
         assert_eq!(world.see("/empty", Sighting::Scan), Observed::Waiting);
-        // A copy that keeps its original's time, still being written.
+        // A copy with its original's modification time that is still being written.
         assert_eq!(world.see("/a", Sighting::Hint), Observed::Waiting);
         assert_eq!(world.see("/a", Sighting::Scan), Observed::Waiting, "it is known to be young");
         world.pass(500);

@@ -1,4 +1,4 @@
-//! The work itself.
+//! Reads and decodes a file in the present process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -42,7 +42,7 @@ impl Here {
     }
 }
 
-/// A decoder that panics on a hostile file must not take its thread along.
+/// Runs `work` and turns a panic into a failure of the file, so that a hostile file does not end the thread.
 fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let error = "the decoder has panicked on this file".to_owned();

@@ -1,8 +1,8 @@
-//! Reading and decoding of one file after the other: in a process of its own, or in this one.
+//! Reads and decodes one file after the other, in a decoder process or in this process.
 //!
-//! Decoders work on bytes from strangers, and some of them are written in C. In a process of its own a decoder that crashes,
-//! hangs or eats memory costs one file one attempt, and never the daemon. [`here`] is the work, [`process`] asks another process
-//! for it, [`serve`] is that process, [`protocol`] what the two say to each other.
+//! Image decoders handle untrusted bytes, and some of them are written in C. In a decoder process, a crash, a hang or a
+//! lack of memory costs one attempt at one file and does not affect the daemon. [`here`] does the work, [`process`]
+//! requests it from a decoder process, [`serve`] is that process, and [`protocol`] defines the messages between the two.
 
 mod here;
 mod process;
@@ -27,15 +27,15 @@ use process::DecoderProcess;
 /// Where files are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Decoders {
-    /// In the daemon's own process: for programs other than edge-scorer that use this library.
+    /// In the daemon's own process. This is for programs other than edge-scorer that use this library.
     Here,
-    /// In processes of this same program, which must call [`serve`] when it is started with [`Decoders::ARGUMENT`].
+    /// In processes of the same program, which must call [`serve`] when it is started with [`Decoders::ARGUMENT`].
     #[default]
     Processes,
 }
 
 impl Decoders {
-    /// The hidden subcommand that makes a decoder of the program.
+    /// The hidden subcommand that runs the program as a decoder process.
     pub const ARGUMENT: &'static str = "decoder-process";
 
     pub(super) fn start(self, rule: &InputRule, limits: &Limits, timeout: Duration) -> Decoder {
@@ -53,26 +53,26 @@ pub(super) enum Decoder {
     Process(Box<DecoderProcess>),
 }
 
-/// A file that was read whole.
+/// A file that was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Opened {
-    /// The identity of the image that it holds.
+    /// Content id of the file.
     pub(super) content_id: ContentId,
-    /// Its version after the reading.
+    /// Stamp of the file after it was read.
     pub(super) stamp: FileStamp,
 }
 
-/// Why a file cannot be had.
+/// Why a file cannot be read or decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DecodeError {
-    /// There is no such file.
+    /// The file does not exist.
     Gone,
-    /// Anything else.
+    /// Any other failure.
     Failed(FileFailure),
 }
 
 impl Decoder {
-    /// Reads a file; what follows is about it.
+    /// Reads a file. Later calls of `keywords` and `picture` refer to it.
     pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
         match self {
             Self::Here(here) => here.open(path),
@@ -80,7 +80,7 @@ impl Decoder {
         }
     }
 
-    /// The keywords in the file that was read.
+    /// Returns the keywords in the file that was opened last.
     pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
         match self {
             Self::Here(here) => here.keywords(),
@@ -88,7 +88,7 @@ impl Decoder {
         }
     }
 
-    /// The picture in the file that was read.
+    /// Returns the picture in the file that was opened last.
     pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
         match self {
             Self::Here(here) => here.picture(),

@@ -1,4 +1,4 @@
-//! A decoder in a process of its own, as its thread in the daemon sees it.
+//! The daemon's side of a decoder process.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -16,20 +16,20 @@ use crate::daemon::work::FileFailure;
 use crate::store::Stage;
 use edge_model::image_input::{Prepared, RgbImage};
 
-/// Time that a new process may take to answer at all.
+/// Time limit for the first answer of a new process.
 const START: Duration = Duration::from_secs(30);
-/// The program itself, its stack and what the decoders hold besides pixels.
+/// Memory for the program itself, its stack and the decoders' data other than pixels.
 const BASE_MEMORY_BYTES: u64 = 512 << 20;
-/// A picture's pixels go through the pipe in fewer, larger pieces.
+/// Capacity of the reply pipe. A large pipe passes a picture's pixels in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Starts the process when there is work, and again after it has died.
+/// Starts a decoder process when the first file comes, and a new one after it has died.
 pub(in crate::daemon) struct DecoderProcess {
-    /// Where no process can be started, the work is done here: rather less safe than not at all.
+    /// Decodes in the daemon if no process can be started. This is less safe, but files are still scored.
     here: Here,
     timeout: Duration,
     running: Option<Running>,
-    /// The file that was opened last is decoded here.
+    /// Whether the file that was opened last is decoded in the daemon.
     fallen_back: bool,
     complained: bool,
 }
@@ -46,7 +46,7 @@ impl DecoderProcess {
     }
 
     pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
-        // Whoever ended an idle process, it was not the file that comes now.
+        // A process that ended while it was idle is no failure of the next file.
         if self.running.as_mut().is_some_and(|r| !matches!(r.child.try_wait(), Ok(None))) {
             self.running = None;
         }
@@ -95,7 +95,7 @@ impl DecoderProcess {
         }
     }
 
-    /// Receives the pixels that follow a picture's message.
+    /// Receives the pixels that follow the reply [`Reply::Picture`].
     fn receive_square(&mut self, side_px: u32) -> io::Result<RgbImage> {
         let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
         if side_px != self.here.rule.size_px {
@@ -106,19 +106,20 @@ impl DecoderProcess {
     }
 
     fn start(&self) -> io::Result<Running> {
-        // The very program that runs, also after an upgrade has replaced its file.
+        // This path starts the running program even after an upgrade has replaced its file.
         let mut command = Command::new("/proc/self/exe");
         command.arg(Decoders::ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // A Ctrl-C is for the daemon, which lets its decoders finish.
+        // A process group of its own keeps Ctrl-C away from the process. The daemon receives it and lets its decoders finish.
         let mut child = command.process_group(0).spawn()?;
         let (to, from) = (child.stdin.take(), child.stdout.take());
         let (Some(to), Some(from)) = (to, from) else { return Err(ErrorKind::BrokenPipe.into()) };
-        // Smaller pipes are slower, nothing else.
+        // Ignore a failure: a smaller pipe is only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&from, PIPE_BYTES);
         let from = TimedPipe { pipe: from, deadline: Instant::now() + START };
         let mut running = Running { child, to, from };
         let limits = self.here.limits;
-        // Besides the decoder's buffers and the RGB copy, which the limit counts, an upright copy and the luma live for a while.
+        // `max_decode_bytes` counts the decoder's buffers and the RGB copy. The factor leaves room for the temporary upright
+        // copy and the luma.
         let memory_bytes = limits.max_decode_bytes.saturating_mul(3).saturating_add(limits.max_file_bytes);
         let memory_bytes = memory_bytes.saturating_add(BASE_MEMORY_BYTES);
         send(&mut running.to, &Request::Begin { rule: self.here.rule.clone(), limits, memory_bytes })?;
@@ -145,7 +146,7 @@ impl DecoderProcess {
         }
     }
 
-    /// Ends the process and says what that means for the file.
+    /// Ends the process and returns the failure of the file.
     fn died(&mut self, error: &io::Error) -> DecodeError {
         let status = self.running.take().and_then(Running::end);
         let failure = if error.kind() == ErrorKind::TimedOut {
@@ -160,9 +161,9 @@ impl DecoderProcess {
 }
 
 impl Running {
-    /// The status with which it has ended, by itself or now.
+    /// Waits for the process to end, or kills it, and returns its exit status.
     fn end(mut self) -> Option<ExitStatus> {
-        // A process that has closed its pipe is about to end; one that hangs never does.
+        // A process that has closed its pipe is about to end. A process that hangs must be killed.
         let patience = Instant::now() + Duration::from_secs(1);
         let closed = self.from.is_closed();
         while closed && Instant::now() < patience {
@@ -178,7 +179,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The status does not matter any more; without the wait it would stay as a zombie.
+        // The exit status is not needed, but without the wait the process would remain as a zombie.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -196,7 +197,7 @@ fn how(status: Option<ExitStatus>, error: &io::Error) -> String {
     }
 }
 
-/// Reads until a deadline.
+/// A pipe whose reads fail after a deadline.
 struct TimedPipe {
     pipe: ChildStdout,
     deadline: Instant,

@@ -1,5 +1,5 @@
-//! Messages between the daemon and its decoder processes: a length (u32, little-endian) and so many bytes of JSON. The pixels of
-//! a picture follow their message, S rows of S times red, green and blue.
+//! Messages between the daemon and its decoder processes. A message is its length in bytes (u32, little-endian), followed
+//! by JSON. After a picture's message come its pixels: S rows of S pixels of red, green and blue.
 
 use std::io::{self, Read, Write};
 
@@ -10,36 +10,36 @@ use super::Opened;
 use crate::daemon::work::FileFailure;
 use edge_model::image_input::{InputRule, Limits, PictureFacts};
 
-/// Longer messages are none: a path and its escapes, or 64 keywords, stay far below.
+/// The longest accepted message. A path with its escapes, or 64 keywords, are far shorter.
 const LONGEST_BYTES: u32 = 1 << 20;
 
-/// What the daemon asks for.
+/// Request from the daemon to the decoder process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// First of all: how to work, and the memory that the process may take.
+    /// The first request: the input rule, the limits and the memory that the process may use.
     Begin { rule: InputRule, limits: Limits, memory_bytes: u64 },
-    /// Read the file of this name, as raw bytes.
+    /// Reads the file at this path, given as raw bytes.
     Open { path: Vec<u8> },
-    /// The keywords in what was read.
+    /// Returns the keywords in the opened file.
     Keywords,
-    /// The picture in what was read.
+    /// Returns the picture in the opened file.
     Picture,
 }
 
-/// What the process answers.
+/// Reply from the decoder process to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// To `Begin`.
+    /// Reply to `Begin`.
     Ready,
-    /// To `Open`.
+    /// Reply to `Open`.
     Opened(Opened),
-    /// To `Keywords`.
+    /// Reply to `Keywords`.
     Keywords(Vec<String>),
-    /// To `Picture`; the pixels follow.
+    /// Reply to `Picture`; the pixels follow.
     Picture { facts: PictureFacts, side_px: u32 },
-    /// To any of them: there is no such file.
+    /// Reply to any request: the file does not exist.
     Gone,
-    /// To any of them.
+    /// Reply to any request: the file failed.
     Failed(FileFailure),
 }
 
@@ -51,14 +51,14 @@ pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<
     to.flush()
 }
 
-/// The next message; none where the other side has ended between two messages.
+/// Receives the next message; `None` if the other side closed the pipe between two messages.
 pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     loop {
         match from.read(&mut length[..1]) {
             Ok(0) => return Ok(None),
             Ok(_) => break,
-            // A signal that is left to the daemon wakes its decoders too.
+            // A signal such as SIGTERM, on which the decoder does not act, still interrupts the read.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! The decoder process: answers requests on stdin until it ends.
+//! The decoder process: answers the requests on stdin until the pipe is closed.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -13,15 +13,15 @@ use super::protocol::{Reply, Request, receive, send, send_bytes};
 use crate::daemon::signals;
 use edge_model::image_input::Prepared;
 
-/// Works as a decoder for the daemon that has started this process, until that closes the pipe or dies.
+/// Runs this process as a decoder for the daemon that started it, until the daemon closes the pipe or dies.
 ///
 /// # Errors
-/// The pipe broke, or what came through it is not understood.
+/// The pipe is broken, or a message is invalid.
 pub fn serve() -> io::Result<()> {
     signals::ignore_stops()?;
-    // A daemon that dies takes its decoders along, whatever they are at.
+    // The kernel kills this process as soon as the daemon dies.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Where memory runs out, the kernel is to end the decoder and not the daemon. A refusal changes nothing else.
+    // If memory runs out, the kernel shall kill the decoder and not the daemon. Ignore a refusal.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     answer(&mut io::stdin().lock(), &mut io::stdout().lock())
 }
@@ -30,7 +30,7 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let Some(Request::Begin { rule, limits, memory_bytes }) = receive(from)? else { return Ok(()) };
     let limit = |bytes| Rlimit { current: Some(bytes), maximum: Some(bytes) };
     setrlimit(Resource::As, limit(memory_bytes))?;
-    // A core as large as a picture would fill an SD card.
+    // Disable core dumps: one holds a whole picture and could fill an SD card.
     setrlimit(Resource::Core, limit(0))?;
     let mut here = Here::new(rule, limits);
     send(to, &Reply::Ready)?;

@@ -1,5 +1,5 @@
-//! What the running daemon says about itself: a Unix socket beside the database, on which whoever connects is told once, in JSON.
-//! A file would wear the SD card out, and would still be there when the daemon is not.
+//! The live status of the running daemon. A Unix socket beside the database sends it once, as JSON, to each client that
+//! connects. A status file would wear out the SD card and would remain after the daemon has ended.
 
 mod observer;
 mod rate;
@@ -17,49 +17,49 @@ pub(super) use observer::{LastImage, Observer};
 use socket::Address;
 pub(super) use socket::StatusSocket;
 
-/// Nobody who connects may hold the daemon up, and nobody waits longer for a daemon that does not answer.
+/// Time limit of the daemon for a write to a client, and of a client for a read from the daemon.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Answers are some kilobytes.
+/// The largest accepted answer. Real answers have some kilobytes.
 const LONGEST_BYTES: u64 = 4 << 20;
 
-/// The daemon as it is at one moment.
+/// The status of the daemon at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
-    /// Its process number.
+    /// Process id.
     pub pid: u32,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
-    /// When this configuration and model began to work.
+    /// Time at which the daemon started with this configuration and model.
     pub started_at: String,
     /// The model in use.
     pub model: LiveModel,
-    /// Files between their discovery and their commit.
+    /// Files in flight: candidates that are not committed yet.
     pub in_work: u64,
-    /// Files that are waited for until they are written completely.
+    /// Files that wait until they have been written completely.
     pub settling: u64,
-    /// How far the scan is whose finds wait for the decoders; none where nothing waits.
+    /// Progress of the scan whose files wait for the decoders; `None` if no such files wait.
     pub scan: Option<LiveScan>,
-    /// Files finished per minute, over the last minute of work.
+    /// Files finished per minute, over the last minute with files in flight.
     pub per_minute: f64,
-    /// Seconds until the scan's finds are done at that rate, at most.
+    /// Estimated seconds until all files in flight and all files of the scan are finished at that rate; an upper bound.
     pub left_s: Option<u64>,
-    /// Images scored since then.
+    /// Images scored since `started_at`.
     pub scored: u64,
-    /// Files of known content since then.
+    /// Files linked to a known image since `started_at`.
     pub linked: u64,
-    /// Failed attempts since then.
+    /// Failed attempts since `started_at`.
     pub failed: u64,
-    /// Scores computed from stored embeddings since then.
+    /// Scores computed from stored embeddings since `started_at`.
     pub backfilled: u64,
     /// The last file whose scores were committed.
     pub last_image: Option<LiveImage>,
     /// The watched directories.
     pub sources: Vec<LiveSource>,
-    /// Resident memory of the daemon without its decoders.
+    /// Resident memory of the daemon without its decoder processes.
     pub memory_bytes: Option<u64>,
 }
 
-/// One line, as systemd shows it.
+/// Writes the status in one line, as systemd shows it.
 impl fmt::Display for LiveStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} scored, {} copies, {} failed, {} in work", self.scored, self.linked, self.failed, self.in_work)?;
@@ -76,7 +76,7 @@ impl fmt::Display for LiveStatus {
     }
 }
 
-/// A time in words, rounded to what matters.
+/// Formats a time in seconds, minutes or hours, rounded down.
 fn words(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
@@ -96,21 +96,21 @@ pub struct LiveModel {
     pub device_reason: String,
 }
 
-/// A scan at work.
+/// Progress of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveScan {
-    /// Images that it has seen.
+    /// Images that the scan has seen.
     pub seen: u64,
-    /// Images that there are.
+    /// Images below the scanned directory.
     pub total: u64,
 }
 
 /// An image that was scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveImage {
-    /// Its file; what is not UTF-8 in the name is replaced.
+    /// Its path; bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// When its scores were committed.
+    /// Time of the commit of its scores.
     pub at: String,
 }
 
@@ -119,13 +119,13 @@ pub struct LiveImage {
 pub struct LiveSource {
     /// The directory.
     pub dir: String,
-    /// inotify, poll or waiting.
+    /// `inotify`, `poll` or `waiting`.
     pub kind: String,
-    /// Why.
+    /// The reason, as text for people.
     pub reason: String,
 }
 
-/// Asks the daemon that writes into this database; none where there is none.
+/// Requests the status of the daemon that uses this database; `None` if no daemon answers.
 pub fn ask(database: &Path) -> Option<LiveStatus> {
     let address = Address::of(database).ok()?;
     let stream = UnixStream::connect(address.path()).ok()?;

@@ -1,4 +1,4 @@
-//! Puts the status together.
+//! Composes the live status.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use crate::daemon::in_flight::InFlight;
 use crate::watch::StatusHandle;
 use edge_model::scorer::Scorer;
 
-/// The file that was committed last, and when.
+/// The last committed file and the time of its commit.
 pub(in crate::daemon) type LastImage = Arc<Mutex<Option<(PathBuf, Timestamp)>>>;
 
-/// Looks at one configuration at work.
+/// Observes the daemon while it works with one configuration.
 pub(in crate::daemon) struct Observer {
     pub(in crate::daemon) scorer: Arc<Scorer>,
     pub(in crate::daemon) counters: Arc<Counters>,
@@ -41,14 +41,14 @@ impl Observer {
         Self { scorer, counters, in_flight, last_image, sources, clock, started, rate: Mutex::default() }
     }
 
-    /// To be called about once a second.
+    /// Updates the rate. Call it about once a second.
     pub(in crate::daemon) fn tick(&self) {
         let (finished, busy) = (self.counters.snapshot().finished(), self.in_flight.len() > 0);
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
         rate.observe(self.clock.now().monotonic.saturating_sub(self.started.monotonic), finished, busy);
     }
 
-    /// The status now.
+    /// Returns the present status.
     pub(in crate::daemon) fn status(&self) -> LiveStatus {
         let counters = self.counters.snapshot();
         let device = self.scorer.device();
@@ -91,7 +91,7 @@ fn source((dir, status): &(PathBuf, StatusHandle)) -> LiveSource {
     LiveSource { dir: dir.to_string_lossy().into(), kind: status.kind.to_string(), reason: status.reason }
 }
 
-/// Resident memory of this process.
+/// Resident memory of this process, in bytes.
 fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

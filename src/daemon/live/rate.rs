@@ -1,23 +1,23 @@
-//! How fast files are finished, over the last minute in which there was work.
+//! Files finished per second, over the last minute with files in flight.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How far back the rate looks.
+/// Length of the period that the rate covers.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Sums up observations.
+/// Computes the rate from observations of the number of finished files.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     seen: VecDeque<(Duration, u64)>,
 }
 
 impl Rate {
-    /// So many files were finished at the time `now`, on a clock that never goes back. While nothing is in work the rate stays as
-    /// it was: idle hours say nothing about the next card.
+    /// Records that `finished` files were finished at the time `now` of a monotonic clock. While no files are in flight
+    /// (`busy` is false) the rate does not change, because idle time does not predict the speed of later files.
     pub(super) fn observe(&mut self, now: Duration, finished: u64, busy: bool) {
         if !busy && self.seen.back().is_some_and(|&(_, last)| last == finished) {
-            // The next work begins a new stretch.
+            // Shift the observations by the idle time, so that it does not count.
             let idle = self.seen.back().map_or(now, |&(at, _)| at);
             self.seen.iter_mut().for_each(|(at, _)| *at = at.saturating_add(now.saturating_sub(idle)));
             return;
@@ -28,7 +28,7 @@ impl Rate {
         }
     }
 
-    /// Files per second; 0 where nothing is known yet.
+    /// Files per second; 0 before the second observation.
     pub(super) fn per_second(&self) -> f64 {
         let (Some((first_at, first)), Some((last_at, last))) = (self.seen.front(), self.seen.back()) else {
             return 0.0;

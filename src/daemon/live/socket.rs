@@ -1,4 +1,4 @@
-//! The socket.
+//! The Unix socket of the live status.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use super::{LiveStatus, PATIENCE};
 
-/// A socket's address has 108 bytes at most, so it goes through an open directory.
+/// Address of the socket. An address has at most 108 bytes, so it names an open directory instead of the full path.
 pub(super) struct Address {
     dir: File,
     name: String,
-    /// The socket as people would name it.
+    /// The real path of the socket.
     shown: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Address {
     }
 }
 
-/// Answers until it is dropped.
+/// Sends the status to each client until it is dropped.
 pub(in crate::daemon) struct StatusSocket {
     address: Address,
     stop: Arc<AtomicBool>,
@@ -44,7 +44,8 @@ pub(in crate::daemon) struct StatusSocket {
 }
 
 impl StatusSocket {
-    /// Listens beside the database, whose write lock the caller holds: a socket that is there was left by a dead process.
+    /// Listens beside the database. The caller holds the database's write lock, so an existing socket is left over from a
+    /// dead process and is replaced.
     pub(in crate::daemon) fn start(
         database: &Path,
         status: impl Fn() -> LiveStatus + Send + 'static,
@@ -63,14 +64,14 @@ impl StatusSocket {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                // Who hangs up, or does not read, is not told.
+                // Ignore clients that disconnect or do not read.
                 let told = stream.and_then(|mut stream| {
                     stream.set_write_timeout(Some(PATIENCE))?;
                     stream.write_all(serde_json::to_string(&status())?.as_bytes())
                 });
                 if let Err(error) = told {
                     log::debug!("the status was not delivered: {error}");
-                    // Without descriptors `accept` fails at once, again and again.
+                    // Pause, because `accept` fails at once as long as no file descriptor is free.
                     std::thread::sleep(Duration::from_millis(100));
                 }
             }
@@ -84,7 +85,7 @@ impl Drop for StatusSocket {
         self.stop.store(true, Ordering::Relaxed);
         let woken = UnixStream::connect(self.address.path()).is_ok();
         let _ = std::fs::remove_file(&self.address.shown);
-        // A thread that cannot be woken holds nothing but its socket.
+        // If the thread cannot be woken, leave it: it holds nothing but its socket.
         if let (true, Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
         }
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn whoever_asks_is_told_and_afterwards_nobody_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        // Longer than an address of a socket may be.
+        // This path exceeds the length limit of socket addresses.
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         let database = deep.join("scores.db");
@@ -139,7 +140,7 @@ mod tests {
         drop(socket);
         assert_eq!(ask(&database), None);
         assert_eq!(std::fs::read_dir(&deep).unwrap().count(), 0);
-        // What a killed process has left is taken over.
+        // A socket that is left over from a killed process is replaced.
         drop(UnixListener::bind(Address::of(&database).unwrap().path()).unwrap());
         let _socket = StatusSocket::start(&database, status).unwrap();
         assert!(ask(&database).is_some());

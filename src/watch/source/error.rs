@@ -1,4 +1,4 @@
-//! Why a directory cannot be watched, with the setting that changes it.
+//! Errors of watching a directory, each with the setting that resolves it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 /// Why a directory cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The kernel gives this user no further watches.
+    /// The user's limit of inotify watches is reached.
     #[error(
         "{}: its {directories} directories need one inotify watch each, and the limit of this user's watches is {limit}. Raise it with `sysctl \
          fs.inotify.max_user_watches={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
@@ -18,12 +18,12 @@ pub enum WatchError {
     TooManyWatches {
         /// The watched directory.
         root: PathBuf,
-        /// How many directories it holds, itself included.
+        /// The number of directories in it, itself included.
         directories: u64,
-        /// The limit; 0 where it cannot be read.
+        /// The limit; 0 if it cannot be read.
         limit: u64,
     },
-    /// The kernel gives this user no further inotify instances.
+    /// The user's limit of inotify instances is reached.
     #[error(
         "{}: the limit of this user's inotify instances, {limit}, is reached. Raise it with `sysctl \
          fs.inotify.max_user_instances={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
@@ -33,7 +33,7 @@ pub enum WatchError {
     TooManyInstances {
         /// The watched directory.
         root: PathBuf,
-        /// The limit; 0 where it cannot be read.
+        /// The limit; 0 if it cannot be read.
         limit: u64,
     },
     /// Another failure.
@@ -41,18 +41,18 @@ pub enum WatchError {
     Failed {
         /// The watched directory.
         root: PathBuf,
-        /// What failed.
+        /// The cause.
         reason: String,
     },
 }
 
 impl WatchError {
-    /// The typed form of what the system said.
+    /// Converts an error of a system call.
     pub(super) fn of_io(root: &Path, error: io::Error) -> Self {
         Self::Failed { root: root.to_owned(), reason: error.to_string() }
     }
 
-    /// The typed form of notify's error.
+    /// Converts an error of notify.
     pub(super) fn of_notify(root: &Path, recursive: bool, error: &notify::Error) -> Self {
         let root = root.to_owned();
         match &error.kind {
@@ -68,21 +68,21 @@ impl WatchError {
     }
 }
 
-/// What inotify_init returns when the user has too many instances.
+/// The error number of inotify_init(2) when the user has too many instances.
 const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
 
-/// A limit of the kernel's, such as `max_user_watches`; 0 where it cannot be read.
+/// Reads a kernel limit of inotify, such as `max_user_watches`; 0 if it cannot be read.
 pub fn inotify_limit(name: &str) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc/sys/fs/inotify").join(name));
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// How many directories there are, itself included.
+/// Counts the directories in `root`, itself included.
 pub fn count_directories(root: &Path) -> u64 {
     WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_dir()).count() as u64
 }
 
-/// Room for this directory and as much again, and never less than there is.
+/// Suggests a limit: the present one plus twice the directories of this root, and at least 65536.
 fn suggested_limit(directories: u64, limit: u64) -> u64 {
     directories.saturating_mul(2).saturating_add(limit).max(65_536)
 }

@@ -1,5 +1,5 @@
-//! The kernel's events as hints. Directories are watched, never single files, so that a rename into place is seen; links are not
-//! followed.
+//! Turns inotify events into hints. It watches directories and never single files, so that it sees a file being renamed
+//! into place. It does not follow links.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::sink::Sink;
 use super::{Hint, RescanReason};
 use crate::watch::names::{has_image_extension, is_hidden_below};
 
-/// The watches on a directory and, where asked for, on all below it.
+/// The watches on a directory and, if recursive, on all directories below it.
 pub(super) struct Inotify {
     watcher: INotifyWatcher,
 }
@@ -25,7 +25,7 @@ impl fmt::Debug for Inotify {
 }
 
 impl Inotify {
-    /// Watches the sink's root.
+    /// Starts to watch the sink's root.
     pub fn start(root: &Path, recursive: bool, sink: &Arc<Sink>) -> Result<Self, WatchError> {
         let fail = |error: notify::Error| WatchError::of_notify(root, recursive, &error);
         let handler = {
@@ -39,9 +39,9 @@ impl Inotify {
         Ok(Self { watcher })
     }
 
-    /// Returns when notify has added the watches on the new directories of which it has told.
+    /// Blocks until notify has added watches on the new directories that it has reported.
     pub fn catch_up(&mut self) {
-        // Its thread answers a configuration between two rounds of events, and adds watches at the end of a round.
+        // notify's thread adds watches at the end of a round of events and answers a configuration between two rounds.
         if let Err(error) = self.watcher.configure(Config::default()) {
             log::debug!("notify does not answer: {error}");
         }
@@ -69,7 +69,7 @@ fn handle(sink: &Sink, recursive: bool, event: notify::Result<Event>) {
         } else if is_hidden_below(sink.root(), path) {
             continue;
         } else if gone {
-            // What is gone cannot be asked whether it was a directory.
+            // Report every deleted path: it can no longer be checked whether it was a file or a directory.
             sink.hint(Hint::Removed(path.clone()));
         } else {
             changed(sink, recursive, event.kind, path);
@@ -91,7 +91,7 @@ fn changed(sink: &Sink, recursive: bool, kind: EventKind, path: &Path) {
     }
     let matters = match kind {
         EventKind::Create(_) | EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-        // A rename is told as From and To already; Both is the same again.
+        // notify reports a rename as From and To, and then once more as Both.
         EventKind::Modify(kind) => kind != ModifyKind::Name(RenameMode::Both),
         _ => false,
     };

@@ -1,8 +1,8 @@
-//! Hints that something happened in a watched directory, from inotify or by polling. A hint may be late, doubled or missing, but
-//! nothing is lost silently: whatever may have been missed ends in a [`Hint::Rescan`].
+//! Sends hints at changes in a watched directory, by inotify or by polling. A hint may be late, duplicate or missing, but
+//! no loss is silent: every possibly lost hint causes a [`Hint::Rescan`].
 //!
-//! Every source has one thread, which it joins when it is dropped. inotify's own thread never waits: what does not fit into the
-//! channel becomes a rescan that the source's thread delivers when there is room.
+//! Every source has one thread, which is joined when the source is dropped. inotify's own thread never blocks on the
+//! channel: if the channel is full, it requests a rescan, which the source's thread delivers when there is room.
 
 mod error;
 mod inotify;
@@ -24,21 +24,21 @@ use inotify::Inotify;
 pub use poll::{shared_file_system, why_poll};
 use sink::Sink;
 
-/// How often the directory is looked at, in case it was unmounted, mounted or replaced without an event.
+/// Time between two checks whether the directory was unmounted, mounted or replaced without an event.
 const ROOT_CHECK: Duration = Duration::from_secs(2);
 
-/// Something to look at.
+/// A message that something may have happened to a file or in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// A file with an image's name was made, written, renamed into place or touched.
+    /// A file with an image's name was created, written, renamed into place or touched.
     Changed(PathBuf),
     /// A file, or a directory with everything in it, was deleted or renamed.
     Removed(PathBuf),
-    /// Something may have been missed: scan this directory.
+    /// Hints may have been lost: scan this directory.
     Rescan {
-        /// The watched directory or one in it.
+        /// The watched directory or a directory in it.
         dir: PathBuf,
-        /// Why.
+        /// The reason.
         reason: RescanReason,
     },
 }
@@ -46,17 +46,17 @@ pub enum Hint {
 /// Why a directory is to be scanned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RescanReason {
-    /// More happened than the kernel keeps.
+    /// The kernel's event queue overflowed.
     KernelOverflow,
-    /// More happened than the channel holds.
+    /// The channel of the hints was full.
     ChannelFull,
-    /// The directory is new; it may hold files from before it was watched.
+    /// The directory is new and may hold files that were written before it was watched.
     NewDirectory,
-    /// The watched directory has come, gone or been replaced.
+    /// The watched directory has appeared, disappeared or been replaced.
     RootChanged,
     /// The directory is polled.
     Periodic,
-    /// inotify failed in the way that the text says.
+    /// inotify failed; the text gives the reason.
     Failed(String),
 }
 
@@ -73,26 +73,26 @@ impl fmt::Display for RescanReason {
     }
 }
 
-/// What the configuration asks for.
+/// The configured way of watching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceChoice {
-    /// inotify where it works, else polling.
+    /// inotify if it works, otherwise polling.
     #[default]
     Auto,
-    /// inotify, or an error where it does not work.
+    /// inotify; it is an error if it does not work.
     Inotify,
     /// Polling.
     Poll,
 }
 
-/// What a source does.
+/// The way in which a source watches at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
-    /// The kernel tells.
+    /// The kernel reports changes.
     Inotify,
-    /// The directory is scanned again and again.
+    /// The directory is scanned at a fixed interval.
     Poll,
-    /// The directory is not there; the source waits for it.
+    /// The directory does not exist; the source waits for it.
     Waiting,
 }
 
@@ -106,30 +106,30 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// What a source does at the moment, and why.
+/// The state of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// What it does.
+    /// The way in which it watches.
     pub kind: SourceKind,
-    /// Why, in words for people.
+    /// The reason, as text for people.
     pub reason: String,
 }
 
-/// Shows a source's status also to those who do not hold the source.
+/// Access to a source's status for code that does not own the source.
 #[derive(Debug, Clone)]
 pub struct StatusHandle(Arc<Mutex<SourceStatus>>);
 
 impl StatusHandle {
-    /// The status now.
+    /// Returns the present status.
     pub fn get(&self) -> SourceStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// How to watch.
+/// Options of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceOptions {
-    /// What the configuration asks for.
+    /// The configured way of watching.
     pub choice: SourceChoice,
     /// Whether subdirectories are watched as well.
     pub recursive: bool,
@@ -146,11 +146,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// Starts to watch the directory `root` and sends what happens to `hints`, which should be bounded. A directory that is not
-    /// there is waited for. What is in the directory already is not reported: scan it once the source has started.
+    /// Starts to watch the directory `root` and sends hints to `hints`, which should be a bounded channel. If the directory
+    /// does not exist, the source waits for it. Files that exist already cause no hints: scan the directory after the start.
     ///
     /// # Errors
-    /// inotify was asked for and does not work, or the thread cannot be made.
+    /// inotify was configured and does not work, or the thread cannot be started.
     pub fn start(
         root: &Path,
         options: SourceOptions,
@@ -180,12 +180,12 @@ impl Source {
         Ok(Self { status, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What the source does at the moment, and why.
+    /// Returns the present status.
     pub fn status(&self) -> SourceStatus {
         self.status_handle().get()
     }
 
-    /// The status for others.
+    /// Returns a handle that reads the status without the source.
     pub fn status_handle(&self) -> StatusHandle {
         StatusHandle(self.status.clone())
     }
@@ -200,7 +200,7 @@ impl Drop for Source {
     }
 }
 
-/// Device and inode: another pair means another directory, or another file system mounted there.
+/// Device and inode of a directory. A change means that it was replaced or that another file system was mounted there.
 type Identity = (u64, u64);
 
 fn identity(root: &Path) -> Option<Identity> {
@@ -208,7 +208,7 @@ fn identity(root: &Path) -> Option<Identity> {
     metadata.is_dir().then(|| (metadata.dev(), metadata.ino()))
 }
 
-/// What the source's thread owns.
+/// The state of the source's thread.
 struct Watch {
     root: PathBuf,
     options: SourceOptions,
@@ -221,7 +221,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Starts to watch what is at the root now.
+    /// Starts to watch the directory that is at the root now.
     fn begin(&mut self) -> Result<(), WatchError> {
         self.inotify = None;
         self.next_poll = None;
@@ -250,7 +250,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Polls from now on; inotify, where it still runs, goes on telling what it can.
+    /// Polls from now on. If inotify still runs, its hints are used as well.
     fn poll(&mut self, reason: String) {
         self.next_poll = Some(self.now() + self.options.poll_interval);
         self.set_status(SourceKind::Poll, reason);
@@ -260,7 +260,7 @@ impl Watch {
         self.clock.now().monotonic
     }
 
-    /// When the root is checked next.
+    /// The time of the next check of the root or of the next poll, whichever is earlier.
     fn next_look(&self) -> Duration {
         let check = self.now() + ROOT_CHECK;
         self.next_poll.map_or(check, |poll| poll.min(check))
@@ -288,7 +288,7 @@ impl Watch {
         }
     }
 
-    /// Watches anew where the root has come, gone or been replaced.
+    /// Restarts the watching if the root has appeared, disappeared or been replaced.
     fn check_root(&mut self) {
         let lost = self.sink.take_root_lost();
         if !lost && identity(&self.root) == self.identity {
@@ -301,11 +301,11 @@ impl Watch {
         self.sink.rescan(&self.root, RescanReason::RootChanged);
     }
 
-    /// Sends the rescans that have gathered, waiting for room. False where there is no one to send them to.
+    /// Sends the pending rescans and waits for room in the channel. Returns false if the receiver is gone or the source stops.
     fn deliver(&mut self, stopped: &Receiver<()>) -> bool {
         let rescans = self.sink.take_rescans();
         if let (Some(inotify), false) = (&mut self.inotify, rescans.is_empty()) {
-            // A new directory is scanned only after it is watched: no file falls between.
+            // Watch a new directory before it is scanned, so that no file is missed in between.
             inotify.catch_up();
         }
         for (dir, reason) in rescans {

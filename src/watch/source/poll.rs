@@ -1,8 +1,8 @@
-//! Which file systems have to be polled: those on which others, of whom the kernel knows nothing, can change files.
+//! Decides which file systems are polled: those that other machines or programs can change without an inotify event.
 
 use std::path::Path;
 
-/// File systems that are served by another machine or by a program, with the numbers that statfs(2) gives for them.
+/// File systems that another machine or a program serves, with their numbers in statfs(2).
 const POLLED: [(u64, &str); 15] = [
     (0x6969, "NFS"),
     (0x517B, "SMB"),
@@ -21,7 +21,7 @@ const POLLED: [(u64, &str); 15] = [
     (0x564C, "NCP"),
 ];
 
-/// Why the directory is to be polled; none where inotify sees everything.
+/// The reason to poll the directory; `None` if inotify reports every change.
 pub fn why_poll(root: &Path) -> Option<String> {
     match shared_file_system(root) {
         Ok(name) => name.map(|name| format!("inotify does not see what others change on {name}")),
@@ -29,10 +29,10 @@ pub fn why_poll(root: &Path) -> Option<String> {
     }
 }
 
-/// The name of the file system that a path is on, where another machine or a program serves it.
+/// The name of the file system that holds `path` if another machine or a program serves it; otherwise `None`.
 ///
 /// # Errors
-/// What statfs(2) says.
+/// statfs(2) fails.
 pub fn shared_file_system(path: &Path) -> std::io::Result<Option<&'static str>> {
     Ok(name(low_word(rustix::fs::statfs(path)?.f_type)))
 }
@@ -41,7 +41,8 @@ fn name(file_system: u64) -> Option<&'static str> {
     POLLED.iter().find(|(number, _)| *number == file_system).map(|(_, name)| *name)
 }
 
-/// The number has 32 bits, in a word whose size and sign depend on the machine: where it is signed and short, CIFS is negative.
+/// The low 32 bits of a file system's number. The width and sign of the type depend on the machine: CIFS is negative in a
+/// signed 32-bit type.
 fn low_word(number: impl TryInto<i128>) -> u64 {
     const LOW: i128 = 0xFFFF_FFFF;
     number.try_into().ok().and_then(|number| u64::try_from(number & LOW).ok()).unwrap_or(0)
@@ -65,7 +66,7 @@ mod tests {
     fn the_kernel_is_asked() {
         let dir = tempfile::tempdir().unwrap();
         assert!(why_poll(&dir.path().join("gone")).unwrap().contains("cannot be told"));
-        // Local wherever tests are likely to run.
+        // /proc is local on every machine. The temporary directory may not be, so its result is only printed.
         eprintln!("{}: {:?}", dir.path().display(), why_poll(dir.path()));
         assert_eq!(why_poll(Path::new("/proc")), None);
     }

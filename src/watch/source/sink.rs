@@ -1,5 +1,5 @@
-//! Where a source's hints go, without ever making inotify's thread wait: what the channel does not take turns into rescans, which
-//! the source's own thread delivers.
+//! Passes a source's hints to the channel without blocking inotify's thread. If the channel is full, the sink notes a
+//! rescan, which the source's own thread delivers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::{Hint, RescanReason};
 
-/// With more directories to scan than this, the whole root is scanned instead: memory stays bounded.
+/// The largest number of directories with a pending rescan. Above it the whole root is scanned, which bounds memory.
 const MAX_RESCANS: usize = 64;
 
-/// Shared by inotify's thread, which fills it, and the source's thread, which empties it.
+/// Pending work that inotify's thread adds and the source's thread takes.
 #[derive(Debug)]
 pub(super) struct Sink {
     root: PathBuf,
@@ -29,7 +29,7 @@ struct Pending {
 }
 
 impl Sink {
-    /// A sink for the hints of one root, and the nudges that tell the source's thread to look into it.
+    /// Makes a sink for the hints of one root, and the channel that wakes the source's thread.
     pub fn new(root: &Path, hints: Sender<Hint>) -> (Self, Receiver<()>) {
         let (nudge, nudges) = bounded(1);
         (Self { root: root.to_owned(), hints, nudge, pending: Mutex::default() }, nudges)
@@ -45,14 +45,14 @@ impl Sink {
         &self.hints
     }
 
-    /// Passes a hint on, or notes that a scan has to find what it told.
+    /// Sends a hint, or requests a scan of the root if the channel is full.
     pub fn hint(&self, hint: Hint) {
         if let Err(TrySendError::Full(_)) = self.hints.try_send(hint) {
             self.rescan(&self.root, RescanReason::ChannelFull);
         }
     }
 
-    /// Asks for a scan of a directory.
+    /// Requests a scan of a directory.
     pub fn rescan(&self, dir: &Path, reason: RescanReason) {
         self.note(|pending| {
             if pending.rescans.contains_key(&self.root) {
@@ -67,17 +67,17 @@ impl Sink {
         });
     }
 
-    /// The watched directory itself was deleted or renamed.
+    /// Records that the watched directory itself was deleted or renamed.
     pub fn root_lost(&self) {
         self.note(|pending| pending.root_lost = true);
     }
 
-    /// inotify does not see everything any more, for the given reason.
+    /// Records that inotify no longer reports every change, with the reason.
     pub fn failed(&self, reason: String) {
         self.note(|pending| pending.failure = Some(reason));
     }
 
-    /// The scans asked for since the last call.
+    /// Takes the scans requested since the last call.
     pub fn take_rescans(&self) -> BTreeMap<PathBuf, RescanReason> {
         std::mem::take(&mut self.lock().rescans)
     }
@@ -87,14 +87,14 @@ impl Sink {
         std::mem::take(&mut self.lock().root_lost)
     }
 
-    /// What failed since the last call.
+    /// Takes the reason of a failure since the last call.
     pub fn take_failure(&self) -> Option<String> {
         self.lock().failure.take()
     }
 
     fn note(&self, change: impl FnOnce(&mut Pending)) {
         change(&mut self.lock());
-        // A nudge that waits already serves for this note too.
+        // A nudge that is already in the channel covers this note as well.
         let _ = self.nudge.try_send(());
     }
 

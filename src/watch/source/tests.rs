@@ -1,4 +1,4 @@
-//! The sources against the real kernel.
+//! Tests of the sources on a real file system.
 
 use std::fs;
 
@@ -35,7 +35,7 @@ impl Watched {
         self.dir.path().join(name)
     }
 
-    /// Passes hints over until the expected one comes.
+    /// Skips and returns the hints before the expected one.
     fn wait_for(&self, expected: &Hint) -> Vec<Hint> {
         wait_for(&self.hints, expected)
     }
@@ -82,7 +82,7 @@ fn reading_a_file_is_no_change() {
     let watched = Watched::new();
     fs::write(watched.path("a.jpg"), "x").unwrap();
     watched.wait_for(&watched.changed("a.jpg"));
-    // Writing a file gives several hints. Those of a.jpg come before those of another file that is written after it.
+    // Writing a file causes several hints. All hints of a.jpg come before those of a file that is written later.
     fs::write(watched.path("between.jpg"), "x").unwrap();
     watched.wait_for(&watched.changed("between.jpg"));
     fs::read(watched.path("a.jpg")).unwrap();
@@ -98,7 +98,7 @@ fn a_new_directory_is_scanned_after_it_is_watched() {
     fs::write(watched.path("new/deep/early.jpg"), "x").unwrap();
     let rescan = Hint::Rescan { dir: watched.path("new"), reason: RescanReason::NewDirectory };
     watched.wait_for(&rescan);
-    // A file that is there before the deeper directory is watched is found by that one's own rescan; later ones are told of.
+    // A rescan finds the files from before the deeper directory was watched. Later files cause a hint.
     let late = watched.changed("new/deep/late.jpg");
     let is_told = |_| {
         fs::write(watched.path("new/deep/late.jpg"), "x").unwrap();
@@ -166,7 +166,7 @@ fn a_directory_that_is_replaced_is_watched_again() {
     fs::write(root.join("1.jpg"), "x").unwrap();
     wait_for(&hints, &Hint::Changed(root.join("1.jpg")));
 
-    // Deleted and made again at once: the file system may well give it the same inode.
+    // Delete and recreate the directory at once: the file system may reuse its inode.
     fs::remove_dir_all(&root).unwrap();
     fs::create_dir(&root).unwrap();
     wait_for(&hints, &rescan);
