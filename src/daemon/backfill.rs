@@ -1,5 +1,5 @@
-//! Scores that images in the database still lack: under a tag added to the configuration, or of a model whose encoder made
-//! the stored embeddings. They need no file.
+//! Collects scores that known images lack, because a tag was added to the configuration or because a new model has the same encoder as
+//! the old one. These scores are computed from stored embeddings, without the files.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use crate::store::{ImageId, ModelId, Store, StoreError, StoredEmbedding, TagId, 
 
 use super::work::StoredWork;
 
-/// Embeddings per message: enough for one run of the head.
+/// Largest number of embeddings in one message, enough for one run of the head.
 const WORK_IMAGES: usize = 256;
-/// Embeddings that are collected for all tags together: thousands of rare tags must not fill the memory.
+/// Largest number of collected embeddings over all tags. It bounds the memory when there are thousands of rare tags.
 const MOST_PENDING: usize = 4096;
 
-/// What an image of the database still needs.
+/// The data that the missing scores of an image need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
-    /// Nothing, or scores that are collected now.
+    /// No scores are missing, or they can be computed from the stored embedding and have been collected.
     NoFile,
-    /// Its embedding is of another encoder, or not enough for the model's head: the file must be read again.
+    /// The file must be read again: the stored embedding is from another encoder, or the model's head needs image features.
     File,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Backfill {
     model: ModelId,
     encoder_digest: String,
     always: Vec<(TagId, String)>,
-    /// Whether the model looks at the picture itself for every tag.
+    /// Whether the model's head needs image features, which are not stored.
     needs_images: bool,
     pending: HashMap<TagId, StoredWork>,
     collected: usize,
@@ -38,7 +38,7 @@ impl Backfill {
         Self { model, encoder_digest, always, needs_images, pending: HashMap::new(), collected: 0 }
     }
 
-    /// Looks at one image. Work that has become large enough is handed to `send`.
+    /// Collects the missing scores of one image. Full messages are passed to `send`.
     pub(super) fn check(
         &mut self,
         reader: &Store,
@@ -67,7 +67,7 @@ impl Backfill {
         for (tag_id, tag, reason) in lacking {
             let new = || StoredWork { tag, tag_id, reason, images: Vec::new() };
             let work = self.pending.entry(tag_id).or_insert_with(new);
-            // Two files of one image ask for the same scores.
+            // Two files with the same image lack the same scores.
             if !work.images.iter().any(|image| image.image_id == image_id) {
                 work.images.push(StoredEmbedding { image_id, values: values.clone() });
                 self.collected += 1;
@@ -85,7 +85,7 @@ impl Backfill {
         Ok(Needs::NoFile)
     }
 
-    /// The rest.
+    /// Returns all collected work.
     pub(super) fn finish(&mut self) -> Vec<StoredWork> {
         self.collected = 0;
         self.pending.drain().map(|(_, work)| work).collect()

@@ -1,5 +1,6 @@
-//! The directories to be scanned, and what the scans have found and no stage has taken yet. A scan goes on in small steps between
-//! the events, and stands still while its finds wait: a hundred thousand old pictures hold no new one up.
+//! The directories that wait for their survey, and the files and missing scores that surveys have found and no stage has taken yet.
+//! A survey advances in small steps between events and pauses while its finds wait, so that a large directory of old images does not
+//! delay new ones.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -10,35 +11,36 @@ use crate::watch::{self, Found, Scan, ScanError};
 use super::counters::Counters;
 use super::work::{Candidate, StoredWork};
 
-/// A directory to be scanned.
+/// A directory to survey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) root: PathBuf,
     pub(super) dir: PathBuf,
-    /// Whether known images are asked whether they lack scores.
+    /// Whether to check known images for missing scores.
     pub(super) check_scores: bool,
 }
 
-/// Something for the next stage.
+/// Work for the next stage.
 pub(super) enum Offer {
     File(Candidate),
     Stored(StoredWork),
 }
 
-/// What the next step of a scan shows.
+/// The result of one step of a survey.
 pub(super) enum Step {
-    /// An image, or what cannot be looked at.
+    /// An image file, or an error for a path that cannot be read.
     Found(Job, Result<Found, ScanError>),
-    /// The whole directory was seen, or could not be opened.
+    /// The survey of the directory is complete, or the directory could not be opened.
     Finished(Job, Result<(), ScanError>),
-    /// Nothing is to be scanned.
+    /// No directory waits for a survey.
     Idle,
 }
 
-/// Finds from which on it is worth a second walk to know how many images there are: one picture in a polled tree is not.
+/// Number of finds after which the images of the directory are counted for the progress display. Counting takes a second walk, which is
+/// not worth its cost for a few finds.
 const COUNTED_FROM: u64 = 32;
 
-/// Scans that wait, the one at work, and its finds.
+/// The waiting surveys, the current survey and its finds.
 pub(super) struct Backlog {
     recursive: bool,
     counters: Arc<Counters>,
@@ -51,7 +53,7 @@ pub(super) struct Backlog {
 struct Progress {
     seen: u64,
     finds: u64,
-    /// Counted when there is a backlog, see [`COUNTED_FROM`].
+    /// Number of images in the directory; 0 until there are [`COUNTED_FROM`] finds.
     total: u64,
 }
 
@@ -61,7 +63,7 @@ impl Backlog {
         Self { recursive, counters, jobs: VecDeque::new(), current: None, offers: VecDeque::new() }
     }
 
-    /// Asks for a scan. One that waits already, of this directory or of its root, serves for both.
+    /// Queues a survey. If a survey of the same directory or of its root already waits, it is used for both.
     pub(super) fn scan(&mut self, job: Job) {
         let serves = |waiting: &&mut Job| waiting.dir == job.dir || waiting.dir == job.root;
         match self.jobs.iter_mut().find(serves) {
@@ -70,7 +72,7 @@ impl Backlog {
         }
     }
 
-    /// Begins the scan at work anew, at its next turn.
+    /// Queues the current survey again, so that it restarts from its beginning.
     pub(super) fn start_over(&mut self) {
         if let Some((job, ..)) = self.current.take() {
             self.scan(job);
@@ -78,12 +80,12 @@ impl Backlog {
         self.show();
     }
 
-    /// Whether there is something to scan and room for what is found.
+    /// Returns whether there is something to survey and no finds are waiting.
     pub(super) fn can_step(&self) -> bool {
         self.offers.is_empty() && (self.current.is_some() || !self.jobs.is_empty())
     }
 
-    /// Looks at one more file.
+    /// Advances the survey by one file.
     pub(super) fn step(&mut self) -> Step {
         let Some((job, mut walk, mut progress)) = self.current.take() else { return self.begin() };
         let Some(found) = walk.next() else {
@@ -106,7 +108,7 @@ impl Backlog {
         }
     }
 
-    /// Puts a find where the next stage takes it from.
+    /// Queues a find for the next stage.
     pub(super) fn offer(&mut self, offer: Offer) {
         self.offers.push_back(offer);
         if let Some((job, _, progress)) = &mut self.current {
@@ -118,7 +120,7 @@ impl Backlog {
         self.show();
     }
 
-    /// Writes down how far the scan is.
+    /// Updates the progress counters.
     fn show(&self) {
         let (seen, total) = self.current.as_ref().map_or((0, 0), |(_, _, p)| (p.seen, p.total));
         Counters::set(&self.counters.scan_seen, seen);
@@ -127,7 +129,7 @@ impl Backlog {
 }
 
 impl Job {
-    /// A scan of a watched directory itself.
+    /// Returns the job that surveys a whole watched directory.
     pub(super) fn of_root(root: &Path, check_scores: bool) -> Self {
         Self { root: root.to_owned(), dir: root.to_owned(), check_scores }
     }
@@ -179,7 +181,7 @@ mod tests {
             backlog.offers.clear();
         }
         assert_eq!(shown(), (COUNTED_FROM, 40));
-        // In the middle of it the database went away.
+        // The survey restarts in the middle, as after a database error.
         backlog.start_over();
         let images = std::iter::from_fn(|| matches!(backlog.step(), Step::Found(..)).then_some(())).count();
         assert_eq!((images, shown()), (40, (0, 0)));

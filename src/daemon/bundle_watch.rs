@@ -1,32 +1,31 @@
-//! Notices that another bundle was put in the place of the one in use.
+//! Detects that the bundle in use was replaced by another one.
 
 use std::path::{Path, PathBuf};
 
 use crate::identity::FileStamp;
 
-/// Looks at the files of a bundle's directory, by name and state, never at their contents.
+/// Watches the files of a bundle directory by name and file stamp. It does not read their contents.
 #[derive(Debug, Clone)]
 pub(super) struct BundleWatch {
     dir: PathBuf,
-    /// As it was when the bundle was loaded, or refused.
+    /// The files when the bundle was last loaded or refused.
     settled: Option<Vec<(PathBuf, FileStamp)>>,
-    /// As it was at the last look.
+    /// The files at the last check.
     last: Option<Vec<(PathBuf, FileStamp)>>,
     still_since: u32,
 }
 
-/// Looks without a change after which a replacement counts as complete.
+/// Number of checks without a change after which a replacement is complete.
 const STILL: u32 = 3;
 
 impl BundleWatch {
-    /// To be made before the bundle is read: what is replaced meanwhile is then noticed.
+    /// Creates the watch. Call it before the bundle is read, so that a replacement during loading is detected.
     pub(super) fn new(dir: &Path) -> Self {
         let settled = look(dir);
         Self { dir: dir.to_owned(), last: settled.clone(), settled, still_since: 0 }
     }
 
-    /// To be called about once a second: true once when the directory has changed and stands still again. A directory that went
-    /// away is no replacement.
+    /// Returns true once after each completed replacement. Call it about once a second. A deleted directory is not a replacement.
     pub(super) fn was_replaced(&mut self) -> bool {
         let seen = look(&self.dir);
         if seen != self.last {
@@ -46,7 +45,7 @@ impl BundleWatch {
     }
 }
 
-/// The files of a bundle, its report left out: that nobody loads. None where there is no bundle.
+/// Returns the files of a bundle directory with their stamps, or `None` if it does not exist or is empty.
 fn look(dir: &Path) -> Option<Vec<(PathBuf, FileStamp)>> {
     let entries = std::fs::read_dir(dir).ok()?;
     let stamp = |path: PathBuf| FileStamp::read(&path).ok().flatten().map(|stamp| (path, stamp));
@@ -68,13 +67,13 @@ mod tests {
         let mut watch = BundleWatch::new(&bundle);
         let mut looks = |times: usize| (0..times).filter(|_| watch.was_replaced()).count();
         assert_eq!(looks(10), 0);
-        // Copied over it, slowly.
+        // The new bundle is copied over the old one, slowly.
         for size in 2..6 {
             std::fs::write(bundle.join("manifest.json"), "1".repeat(size)).unwrap();
             assert_eq!(looks(2), 0);
         }
         assert_eq!(looks(10), 1);
-        // Renamed into place, the old one away first.
+        // The old bundle is renamed away, then the new one is put in its place.
         std::fs::rename(&bundle, dir.path().join("old")).unwrap();
         assert_eq!(looks(10), 0);
         std::fs::create_dir(&bundle).unwrap();

@@ -1,21 +1,21 @@
-//! What a run has done so far: written by the stages, read by progress bars, `sd_notify` and the final report.
+//! The counters of a run, written by the stages and read by progress bars, `sd_notify` and the final report.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Shared counters; each but the last three only grows.
+/// Shared counters. All except the last three only increase.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Image files that a scan came across.
+    /// Image files found by surveys.
     pub(super) found: AtomicU64,
-    /// Of these, files that the database already knows as they are.
+    /// Found files that are unchanged since they were recorded.
     pub(super) unchanged: AtomicU64,
-    /// Of these, known failures whose next attempt is not due.
+    /// Found files that failed before and whose next attempt is not due.
     pub(super) waiting: AtomicU64,
-    /// Files handed to the decoders.
+    /// Files put in flight.
     pub(super) queued: AtomicU64,
     /// Images scored and committed.
     pub(super) scored: AtomicU64,
-    /// Files whose content was known already: renamed or copied.
+    /// Files whose content was already known, such as renamed or copied files.
     pub(super) linked: AtomicU64,
     /// Files that failed.
     pub(super) failed: AtomicU64,
@@ -23,13 +23,13 @@ pub struct Counters {
     pub(super) dropped: AtomicU64,
     /// Scores computed from stored embeddings.
     pub(super) backfilled: AtomicU64,
-    /// Commits that were tried.
+    /// Commit attempts.
     pub(super) commits: AtomicU64,
-    /// Files that are waited for until they are written completely.
+    /// Files that have not settled yet.
     pub(super) settling: AtomicU64,
-    /// Images that the scan at work has seen, while its finds wait for the decoders.
+    /// Images that the current survey has seen.
     pub(super) scan_seen: AtomicU64,
-    /// Images below the directory that it scans; 0 where it has found nothing to do.
+    /// Images below the directory of the current survey; 0 while the survey has few finds.
     pub(super) scan_total: AtomicU64,
 }
 
@@ -61,7 +61,7 @@ impl Counters {
         counter.store(value, Relaxed);
     }
 
-    /// The counters now.
+    /// Returns the current values.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             found: self.found.load(Relaxed),
@@ -82,7 +82,7 @@ impl Counters {
 }
 
 impl Snapshot {
-    /// Files that went through the pipeline, whatever came of them.
+    /// Returns the number of files that left the pipeline, with any outcome.
     pub fn finished(&self) -> u64 {
         self.scored + self.linked + self.failed + self.dropped
     }

@@ -1,4 +1,4 @@
-//! The decoding threads: have a file read and hashed, recognise known content, have it decoded.
+//! The decoding threads. Each has its decoder read and hash a file, looks up the content id, and has new content decoded.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::decoder::{DecodeError, Decoder};
 use super::shutdown::StopToken;
 use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome};
 
-/// What a decoding thread holds.
+/// The state of a decoding thread.
 pub(super) struct DecodeWorker {
     pub(super) scorer: Arc<Scorer>,
     pub(super) decoder: Decoder,
@@ -24,7 +24,8 @@ pub(super) struct DecodeWorker {
 }
 
 impl DecodeWorker {
-    /// Works until the candidates end. After a stop the rest is let go: it is not in the database, so the next start finds it.
+    /// Runs until both lanes are closed. After a stop, queued candidates are discarded; the next start finds them again because they are
+    /// not in the database.
     pub(super) fn run(mut self) {
         while let Some(candidate) = self.next() {
             if self.stop.is_stopped() {
@@ -36,19 +37,19 @@ impl DecodeWorker {
                 Err(Refusal::Changed) => self.outcomes.send(Outcome::Dropped { candidate, again: true }).is_ok(),
                 Err(Refusal::Failed(failure)) => self.outcomes.send(Outcome::Failed { candidate, failure }).is_ok(),
             };
-            // A receiver is gone only when its thread has failed; that thread's error ends the run.
+            // A channel is closed only if the receiving thread has failed. That thread's error ends the run.
             if !sent {
                 return;
             }
         }
     }
 
-    /// What has arrived goes before what was there.
+    /// Returns the next candidate, from the fresh lane first, or `None` when both lanes are closed.
     fn next(&self) -> Option<Candidate> {
         if let Ok(candidate) = self.fresh.try_recv() {
             return Some(candidate);
         }
-        // Both ends go together, with the inlet; what either still holds is taken first.
+        // Both lanes are closed together, with the inlet. If one is closed, the other may still contain candidates.
         select! {
             recv(self.fresh) -> candidate => candidate.or_else(|_| self.backlog.recv()).ok(),
             recv(self.backlog) -> candidate => candidate.or_else(|_| self.fresh.recv()).ok(),
@@ -57,17 +58,17 @@ impl DecodeWorker {
 
     fn decode(&mut self, candidate: &Candidate) -> Result<Decoded, Refusal> {
         let opened = self.decoder.open(&candidate.path)?;
-        // Bytes of a file that someone was writing to are no state of it, and their hash would be recorded as one.
+        // The file has changed since it settled and may be incomplete. Its hash must not be recorded.
         if opened.stamp != candidate.stamp {
             return Err(Refusal::Changed);
         }
         let known = self.reader.image_by_content(&opened.content_id).unwrap_or_else(|error| {
-            // A reader that fails costs a second inference at most; the writer finds the duplicate.
+            // A failed look-up costs at most a second inference, because the writer detects the duplicate.
             log::warn!("{}: cannot look up known content: {error}", candidate.path.display());
             None
         });
         let current = self.scorer.encoder_digest();
-        // A head that looks at patches needs the picture for every tag.
+        // A head that needs image features needs the picture for every tag.
         let known =
             known.filter(|image| image.encoder_digest.as_deref() == Some(current) && !self.scorer.needs_images());
         if let Some(image) = known {

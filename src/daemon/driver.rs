@@ -1,5 +1,5 @@
-//! Surveys directories, waits until files have settled and feeds the pipeline: the algorithm that the daemon's intake and `scan`
-//! share. Both decide themselves which directories to survey and when to stop.
+//! Surveys directories, waits until files have settled and sends them to the pipeline. The daemon's intake and `scan` share this
+//! code. They decide which directories to survey and when to stop.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,47 +14,47 @@ use crate::clock::SharedClock;
 use crate::identity::FileStamp;
 use crate::watch::{Found, Hint, Observed, ScanError, Settler, Sighting};
 
-/// Settled files that are handed on before hints are looked at again.
+/// Largest number of settled files that are sent on before the next hint is received.
 const SETTLED_AT_ONCE: usize = 64;
 
-/// How a driver works.
+/// The options of a driver.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DriverOptions {
-    /// How long a file must stay unchanged.
+    /// Time that a file must stay unchanged before it counts as settled.
     pub(super) settle: Duration,
-    /// Files that may be in the middle of being written at the same time.
+    /// Largest number of files that may be settling at the same time.
     pub(super) settling: usize,
     /// Whether subdirectories are surveyed.
     pub(super) recursive: bool,
-    /// Files whose rows are looked up together.
+    /// Number of files that are looked up in the database together.
     pub(super) page: usize,
-    /// The lane of files that have settled after they were seen.
+    /// Lane for files that had to settle first.
     pub(super) settled_lane: Lane,
 }
 
-/// What ended a wait.
+/// The reason why a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// Something happened to a file.
+    /// A hint arrived.
     Hint(Hint),
-    /// Files that changed while they were in flight are to be looked at again.
+    /// These files changed while they were in flight and must be looked at again.
     LookAgain(Vec<PathBuf>),
     /// The deadline was reached, or the pipeline has room.
     Continue,
 }
 
-/// What one page of a survey showed besides the files that are handed on.
+/// The result of one page of a survey, without the files that go to the pipeline.
 #[derive(Default)]
 pub(super) struct Page {
-    /// Directories and files that cannot be looked at.
+    /// Directories and files that could not be read.
     pub(super) unreadable: Vec<ScanError>,
-    /// Files for which the settler had no place.
+    /// Files that the settler refused because it was full.
     pub(super) refused: Vec<PathBuf>,
-    /// A directory that was surveyed to its end, or could not be opened.
+    /// The directory whose survey ended with this page, either completely or because it could not be opened.
     pub(super) ended: Option<(Job, Result<(), ScanError>)>,
 }
 
-/// Surveys directories and feeds the pipeline.
+/// Surveys directories and sends files to the pipeline.
 pub(super) struct Driver {
     pub(super) surveyor: Surveyor,
     pub(super) settler: Settler,
@@ -74,27 +74,27 @@ impl Driver {
         }
     }
 
-    /// Asks for a survey of a directory.
+    /// Queues a survey of a directory.
     pub(super) fn scan(&mut self, job: Job) {
         self.backlog.scan(job);
     }
 
-    /// Begins the survey at work anew.
+    /// Restarts the current survey from its beginning.
     pub(super) fn start_over(&mut self) {
         self.backlog.start_over();
     }
 
-    /// Whether a directory waits for its survey and everything that was found so far has been handed on.
+    /// Returns whether there is something to survey and everything found so far has been sent on.
     pub(super) fn can_survey(&self) -> bool {
         self.backlog.can_step()
     }
 
-    /// Whether something waits for room in the pipeline.
+    /// Returns whether something waits for room in the pipeline.
     pub(super) fn has_offers(&self) -> bool {
         !self.backlog.offers.is_empty()
     }
 
-    /// Surveys at most one page of files and keeps those that must be read for [`Driver::hand_on`].
+    /// Surveys at most one page of files. Files that must be read are queued until [`Driver::hand_on`] sends them.
     pub(super) fn survey_page(&mut self) -> Result<Page, SurveyError> {
         let mut page = Page::default();
         let mut found = Vec::with_capacity(self.options.page);
@@ -117,7 +117,7 @@ impl Driver {
         match self.offer_each(found, check_scores) {
             Ok(refused) => page.refused = refused,
             Err(error) => {
-                // The survey has not seen these files: it must not count as ended.
+                // These files were not compared with the database, so the survey is not complete and must run again.
                 if let Some((job, _)) = page.ended {
                     self.backlog.scan(job);
                 }
@@ -130,7 +130,8 @@ impl Driver {
         Ok(page)
     }
 
-    /// Keeps files that must be read for [`Driver::hand_on`]; returns those for which the settler has no place.
+    /// Queues settled files that must be read until [`Driver::hand_on`] sends them. Returns the files that the settler refused because
+    /// it was full.
     fn offer_each(&mut self, found: Vec<Found>, check_scores: bool) -> Result<Vec<PathBuf>, SurveyError> {
         let must_read = self.surveyor.must_read_each(&found, check_scores)?;
         self.offer_stored();
@@ -145,7 +146,7 @@ impl Driver {
         Ok(refused)
     }
 
-    /// Looks at one file as a survey does.
+    /// Processes one file in the same way as a survey.
     pub(super) fn offer(&mut self, path: PathBuf, stamp: FileStamp) -> Result<(), SurveyError> {
         self.offer_each(vec![Found { path, stamp }], false).map(drop)
     }
@@ -160,13 +161,13 @@ impl Driver {
         self.surveyor.take_stored().into_iter().for_each(|work| self.backlog.offer(Offer::Stored(work)));
     }
 
-    /// Offers the missing scores that were collected so far, however few.
+    /// Queues all missing scores collected so far, even if they do not fill a message.
     fn collect_stored(&mut self) {
         self.surveyor.collect_stored();
         self.offer_stored();
     }
 
-    /// Hands on what the pipeline has room for, without waiting.
+    /// Sends queued work to the pipeline until it is full. Does not block.
     pub(super) fn hand_on(&mut self) -> Result<(), SurveyError> {
         while let Some(offer) = self.backlog.offers.pop_front() {
             let inlet = &self.surveyor.inlet;
@@ -182,7 +183,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Hands on the files that have settled; waits while the decoders are busy.
+    /// Sends the files that have settled to the decoders. Blocks while the lane is full.
     pub(super) fn pass_on_settled(&mut self) -> Result<(), SurveyError> {
         let stat = |path: &Path| FileStamp::read(path).ok().flatten();
         for settled in self.settler.due(self.clock.now(), SETTLED_AT_ONCE, stat) {
@@ -195,7 +196,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Waits until the deadline, a hint, a file to be looked at again, or room for what waits.
+    /// Waits for a hint, a file that must be looked at again, room for queued work, or the deadline.
     pub(super) fn wait(&self, hints: &Receiver<Hint>, deadline: Duration) -> Result<Wake, SurveyError> {
         let inlet = &self.surveyor.inlet;
         let timer = self.clock.timer(deadline);
@@ -222,7 +223,7 @@ impl Driver {
         Ok(Wake::Continue)
     }
 
-    /// Records what a survey that has ended says about files that are gone.
+    /// Records which files are gone after a completed survey.
     pub(super) fn note_missing(&self, job: &Job) -> Result<(), SurveyError> {
         if job.dir == job.root {
             self.surveyor.note_missing(&job.root)
@@ -232,7 +233,7 @@ impl Driver {
     }
 }
 
-/// Sends without waiting; gives the message back where the channel is full.
+/// Sends without blocking. Returns the message if the channel is full.
 fn try_send<T>(channel: &Sender<T>, message: T) -> Result<Option<T>, SurveyError> {
     match channel.try_send(message) {
         Ok(()) => Ok(None),

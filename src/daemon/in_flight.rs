@@ -1,5 +1,5 @@
-//! The files between the intake and their commit. Each is there once; what happens to it meanwhile is not forgotten: the
-//! intake looks at it again when its work is done.
+//! The files in flight: those that have become candidates and are not committed yet. Each path is in flight at most once. If a file
+//! changes while it is in flight, the driver looks at it again after its commit.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::work::Candidate;
 use crate::identity::FileStamp;
 
-/// Shared by the intake, which fills it, and the writer, which empties it.
+/// The set of files in flight, shared by the driver, which adds files, and the writer, which removes them.
 #[derive(Debug, Clone)]
 pub(super) struct InFlight(Arc<Shared>);
 
@@ -39,7 +39,7 @@ impl InFlight {
         Self(Arc::new(Shared { state: Mutex::default(), nudge, nudged }))
     }
 
-    /// Takes a file in; `false` if it is in work already.
+    /// Puts a file in flight. Returns `false` if it already is.
     pub(super) fn insert(&self, candidate: &Candidate) -> bool {
         let mut state = self.lock();
         if state.files.contains_key(&candidate.path) {
@@ -50,8 +50,7 @@ impl InFlight {
         true
     }
 
-    /// Whether a file is in work. Where it does not look as it did when its work began, it comes out of
-    /// [`InFlight::take_again`] afterwards.
+    /// Returns whether a file is in flight. If its stamp differs from the candidate's, [`InFlight::take_again`] returns the file later.
     pub(super) fn covers(&self, path: &Path, seen: FileStamp) -> bool {
         let mut state = self.lock();
         let Some(flight) = state.files.get_mut(path) else { return false };
@@ -59,34 +58,34 @@ impl InFlight {
         true
     }
 
-    /// Has a file, or everything in a directory, looked at again when its work is done: it went away.
+    /// Marks a file, or all files in a directory, to be looked at again after they leave flight, because the path was removed.
     pub(super) fn look_again_at(&self, path: &Path) {
         let mut state = self.lock();
         state.files.iter_mut().filter(|(file, _)| file.starts_with(path)).for_each(|(_, flight)| flight.again = true);
     }
 
-    /// Ends the work on a file; with `again` it is to be looked at anew.
+    /// Removes a file from flight. With `again`, it is looked at again.
     pub(super) fn finish(&self, path: &Path, again: bool) {
         let mut state = self.lock();
         let Some((path, flight)) = state.files.remove_entry(path) else { return };
         if again || flight.again {
             state.again.push(path);
-            // A nudge that waits already serves for this file too.
+            // A full channel already holds a message, which is enough for this file too.
             let _ = self.0.nudge.try_send(());
         }
     }
 
-    /// Receives something when there are files to be looked at again.
+    /// Returns a channel that receives a message when there are files to look at again.
     pub(super) fn nudged(&self) -> &Receiver<()> {
         &self.0.nudged
     }
 
-    /// The files to be looked at again, each once.
+    /// Takes the files to look at again.
     pub(super) fn take_again(&self) -> Vec<PathBuf> {
         std::mem::take(&mut self.lock().again)
     }
 
-    /// Number of files in work.
+    /// Returns the number of files in flight.
     pub(super) fn len(&self) -> usize {
         self.lock().files.len()
     }

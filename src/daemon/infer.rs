@@ -1,5 +1,5 @@
-//! The inference threads, as many as the device does runs at the same time. New images go before stored ones. Each works for itself: a
-//! thread that waited for the others' images would leave its core idle.
+//! The inference threads, one for each stream of the device. New images are processed before stored embeddings. The threads do not
+//! share batches, because a thread that waits for images of other threads leaves its core idle.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,16 +13,16 @@ use edge_model::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scor
 use super::tagging::{ChosenTag, Tagger};
 use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};
 
-/// Encoded tags that are kept; keywords of strangers could be any number.
+/// Largest number of cached tags. Images from outside can contain any number of different keywords.
 const TAG_CACHE: usize = 4096;
 
-/// The tags that were encoded so far, for all threads; `None` for a text that the model cannot take.
+/// Encoded tags, shared by all inference threads. `None` marks a text that the model cannot encode.
 pub(super) type TagCache = Arc<Mutex<HashMap<String, Option<EncodedTag>>>>;
 
-/// What an inference thread holds.
+/// The state of an inference thread.
 pub(super) struct InferWorker {
     pub(super) scorer: Arc<Scorer>,
-    /// The device that the database knows of.
+    /// The device that is recorded in the database.
     pub(super) device: Device,
     pub(super) tagger: Arc<Tagger>,
     pub(super) reader: Store,
@@ -30,16 +30,16 @@ pub(super) struct InferWorker {
     pub(super) stored: Receiver<StoredWork>,
     pub(super) outcomes: Sender<Outcome>,
     pub(super) tag_cache: TagCache,
-    /// How many of these threads there are.
+    /// Number of inference threads.
     pub(super) workers: usize,
 }
 
 impl InferWorker {
-    /// Works until both channels have ended, or the writer has. What the model cannot do for one image is that image's
-    /// failure and ends nothing; a device that has failed for good ends everything.
+    /// Runs until both input channels are closed or the writer has ended. A model error on one image is recorded as a failure of that
+    /// image. A permanent device failure ends the thread with an error.
     pub(super) fn run(mut self) -> Result<(), ScorerError> {
         match self.work() {
-            // The writer's own error says why it ended.
+            // The writer returns its own error.
             Ok(()) | Err(End::WriterGone) => Ok(()),
             Err(End::DeviceFailed(error)) => Err(error),
         }
@@ -50,7 +50,7 @@ impl InferWorker {
         let closed = never();
         let closed_stored = never();
         while decoded_open || stored_open {
-            // New images first: stored ones wait until nothing new is there.
+            // Stored embeddings are processed only when no new image is queued.
             if let Ok(first) = self.decoded.try_recv() {
                 self.take_decoded(first)?;
                 continue;
@@ -71,7 +71,7 @@ impl InferWorker {
         Ok(())
     }
 
-    /// Takes what is waiting along, up to this thread's share of what the device works on at once.
+    /// Scores an image together with queued ones. The batch is at most this thread's share of the images that the device runs at once.
     fn take_decoded(&mut self, first: Decoded) -> Result<(), End> {
         let policy = self.scorer.policy();
         let most = (policy.image_batch * policy.streams).div_ceil(self.workers);
@@ -88,13 +88,13 @@ impl InferWorker {
 
     #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
     fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), End> {
-        // The pixels end here: kept along, they would fill the memory with megabytes for every result that waits for its commit.
+        // Frees the pixels early. Otherwise each result that waits for its commit would keep its pixels in memory.
         let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.square)).collect();
         let scorer = Arc::clone(&self.scorer);
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),
             Err(error @ ScorerError::DeviceFailed { .. }) => return Err(End::DeviceFailed(error)),
-            // One image must not fail the others of its batch.
+            // An error of one image must not fail the other images of its batch.
             Err(_) if inputs.len() > 1 => inputs.iter().map(|input| embed_one(&scorer, input)).collect(),
             Err(error) => vec![Err(error)],
         };
@@ -119,8 +119,8 @@ impl InferWorker {
         }
     }
 
-    /// The tags that an image of the database has already: with a head that looks at the picture itself they must be scored
-    /// while it is here.
+    /// Adds the tags that the image already has in the database. A head that needs image features can score them only while the picture
+    /// is available.
     fn add_tags_of_known(&self, picture: &NewPicture, chosen: &mut Vec<ChosenTag>) {
         let known = || -> Result<_, StoreError> {
             let Some(image) = self.reader.image_by_content(&picture.content_id)? else { return Ok(Vec::new()) };
@@ -143,7 +143,7 @@ impl InferWorker {
             log::warn!("{}: cannot read the stored embedding: {error}", candidate.path.display());
             None
         }) else {
-            // The row went away or cannot be read now; a later look comes back to the file.
+            // The row was deleted or cannot be read now. The file is looked at again later.
             return self.send(Outcome::Dropped { candidate, again: true });
         };
         let stored = ImageFeatures::from(ImageEmbedding(values));
@@ -157,7 +157,7 @@ impl InferWorker {
     fn score_tags(&mut self, image: &ImageFeatures, chosen: Vec<ChosenTag>) -> Result<Vec<TagResult>, ScorerError> {
         let (mut kept, mut encoded) = self.encode_all(chosen)?;
         if kept.is_empty() {
-            // An image whose only keywords are too long for the model must be found under something.
+            // If the model can encode none of the tags, the image gets the default tags so that it has at least one score.
             (kept, encoded) = self.encode_all(self.tagger.defaults())?;
         }
         let scored = self.scorer.score(image, &encoded)?;
@@ -181,9 +181,9 @@ impl InferWorker {
         Ok((kept, encoded))
     }
 
-    /// The tag's embedding; `None` for a text that the model cannot take, which is said once.
+    /// Returns the encoded tag, or `None` if the model cannot encode the text. Logs a warning when a text is first encoded.
     fn encoded(&mut self, text: &str) -> Result<Option<EncodedTag>, ScorerError> {
-        // Held meanwhile: two threads that meet a new tag together encode it once and say once what is to be said of it.
+        // The lock is held during encoding, so that a new tag is encoded once and its warning is logged once.
         let mut cache = self.tag_cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = cache.get(text) {
             return Ok(known.clone());
@@ -206,7 +206,7 @@ impl InferWorker {
         Ok(encoded)
     }
 
-    /// What cannot be scored now still lacks its score, so the next start asks again.
+    /// Scores stored embeddings. Scores that cannot be computed now stay missing and are requested again at the next start.
     fn score_stored(&mut self, work: StoredWork) -> Result<(), End> {
         let tag = match self.encoded(&work.tag) {
             Ok(Some(tag)) => tag,
@@ -229,7 +229,7 @@ impl InferWorker {
         self.send(Outcome::Backfilled { tag_id: work.tag_id, reason: work.reason, scores })
     }
 
-    /// The image's failure, unless it is none of its own: then it is found again by the next start.
+    /// Records a failure of one image. Returns a device failure instead; the next start then finds the image again.
     fn fail(&mut self, candidate: Candidate, error: ScorerError) -> Result<(), End> {
         if let ScorerError::DeviceFailed { .. } = error {
             return Err(End::DeviceFailed(error));
@@ -248,11 +248,11 @@ impl InferWorker {
     }
 }
 
-/// Why there is nothing more to do.
+/// The reason why an inference thread ends early.
 enum End {
-    /// The writer has ended, after a failure of its own.
+    /// The writer has ended because of its own failure.
     WriterGone,
-    /// No device is left to work on.
+    /// No device is left to run on.
     DeviceFailed(ScorerError),
 }
 

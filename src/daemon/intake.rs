@@ -1,4 +1,4 @@
-//! The intake thread of the daemon: turns hints and surveys into files that have settled.
+//! The intake thread of the daemon. It receives hints, runs the surveys and retries failed files when they are due.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::identity::FileStamp;
 use crate::store::{FileState, StoreError};
 use crate::watch::{self, Hint, RescanReason, RootState, ScanError, Sighting, Source, SourceOptions, StatusHandle};
 
-/// Hints that wait; more become a survey.
+/// Largest number of queued hints. Further hints are replaced by a survey.
 const HINTS: usize = 4096;
-/// Files that may be in the middle of being written; more become a survey.
+/// Largest number of files that may be settling. If there are more, a survey finds them later.
 const SETTLING: usize = 20_000;
-/// Files that a survey looks at before the hints are looked at again.
+/// Number of files that a survey processes before the next hint is received.
 const PAGE: usize = 64;
-/// Longest time until the ledger is asked again for files whose next attempt is due: `failures --retry` makes some so at any time.
+/// Longest time between two queries for failed files whose next attempt is due. `failures --retry` can make files due at any time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(5);
-/// Due files that are taken from the ledger at once; the others follow with the next look or survey.
+/// Largest number of due files from one query. The others follow with the next query or survey.
 const RETRIED_AT_ONCE: usize = 256;
-/// Wait after an error of the database that may pass.
+/// Wait after a transient database error.
 const AFTER_TROUBLE: Duration = Duration::from_secs(15);
 
-/// Watches the directories and feeds the pipeline.
+/// Watches the directories and sends files to the pipeline.
 pub(super) struct Intake {
     settings: WatchSettings,
     driver: Driver,
@@ -38,16 +38,16 @@ pub(super) struct Intake {
     hints: Receiver<Hint>,
     clock: SharedClock,
     next_rescan: Duration,
-    /// When the ledger of failures is asked again.
+    /// Time of the next query for failed files that are due.
     next_retry: Duration,
-    /// No survey goes on before this time.
+    /// Surveys are paused until this time.
     resume_at: Duration,
-    /// Whether the database was compared with the tags and the model since the start.
+    /// Whether a survey that looks for missing scores has been requested since the start.
     scores_checked: bool,
 }
 
 impl Intake {
-    /// Starts to watch. Hints are collected from here on, so the first survey misses nothing.
+    /// Starts watching the directories. Hints are collected before the first survey starts, so no change is missed.
     pub(super) fn start(settings: &WatchSettings, inlet: Inlet) -> Result<Self, Box<(Inlet, DaemonError)>> {
         let (sender, hints) = bounded(HINTS);
         let clock = inlet.clock.clone();
@@ -88,12 +88,12 @@ impl Intake {
         })
     }
 
-    /// How the sources are.
+    /// Returns the watched directories with the status of their sources.
     pub(super) fn sources(&self) -> Vec<(PathBuf, StatusHandle)> {
         self.settings.dirs.iter().cloned().zip(self.sources.iter().map(Source::status_handle)).collect()
     }
 
-    /// Works until the stop. Gives the inlet back so that the pipeline can be ended behind it.
+    /// Runs until a stop or a failure. Returns the inlet, which the caller needs to end the pipeline.
     pub(super) fn run(mut self) -> (Inlet, Result<(), DaemonError>) {
         let result = self.watch();
         drop(self.sources);
@@ -111,7 +111,7 @@ impl Intake {
         }
     }
 
-    /// One round: what is due by time, a page of the survey at work, then the wait for something to happen.
+    /// Runs one round: timed work, one page of the current survey, then a wait for the next event.
     fn work(&mut self) -> Result<(), SurveyError> {
         let now = self.clock.now().monotonic;
         if now >= self.next_rescan {
@@ -143,7 +143,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Reads a database that is locked or on a full disk again later; that survey finds what was missed.
+    /// After a transient database error, such as a lock or a full disk, schedules a survey that finds the missed files. Returns other
+    /// errors.
     fn postpone(&mut self, error: StoreError) -> Result<(), DaemonError> {
         if !error.is_transient() {
             return Err(error.into());
@@ -155,7 +156,7 @@ impl Intake {
         Ok(())
     }
 
-    /// When there is something to do even if nothing happens.
+    /// Returns the time at which the next timed work is due.
     fn next_deadline(&self) -> Duration {
         let now = self.clock.now().monotonic;
         if self.driver.can_survey() && now >= self.resume_at {
@@ -183,7 +184,7 @@ impl Intake {
 
     fn look_at(&mut self, path: &Path) -> Result<(), SurveyError> {
         let Some(root) = self.root_of(path) else { return Ok(()) };
-        // A link may lead out of the tree; what it leads to is then nobody's image here.
+        // A symbolic link may point to a file outside the tree, which is not watched.
         match FileStamp::read_inside(&root, path) {
             Ok(Some(stamp)) => {
                 self.driver.settler.observe(path, stamp, Sighting::Hint, self.clock.now());
@@ -215,12 +216,12 @@ impl Intake {
             None => Ok(()),
             Some((job, Ok(()))) => self.driver.note_missing(&job),
             Some((job, Err(ScanError::Offline { .. }))) => self.driver.surveyor.note_missing(&job.root),
-            // One directory that is unreadable does not keep the others waiting.
+            // The caller logs the error and continues, so an unreadable directory does not delay the others.
             Some((_, Err(error))) => Err(error.into()),
         }
     }
 
-    /// Takes up the files whose next attempt is due.
+    /// Sends failed files whose next attempt is due to the pipeline.
     fn retry_due(&mut self, now: Duration) -> Result<(), SurveyError> {
         if now < self.next_retry || now < self.resume_at {
             return Ok(());
@@ -230,7 +231,7 @@ impl Intake {
         let (due, next) = (reader.failures_due(wall, RETRIED_AT_ONCE)?, reader.next_failure_due()?);
         for path in due {
             let Some(root) = self.root_of(&path) else { continue };
-            // A survey notes files that are gone; a file that cannot be looked at now may be readable later.
+            // Surveys record files that are gone. A file that cannot be read now may be readable later.
             if let Ok(Some(stamp)) = FileStamp::read_inside(&root, &path) {
                 self.driver.offer(path, stamp)?;
             }
@@ -241,7 +242,7 @@ impl Intake {
         Ok(())
     }
 
-    /// The watched directory that a path lies in; the deepest one where they are nested.
+    /// Returns the watched directory that contains a path. If watched directories are nested, returns the innermost.
     fn root_of(&self, path: &Path) -> Option<PathBuf> {
         self.settings.dirs.iter().filter(|dir| path.starts_with(dir)).max_by_key(|dir| dir.as_os_str().len()).cloned()
     }

@@ -1,13 +1,22 @@
-//! From a file that appeared to a committed score: threads, channels and their order.
+//! The daemon and `scan`: the threads and channels between a new file and its committed score.
 //!
 //! ```text
-//! intake (events, scans) ─> candidates ─> decode (N threads) ─> decoded ─> infer (1) ─> outcomes ─> writer (1)
-//!                                                 backfill (1) ─> stored ─┘
+//! hints ─> driver ─┬─> fresh ───┬─> decode (N threads) ─> decoded ─┬─> infer (M threads) ─> outcomes ─> writer (1)
+//!                  ├─> backlog ─┘                                  │                           │
+//!                  ├─> stored ─────────────────────────────────────┘                           │
+//!                  └─> presence of files ──────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Every channel is bounded, so a slow stage holds back the one before it and memory stays flat. The database and the
-//! directories are the truth: an image counts as done when its commit is through, and whatever was in flight when the
-//! process ended is found again by the next scan. Threads are joined from left to right.
+//! The driver surveys directories, waits until files have settled, and collects stored embeddings that lack scores. In the daemon it
+//! runs on the intake thread, which also receives the hints from the watched directories. `scan` runs it on the calling thread and
+//! receives no hints. The fresh and backlog lanes both lead to the decoding threads, which take from the backlog only when the fresh
+//! lane is empty. Each decoding thread has one decoder. The number of inference threads is the number of streams in the device's policy.
+//! Decoding threads send failed and dropped files directly to the writer. Only the writer thread changes the database while the
+//! pipeline runs.
+//!
+//! Every channel is bounded, so a slow stage delays the stage before it and memory use stays constant. The database and the
+//! directories are the truth: an image is done when it is committed, and the next scan finds the files that were in flight when the
+//! process ended. Threads are joined from left to right.
 
 mod backfill;
 mod backlog;
@@ -44,7 +53,7 @@ use std::path::PathBuf;
 use crate::store::StoreError;
 use edge_model::scorer::ScorerError;
 
-/// What stops the daemon or a scan. What is wrong with one file is not among these: that is counted and recorded.
+/// An error that stops the daemon or a scan. Failures of single files are counted and recorded instead.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The configuration was refused.
@@ -53,22 +62,22 @@ pub enum DaemonError {
     /// The model was refused or its device failed.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
-    /// The database was refused or failed for good.
+    /// The database was refused or failed permanently.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A directory cannot be watched or scanned.
     #[error(transparent)]
     Watch(#[from] crate::watch::WatchError),
-    /// A directory that was named cannot be scanned.
+    /// A directory given by the user cannot be scanned.
     #[error(transparent)]
     Scan(#[from] crate::watch::ScanError),
-    /// A directory that was named is not there.
+    /// A directory given by the user does not exist.
     #[error("{}: there is no such directory. Create it or name another one", path.display())]
     NoDirectory {
         /// The directory.
         path: PathBuf,
     },
-    /// No directory was named at all.
+    /// No directory was given.
     #[error("no directory to watch: name one on the command line or under [watch] dirs in the configuration")]
     NothingToWatch,
     /// Another process writes into the same database.
@@ -76,18 +85,18 @@ pub enum DaemonError {
     Locked {
         /// The database.
         path: PathBuf,
-        /// The other process, as it wrote it down.
+        /// Process id that the other process wrote into the lock file.
         pid: String,
     },
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{action}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A thread ended in a panic: a defect of this program.
+    /// A thread panicked, which is a defect of this program.
     #[error("the {0} thread has panicked; what was committed is safe. Please report the message above")]
     Panicked(&'static str),
 }

@@ -1,4 +1,4 @@
-//! The stages behind the intake: started together, ended from left to right.
+//! The stages after the driver: decoding, inference and writing. They are started together and ended from left to right.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,27 +27,27 @@ use super::work::{Candidate, Decoded, Outcome, StoredWork};
 use super::write_lock::WriteLock;
 use super::writer::Writer;
 
-/// Candidates that wait for a decoder. Each is a path, so this may be generous.
+/// Capacity of each lane. A candidate is a path and a stamp, so a large capacity costs little memory.
 const CANDIDATES: usize = 256;
-/// Outcomes that wait for the writer.
+/// Capacity of the writer's queue.
 const OUTCOMES: usize = 256;
 
-/// The two ways to the decoders. They take from the second only when the first is empty.
+/// A queue of the decoders. They take from the backlog only when the fresh lane is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// What arrives now.
+    /// Files that arrive while the daemon runs.
     Fresh,
-    /// What a scan has found, such as a whole card or pictures that a new model must see.
+    /// Files that a survey has found, such as those of a newly mounted card or those that a new model must score.
     Backlog,
 }
 
-/// The left end of the pipeline: what feeds it.
+/// The input side of the pipeline: the senders of its channels and the state that the driver shares with it.
 pub(super) struct Inlet {
     fresh: Sender<Candidate>,
     backlog: Sender<Candidate>,
     stored: Sender<StoredWork>,
     outcomes: Sender<Outcome>,
-    /// A connection of its own for look-ups.
+    /// Read-only database connection for look-ups.
     pub(super) reader: Store,
     pub(super) counters: Arc<Counters>,
     pub(super) in_flight: InFlight,
@@ -60,12 +60,12 @@ pub(super) struct Inlet {
     pub(super) always: Vec<(TagId, String)>,
 }
 
-/// The pipeline is going down: by a stop or by a failure that [`Pipeline::finish`] returns.
+/// The pipeline is ending, because of a stop or of a failure that [`Pipeline::finish`] returns.
 #[derive(Debug)]
 pub(super) struct Ended;
 
 impl Inlet {
-    /// Makes a file a candidate that must be sent; none where it is on its way already.
+    /// Puts a file in flight and returns the candidate, which the caller must send. Returns `None` if the file is already in flight.
     pub(super) fn take_in(&self, path: PathBuf, stamp: FileStamp) -> Option<Candidate> {
         let candidate = Candidate { path, stamp };
         let is_new = self.in_flight.insert(&candidate);
@@ -75,7 +75,7 @@ impl Inlet {
         is_new.then_some(candidate)
     }
 
-    /// Hands a candidate to the decoders; waits while they are busy.
+    /// Sends a candidate to the decoders. Blocks while the lane is full.
     pub(super) fn submit(&self, candidate: Candidate, lane: Lane) -> Result<(), Ended> {
         select! {
             send(self.lane(lane), candidate) -> sent => sent.map_err(|_| Ended),
@@ -83,7 +83,7 @@ impl Inlet {
         }
     }
 
-    /// The way to the decoders.
+    /// Returns the sender of a lane.
     pub(super) fn lane(&self, lane: Lane) -> &Sender<Candidate> {
         match lane {
             Lane::Fresh => &self.fresh,
@@ -91,12 +91,12 @@ impl Inlet {
         }
     }
 
-    /// The way of stored embeddings to the model.
+    /// Returns the sender of stored embeddings to the inference threads.
     pub(super) fn stored(&self) -> &Sender<StoredWork> {
         &self.stored
     }
 
-    /// Hands an outcome that needs no work to the writer.
+    /// Sends an outcome that needs no decoding or inference to the writer.
     pub(super) fn record(&self, outcome: Outcome) -> Result<(), Ended> {
         self.outcomes.send(outcome).map_err(|_| Ended)
     }
@@ -111,7 +111,7 @@ pub(super) struct Pipeline {
     _lock: WriteLock,
 }
 
-/// What the stages are started with.
+/// The arguments that the stages are started with.
 pub(super) struct Start<'a> {
     pub(super) settings: &'a Settings,
     pub(super) decoders: Decoders,
@@ -121,7 +121,7 @@ pub(super) struct Start<'a> {
     pub(super) clock: &'a SharedClock,
 }
 
-/// The channels between the stages: one field for each end that a stage holds.
+/// Both ends of the channels between the stages.
 struct Channels {
     fresh: Channel<Candidate>,
     backlog: Channel<Candidate>,
@@ -137,7 +137,7 @@ impl Channels {
         Self {
             fresh: bounded(CANDIDATES),
             backlog: bounded(CANDIDATES),
-            // Decoded pictures are large: as many wait as the device takes at once, and one for each decoder.
+            // Decoded pictures are large. The queue holds one full run of the device and one picture per decoding thread.
             decoded: bounded(policy.image_batch * policy.streams + decode_threads),
             stored: bounded(2),
             outcomes: bounded(OUTCOMES),
@@ -252,13 +252,13 @@ impl Start<'_> {
 }
 
 impl Pipeline {
-    /// Receives something when a stage has ended, which before [`Pipeline::finish`] only a failure makes it do.
+    /// Returns a channel that receives a message when a stage has ended. Before [`Pipeline::finish`] a stage ends only if it has failed.
     pub(super) fn ended(&self) -> &Receiver<()> {
         &self.ended
     }
 
-    /// Ends the stages after the inlet: what they hold is finished and committed. Returns the first failure from the right,
-    /// because a failure on the right is what ends the left.
+    /// Closes the inlet, lets the stages finish and commit their work, and joins their threads. If several stages have failed, returns
+    /// the failure nearest to the writer, because a failed stage ends the stages before it.
     pub(super) fn finish(self, inlet: Inlet) -> Result<(), DaemonError> {
         drop(inlet);
         let mut panicked = None;
@@ -297,12 +297,12 @@ fn tag_ids(store: &mut Store, tags: &[String]) -> Result<Vec<(TagId, String)>, S
     Ok(ids)
 }
 
-/// Tells, when it is dropped, that its thread has ended in whatever way.
+/// Sends a message when it is dropped, so that the end of its thread is noticed even after a panic.
 struct Alarm(Sender<()>);
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // One message is enough, and nobody listens any more in an orderly end.
+        // One message is enough. In an orderly shutdown the receiver may be gone already.
         let _ = self.0.try_send(());
     }
 }

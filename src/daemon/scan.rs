@@ -1,4 +1,4 @@
-//! `edge-scorer scan`: score what is there, then end.
+//! `edge-scorer scan`: scores the images that exist now, then ends.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,38 +20,38 @@ use crate::config::Settings;
 use crate::watch::{Hint, ScanError};
 use edge_model::scorer::Scorer;
 
-/// Files that may be in the middle of being written at the same time; more are left for another scan.
+/// Largest number of files that may be settling at the same time. Further files are left for another scan.
 const SETTLING: usize = 10_000;
-/// Files whose rows are looked up together.
+/// Number of files that are looked up in the database together.
 const PAGE: usize = 256;
-/// A file that is still growing after this long is left for another scan.
+/// Longest wait for files to settle. A file that is still changing after this time is left for another scan.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a scan came to.
+/// The result of a scan.
 #[derive(Debug, Clone)]
 pub struct ScanReport {
     /// The final counters.
     pub counters: Snapshot,
-    /// Directories and files that could not be looked at, as messages.
+    /// One message for each directory or file that could not be read.
     pub unreadable: Vec<String>,
-    /// Files that were still being written when they were read, or at the end.
+    /// Files that were still being written when they were read or when the scan ended.
     pub still_written: Vec<PathBuf>,
     /// Whether the scan was stopped by a signal.
     pub stopped: bool,
 }
 
 impl ScanReport {
-    /// Whether every image that was found is scored.
+    /// Returns whether every image that was found has been scored.
     pub fn is_complete(&self) -> bool {
         let Snapshot { failed, waiting, .. } = self.counters;
         failed + waiting == 0 && self.unreadable.is_empty() && self.still_written.is_empty() && !self.stopped
     }
 }
 
-/// Scores every image below the settings' directories that the database does not know yet.
+/// Scores every image below the directories in the settings that the database does not contain yet.
 ///
 /// # Errors
-/// [`DaemonError`]: a directory that is not there, a database that cannot be written, a device that fails.
+/// [`DaemonError`]: a directory does not exist, the database cannot be written, or the device fails.
 pub fn scan(
     settings: &Settings,
     decoders: Decoders,
@@ -95,7 +95,7 @@ pub fn scan(
     let Pass { driver, unreadable, mut still_written, .. } = pass;
     let inlet = driver.surveyor.inlet;
     let in_flight = inlet.in_flight.clone();
-    // A failure further right ends the survey too and is the better message.
+    // A failure of a later stage also ends the survey. Its message names the cause, so it is returned first.
     pipeline.finish(inlet)?;
     match result {
         Ok(()) | Err(SurveyError::Ended) => {}
@@ -112,7 +112,7 @@ pub fn scan(
 struct Pass {
     driver: Driver,
     clock: SharedClock,
-    /// No hints come: nothing is watched.
+    /// Never receives a hint, because a scan watches nothing.
     hints: Receiver<Hint>,
     unreadable: Vec<String>,
     still_written: Vec<PathBuf>,
@@ -122,7 +122,7 @@ impl Pass {
     fn all(&mut self, dirs: &[PathBuf]) -> Result<(), SurveyError> {
         for dir in dirs {
             match self.survey(dir) {
-                // One directory that cannot be read does not keep the others waiting.
+                // If one of several directories cannot be read, the scan continues with the next one.
                 Err(SurveyError::Scan(error)) if dirs.len() > 1 => {
                     self.report(&error);
                     continue;
@@ -135,7 +135,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Hands on every file of a directory that must be read and has settled.
+    /// Surveys a directory and sends all settled files that must be read to the pipeline.
     fn survey(&mut self, dir: &Path) -> Result<(), SurveyError> {
         self.driver.scan(Job::of_root(dir, true));
         loop {
@@ -158,7 +158,7 @@ impl Pass {
         }
     }
 
-    /// Gives files that were touched just before the scan the time to settle.
+    /// Waits until files that changed shortly before the scan have settled, at most for [`PATIENCE`].
     fn wait_for_writers(&mut self) -> Result<(), SurveyError> {
         let give_up = self.clock.now().monotonic + PATIENCE;
         while let Some(deadline) = self.driver.settler.next_deadline() {

@@ -1,32 +1,32 @@
-//! Asking threads to stop. Dropping the handle asks; there is no other way, so an early return asks too.
+//! Stop requests to threads. Dropping the handle is the only way to request a stop, so an early return requests it too.
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-/// Held by who decides; dropped to stop everything that holds a token.
+/// The owner of the stop decision. Dropping it stops all threads that have a token.
 #[derive(Debug)]
 pub(super) struct StopHandle {
     _sender: Sender<()>,
 }
 
-/// Held by every thread that must be able to stop.
+/// Reports a stop request to a thread.
 #[derive(Debug, Clone)]
 pub(super) struct StopToken {
     receiver: Receiver<()>,
 }
 
-/// A handle and its token.
+/// Returns a handle and its token.
 pub(super) fn stop_pair() -> (StopHandle, StopToken) {
     let (sender, receiver) = bounded(0);
     (StopHandle { _sender: sender }, StopToken { receiver })
 }
 
 impl StopToken {
-    /// Whether the handle is gone.
+    /// Returns whether the handle was dropped.
     pub(super) fn is_stopped(&self) -> bool {
         self.receiver.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    /// A channel that becomes ready, by disconnecting, when the handle is dropped; for `select!`.
+    /// Returns a channel for `select!` that disconnects, and so becomes ready, when the handle is dropped.
     pub(super) fn channel(&self) -> &Receiver<()> {
         &self.receiver
     }

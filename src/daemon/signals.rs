@@ -1,4 +1,4 @@
-//! Signals become messages: SIGTERM and SIGINT stop, SIGHUP reloads, a second stop ends the process at once.
+//! Converts signals to messages: SIGTERM and SIGINT stop, SIGHUP reloads. A second stop signal ends the process immediately.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,16 +8,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// Finish what is in flight and end.
+    /// Finish the files in flight and end.
     Stop,
-    /// Read configuration and bundle again.
+    /// Read the configuration and the bundle again.
     Reload,
 }
 
-/// Installs the handlers. Call it once per process, before threads that must not be cut short are started.
+/// Installs the signal handlers and returns the channel of requests. Call it once per process, before starting threads that must end in
+/// order.
 ///
 /// # Errors
 /// The operating system refused a handler or the thread.
@@ -28,15 +29,15 @@ pub fn install() -> std::io::Result<Receiver<Control>> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let control = if signal == SIGHUP { Control::Reload } else { Control::Stop };
-            // A full channel already holds what this signal asks for, or the process is about to end.
+            // If the channel is full, it already holds the same request or the process is about to end.
             let _ = sender.try_send(control);
         }
     })?;
     Ok(receiver)
 }
 
-/// Leaves SIGTERM, SIGINT and SIGHUP to the process that has started this one: service managers and terminals send them to
-/// both.
+/// Makes this process ignore SIGTERM, SIGINT and SIGHUP. Service managers and terminals send them to a decoder process and its parent;
+/// only the parent acts on them.
 ///
 /// # Errors
 /// The operating system refused a handler.

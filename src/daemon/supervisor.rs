@@ -1,4 +1,4 @@
-//! `edge-scorer run`: starts the pipeline, waits for signals, reloads, stops in order.
+//! `edge-scorer run`: starts the pipeline, handles signals and reloads, and stops the threads in order.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use super::systemd::ServiceManager;
 use super::tagging::check_always;
 use super::write_lock::WriteLock;
 
-/// How often the service manager hears of progress.
+/// Interval of the watchdog and status updates and of the checks for a replaced bundle.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Runs until a stop signal. `load` reads the settings, at the start and at every reload.
+/// Runs until a stop signal. `load` reads the settings at the start and at every reload.
 ///
 /// # Errors
-/// [`DaemonError`]; a configuration or bundle that is refused at a reload is no error: the old one keeps running.
+/// [`DaemonError`]. A configuration or bundle that is refused at a reload is not an error; the old one stays in use.
 pub fn run(
     load: &dyn Fn() -> Result<Settings, ConfigError>,
     decoders: Decoders,
@@ -63,7 +63,7 @@ pub fn run(
                 session
             }
             Err(error) => {
-                // What only shows at the start: a database that cannot be written, inotify that does not work.
+                // Some errors appear only at the start, such as a database that cannot be written or a failure of inotify.
                 log::error!("{REFUSED}: {error}");
                 Session::start(&current, decoders, clock)?
             }
@@ -71,7 +71,7 @@ pub fn run(
     }
 }
 
-/// Starts to work; a database that turns out to be damaged makes room for a new one.
+/// Starts a session. If the database is damaged, sets it aside and starts with a new one.
 fn start(loaded: &Loaded, decoders: Decoders, clock: &SharedClock) -> Result<Session, DaemonError> {
     Session::start(loaded, decoders, clock).or_else(|failure| {
         make_room(loaded, failure, clock)?;
@@ -79,7 +79,7 @@ fn start(loaded: &Loaded, decoders: Decoders, clock: &SharedClock) -> Result<Ses
     })
 }
 
-/// Sets the database aside if it is damaged and that is the failure; else returns the failure.
+/// Sets the database aside if damage to it caused the failure. Otherwise returns the failure.
 fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError, clock: &SharedClock) -> Result<(), DaemonError> {
     let DaemonError::Store(error) = failure else { return Err(failure) };
     if !error.is_damage() {
@@ -98,7 +98,7 @@ fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError, clock: &Sha
 
 const REFUSED: &str = "reload refused, the old configuration and model keep running";
 
-/// A configuration and its model, ready to work.
+/// A validated configuration and its loaded model.
 struct Loaded {
     settings: Settings,
     scorer: Arc<Scorer>,
@@ -121,16 +121,16 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
 }
 
-/// Why a session ends.
+/// The reason why a session ends.
 enum End {
     Stop,
-    /// A configuration or a model that was accepted.
+    /// A new configuration or model was accepted.
     Reload(Box<Loaded>),
-    /// A stage has failed; [`Session::finish`] says how.
+    /// A stage has failed. [`Session::finish`] returns the error.
     Failure,
 }
 
-/// One configuration at work.
+/// The running threads of one configuration.
 struct Session {
     stop: StopHandle,
     pipeline: Pipeline,
@@ -138,7 +138,7 @@ struct Session {
     intake_ended: Receiver<()>,
     observer: Arc<Observer>,
     stuck_timeout: Duration,
-    /// Gone where the file system holds no sockets.
+    /// `None` if the socket could not be created, for example because the file system does not support sockets.
     socket: Option<StatusSocket>,
     bundle: BundleWatch,
 }
@@ -180,7 +180,7 @@ impl Session {
         Ok(Self { stop, pipeline, intake, intake_ended, observer, stuck_timeout, socket, bundle: bundle.clone() })
     }
 
-    /// Until there is a reason to end.
+    /// Waits until there is a reason to end and returns it.
     fn wait(
         &mut self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
@@ -215,7 +215,7 @@ impl Session {
         }
     }
 
-    /// Loads the bundle that was put in the place of the one in use; none where it is that one, or is refused.
+    /// Loads the replaced bundle. Returns `None` if it is refused or is the model in use.
     fn try_replacement(
         &self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
@@ -231,7 +231,7 @@ impl Session {
         Some(loaded)
     }
 
-    /// Stops the intake, lets the stages finish and commit what they hold, and returns the first failure.
+    /// Stops the intake, lets the stages finish and commit their work, and returns the first failure.
     fn finish(self) -> Result<(), DaemonError> {
         drop(self.stop);
         let (inlet, intake) = self.intake.join().map_err(|_| DaemonError::Panicked("intake"))?;
@@ -243,7 +243,7 @@ impl Session {
     }
 }
 
-/// Reads configuration and bundle; none, with the reason in the log, where they are refused.
+/// Reads the configuration and the bundle. If they are refused, logs the reason and returns `None`.
 fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut ServiceManager) -> Option<Loaded> {
     manager.reloading();
     match load().map_err(DaemonError::from).and_then(open) {

@@ -1,4 +1,4 @@
-//! Comparing a directory with the database: what is new, what changed, what lacks scores, what is gone.
+//! Compares the files of a directory with the database: finds new files, changed files, missing scores and files that are gone.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use super::counters::Counters;
 use super::pipeline::{Ended, Inlet, Lane};
 use super::work::{Outcome, StoredWork};
 
-/// Rows of known files that are looked at together.
+/// Number of known files that are read from the database together.
 const PAGE: usize = 512;
 
-/// Why a survey stops.
+/// The reason why a survey stopped.
 #[derive(Debug)]
 pub(super) enum SurveyError {
-    /// The pipeline is going down.
+    /// The pipeline is ending.
     Ended,
     /// The database cannot be read.
     Store(StoreError),
@@ -47,7 +47,7 @@ impl From<ScanError> for SurveyError {
 pub(super) struct Surveyor {
     pub(super) inlet: Inlet,
     backfill: Backfill,
-    /// Missing scores that are to be handed to the model.
+    /// Missing scores that have not been taken yet.
     stored: Vec<StoredWork>,
 }
 
@@ -57,15 +57,15 @@ impl Surveyor {
         Self { inlet, backfill, stored: Vec::new() }
     }
 
-    /// Whether a file must be read. A known file is noted as present, and its missing scores are asked for when
-    /// `check_scores` is set: they can be missing only since the tags or the model changed, so once after a start is enough;
-    /// for a file that was away then, when it is back.
+    /// Returns whether a file must be read. A known file is recorded as present. With `check_scores`, its missing scores are collected.
+    /// Scores can be missing only after the tags or the model changed, so one check after a start is enough. A file that was not
+    /// present at that time is checked when it comes back.
     pub(super) fn must_read(&mut self, path: &Path, stamp: FileStamp, check_scores: bool) -> Result<bool, SurveyError> {
         let Self { inlet, backfill, stored } = self;
         must_read(inlet, backfill, stored, path, stamp, check_scores)
     }
 
-    /// The same for many files, looked up on one state of the database.
+    /// Like [`Surveyor::must_read`] for several files, with one consistent read of the database.
     pub(super) fn must_read_each(&mut self, files: &[Found], check_scores: bool) -> Result<Vec<bool>, SurveyError> {
         let Self { inlet, backfill, stored } = self;
         let each = || {
@@ -75,7 +75,7 @@ impl Surveyor {
         inlet.reader.at_once(each)?
     }
 
-    /// Hands a file to the pipeline, unless it is on its way already.
+    /// Sends a file to the pipeline if it is not in flight yet. Blocks while the lane is full.
     pub(super) fn submit(&self, path: PathBuf, stamp: FileStamp, lane: Lane) -> Result<(), SurveyError> {
         if let Some(candidate) = self.inlet.take_in(path, stamp) {
             self.inlet.submit(candidate, lane)?;
@@ -83,18 +83,18 @@ impl Surveyor {
         Ok(())
     }
 
-    /// Makes work of the missing scores that were collected so far, however few.
+    /// Makes all missing scores collected so far available to [`Surveyor::take_stored`], even if they do not fill a message.
     pub(super) fn collect_stored(&mut self) {
         self.stored.extend(self.backfill.finish());
     }
 
-    /// The work that there is for the model without any file.
+    /// Takes the missing scores that can be computed from stored embeddings.
     pub(super) fn take_stored(&mut self) -> Vec<StoredWork> {
         std::mem::take(&mut self.stored)
     }
 
-    /// Notes known files below `root` that are gone as missing. Where the root itself is gone, or is as empty as the mount
-    /// point of a card that is not in, all of them are offline: nothing was deleted.
+    /// Records known files below `root` that are gone as missing. If the root is gone, unreadable or empty, such as the mount point of a
+    /// removed card, records all its files as offline instead.
     pub(super) fn note_missing(&self, root: &Path) -> Result<(), SurveyError> {
         if !matches!(watch::root_state(root), Ok(RootState::Online)) {
             self.inlet.record(Outcome::Offline { root: root.to_owned() })?;
@@ -103,7 +103,7 @@ impl Surveyor {
         self.note_missing_below(root)
     }
 
-    /// Notes known files below `dir` that are gone as missing.
+    /// Records known files below `dir` that are gone as missing.
     pub(super) fn note_missing_below(&self, dir: &Path) -> Result<(), SurveyError> {
         let mut after: Option<PathBuf> = None;
         loop {
@@ -117,7 +117,7 @@ impl Surveyor {
                 .collect();
             self.record_missing(missing)?;
         }
-        // Files that failed show no image, but the ledger must not list for ever what is there no more.
+        // A file that failed has no row among the known files. Its failure is deleted when the file is gone.
         let mut after: Option<PathBuf> = None;
         loop {
             let page = self.inlet.reader.failed_files_under(dir, after.as_deref(), PAGE)?;
@@ -162,7 +162,7 @@ fn must_read(
     }
 }
 
-/// Whether a file that must be read may be: not while its last failure is young.
+/// Returns whether a file may be read now. A file that failed is not due before its next attempt.
 fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyError> {
     let failure = inlet.reader.failure_of(path)?;
     let due = failure.is_none_or(|f| f.should_try(stamp.recorded(), inlet.clock.now().wall));
@@ -172,7 +172,7 @@ fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyEr
     Ok(due)
 }
 
-/// Whether there is nothing of that name any more; a name that cannot be looked at may be there.
+/// Returns whether a path does not exist. If it cannot be checked, it is assumed to exist.
 pub(super) fn is_gone(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|e| is_absence(&e))
 }

@@ -1,4 +1,4 @@
-//! Messages to systemd. Without systemd they are not sent and cost nothing.
+//! Messages to systemd. Without systemd no messages are sent.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ impl ServiceManager {
         notify(&[NotifyState::Stopping]);
     }
 
-    /// Sends the status line if it has changed, and the watchdog ping unless the work has stood still for `stuck`. To be called about
-    /// once a second.
+    /// Sends the status line if it has changed, and a watchdog ping unless the work has made no progress for `stuck`. Call it about once
+    /// a second.
     pub(super) fn tick(&mut self, observer: &Observer, stuck: Duration) {
         let status = observer.status().to_string();
         if status != self.status {
@@ -48,7 +48,7 @@ impl ServiceManager {
             self.status = status;
         }
         let counters = observer.counters.snapshot();
-        // A commit that waits for room on the disk is tried again and again. A restart would not help it.
+        // Repeated commit attempts, for example on a full disk, count as progress, because a restart would not help.
         let progress = counters.finished() + counters.backfilled + counters.commits;
         let (now, is_idle) = (self.clock.now().monotonic, observer.in_flight.len() == 0);
         if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.should_ping(now, is_idle, progress, stuck)) {
@@ -57,7 +57,7 @@ impl ServiceManager {
     }
 }
 
-/// Decides when the service manager is told that the daemon works.
+/// Decides when to send watchdog pings.
 struct Watchdog {
     /// The service manager kills a daemon that has not pinged for this long.
     interval: Duration,
@@ -105,7 +105,7 @@ mod tests {
         let pings: Vec<u64> = (0..=25).filter(|&s| watchdog.should_ping(at(s), true, 0, STUCK)).collect();
         assert_eq!(pings, [0, 10, 20]);
         assert!(watchdog.should_ping(at(1000), true, 0, STUCK), "an idle daemon has nothing to make progress with");
-        // A file is in flight from 1000 s on and nothing gets done.
+        // A file is in flight from 1000 s on and there is no progress.
         let pings: Vec<u64> = (1001..1200).filter(|&s| watchdog.should_ping(at(s), false, 0, STUCK)).collect();
         assert_eq!(pings, [1010, 1020, 1030, 1040, 1050]);
         assert!(watchdog.should_ping(at(1200), false, 1, STUCK), "the work goes on");

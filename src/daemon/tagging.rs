@@ -1,4 +1,4 @@
-//! Which tags an image gets, and why.
+//! Chooses the tags of an image, each with its reason.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use crate::store::TagReason;
 use edge_model::scorer::{EncodedTag, ImageEmbedding, Scorer, ScorerError};
 use edge_model::text::normalise_tag;
 
-/// Chooses tags under one configuration and one bundle.
+/// Chooses tags for one configuration and one bundle.
 pub(super) struct Tagger {
     settings: TagSettings,
-    /// Encoded tags of the vocabulary; empty where similar tags are not asked for or the bundle's similarity is too weak.
+    /// Encoded tags of the vocabulary. Empty if tags by similarity are disabled or the bundle does not suggest tags.
     vocabulary: Vec<EncodedTag>,
     default_tags: Vec<String>,
 }
 
-/// Refuses tags for every image that the model cannot take: better before the work than in it.
+/// Returns an error if the model cannot encode one of the tags that every image gets. Call it before any image is scored.
 pub(super) fn check_always(settings: &TagSettings, scorer: &Scorer) -> Result<(), ScorerError> {
     settings.always.iter().try_for_each(|tag| scorer.encode_tag(tag).map(drop))
 }
@@ -29,7 +29,7 @@ pub(super) struct ChosenTag {
 }
 
 impl Tagger {
-    /// Encodes the vocabulary where it is needed.
+    /// Creates the tagger. Encodes the vocabulary if it is needed.
     pub(super) fn new(settings: &TagSettings, scorer: &Scorer) -> Self {
         let manifest = scorer.manifest();
         let wanted = settings.from_similarity > 0 && manifest.suggests_tags;
@@ -38,13 +38,13 @@ impl Tagger {
         Self { settings: settings.clone(), vocabulary, default_tags: manifest.default_tags.clone() }
     }
 
-    /// The tags that every image gets.
+    /// Returns the tags that every image gets.
     pub(super) fn always(&self) -> &[String] {
         &self.settings.always
     }
 
-    /// All tags of an image, each once, the firmest reason first: configuration, keyword, directory, similarity. An image
-    /// with none gets the bundle's default tags.
+    /// Returns all tags of an image, each once. A tag with several reasons gets the first of: configuration, keyword, directory,
+    /// similarity. An image without tags gets the bundle's default tags.
     pub(super) fn choose(&self, path: &Path, keywords: &[String], embedding: &ImageEmbedding) -> Vec<ChosenTag> {
         let mut chosen: Vec<ChosenTag> = Vec::new();
         let mut add = |text: &str, reason, confidence| {
@@ -68,7 +68,7 @@ impl Tagger {
         if chosen.is_empty() { self.defaults() } else { chosen }
     }
 
-    /// The bundle's default tags.
+    /// Returns the bundle's default tags.
     pub(super) fn defaults(&self) -> Vec<ChosenTag> {
         let default = |text: &String| ChosenTag { text: text.clone(), reason: TagReason::Default, confidence: None };
         self.default_tags.iter().map(default).collect()

@@ -1,4 +1,4 @@
-//! What travels between the stages.
+//! The messages between the stages.
 
 use std::path::PathBuf;
 
@@ -18,32 +18,32 @@ pub(super) struct Candidate {
     pub(super) stamp: FileStamp,
 }
 
-/// A file after reading.
+/// A file that has been read.
 pub(super) enum Decoded {
-    /// Its content is new, or its embedding is another encoder's.
+    /// New content, content whose embedding is from another encoder, or any content if the model's head needs image features.
     New(Box<NewPicture>),
-    /// Its content is known, with an embedding of the current encoder.
+    /// Known content with a stored embedding of the current encoder.
     Known { candidate: Candidate, image_id: ImageId, keywords: Vec<String> },
 }
 
-/// A decoded picture on its way to the model.
+/// A decoded picture with its file and content id.
 pub(super) struct NewPicture {
     pub(super) candidate: Candidate,
     pub(super) content_id: ContentId,
-    /// Its pixel values are empty once it has been embedded.
+    /// The pixels are removed after the picture has been embedded.
     pub(super) picture: Prepared,
 }
 
-/// Stored embeddings that lack the score of a tag.
+/// Stored embeddings of images that lack the score of one tag.
 pub(super) struct StoredWork {
     pub(super) tag: String,
     pub(super) tag_id: TagId,
-    /// Set when the images do not have the tag yet.
+    /// Set if the images do not have the tag yet.
     pub(super) reason: Option<TagReason>,
     pub(super) images: Vec<StoredEmbedding>,
 }
 
-/// A tag that an image is scored under.
+/// A tag of an image with its score.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TagResult {
     pub(super) text: String,
@@ -52,27 +52,28 @@ pub(super) struct TagResult {
     pub(super) scored: Scored,
 }
 
-/// What the writer records.
+/// A result that the writer records.
 pub(super) enum Outcome {
     /// A new image with its embedding and scores.
     Scored { picture: Box<NewPicture>, embedding: Vec<f16>, tags: Vec<TagResult> },
     /// Another file of a known image.
     Linked { candidate: Candidate, image_id: ImageId, tags: Vec<TagResult> },
-    /// A file that cannot be used.
+    /// A file that could not be scored.
     Failed { candidate: Candidate, failure: FileFailure },
-    /// A file that is no longer what it was when it was queued: gone, or changed and therefore to be looked at again.
+    /// A file that was not scored and did not fail: it is gone, or with `again` it must be looked at again, for example because it has
+    /// changed.
     Dropped { candidate: Candidate, again: bool },
     /// Scores from stored embeddings.
     Backfilled { tag_id: TagId, reason: Option<TagReason>, scores: Vec<(ImageId, Scored)> },
     /// Files whose presence has changed.
     Presence { paths: Vec<PathBuf>, state: FileState },
-    /// Everything below a directory that is not there.
+    /// A watched directory that is gone, unreadable or empty, so that the files below it are offline.
     Offline { root: PathBuf },
-    /// The model works on another device from here on.
+    /// The model has switched to another device.
     Device(Device),
 }
 
-/// Why a file cannot be used, as it goes into the ledger.
+/// The reason why a file could not be scored, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileFailure {
     pub(super) stage: Stage,

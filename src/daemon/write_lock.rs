@@ -1,4 +1,4 @@
-//! One writing process for a database at a time.
+//! Allows one writing process per database.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::DaemonError;
 
-/// Keeps a second writing process out of a database. The lock is the kernel's, on a file beside the database, and goes with
-/// the process however it ends.
+/// Prevents a second process from writing into a database. This is a kernel lock on a file beside the database, so it is released
+/// whenever the process ends.
 pub(super) struct WriteLock {
     _file: File,
 }

@@ -1,5 +1,5 @@
-//! The writer thread: the one that changes the database. Commits are batched by count and by time, because each of them writes
-//! whole pages to flash memory: a single image is committed at once, a stream of them once in an interval.
+//! The writer thread, the only thread that changes the database while the pipeline runs. Each commit writes whole pages to flash memory,
+//! so commits are batched by count and by time. A single image is committed at once; a stream of images is committed once per interval.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
@@ -22,18 +22,18 @@ use super::live::LastImage;
 use super::shutdown::StopToken;
 use super::work::{Candidate, NewPicture, Outcome, TagResult};
 
-/// Longest wait between two tries of a commit that may succeed later (full disk, locked database).
+/// Longest wait between two attempts of a commit after a transient error, such as a full disk or a locked database.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// While so many files are in work nobody waits for a single one of them,
+/// Number of files in flight, without those in the writer's buffer, from which the commit interval increases.
 const CROWD: usize = 64;
-/// and commits may be up to so many intervals apart.
+/// Largest factor by which the commit interval increases.
 const CROWD_INTERVALS: u32 = 4;
 
-/// After so many attempts a file that kills its decoder, or holds it up, is quarantined.
+/// Number of attempts after which a file that crashes its decoder or exceeds its time limit is quarantined.
 const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
-/// What the writer thread holds.
+/// The state of the writer thread.
 pub(super) struct Writer {
     pub(super) store: Store,
     pub(super) settings: StoreSettings,
@@ -48,12 +48,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Works until the outcomes end and everything is committed.
+    /// Runs until the channel of outcomes is closed and everything is committed.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         let mut buffer: Vec<Outcome> = Vec::new();
-        // Counted from the last commit: what comes after a while without any does not wait.
+        // Time of the last commit. An outcome that arrives after a longer pause is committed at once.
         let mut last: Option<Duration> = None;
-        // Grows while a crowd is in work, so that a daemon that is killed again and again still gets on.
+        // Doubles from 1 while many files are in flight, so that even a daemon that is killed repeatedly commits some results.
         let mut intervals = 1;
         loop {
             let is_crowd = self.in_flight.len() >= CROWD + buffer.len();
@@ -72,7 +72,7 @@ impl Writer {
                 recv(timer) -> _ => {}
             }
             if buffer.len() >= self.settings.commit_images || self.now() >= due {
-                // A directory that is away is noted at every scan, mostly without a change: nothing has to wait for that.
+                // Every survey records an offline directory, usually without a change. Such a commit does not delay the next one.
                 let writes = buffer.iter().any(|outcome| !matches!(outcome, Outcome::Offline { .. }));
                 self.commit(&mut buffer)?;
                 if writes {
@@ -83,8 +83,8 @@ impl Writer {
         }
     }
 
-    /// Commits, waiting out what passes by itself. When the daemon is asked to stop meanwhile the error is returned: nothing
-    /// is lost, because what is not in the database is found again.
+    /// Commits, and retries after transient errors. If a stop is requested while the commit fails, returns the error. No image is lost,
+    /// because the next start finds every file that is not in the database.
     fn commit(&mut self, buffer: &mut Vec<Outcome>) -> Result<(), StoreError> {
         let mut wait = Duration::from_secs(1);
         while let Err(error) = self.try_commit(buffer) {
@@ -99,7 +99,7 @@ impl Writer {
             wait = (wait * 2).min(LONGEST_WAIT);
         }
         for outcome in buffer.drain(..) {
-            // Said when it is recorded, once, however often the commit was tried.
+            // Logged after the commit, so that several attempts log it once.
             if let Outcome::Failed { candidate, failure } = &outcome {
                 log::warn!("{}: {}", candidate.path.display(), failure.error);
             }
@@ -200,7 +200,7 @@ impl Recorder<'_> {
             Outcome::Presence { paths, state } => {
                 self.batch.set_file_state(paths, *state, self.now)?;
                 if *state == FileState::Missing {
-                    // A file that is gone cannot fail any more.
+                    // A file that is gone will not be tried again.
                     paths.iter().try_for_each(|path| self.batch.clear_failure(path))?;
                 }
             }
@@ -214,7 +214,7 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// What has killed or held up a decoder twice would do so for ever.
+    /// Returns the retry policy of a stage. A file that has crashed or blocked a decoder twice is not tried a third time.
     fn retry_policy(&self, stage: Stage) -> RetryPolicy {
         let retry = self.settings.retry;
         let most = if matches!(stage, Stage::Crash | Stage::Time) { TWICE } else { retry.max_attempts };
@@ -260,7 +260,7 @@ fn new_score(scored: &Scored) -> NewScore {
 }
 
 impl Outcome {
-    /// The file that this outcome finishes.
+    /// Returns the file that this outcome finishes.
     fn candidate(&self) -> Option<&Candidate> {
         match self {
             Self::Scored { picture, .. } => Some(&picture.candidate),

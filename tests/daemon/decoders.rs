@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FAILURES: &str = "SELECT stage, attempts, quarantined FROM failure";
 
-/// Starts a daemon with one decoder. Returns them when the decoder has decoded one image.
+/// Starts a daemon with one decoder and waits until it has decoded one image. Returns both.
 fn one_decoder(place: &Place, more: &str) -> (Daemon, Pid) {
     let text = format!(
         "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"

@@ -1,4 +1,4 @@
-//! A memory card that is mounted, removed and mounted again, in a mount namespace of the test's own, which needs no root.
+//! A memory card that is mounted, removed and mounted again. The test uses its own mount namespace and needs no root.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};

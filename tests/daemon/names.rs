@@ -20,7 +20,7 @@ const NAMES: [&[u8]; 8] = [
     "right \u{202e}gpj.exe.jpg".as_bytes(),
 ];
 
-/// Fails if the text has control characters other than line breaks, or reverses the direction of writing.
+/// Fails if the text contains control characters other than line breaks, or characters that reverse the text direction.
 #[track_caller]
 fn assert_harmless(what: &str, text: &str) {
     let wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';

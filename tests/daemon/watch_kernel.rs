@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The exit code of a child process whose setup failed.
 const SETUP_REFUSED: i32 = 99;
 
-/// The child process of the other tests here, and not a test itself. Watches a directory and prints the hints until its standard input
+/// The code of the child process that the other tests in this file start. Watches a directory and prints the hints until its standard input
 /// ends.
 #[test]
 #[ignore = "the other tests of this module run it"]

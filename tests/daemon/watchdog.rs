@@ -10,7 +10,7 @@ use rustix::process::Signal;
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// Longer than two pings at the interval of the test are apart: the daemon ticks once a second.
+/// Longer than the time between two pings in this test. The daemon ticks once a second.
 const TWO_PINGS: Duration = Duration::from_millis(2500);
 
 /// A stopped thread of another process. It continues when this is dropped.
@@ -37,7 +37,7 @@ impl Drop for Stopped {
         let mut status = 0;
         // SAFETY: numbers are passed, and the address of a local that outlives the call.
         unsafe {
-            // A thread that was killed stays a zombie, and so does its process, until its tracer waits for it.
+            // A killed thread and its process remain zombies until the tracer waits for the thread.
             if libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) == -1 {
                 libc::waitpid(self.0, &raw mut status, libc::__WALL);
             }

@@ -9,7 +9,8 @@ use edge_testing::{Place, jpeg, until};
 const FILES: &str = "SELECT count(*) FROM file";
 const WAITING: &str = "wait for their commit";
 
-/// Starts a daemon whose disk is full while the file `full` exists. `None`, after a loud skip, if there is no C compiler.
+/// Starts a daemon whose disk is full while the file `full` exists. If there is no C compiler, reports the test as
+/// skipped and returns `None`.
 fn start(place: &Place) -> Option<Daemon> {
     let library = library(place)?;
     let config = place.config("[watch]\nsettle_ms = 20\n[limits]\nstuck_timeout_s = 2\n");

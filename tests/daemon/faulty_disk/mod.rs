@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use edge_testing::{Place, compile_library};
 
-/// Compiles the library that stands between the program and the disk. `None`, after a loud skip, if there is no C compiler.
+/// Compiles the library that stands between the program and the disk. If there is no C compiler, reports the test as
+/// skipped and returns `None`.
 fn library(place: &Place) -> Option<PathBuf> {
     let library = place.path("disk.so");
     compile_library("tests/daemon/faulty_disk/disk.c", &library).then_some(library)

@@ -104,7 +104,7 @@ impl File {
     }
 }
 
-/// Changes a file. Of a write only those sectors are written for whose offset in the data `kept` returns true.
+/// Applies an event to a file. `kept` receives the offset of a sector in the data of a write and returns whether it is written.
 fn apply(file: &mut Option<Vec<u8>>, what: &What, mut kept: impl FnMut(usize) -> bool) {
     match what {
         What::Write { offset, data } => {

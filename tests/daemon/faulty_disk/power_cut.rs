@@ -12,8 +12,8 @@ use edge_testing::{Place, jpeg, make_old, model};
 /// Number of images at the first scan, and of those added before the second.
 const IMAGES: u32 = 24;
 
-/// Records all writes and flushes of two scans, the second with more images and another tag. `None`, after a loud skip, if there is no C
-/// compiler.
+/// Records all writes and flushes of two scans, the second with more images and another tag. If there is no C compiler,
+/// reports the test as skipped and returns `None`.
 fn record(place: &Place) -> Option<Vec<Event>> {
     let library = library(place)?;
     let log = place.path("record");
