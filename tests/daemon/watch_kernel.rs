@@ -24,7 +24,7 @@ const SETUP_REFUSED: i32 = 99;
 /// The code of the child process that the other tests in this file start. Watches a directory and prints the hints until its standard input
 /// ends.
 #[test]
-#[ignore = "the other tests of this module run it"]
+#[ignore = "it is the child process that the other tests of this module start by its name"]
 fn child() {
     let Some(root) = std::env::var_os(ROOT).map(PathBuf::from) else { return };
     let choice = match std::env::var(CHOICE).unwrap().as_str() {

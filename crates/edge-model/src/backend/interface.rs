@@ -65,7 +65,7 @@ pub enum BackendError {
     Unavailable {
         /// Device name.
         device: String,
-        /// What is missing and how to get it.
+        /// Names the missing part and the way to install it.
         reason: String,
     },
     /// This program was built without support for the device.

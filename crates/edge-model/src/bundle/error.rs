@@ -22,7 +22,7 @@ pub enum BundleError {
     Manifest {
         /// The manifest's path.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// The parser's message, with line and column.
         reason: String,
     },
     /// The manifest has another schema version than this build reads.
@@ -108,7 +108,7 @@ pub enum BundleError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What could not be done, such as `cannot be read`.
+        /// The operation that failed, as part of a sentence: `cannot be read`.
         action: &'static str,
         /// The operating system's error.
         source: std::io::Error,

@@ -1,6 +1,6 @@
 //! Why one image cannot be used. None of these errors stops a run.
 
-/// What is wrong with an image file. The message does not contain the path; the code that reports the error adds it.
+/// Error of one image file. The message does not contain the path; the code that reports the error adds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// The operating system returned an error.

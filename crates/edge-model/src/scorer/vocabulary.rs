@@ -15,7 +15,7 @@ pub struct UnknownTag {
     pub nearest: Option<(String, f32)>,
 }
 
-/// Such as `the model does not know the tag "a lake": ...`.
+/// Writes the warning, for example `the model does not know the tag "a lake": ...`.
 impl fmt::Display for UnknownTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the model does not know the tag {:?}: it was trained on {} others", self.tag, self.known)?;

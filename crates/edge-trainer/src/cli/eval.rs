@@ -65,7 +65,7 @@ pub struct CommonArguments {
     pub device: DeviceChoice,
 }
 
-/// What the figures are grouped by.
+/// Property of the images by which the figures are grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     /// Tags

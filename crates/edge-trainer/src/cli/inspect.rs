@@ -70,7 +70,7 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     for (name, value) in &m.metrics {
         writeln!(out, "  {name:<36} {value:.4}")?;
     }
-    writeln!(out, "\nfiles, all of which match their digests")?;
+    writeln!(out, "\nfiles; all match their digests")?;
     for (name, digest) in &m.files {
         writeln!(out, "  {name:<24} {:>9} bytes  {}", digest.size_bytes, digest.sha256)?;
     }

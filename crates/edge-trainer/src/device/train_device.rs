@@ -67,7 +67,7 @@ impl From<DeviceRequest> for String {
 pub struct DeviceError {
     /// The requested device.
     pub device: String,
-    /// What is missing and how to get it.
+    /// Names the missing part and the way to install it.
     pub reason: String,
 }
 

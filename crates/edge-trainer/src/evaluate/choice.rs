@@ -146,7 +146,7 @@ pub fn choose(
     let Which::Only(part) = which else {
         let mut how = vec![format!("{all} of {all} examples, all parts")];
         how.extend(if data.is_the_bundles {
-            vec![format!("{SAME_DATA}, so many of the judged images were trained on")]
+            vec![format!("{SAME_DATA}: many of the judged images were used for training")]
         } else {
             foreign(&examples, which, manifest)
         });

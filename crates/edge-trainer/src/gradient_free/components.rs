@@ -9,8 +9,8 @@ pub const REACH: f64 = 4.0;
 const CONSTANT: f64 = 1e-7;
 
 /// Standardisation and projection to principal components. Each component is divided by the square root of its standard
-/// deviation. This is half-way between plain components, of which the first few dominate, and whitened ones, in which
-/// noise has the same weight as the rest. The mean square of all components over the training data is 1.
+/// deviation. Without the division the first few components dominate; divided by the whole standard deviation, noise
+/// has the same weight as the other components. The mean square of all components over the training data is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
     /// Mean of each measurement.

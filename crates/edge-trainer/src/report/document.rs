@@ -22,6 +22,13 @@ pub struct Section {
     pub blocks: Vec<Block>,
 }
 
+impl Block {
+    /// A chart with its caption.
+    pub fn chart(caption: &str, svg: Markup) -> Self {
+        Self::Chart(Chart { caption: caption.to_owned(), svg })
+    }
+}
+
 impl Section {
     /// Creates a section that terminals and files show.
     pub fn printed(title: &str, blocks: Vec<Block>) -> Self {

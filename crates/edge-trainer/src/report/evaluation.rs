@@ -1,17 +1,14 @@
 //! Builds the report of an [`Evaluation`].
 
-use maud::Markup;
-
-use super::chart::{self, Band, CalibrationPoint, Series};
-use super::document::{Block, Chart, Document, Grid, Section, Strip};
+use super::chart::{self, CalibrationPoint, Series};
+use super::conditions::condition_sections;
+use super::document::{Block, Document, Grid, Section, Strip};
 use super::words::{estimate, interval, number, plural, sentence, signed};
-use crate::evaluate::{ConditionMeans, DataSetRow, EpochFigures, Evaluation, Ladder, TagRow};
+use crate::evaluate::{DataSetRow, EpochFigures, Evaluation, TagRow};
 use crate::metrics::{Bins, Judged, Measure, Rules, mean};
 
 /// Number of bins of the calibration. Each holds the same number of images.
 const CALIBRATION_BINS: usize = 10;
-/// Largest number of rows of a chart with one row per condition.
-const CHART_ROWS: usize = 40;
 
 /// Returns the report. `gallery` is empty if no images may be shown.
 pub fn document(evaluation: &Evaluation, gallery: Vec<Strip>) -> Document {
@@ -151,101 +148,6 @@ fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
     sections
 }
 
-fn condition_sections(conditions: &ConditionMeans, evaluation: &Evaluation) -> Vec<Section> {
-    let mut grid = Grid::new(&["condition", "n", "people", "95 %", "model", "95 % ", "rank by people", "by the model"]);
-    for row in &conditions.rows {
-        grid.rows.push(vec![
-            row.name.clone(),
-            row.n.to_string(),
-            number(row.human.value),
-            interval(&row.human),
-            number(row.model.value),
-            interval(&row.model),
-            row.human_place.to_string(),
-            row.model_place.to_string(),
-        ]);
-    }
-    let srcc = format!(
-        "SRCC of the means of the conditions: {} ({}), over {}.",
-        number(conditions.srcc.value),
-        interval(&conditions.srcc),
-        plural(conditions.rows.len(), "condition")
-    );
-    let mut blocks = vec![Block::Table(grid), Block::Text(srcc)];
-    if !conditions.ladders.is_empty() {
-        blocks.extend(ladders(&conditions.ladders));
-    }
-    vec![
-        Section::printed("Conditions", blocks),
-        Section::filed("Scores per condition", condition_charts(conditions, evaluation)),
-    ]
-}
-
-/// Returns a table of the orders of each ladder, and a table of the pairs of conditions.
-fn ladders(ladders: &[Ladder]) -> [Block; 2] {
-    let mut orders =
-        Grid::new(&["conditions of", "order by people", "order by the model", "same order", "probability"]);
-    let mut steps =
-        Grid::new(&["better by people", "than", "by people", "95 %", "by the model", "95 % ", "probability"]);
-    for ladder in ladders {
-        let order = |names: &[String]| {
-            let short = |n: &String| n.strip_prefix(&format!("{}_", ladder.prefix)).unwrap_or(n).to_owned();
-            names.iter().map(short).collect::<Vec<_>>().join(" > ")
-        };
-        let same = if ladder.same_order { "yes" } else { "no" };
-        orders.rows.push(vec![
-            ladder.prefix.clone(),
-            order(&ladder.human),
-            order(&ladder.model),
-            same.to_owned(),
-            number(ladder.probability),
-        ]);
-        for step in &ladder.steps {
-            steps.rows.push(vec![
-                step.better.clone(),
-                step.worse.clone(),
-                signed(step.human.value),
-                interval(&step.human),
-                signed(step.model.value),
-                interval(&step.model),
-                number(step.probability),
-            ]);
-        }
-    }
-    [Block::Table(orders), Block::Table(steps)]
-}
-
-fn condition_charts(conditions: &ConditionMeans, evaluation: &Evaluation) -> Vec<Block> {
-    let keys = [("model", "model"), ("human", "people")];
-    let shown = &conditions.rows[..conditions.rows.len().min(CHART_ROWS)];
-    let means: Vec<Band<'_, _>> =
-        shown.iter().map(|r| Band { name: &r.name, marks: vec![("human", r.human), ("model", r.model)] }).collect();
-    let of_condition = |row: usize, value: fn(&Judged) -> f64| {
-        let images = evaluation.judged.iter().zip(&conditions.of_image);
-        images.filter(|(_, own)| **own == row).map(|(j, _)| value(j)).collect::<Vec<_>>()
-    };
-    let spreads: Vec<Band<'_, _>> = shown
-        .iter()
-        .enumerate()
-        .map(|(i, r)| Band {
-            name: &r.name,
-            marks: vec![("human", of_condition(i, |j| j.truth)), ("model", of_condition(i, |j| j.prediction))],
-        })
-        .collect();
-    let unit = &evaluation.model.unit;
-    let means_caption = "Mean score of each condition by people and by the model, with 95 % intervals.";
-    let spread_caption = "Scores within each condition: the box holds the middle half, the dot is the median, the line \
-                          holds the middle 90 %.";
-    vec![
-        chart(means_caption, chart::spans(&means, &keys, &format!("mean score, {unit}"), false, means_caption)),
-        chart(spread_caption, chart::spreads(&spreads, &keys, unit, spread_caption)),
-    ]
-}
-
-fn chart(caption: &str, svg: Markup) -> Block {
-    Block::Chart(Chart { caption: caption.to_owned(), svg })
-}
-
 fn distributions(evaluation: &Evaluation) -> Section {
     let Rules { low, high, .. } = evaluation.rules;
     let truth: Vec<f64> = evaluation.judged.iter().map(|j| j.truth).collect();
@@ -256,7 +158,7 @@ fn distributions(evaluation: &Evaluation) -> Section {
     ];
     let caption = "Scores of all judged images by people and by the model, in the bins of KL and EMD.";
     let svg = chart::distributions(&Bins::over(low, high), &series, &evaluation.model.unit, caption);
-    Section::filed("Distribution of the scores", vec![chart(caption, svg)])
+    Section::filed("Distribution of the scores", vec![Block::chart(caption, svg)])
 }
 
 /// Divides the images in the order of their predictions into bins of equal size.
@@ -285,7 +187,7 @@ fn calibration(judged: &[Judged], unit: &str) -> Section {
     let caption = "Mean score by people over mean score by the model, in bins of equal numbers of images, with \
                    standard errors. On the dashed line both are equal.";
     let svg = chart::calibration(&points, unit, caption);
-    Section::filed("Calibration", vec![chart(caption, svg), Block::Table(grid)])
+    Section::filed("Calibration", vec![Block::chart(caption, svg), Block::Table(grid)])
 }
 
 fn course(epochs: &[EpochFigures]) -> Section {
@@ -320,8 +222,8 @@ fn course(epochs: &[EpochFigures]) -> Section {
     }
     let (of_loss, of_merit) = ("Mean losses over the training batches.", "Rank correlation on the validation images.");
     let blocks = vec![
-        chart(of_loss, chart::curves(&losses, "loss", of_loss)),
-        chart(of_merit, chart::curves(&merits, "SRCC", of_merit)),
+        Block::chart(of_loss, chart::curves(&losses, "loss", of_loss)),
+        Block::chart(of_merit, chart::curves(&merits, "SRCC", of_merit)),
         Block::Table(grid),
     ];
     Section::filed("Course of the training", blocks)

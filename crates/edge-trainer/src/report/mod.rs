@@ -7,6 +7,7 @@
 mod card;
 mod chart;
 mod comparison;
+mod conditions;
 pub mod document;
 mod evaluation;
 mod gallery;
