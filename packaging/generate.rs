@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Command;
 use clap_complete::Shell;
 
-/// Writes the man page of every subcommand and the completions for bash, zsh and fish to the directory `dir`, which is created.
+/// Creates the directory `dir` and writes the man page of every subcommand and the completions for bash, zsh and fish into it.
 ///
 /// # Errors
 /// A file cannot be written, or the bash script does not have the expected form.
@@ -23,9 +23,9 @@ pub(crate) fn write(command: &Command, dir: &Path) -> io::Result<()> {
 
 /// Returns the completion script for bash.
 ///
-/// Where the program's name has a hyphen, clap_complete 4.6.11 calls a subcommand `edge__scorer__subcmd__top` in one place of the script and
-/// `edge__subcmd__scorer__subcmd__top` in the other, so that nothing completes after the first word (clap-rs/clap issue 6421). Therefore the
-/// script is generated for the name with an underscore, which only the last lines register, and registered for the real name.
+/// If the program's name has a hyphen, clap_complete 4.6.11 names a subcommand `edge__scorer__subcmd__top` in one place of the script and
+/// `edge__subcmd__scorer__subcmd__top` in another, so nothing after the first word is completed (clap-rs/clap issue 6421). Therefore the
+/// script is generated for the name with an underscore. Then its last lines, which register this name, are changed to the real name.
 fn bash_completion(command: &Command) -> io::Result<String> {
     let name = command.get_name();
     let identifier = name.replace('-', "_");

@@ -4,7 +4,7 @@
 //! cargo run --example manual -- target/manual
 //! ```
 //!
-//! This is an example because examples may use the generators, which the installed program does not need.
+//! This program is a cargo example, because examples can use dev-dependencies. The installed program does not need the generators.
 
 mod generate;
 
