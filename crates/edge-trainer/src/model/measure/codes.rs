@@ -2,7 +2,8 @@
 //! single-layer networks in unsupervised feature learning", 2011; for image quality: Ye et al., "Unsupervised feature learning
 //! framework for no-reference image quality assessment", 2012).
 
-use super::{SCALES, log_above};
+use super::logarithm::log_above;
+use super::planes::SCALES;
 use crate::model::ops::{FixedConv, TensorOps};
 
 /// Side of the filters, in pixels.
@@ -33,18 +34,6 @@ pub struct CodeLevel {
 /// The filters of every scale, from native to quarter size; every scale has the same number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codebook(pub [CodeLevel; SCALES]);
-
-impl Codebook {
-    /// Number of filters per scale.
-    pub fn filters(&self) -> usize {
-        self.0[0].shifts.len()
-    }
-
-    /// Number of measurements.
-    pub fn measurements(&self) -> usize {
-        2 * SCALES * self.filters()
-    }
-}
 
 /// Log mean responses `[N, 2 K SCALES]` of the planes at every scale: how far each filter's response, and that of its negative,
 /// exceeds the threshold.

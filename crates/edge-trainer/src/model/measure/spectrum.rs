@@ -3,21 +3,19 @@
 
 use std::f32::consts::PI;
 
-use super::{ROUNDING, log_above};
+use super::logarithm::{ROUNDING, log_above};
 use crate::model::ops::{FixedConv, TensorOps};
 
 /// Side of the transform's blocks, in pixels.
 const SIDE: usize = 16;
 /// Number of frequencies without the constant.
 const FREQUENCIES: usize = SIDE * SIDE - 1;
-/// Number of measurements: one energy per frequency and plane.
-pub const SPECTRUM: usize = 3 * FREQUENCIES;
 /// Number of rings of equal spatial frequency below the corners.
 const RINGS: usize = 20;
 /// Number of bands: the rings, the corners, and the horizontal and the vertical half of the high frequencies.
-pub(super) const BANDS: usize = RINGS + 3;
+const BANDS: usize = RINGS + 3;
 
-/// Log energies `[N, SPECTRUM]` of three planes `[N, 3, S, S]`, and the peakedness of the first plane's coefficients in each band,
+/// Log energies `[N, 3 * FREQUENCIES]` of three planes `[N, 3, S, S]`, and the peakedness of the first plane's coefficients in each band,
 /// `[N, BANDS]`: the log of their mean magnitude minus the log of the root of their energy.
 pub(super) fn measure<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<2>) {
     let kernel = cosine_kernel();

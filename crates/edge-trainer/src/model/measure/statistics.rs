@@ -4,12 +4,8 @@
 //! Bovik, "No-reference image quality assessment in the spatial domain" (BRISQUE), IEEE TIP 2012. Colourfulness: Hasler,
 //! Süsstrunk, "Measuring colourfulness in natural images", 2003.
 
-use super::spectrum::BANDS;
-use super::{ROUNDING, log_mean};
+use super::logarithm::{ROUNDING, log_mean};
 use crate::model::ops::{FixedConv, TensorOps};
-
-/// Number of measurements.
-pub const STATISTICS: usize = 21 + 5 + 13 + 2 * BINS + BANDS;
 
 /// Bins of a histogram.
 const BINS: usize = 9;

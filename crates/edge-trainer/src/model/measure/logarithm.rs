@@ -1,0 +1,18 @@
+//! Logarithms of measurements, with a floor that keeps them finite.
+
+use crate::model::ops::TensorOps;
+
+/// About the variance of rounding to 8 bits. Variances below it are noise.
+pub(super) const ROUNDING: f32 = 1e-6;
+
+/// `log(x + floor)`.
+pub(super) fn log_above<O: TensorOps>(ops: &mut O, x: O::Tensor<2>, floor: f32) -> O::Tensor<2> {
+    let x = ops.affine(x, 1.0, floor);
+    ops.log(x)
+}
+
+/// `log(mean + floor)` of every map.
+pub(super) fn log_mean<O: TensorOps>(ops: &mut O, x: O::Tensor<4>, floor: f32) -> O::Tensor<2> {
+    let mean = ops.mean_of_maps(x);
+    log_above(ops, mean, floor)
+}
