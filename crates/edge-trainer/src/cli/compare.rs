@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::{Arg, Args};
 use edge_cli::{CommandError, Outcome, exit_code, stop_flag};
 
-use super::eval::{CommonArguments, Format, conclude};
+use super::eval::{Format, conclude};
 use super::fit::{command_line, read_config, user_cache};
 use super::message_printer::MessagePrinter;
 use super::option_flags::{OptionFlags, Selection};
 use crate::TrainOptions;
+use crate::evaluate::JudgeOptions;
 use crate::evaluate::compare::{CompareRequest, compare};
 use crate::paper_rows::{PaperRowsRequest, train_paper_rows};
 use crate::report::Report;
@@ -46,7 +47,7 @@ pub struct CompareArguments {
     #[arg(long, default_value = "table")]
     format: Format,
     #[command(flatten)]
-    common: CommonArguments,
+    options: JudgeOptions,
 }
 
 /// Heading of the flags for the training.
@@ -83,8 +84,8 @@ impl CompareArguments {
             .as_ref()
             .map_or_else(|| Ok(TrainOptions::default()), |p| read_config(p).map(|file| file.options))?;
         training.options.apply(&mut options)?;
-        options.seed = self.common.seed.unwrap_or(options.seed);
-        options.max_bad_fraction = self.common.max_bad_fraction;
+        options.seed = self.options.seed.unwrap_or(options.seed);
+        options.max_bad_fraction = self.options.max_bad_fraction;
         let request = PaperRowsRequest {
             data: self.data.clone(),
             dir: dir.clone(),
@@ -109,10 +110,7 @@ pub fn run(arguments: &CompareArguments) -> Outcome {
     let request = CompareRequest {
         models: arguments.models()?,
         data: arguments.data.clone(),
-        seed: arguments.common.seed,
-        replicates: arguments.common.bootstrap as usize,
-        max_bad_fraction: arguments.common.max_bad_fraction,
-        device: arguments.common.device,
+        options: arguments.options.clone(),
     };
     let comparison = compare(&request, &mut MessagePrinter::default())?;
     conclude(&Report::of_comparison(&comparison)?, arguments.out.as_ref(), arguments.format)

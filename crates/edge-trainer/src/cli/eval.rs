@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use edge_cli::output::{Table, printable};
 use edge_cli::{CommandError, Outcome, exit_code};
-use edge_model::backend::DeviceChoice;
 
 use super::message_printer::MessagePrinter;
 use crate::dataset::{DataError, Part};
-use crate::evaluate::{EvalRequest, JudgeError, Which, eval};
+use crate::evaluate::{EvalRequest, JudgeError, JudgeOptions, Which, eval};
 use crate::report::Report;
 use crate::report::document::{Block, Document};
 
@@ -45,24 +44,7 @@ pub struct EvalArguments {
     #[arg(long, default_value = "table")]
     format: Format,
     #[command(flatten)]
-    common: CommonArguments,
-}
-
-/// The flags that `eval` and `compare` share.
-#[derive(Debug, Args)]
-pub struct CommonArguments {
-    /// Seed of the bootstrap and of the shuffled tags [default: the seed of the bundle's training]
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Replicates of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
-    pub bootstrap: u32,
-    /// Largest accepted share of missing or unreadable images
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    pub max_bad_fraction: f64,
-    /// Device for the scoring
-    #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
-    pub device: DeviceChoice,
+    options: JudgeOptions,
 }
 
 /// Property of the images by which the figures are grouped.
@@ -97,10 +79,7 @@ pub fn run(arguments: &EvalArguments) -> Outcome {
         data: arguments.data.clone(),
         which: arguments.part,
         by_group: arguments.by == By::Group,
-        seed: arguments.common.seed,
-        replicates: arguments.common.bootstrap as usize,
-        max_bad_fraction: arguments.common.max_bad_fraction,
-        device: arguments.common.device,
+        options: arguments.options.clone(),
     };
     let judgement = eval(&request, &mut MessagePrinter::default())?;
     // The pictures are needed for the HTML page alone.

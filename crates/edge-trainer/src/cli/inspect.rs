@@ -57,8 +57,9 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     let (size, short) = (m.image_input.size_px, m.image_input.resize_short_px);
     writeln!(out, "input           {size} px square from {short} px on the short side")?;
     writeln!(out, "scores          {} to {}: {}", m.score_scale.min, m.score_scale.max, m.score_scale.unit)?;
-    let more = if m.open_vocabulary { "any other too" } else { "others with a warning" };
-    writeln!(out, "tags            {}, {more}; without one: {}", m.tags.len(), m.default_tags.join(", "))?;
+    let others = if m.open_vocabulary { "accepted" } else { "accepted with a warning" };
+    writeln!(out, "tags            {} trained; others are {others}", m.tags.len())?;
+    writeln!(out, "default tags    {}", m.default_tags.join(", "))?;
     for data in &m.training.data {
         writeln!(out, "data            {} ({}), sha256 {}", data.name, data.licence, data.sha256)?;
     }

@@ -41,7 +41,7 @@ enum What {
         out: PathBuf,
     },
     /// Images in photographic styles at several strengths, each rated under several tags
-    Style(StyleArguments),
+    Style(StyleRequest),
     /// A CLIP directory with random weights for `fit --backbone`, to measure speed and memory at full size; its scores
     /// mean nothing
     Clip {
@@ -55,61 +55,6 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-}
-
-/// The flags of `make-data style`.
-#[derive(Debug, Args)]
-struct StyleArguments {
-    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which all get the same score
-    #[arg(long, value_name = "SPEC")]
-    images: String,
-    /// Directory for the data set; it must be new or empty
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    /// Seed of every random choice
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Renderings per source image, the plain one included
-    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
-    renderings: usize,
-    /// Faults (JPEG artefacts, defocus, noise, ...) with which each source image is also rendered, each in three
-    /// degrees
-    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
-    faults: usize,
-    /// Tags under which each rendering is rated: its own styles, the neutral tag, and others
-    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
-    tags_per_rendering: usize,
-    /// Short side to which larger images are reduced, in pixels
-    #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
-    short_px: u32,
-    /// Most source images to use, chosen by the seed
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Score of every image in a directory of images [default: the middle of the scale]
-    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
-    source_score: Option<f32>,
-    /// Range of the scores [default: the data set's range; 1,10 for a directory]
-    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
-    scale: Option<(f32, f32)>,
-    /// Standard deviation of the simulated raters, as a share of the scale
-    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
-    rater_noise: f32,
-    /// Share of the source images for validation
-    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().validation_share)]
-    validation_share: f64,
-    /// Share of the source images for the test
-    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().test_share)]
-    test_share: f64,
-    /// Largest accepted share of missing or unreadable source images
-    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
-    max_bad_fraction: f64,
-}
-
-fn parse_scale(text: &str) -> Result<(f32, f32), String> {
-    let numbers =
-        text.split_once(',').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
-    let finite = numbers.filter(|(low, high): &(f32, f32)| low.is_finite() && high.is_finite() && low < high);
-    finite.ok_or_else(|| "give the lowest and the highest score, such as 1,10".to_owned())
 }
 
 /// Scene, treatment, size, seed and file extension.
@@ -134,31 +79,15 @@ const SAMPLES: [Sample; 12] = [
 pub fn run(arguments: &MakeDataArguments) -> Outcome {
     match &arguments.what {
         What::Samples { out } => samples(out),
-        What::Style(arguments) => style(arguments),
+        What::Style(request) => style(request),
         What::Clip { out, config, seed } => clip(out, config.as_deref(), *seed),
     }
 }
 
-fn style(arguments: &StyleArguments) -> Outcome {
-    let request = StyleRequest {
-        images: arguments.images.clone(),
-        out: arguments.out.clone(),
-        seed: arguments.seed,
-        renderings: arguments.renderings,
-        faults: arguments.faults,
-        tags_per_rendering: arguments.tags_per_rendering,
-        short_px: arguments.short_px,
-        limit: arguments.limit,
-        source_score: arguments.source_score,
-        scale: arguments.scale,
-        rater_noise: arguments.rater_noise,
-        validation_share: arguments.validation_share,
-        test_share: arguments.test_share,
-        max_bad_fraction: arguments.max_bad_fraction,
-    };
-    let made = make(&request, &mut MessagePrinter::default()).map_err(TrainError::from)?;
+fn style(request: &StyleRequest) -> Outcome {
+    let made = make(request, &mut MessagePrinter::default()).map_err(TrainError::from)?;
     let MadeStyles { sources, skipped, images, rows } = made;
-    let out = arguments.out.display();
+    let out = request.out.display();
     eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
     eprintln!("train on them with --data style:{out}");
     Ok(())

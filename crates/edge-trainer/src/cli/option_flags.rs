@@ -64,7 +64,7 @@ impl<S: Selection> FromArgMatches for OptionFlags<S> {
         for flag in all_flags().get_arguments().cloned().filter_map(S::select) {
             let Some(name) = flag.get_long() else { continue };
             for value in matches.get_raw(flag.get_id().as_str()).into_iter().flatten() {
-                // One word, so that a value that begins with a hyphen stays a value.
+                // Joined to one word, so that a value that begins with a hyphen is not read as a flag.
                 let mut word = OsString::from(format!("--{name}="));
                 word.push(value);
                 given.push(word);

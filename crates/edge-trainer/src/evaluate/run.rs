@@ -11,7 +11,7 @@ use super::choice::{self, Division, Which};
 use super::embedding::{Embedded, embed};
 use super::error::JudgeError;
 use super::evaluation::{EpochFigures, EvalSettings, Evaluation, evaluate};
-use super::figures::Bootstrap;
+use super::options::JudgeOptions;
 use crate::TrainOptions;
 use crate::checkpoint;
 use crate::dataset::Example;
@@ -32,14 +32,8 @@ pub struct EvalRequest {
     pub which: Which,
     /// Whether figures per condition are computed.
     pub by_group: bool,
-    /// Seed of the bootstrap and the shuffled tags; `None` for the seed of the bundle's training.
-    pub seed: Option<u64>,
-    /// Number of bootstrap replicates.
-    pub replicates: usize,
-    /// Largest allowed share of missing or unreadable images.
-    pub max_bad_fraction: f64,
-    /// Device that the graphs run on.
-    pub device: DeviceChoice,
+    /// The options that a comparison has as well.
+    pub options: JudgeOptions,
 }
 
 /// An evaluation with the judged images.
@@ -56,14 +50,14 @@ pub struct Judgement {
 /// # Errors
 /// [`JudgeError`].
 pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgement, JudgeError> {
-    let scorer = open(&request.model, request.device)?;
-    let (data, examples) = choice::read(scorer.bundle(), &request.data, request.max_bad_fraction, listener)?;
+    let scorer = open(&request.model, request.options.device)?;
+    let (data, examples) = choice::read(scorer.bundle(), &request.data, request.options.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, scorer.manifest());
     let chosen = choice::choose(scorer.bundle(), name, data.test_share, examples, request.which)?;
     let images: Embedded<'_> = embed(&scorer, &chosen.examples, "embedding", listener)?;
     let settings = EvalSettings {
         rules: rules(scorer.bundle()),
-        bootstrap: Bootstrap::new(request.replicates, request.seed.unwrap_or(scorer.manifest().training.seed)),
+        bootstrap: request.options.bootstrap(scorer.manifest().training.seed),
         by_group: request.by_group,
     };
     let mut evaluation = evaluate(&scorer, &images, &settings, |tag| scorer.manifest().quantiles_of(tag))?;

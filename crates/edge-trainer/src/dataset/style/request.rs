@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{FAULT, LACKING, Recipe, penalty};
@@ -9,41 +10,63 @@ use crate::dataset::DataSet;
 use crate::render::distortion::Distortion;
 use crate::render::style::Style;
 
-/// Request for a style data set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Request for a style data set. The help texts of the flags of `make-data style` are the documentation of the fields.
+#[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StyleRequest {
-    /// Source images: a data set that [`crate::dataset::read`] accepts, or a directory of images.
+    /// The source images: ava:DIR, agiqa:DIR, table:FILE, or a directory of images, which all get the same score
+    #[arg(long, value_name = "SPEC")]
     pub images: String,
-    /// Output directory. It must be new or empty.
+    /// Directory for the data set; it must be new or empty
+    #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Seed of every random choice.
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Number of renderings per source image, including the plain one.
+    /// Renderings per source image, the plain one included
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
     pub renderings: usize,
-    /// Number of faults per source image. Each is rendered in all degrees.
+    /// Faults (JPEG artefacts, defocus, noise, ...) with which each source image is also rendered, each in three
+    /// degrees
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
     pub faults: usize,
-    /// Number of tags per rendering.
+    /// Tags under which each rendering is rated: its own styles, the neutral tag, and others
+    #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
     pub tags_per_rendering: usize,
-    /// Short side in pixels that larger images are reduced to.
+    /// Short side to which larger images are reduced, in pixels
+    #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
     pub short_px: u32,
-    /// Largest number of source images, chosen by the seed; `None` for no limit.
+    /// Most source images to use, chosen by the seed
+    #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Score of every image of a directory; `None` for the middle of the scale.
+    /// Score of every image in a directory of images [default: the middle of the scale]
+    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_score: Option<f32>,
-    /// Lowest and highest score; `None` for the scale of the source.
+    /// Range of the scores [default: the data set's range; 1,10 for a directory]
+    #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<(f32, f32)>,
-    /// Standard deviation of the simulated rater noise, as a share of the scale.
+    /// Standard deviation of the simulated raters, as a share of the scale
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
     pub rater_noise: f32,
-    /// Share of the source images in the validation part.
+    /// Share of the source images for validation
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().validation_share)]
     pub validation_share: f64,
-    /// Share of the source images in the test part.
+    /// Share of the source images for the test
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().test_share)]
     pub test_share: f64,
-    /// Largest allowed share of missing or unreadable source images.
+    /// Largest accepted share of missing or unreadable source images
+    #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
     pub max_bad_fraction: f64,
+}
+
+fn parse_scale(text: &str) -> Result<(f32, f32), String> {
+    let numbers =
+        text.split_once(',').and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+    let finite = numbers.filter(|(low, high): &(f32, f32)| low.is_finite() && high.is_finite() && low < high);
+    finite.ok_or_else(|| "give the lowest and the highest score, such as 1,10".to_owned())
 }
 
 impl Default for StyleRequest {

@@ -9,7 +9,6 @@ mod method;
 
 use std::path::PathBuf;
 
-use edge_model::backend::DeviceChoice;
 use edge_model::scorer::Scorer;
 use serde::Serialize;
 
@@ -17,6 +16,7 @@ use super::choice::{self, DataName, Division, Which};
 use super::embedding::{distinct_tags, embed};
 use super::error::JudgeError;
 use super::figures::{Bootstrap, Measures, measure_all};
+use super::options::JudgeOptions;
 use super::run::{open, rules};
 use crate::dataset::{Example, Part};
 use crate::message::Listener;
@@ -35,14 +35,8 @@ pub struct CompareRequest {
     pub models: Vec<(String, PathBuf)>,
     /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// Seed of the bootstrap and the shuffled tags; `None` for the seed of the first bundle's training.
-    pub seed: Option<u64>,
-    /// Number of bootstrap replicates.
-    pub replicates: usize,
-    /// Largest allowed share of missing or unreadable images.
-    pub max_bad_fraction: f64,
-    /// Device that the graphs run on.
-    pub device: DeviceChoice,
+    /// The options that an evaluation has as well. The default seed is that of the first bundle's training.
+    pub options: JudgeOptions,
 }
 
 /// Figures of one scoring method.
@@ -90,15 +84,15 @@ pub fn compare(request: &CompareRequest, listener: &mut dyn Listener) -> Result<
     refuse_equal_names(&request.models)?;
     let mut models = Vec::new();
     for (name, dir) in &request.models {
-        models.push((name.as_str(), open(dir, request.device)?));
+        models.push((name.as_str(), open(dir, request.options.device)?));
     }
     let Some((first_name, first)) = models.first() else {
         return Err(JudgeError::Request("there is nothing to compare: name a bundle with --model NAME=DIR".to_owned()));
     };
-    let (data, examples) = choice::read(first.bundle(), &request.data, request.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read(first.bundle(), &request.data, request.options.max_bad_fraction, listener)?;
     let name = choice::name(&data, &examples, first.manifest());
     let parts = choice::divide(first.bundle(), data.test_share, examples.clone())?;
-    let bootstrap = Bootstrap::new(request.replicates, request.seed.unwrap_or(first.manifest().training.seed));
+    let bootstrap = request.options.bootstrap(first.manifest().training.seed);
 
     let stride = parts.train.len().div_ceil(PROBE_IMAGES).max(1);
     let train: Vec<Example> = parts.train.iter().step_by(stride).cloned().collect();
