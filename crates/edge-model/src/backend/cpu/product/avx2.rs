@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 
-use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, ProductKernel};
+use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, ProductKernel, for_rows};
 
 /// Rows of a full tile.
 const ROWS: usize = 3;
@@ -43,14 +43,7 @@ pub(super) fn kernels() -> impl Iterator<Item = ProductKernel> {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn run_f32(tile: &F32Tile) {
     // SAFETY: the caller guarantees the same.
-    unsafe {
-        match tile.rows {
-            1 => rows_f32::<1>(tile),
-            2 => rows_f32::<2>(tile),
-            3 => rows_f32::<3>(tile),
-            rows => unreachable!("a tile of {rows} rows"),
-        }
-    }
+    unsafe { for_rows!(rows_f32(tile), tile.rows => 1 2 3) }
 }
 
 /// # Safety
@@ -96,14 +89,7 @@ macro_rules! int8 {
         #[target_feature(enable = $features)]
         unsafe fn $run(tile: &Int8Tile) {
             // SAFETY: the caller guarantees the same.
-            unsafe {
-                match tile.rows {
-                    1 => $rows::<1>(tile),
-                    2 => $rows::<2>(tile),
-                    3 => $rows::<3>(tile),
-                    rows => unreachable!("a tile of {rows} rows"),
-                }
-            }
+            unsafe { for_rows!($rows(tile), tile.rows => 1 2 3) }
         }
 
         /// # Safety

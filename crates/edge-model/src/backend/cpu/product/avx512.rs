@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelDifference, ProductKernel};
+use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelDifference, ProductKernel, for_rows};
 
 /// Rows of a full tile of floats.
 const F32_ROWS: usize = 13;
@@ -28,17 +28,6 @@ pub(super) fn kernels() -> impl Iterator<Item = ProductKernel> {
     let has_f32 = std::arch::is_x86_feature_detected!("avx512f");
     let has_int8 = has_f32 && std::arch::is_x86_feature_detected!("avx512vnni");
     [has_f32.then_some(f32), has_int8.then_some(int8)].into_iter().flatten()
-}
-
-/// `for_rows!(run(arguments), rows => 1 2 ..)` calls `run::<rows>(arguments)`.
-macro_rules! for_rows {
-    (@ $rows:literal $run:ident ($($argument:expr),*)) => { $run::<$rows>($($argument),*) };
-    ($run:ident $arguments:tt, $count:expr => $($rows:literal)*) => {
-        match $count {
-            $($rows => for_rows!(@ $rows $run $arguments),)*
-            rows => unreachable!("a tile of {rows} rows"),
-        }
-    };
 }
 
 /// # Safety

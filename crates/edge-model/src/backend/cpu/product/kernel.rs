@@ -124,3 +124,17 @@ pub(super) struct Int8Tile {
     /// [`COLUMNS`] values.
     pub(super) bias: *const f32,
 }
+
+/// `for_rows!(run(arguments), rows => 1 2 ..)` calls `run::<rows>(arguments)`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! for_rows {
+    (@ $rows:literal $run:ident ($($argument:expr),*)) => { $run::<$rows>($($argument),*) };
+    ($run:ident $arguments:tt, $count:expr => $($rows:literal)*) => {
+        match $count {
+            $($rows => for_rows!(@ $rows $run $arguments),)*
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use for_rows;
