@@ -29,7 +29,7 @@ pub struct FittedEncoder {
     pub fit: EncoderFit,
     /// Embeddings; each comes from a fit that left out the image's group.
     pub table: FeatureTable,
-    /// For each tag the index of the embedding's number that answers it: the tag's own answer or that of its data set.
+    /// For each tag, the index of its answer in the image embedding: the tag's own answer, or that of its data set.
     pub answer_of: HashMap<String, usize>,
     /// Accuracy of the first answer on kinds of images that the fit left out.
     pub unseen: Vec<UnseenRow>,

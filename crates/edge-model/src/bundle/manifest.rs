@@ -253,8 +253,9 @@ pub mod file {
     pub const REQUIRED: [&str; 5] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD, TOKENIZER, GOLDEN_TENSORS];
 }
 
-/// Returns the percentile (0..=100) of `score` among reference scores, given as evenly spaced, ascending `quantiles`. It is
-/// interpolated between quantiles, and the middle of a run of equal ones. `None` with fewer than two quantiles.
+/// Returns the percentile (0..=100) of `score` among reference scores, given as evenly spaced, ascending `quantiles`. A score
+/// between two quantiles is interpolated; a score equal to several quantiles gets the middle of them. `None` with fewer than two
+/// quantiles.
 pub fn percentile(quantiles: &[f32], score: f32) -> Option<f32> {
     let last = quantiles.len().checked_sub(1).filter(|&n| n > 0)?;
     let below = quantiles.partition_point(|&q| q < score);

@@ -219,7 +219,7 @@ impl Scorer {
     /// Scores pairs like [`Scorer::score_pairs`], with a result for each pair: a pair that fails does not fail the others.
     ///
     /// # Errors
-    /// [`ScorerError::DeviceFailed`], which no pair is the cause of.
+    /// [`ScorerError::DeviceFailed`] only. Every other error is in the result of its pair.
     pub fn score_each(&self, pairs: &[Pair<'_>]) -> Result<Vec<Result<Scored, ScorerError>>, ScorerError> {
         match self.score_pairs(pairs) {
             Ok(scored) => Ok(scored.into_iter().map(Ok).collect()),

@@ -8,8 +8,8 @@ use super::{BackboneError, WEIGHTS};
 use crate::model::clip::{self, ClipConfig};
 use crate::tokenizer::{self, CLIP_END, CLIP_MARKS};
 
-/// Largest vocabulary of the tokenizer. CLIP's 49,408 tokens come from texts that are not available here; the embedding table has
-/// their number of rows all the same.
+/// Largest vocabulary of the tokenizer. CLIP's 49,408 tokens come from texts that are not available here; the embedding table still
+/// has a row for each of them.
 const VOCABULARY: usize = 2000;
 
 /// Creates `dir` and writes `config.json`, `model.safetensors` and `tokenizer.json` of a CLIP model with random weights into it.

@@ -138,7 +138,7 @@ impl Backbone {
             Self::Small => small_rule(options),
             Self::EfficientNetB0 { weights } => {
                 let (mean, std) = IMAGENET;
-                // Trained weights fit one size. Random weights learn the requested size, in the same proportion to the resize.
+                // Pretrained weights need the size that they were trained on. Random weights learn the requested size.
                 let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
                 let resize_short_px = size_px * 256 / 224;
                 InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }

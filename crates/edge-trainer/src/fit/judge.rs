@@ -35,7 +35,7 @@ struct CandidateBundle<'a> {
     content: Content,
     scorer: Scorer,
     validation: Embedded<'a>,
-    /// The images to which percentiles refer, if they are others than the validation images.
+    /// The images to which percentiles refer, unless they are the validation images.
     reference: Option<Embedded<'a>>,
     /// Keeps the bundle's files while the scorer is open.
     _dir: tempfile::TempDir,

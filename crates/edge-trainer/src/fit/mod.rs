@@ -77,7 +77,8 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
 /// Finds the device and reports it, with the reason if it is not the preferred one.
 fn find_device(request: DeviceRequest, listener: &mut dyn Listener) -> Result<TrainDevice, TrainError> {
     let (device, rejected) = device::find(request)?;
-    let reason = rejected.map(|why| format!(": {} cannot be used, {}", why.device, why.reason)).unwrap_or_default();
+    let reason =
+        rejected.map(|why| format!(", because {} cannot be used: {}", why.device, why.reason)).unwrap_or_default();
     note(listener, format!("training on {device}{reason}"));
     Ok(device)
 }

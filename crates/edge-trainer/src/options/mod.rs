@@ -29,7 +29,7 @@ pub struct TrainOptions {
     #[arg(long, value_enum)]
     pub head: Option<HeadName>,
     /// Which weights are trained: head (the encoders stay unchanged), last:N (also the last N layers of both encoders)
-    /// or all [default: head if the encoders come trained, else all]
+    /// or all [default: head if the encoders are pretrained, else all]
     #[arg(long, value_name = "head|last:N|all")]
     #[serde(alias = "trainable")]
     pub train: Trainable,
@@ -60,7 +60,7 @@ pub struct TrainOptions {
     /// Share of the old weights in the moving average that is validated and exported, such as 0.999; 0 for no average
     #[arg(long, value_name = "SHARE")]
     pub ema: f64,
-    /// Learning rate of the last layer of encoders that come trained, as a share of `lr`
+    /// Learning rate of the last layer of pretrained encoders, as a share of `lr`
     #[arg(skip)]
     pub encoder_lr: f64,
     /// Learning rate of each earlier layer of those encoders, as a share of the following layer's

@@ -49,7 +49,7 @@ impl From<HeadName> for HeadKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Trainable {
-    /// The head's if the encoders come trained, else all.
+    /// The head's if the encoders are pretrained, else all.
     #[default]
     Auto,
     /// The head's. The images are encoded once and their features are kept.

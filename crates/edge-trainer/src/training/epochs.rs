@@ -82,7 +82,7 @@ impl DeviceTask for TrainTask<'_> {
             learner.save(keeper.state(), &progress)?;
         }
         if progress.since_best > inputs.options.patience {
-            note(listener, format!("no better for {} epochs: the training ends here", progress.since_best));
+            note(listener, format!("the training ends: no improvement in the last {} epochs", progress.since_best));
         }
         let model = best.ok_or_else(|| LearnError::Internal("no epoch was trained".to_owned()))?;
         Ok(Trained { model, unit: learner.unit(), epochs: progress.epochs })

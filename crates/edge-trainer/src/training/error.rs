@@ -54,8 +54,8 @@ pub enum LearnError {
     },
     /// The user stopped the training.
     #[error(
-        "stopped in epoch {epoch} after step {step}; the state is saved. To continue, run the same command with \
-         --resume {}", run.display()
+        "stopped in epoch {epoch} after step {step}; the state is saved. To continue `fit`, run the same command with \
+         --resume {} in place of --run and --config; to continue `compare`, run the same command again", run.display()
     )]
     Stopped {
         /// The epoch, counted from 1.

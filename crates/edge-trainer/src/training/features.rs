@@ -55,11 +55,11 @@ pub fn keep_features<'a>(
     note(
         listener,
         format!(
-            "features: {} of {all} images are already encoded; the others need {:.1} MB of {:.1} MB in {}",
+            "features: {} of {all} images are already encoded; the others add {:.1} MB to {}, {:.1} MB in all",
             all - missing.len(),
             megabytes(missing.len()),
-            megabytes(all),
-            cache.dir().display()
+            cache.dir().display(),
+            megabytes(all)
         ),
     );
     if missing.is_empty() { Ok(()) } else { frozen.device.run(EncodingTask { frozen, cache, missing, listener })? }

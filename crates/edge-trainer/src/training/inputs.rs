@@ -40,8 +40,7 @@ pub struct TrainInputs<'a> {
     pub data_sha256: &'a str,
     /// The small image encoder, fitted before the training.
     pub image_encoder: Option<&'a EncoderFit>,
-    /// For each tag the index of the embedding's value that predicts its score. Only the small image encoder has such
-    /// values.
+    /// For each tag, the index of its answer in the image embedding. Only the small image encoder has answers.
     pub answer_of: Option<&'a HashMap<String, usize>>,
     /// The features of the images, if the image encoder is not trained.
     pub features: Option<Features<'a>>,

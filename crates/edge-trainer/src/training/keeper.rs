@@ -1,4 +1,4 @@
-//! What a training needs of its caller: a place for its results, and the user's request to stop.
+//! The interface between a training and its caller: a place for the results, and the user's request to stop.
 
 use super::error::LearnError;
 use crate::checkpoint::StateDirectory;

@@ -69,7 +69,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         if options.ema > 0.0 && average.is_none() {
             average = Some(model.valid());
         }
-        // Report a tag that is too long now and not in the middle of an epoch.
+        // Encode every tag now, so that one that is too long is reported at once and not in the middle of an epoch.
         inputs.train.iter().try_for_each(|e| inputs.tokenizer.encode(&e.tag, None).map(drop))?;
         let rates = rates(inputs, &model);
         model = rates.freeze(model);
@@ -184,7 +184,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
     }
 }
 
-/// The learning rates of the layers: encoders that come trained get lower ones, the lowest near the input. With
+/// The learning rates of the layers: pretrained encoders get lower ones, the lowest near the input. With
 /// `last:N` only the last N layers of the encoders are trained.
 fn rates<L: AutodiffBackend>(inputs: TrainInputs<'_>, model: &TagScorer<L>) -> RateShares {
     let mut rates = RateShares::default();

@@ -7,12 +7,12 @@ use rand::rngs::StdRng;
 use super::inputs::TrainInputs;
 use crate::model::BackboneShape;
 
-/// Texts of random tokens in every step.
+/// Number of texts of random tokens in every step.
 const STRANGE: usize = 8;
 /// Most tokens of such a text.
 const STRANGE_TOKENS: usize = 6;
 
-/// Returns padded texts of random tokens; none for encoders that come trained.
+/// Returns padded texts of random tokens; none for pretrained encoders.
 pub(super) fn strange_texts(inputs: TrainInputs<'_>, rng: &mut StdRng) -> Vec<Vec<i64>> {
     let length = inputs.shape.context_length;
     let BackboneShape::Small(small) = &inputs.shape.backbone else { return Vec::new() };

@@ -194,7 +194,7 @@ fn a_training_that_was_stopped_and_resumed_gives_the_same_bundle() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", read());
     let run = dir.path().join("cut.run");
-    assert!(read().contains("the state is saved. To continue, run the same command with --resume"), "{}", read());
+    assert!(read().contains("the state is saved. To continue `fit`, run the same command with --resume"), "{}", read());
     assert!(!cut.exists());
 
     let resumed = |data: &Path, run: &Path| {

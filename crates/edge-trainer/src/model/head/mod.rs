@@ -74,23 +74,24 @@ pub fn record(kind: HeadKind) -> HeadManifest {
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
     let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _], answers } = shape;
     match kind {
-        HeadKind::WeightedSum if answers == 0 => Some(
-            "the head weighted_sum chooses among answers, which only the backbone small gives: use gated_cross_attention"
-                .to_owned(),
-        ),
+        HeadKind::WeightedSum if answers == 0 => {
+            Some("--head weighted needs answers, which only the backbone small gives. Use --head gated".to_owned())
+        }
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
-            "the head patch_cross_attention needs patch and text tokens, which this backbone does not give: use \
-             pooled_cross_attention"
-                .to_owned(),
+            "--head patch needs patch and text tokens, which this backbone does not give. Use --head pooled".to_owned(),
         ),
-        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if !embedding.is_multiple_of(TOKENS * ATTENTION_HEADS) => {
+        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention
+            if !embedding.is_multiple_of(TOKENS * ATTENTION_HEADS) =>
+        {
             Some(format!(
-                "this head needs an embedding length that is a multiple of {}, this backbone's is {embedding}",
+                "this head needs an embedding length that is a multiple of {}, this backbone's is {embedding}. \
+                 Use --head hyper",
                 TOKENS * ATTENTION_HEADS
             ))
         }
         HeadKind::PatchCrossAttention if !embedding.is_multiple_of(ATTENTION_HEADS) => Some(format!(
-            "this head needs an embedding length that is a multiple of {ATTENTION_HEADS}, this backbone's is {embedding}"
+            "this head needs an embedding length that is a multiple of {ATTENTION_HEADS}, this backbone's is {embedding}. \
+             Use --head hyper"
         )),
         _ => None,
     }

@@ -155,7 +155,7 @@ fn a_closed_gate_is_a_head_without_text() {
 #[test]
 fn heads_that_do_not_fit_a_backbone_say_so() {
     let bare = HeadShape { embedding: 1280, patches: [0, 0], tokens: [0, 0], answers: 0 };
-    assert!(problem(HeadKind::PatchCrossAttention, bare).unwrap().contains("use pooled_cross_attention"));
+    assert!(problem(HeadKind::PatchCrossAttention, bare).unwrap().contains("Use --head pooled"));
     assert_eq!(problem(HeadKind::PooledCrossAttention, bare), None);
     assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("only the backbone small"));
     let odd = HeadShape { embedding: 100, ..SHAPE };

@@ -96,7 +96,7 @@ pub trait TensorOps {
     /// Sets a share of the values to zero in training; does nothing otherwise.
     fn dropout<const D: usize>(&mut self, dropout: &Dropout, x: Self::Tensor<D>) -> Self::Tensor<D>;
 
-    /// The same values in another shape; one dimension may be -1 and takes what is left.
+    /// The same values in another shape; one dimension may be -1 and takes the remaining length.
     fn reshape<const D: usize, const R: usize>(&mut self, x: Self::Tensor<D>, dims: [i64; R]) -> Self::Tensor<R>;
     /// The dimensions in another order.
     fn permute<const D: usize>(&mut self, x: Self::Tensor<D>, order: [usize; D]) -> Self::Tensor<D>;

@@ -77,7 +77,7 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
 /// The answers to all questions.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// M weights per question, in a unit in which the answers have the mean 0 and the held-out ones the deviation 1.
+    /// M weights per question. Their unit gives answers of mean 0 and held-out answers of deviation 1.
     weights: Vec<DVector<f64>>,
     /// N answers per question, in the same unit.
     held_out: Vec<DVector<f64>>,
@@ -85,7 +85,7 @@ pub(super) struct Answers {
     figures: Vec<(String, f64, f64)>,
     /// By tag: the index of its question.
     pub(super) of_tag: HashMap<String, usize>,
-    /// The first question on kinds of images that were left out of the fit.
+    /// Accuracy of the answers to the first question on kinds of images that were left out of the fit.
     pub(super) unseen: Vec<UnseenRow>,
 }
 

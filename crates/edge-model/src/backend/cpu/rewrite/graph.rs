@@ -16,7 +16,7 @@ pub(super) struct GraphIndex<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
 }
 
-/// In place of the index of a node that reads a value: the value is an output of the graph.
+/// Stands for the index of a reader if the value is an output of the graph.
 const GRAPH_OUTPUT: usize = usize::MAX;
 
 impl<'a> GraphIndex<'a> {
