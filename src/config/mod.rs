@@ -1,6 +1,6 @@
 //! The configuration. [`raw`] is the file as written; [`Settings`] are the validated values with all defaults.
 //!
-//! An unknown key is an error, because nobody would notice a typing mistake on a box that runs unattended.
+//! An unknown key is an error, because a mistyped key would go unnoticed on a machine that runs unattended.
 
 mod places;
 pub mod raw;
@@ -68,14 +68,14 @@ pub struct StoreSettings {
     pub retry: RetryPolicy,
 }
 
-/// The validated configuration. It can be loaded without a model; [`Settings::model_dir`] fails where there is none.
+/// The validated configuration. It can be loaded without a model; [`Settings::model_dir`] fails if there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The named bundle, else the shipped one, else none.
     model_dir: Option<PathBuf>,
     /// The device.
     pub device: DeviceChoice,
-    /// The precision of large products, and the directory that caches prepared graphs.
+    /// The precision of large products, the directory that caches prepared graphs, and the time limit for a GPU.
     pub backend: BackendOptions,
     /// The directories.
     pub watch: WatchSettings,
@@ -153,7 +153,11 @@ impl Settings {
         Ok(Self {
             model_dir,
             device,
-            backend: BackendOptions { precision, cache_dir: cache_dir() },
+            backend: BackendOptions {
+                precision,
+                cache_dir: cache_dir(),
+                gpu_timeout: seconds("limits.gpu_timeout_s", raw.limits.gpu_timeout_s, BackendOptions::GPU_TIMEOUT_S)?,
+            },
             store: StoreSettings::validate(raw.store, &raw.retry, base, overrides)?,
             watch: WatchSettings::validate(raw.watch, base, overrides)?,
             tags: TagSettings::validate(raw.tags, overrides)?,
@@ -264,7 +268,7 @@ fn source(text: Option<&str>) -> Result<SourceChoice, Invalid> {
     }
 }
 
-/// Returns the value, or the default where there is none.
+/// Returns the value, or the default if there is none. Fails if it is outside the range.
 fn ranged(key: &str, value: Option<u64>, default: u64, range: RangeInclusive<u64>) -> Result<u64, Invalid> {
     let value = value.unwrap_or(default);
     if range.contains(&value) {

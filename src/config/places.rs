@@ -20,8 +20,8 @@ pub fn shipped_model() -> Option<PathBuf> {
         .find(|dir| dir.join(edge_model::bundle::manifest::file::MANIFEST).is_file())
 }
 
-/// Returns the database's default path: in the state directory that systemd sets for a service, else in the user's state directory. None
-/// where neither is known.
+/// Returns the database's default path: in the state directory that systemd sets for a service, else in the user's state directory.
+/// `None` if neither is known.
 pub fn default_database() -> Option<PathBuf> {
     let service = env::var_os("STATE_DIRECTORY").and_then(|dirs| env::split_paths(&dirs).next());
     let dir = service.or_else(|| xdg("XDG_STATE_HOME", ".local/state").map(|d| d.join("edge-scorer")))?;

@@ -45,13 +45,13 @@ pub enum ConfigError {
     Value {
         /// The file.
         path: PathBuf,
-        /// The key and what is wrong with its value.
+        /// The key and the problem with its value.
         reason: String,
     },
     /// A value of the command line is invalid.
     #[error("{reason}")]
     CommandLine {
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// No bundle is named and the shipped one was not found.
@@ -165,6 +165,8 @@ table! {
         decode_timeout_s: u64,
         /// Seconds without a result after which pending work counts as stuck.
         stuck_timeout_s: u64,
+        /// Maximum number of seconds for one run of a graph on a GPU.
+        gpu_timeout_s: u64,
     }
 }
 table! {

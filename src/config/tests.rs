@@ -33,7 +33,7 @@ fn values_are_checked_and_named() {
 }
 
 #[test]
-fn the_command_line_goes_before_the_file_and_tags_add_up() {
+fn the_command_line_overrides_the_file_and_adds_tags() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");
     std::fs::write(&path, "[watch]\ndirs = [\"camera\"]\n[tags]\nalways = [\"night\", \"a  b\"]\n[model]\ndir=\"m\"\n")

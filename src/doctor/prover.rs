@@ -17,7 +17,7 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(900);
 /// Maximum time to ask the libraries for their versions.
 const FACTS_TIMEOUT: Duration = Duration::from_secs(90);
 /// Number of measured runs of the image encoder. The fastest counts.
-const RUNS: usize = 5;
+const MEASURED_RUNS: usize = 5;
 
 /// The result of a model that reproduced its goldens on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub enum ProverError {
 /// Why the model is refused.
 pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ScorerError> {
     let started = Instant::now();
-    let scorer = Scorer::open_in(model, device, &BackendOptions { precision, cache_dir: None })?;
+    let scorer = Scorer::open_in(model, device, &BackendOptions { precision, ..BackendOptions::default() })?;
     let open_s = started.elapsed().as_secs_f64();
     let mut image_s = f64::INFINITY;
     if let Some(name) = scorer.manifest().goldens.images.first() {
@@ -76,7 +76,7 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
         let picture = decode_reduced(&scorer.bundle().read(name)?, &Limits::default(), input)
             .map_err(|source| ScorerError::GoldenImage { name: name.clone(), source })?;
         let pixels = [square(&picture, input)];
-        for _ in 0..RUNS {
+        for _ in 0..MEASURED_RUNS {
             let started = Instant::now();
             scorer.embed(&pixels)?;
             image_s = image_s.min(started.elapsed().as_secs_f64());

@@ -47,7 +47,7 @@ struct Pair {
 impl Pair {
     fn of(model: &Path, (device, precision): (DeviceChoice, Precision)) -> Option<Self> {
         let name = format!("{} on {device} in {precision}", model.display());
-        let scorer = match Scorer::open_in(model, device, &BackendOptions { precision, cache_dir: None }) {
+        let scorer = match Scorer::open_in(model, device, &BackendOptions { precision, ..BackendOptions::default() }) {
             Ok(scorer) => scorer,
             Err(ScorerError::Backend(error @ (BackendError::Unavailable { .. } | BackendError::NotBuilt { .. })))
                 if std::env::var_os("EDGE_SCORER_GPU").is_none_or(|v| v != "required") =>

@@ -69,7 +69,7 @@ pub fn first_accepted<T, E: From<BackendError> + fmt::Display>(
 ) -> Result<T, E> {
     let asked_for = || "asked for".to_owned();
     let on_cpu = |reason| on_cpu(reason, options);
-    let cuda = |reason| Ok::<_, BackendError>(ChosenBackend { backend: cuda::backend(options.precision)?, reason });
+    let cuda = |reason| Ok::<_, BackendError>(ChosenBackend { backend: cuda::backend(options)?, reason });
     match choice {
         DeviceChoice::Cpu => accept(on_cpu(asked_for())),
         DeviceChoice::Cuda => accept(cuda(asked_for())?),

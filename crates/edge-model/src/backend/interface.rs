@@ -29,12 +29,26 @@ pub enum BatchSize {
 }
 
 /// Options of every backend.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendOptions {
     /// Precision of large products, if the device supports it; see [`Precision`].
     pub precision: Precision,
     /// Directory in which prepared graphs are cached for the next start; `None` disables the cache.
     pub cache_dir: Option<PathBuf>,
+    /// Time limit for one run of a graph on a GPU. A driver that takes longer is not used again.
+    pub gpu_timeout: Duration,
+}
+
+impl BackendOptions {
+    /// Default of `gpu_timeout` in seconds. A run takes milliseconds, and a few seconds for the largest models on the smallest boards.
+    pub const GPU_TIMEOUT_S: u64 = 30;
+}
+
+impl Default for BackendOptions {
+    fn default() -> Self {
+        let gpu_timeout = Duration::from_secs(Self::GPU_TIMEOUT_S);
+        Self { precision: Precision::default(), cache_dir: None, gpu_timeout }
+    }
 }
 
 /// Identifies a graph's file.

@@ -68,13 +68,14 @@ fn wrong_results() {
 #[test]
 fn a_driver_that_does_not_answer() {
     let Some(gpu) = Gpu::new() else { return };
-    let daemon = gpu.daemon(&[]);
+    let config = gpu.place.config("[limits]\ngpu_timeout_s = 5\n");
+    let daemon = gpu.daemon(&["--config", config.to_str().unwrap()]);
     gpu.add(0..2);
     gpu.expect_scored(2);
     gpu.set("stuck");
     gpu.add(2..5);
     gpu.expect_scored(5);
-    assert!(gpu.recorded().contains("the driver has not answered for 30 s"), "{}", gpu.recorded());
+    assert!(gpu.recorded().contains("the driver has not answered for 5 s"), "{}", gpu.recorded());
     // The end of the daemon does not wait for the stuck thread.
     daemon.stop();
 }

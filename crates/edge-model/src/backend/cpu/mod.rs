@@ -154,7 +154,11 @@ mod tests {
         let onnx = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/text_encoder.onnx")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         for precision in [Precision::F32, Precision::Int8] {
-            let cpu = backend(&BackendOptions { precision, cache_dir: Some(dir.path().join(precision.to_string())) });
+            let cpu = backend(&BackendOptions {
+                precision,
+                cache_dir: Some(dir.path().join(precision.to_string())),
+                ..BackendOptions::default()
+            });
             let file = GraphFile { name: "text_encoder.onnx", digest: "one" };
             assert!(cpu.load_prepared(file, BatchSize::Fixed(1)).is_none());
             let first = cpu.load(file, onnx.clone(), BatchSize::Fixed(1)).unwrap();

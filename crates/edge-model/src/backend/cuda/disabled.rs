@@ -1,10 +1,9 @@
 //! Twin of the CUDA backend for builds without the feature `cuda`.
 
-use crate::backend::interface::{Backend, BackendError, Fact};
-use crate::backend::precision::Precision;
+use crate::backend::interface::{Backend, BackendError, BackendOptions, Fact};
 
 /// Always returns [`BackendError::NotBuilt`].
-pub(in crate::backend) fn backend(_: Precision) -> Result<Box<dyn Backend>, BackendError> {
+pub(in crate::backend) fn backend(_: &BackendOptions) -> Result<Box<dyn Backend>, BackendError> {
     Err(BackendError::NotBuilt {
         device: "cuda".to_owned(),
         reason: "this edge-scorer was built without CUDA. Build it with `cargo build --release --features cuda`"

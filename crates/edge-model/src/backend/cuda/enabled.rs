@@ -9,7 +9,7 @@ use ndarray::ArrayD;
 use tract_onnx::prelude::{Runnable, Runtime, runtime_for_name};
 
 use super::driver_thread::DriverThread;
-use crate::backend::interface::{Backend, BackendError, BatchSize, Graph, GraphFile, Input, Policy};
+use crate::backend::interface::{Backend, BackendError, BackendOptions, BatchSize, Graph, GraphFile, Input, Policy};
 use crate::backend::precision::Precision;
 use crate::backend::tract::{prepare, run};
 
@@ -26,14 +26,12 @@ const TF32: &str = "NVIDIA_TF32_OVERRIDE";
 
 /// Time limit for loading a graph. The first start on a device compiles a few hundred GPU kernels, which takes minutes on small boards.
 const LOAD_LIMIT: Duration = Duration::from_secs(900);
-/// Time limit for a run. A run takes milliseconds, and a few seconds for the largest models on the smallest boards.
-const RUN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Images in each run: enough to keep a small GPU's cores busy, and few enough to fit in its memory.
 const IMAGE_BATCH: usize = 32;
 
 /// Returns the backend of the first CUDA device, or an error if the driver, a library or the device is missing.
-pub(in crate::backend) fn backend(precision: Precision) -> Result<Box<dyn Backend>, BackendError> {
+pub(in crate::backend) fn backend(options: &BackendOptions) -> Result<Box<dyn Backend>, BackendError> {
     let unavailable = |reason| BackendError::Unavailable { device: DEVICE.to_owned(), reason };
     let check = || runtime()?.check().map_err(|e| format!("{e:#}"));
     if env::var_os(TF32).is_none_or(|value| value != "0") {
@@ -43,7 +41,8 @@ pub(in crate::backend) fn backend(precision: Precision) -> Result<Box<dyn Backen
     }
     DRIVER.call(LOAD_LIMIT, check).map_err(unavailable)?;
     // CUDA does not support int8 here; f16 is the next wider precision.
-    Ok(Box::new(Cuda(if precision == Precision::F32 { precision } else { Precision::F16 })))
+    let precision = if options.precision == Precision::F32 { Precision::F32 } else { Precision::F16 };
+    Ok(Box::new(Cuda { precision, run_limit: options.gpu_timeout }))
 }
 
 /// See [`crate::backend::prepare_process`].
@@ -60,7 +59,10 @@ fn runtime() -> Result<&'static dyn Runtime, String> {
     found.ok_or_else(|| "tract has not registered its CUDA runtime".to_owned())
 }
 
-struct Cuda(Precision);
+struct Cuda {
+    precision: Precision,
+    run_limit: Duration,
+}
 
 impl Backend for Cuda {
     fn device(&self) -> &'static str {
@@ -68,7 +70,7 @@ impl Backend for Cuda {
     }
 
     fn precision(&self) -> Precision {
-        self.0
+        self.precision
     }
 
     fn policy(&self) -> Policy {
@@ -76,13 +78,14 @@ impl Backend for Cuda {
     }
 
     fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError> {
-        let (name, precision) = (file.name, self.0);
+        let (name, precision) = (file.name, self.precision);
         let runnable = DRIVER.call(LOAD_LIMIT, move || prepare(runtime()?, &onnx, batch, precision));
         if let Ok(runnable) = &runnable {
             log::info!("{name}: {}", placement(&**runnable));
         }
         let fail = |reason| BackendError::Load { device: DEVICE.to_owned(), graph: name.to_owned(), reason };
-        Ok(Box::new(CudaGraph { name: name.to_owned(), runnable: Some(runnable.map_err(fail)?.into()) }))
+        let runnable = Some(runnable.map_err(fail)?.into());
+        Ok(Box::new(CudaGraph { name: name.to_owned(), runnable, run_limit: self.run_limit }))
     }
 }
 
@@ -110,13 +113,14 @@ struct CudaGraph {
     name: String,
     /// `None` only while this value is being dropped.
     runnable: Option<Arc<dyn Runnable>>,
+    run_limit: Duration,
 }
 
 impl Graph for CudaGraph {
     fn run(&self, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, BackendError> {
         let fail = |reason| BackendError::Run { device: DEVICE.to_owned(), graph: self.name.clone(), reason };
         let runnable = self.runnable.clone().ok_or_else(|| fail("the graph is being closed".to_owned()))?;
-        DRIVER.call(RUN_LIMIT, move || run(&*runnable, inputs)).map_err(fail)
+        DRIVER.call(self.run_limit, move || run(&*runnable, inputs)).map_err(fail)
     }
 }
 
