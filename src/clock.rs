@@ -1,11 +1,17 @@
 //! Gives the time through a [`Clock`], so that tests can set it. This module imports no other module of the crate.
 
+#[cfg(test)]
+mod manual;
+
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, bounded, never};
+use crossbeam_channel::{Receiver, at, never};
 use jiff::Timestamp;
+
+#[cfg(test)]
+pub(crate) use manual::ManualClock;
 
 /// One moment, on the monotonic clock and on the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +47,13 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// Makes a clock whose monotonic time starts at zero.
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self { start: Instant::now() }
     }
 
-    /// Makes a system clock that threads can share.
+    /// Makes a system clock that threads can share. Its monotonic time starts at zero.
     pub fn shared() -> SharedClock {
         Arc::new(Self::new())
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -63,75 +63,8 @@ impl Clock for SystemClock {
     }
 
     fn timer(&self, deadline: Duration) -> Receiver<Instant> {
-        // The machine's clock cannot represent the deadline, so the timer never fires.
+        // A deadline that the machine's clock cannot represent gets a timer that never fires.
         self.start.checked_add(deadline).map_or_else(never, at)
-    }
-}
-
-/// A clock that changes only when a test moves it.
-#[derive(Debug)]
-pub struct ManualClock {
-    state: Mutex<ManualState>,
-}
-
-#[derive(Debug)]
-struct ManualState {
-    now: Now,
-    timers: Vec<(Duration, Sender<Instant>)>,
-}
-
-impl ManualClock {
-    /// Makes a clock at monotonic time zero and the given time of day.
-    pub fn new(wall: Timestamp) -> Self {
-        let now = Now { monotonic: Duration::ZERO, wall };
-        Self { state: Mutex::new(ManualState { now, timers: Vec::new() }) }
-    }
-
-    /// Advances both times and fires the timers whose deadline is reached.
-    pub fn advance(&self, by: Duration) {
-        let mut state = self.lock();
-        state.now.monotonic = state.now.monotonic.saturating_add(by);
-        state.now.wall = state.now.wall.checked_add(by).unwrap_or(Timestamp::MAX);
-        let now = state.now.monotonic;
-        state.timers.retain(|(deadline, timer)| {
-            let is_due = *deadline <= now;
-            if is_due {
-                // The receiver is dropped if its `select!` took another branch.
-                let _ = timer.try_send(Instant::now());
-            }
-            !is_due
-        });
-    }
-
-    /// Sets the time of day, as an operator or a time server does; the monotonic time does not change.
-    pub fn set_wall(&self, wall: Timestamp) {
-        self.lock().now.wall = wall;
-    }
-
-    /// Whether an unfired timer with this deadline exists. Its thread waits for it or is about to wait.
-    pub fn has_timer(&self, deadline: Duration) -> bool {
-        self.lock().timers.iter().any(|(at, _)| *at == deadline)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, ManualState> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Now {
-        self.lock().now
-    }
-
-    fn timer(&self, deadline: Duration) -> Receiver<Instant> {
-        let (sender, receiver) = bounded(1);
-        let mut state = self.lock();
-        if deadline <= state.now.monotonic {
-            let _ = sender.try_send(Instant::now());
-        } else {
-            state.timers.push((deadline, sender));
-        }
-        receiver
     }
 }
 
@@ -140,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_goes_on() {
+    fn the_system_clock_advances() {
         let clock = SystemClock::new();
         let first = clock.now();
         assert!(clock.now().monotonic >= first.monotonic);

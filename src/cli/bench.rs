@@ -8,14 +8,14 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::options::{Common, ListFormat};
+use super::options::{Common, ListFormat, ListOutput};
 use edge_cli::Outcome;
 use edge_cli::output::Table;
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::{Scorer, ScorerError};
 
 /// Runs before the measurement. A GPU chooses its kernels in the first runs.
-const WARM_UP: usize = 3;
+const WARM_UP_RUNS: usize = 3;
 
 const NOTES: &str =
     "Measures the model as `run` uses it, on decoded pixels: reading and decoding files takes further time. On the CPU
@@ -35,9 +35,8 @@ pub(super) struct Arguments {
     /// Show the time of each operator of the image encoder instead
     #[arg(long, conflicts_with_all = ["batch", "format"])]
     operators: bool,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
-    format: ListFormat,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 /// Seconds that the runs of one batch took.
@@ -64,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         );
     }
     let mut out = stdout().lock();
-    match arguments.format {
+    match arguments.output.format {
         ListFormat::Table => {
             writeln!(out, "{} on {device}", scorer.manifest().name)?;
             let mut table = Table::new(&["batch", "ms", "fastest", "slowest", "images/s"]);
@@ -93,10 +92,10 @@ fn measure(scorer: &Scorer, images: usize, runs: usize) -> Result<BatchTimes, Sc
     let side = scorer.manifest().image_input.size_px;
     let batch: Vec<_> = (0..images as u32).map(|seed| test_image(seed, side)).collect();
     let mut seconds = Vec::with_capacity(runs);
-    for run in 0..WARM_UP + runs {
+    for run in 0..WARM_UP_RUNS + runs {
         let started = Instant::now();
         scorer.embed(&batch)?;
-        if run >= WARM_UP {
+        if run >= WARM_UP_RUNS {
             seconds.push(started.elapsed().as_secs_f64());
         }
     }
@@ -108,8 +107,8 @@ fn measure(scorer: &Scorer, images: usize, runs: usize) -> Result<BatchTimes, Sc
 fn show_operators(scorer: &Scorer, runs: usize) -> Outcome {
     let image = test_image(0, scorer.manifest().image_input.size_px);
     let mut kinds: HashMap<(String, String), (usize, f64)> = HashMap::new();
-    for run in 0..WARM_UP + runs {
-        for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP) {
+    for run in 0..WARM_UP_RUNS + runs {
+        for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP_RUNS) {
             let (count, seconds) = kinds.entry((part.operator, part.shapes)).or_default();
             *count += 1;
             *seconds += part.time.as_secs_f64();

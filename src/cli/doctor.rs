@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::options::{Common, ListFormat};
+use super::options::{Common, ListFormat, ListOutput};
 use crate::doctor::{Finding, Prover, Severity, examine, prove};
 use edge_cli::output::printable;
 use edge_cli::{CommandError, Outcome, exit_code};
@@ -16,9 +16,8 @@ use edge_model::backend::{DeviceChoice, Precision, cuda_facts};
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
-    format: ListFormat,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 const NOTES: &str = "Each line names a subject and the result of its examination. `!` marks a result that could be better and `X` a
@@ -35,22 +34,24 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (mut findings, mut problems, mut written) = (Vec::new(), 0, Ok(()));
     examine(&settings, &prover, &mut |finding| {
         problems += usize::from(finding.severity == Severity::Problem);
-        match arguments.format {
+        match arguments.output.format {
             ListFormat::Table if written.is_ok() => written = write(&finding),
             ListFormat::Table => {}
             ListFormat::Json => findings.push(finding),
         }
     });
     written?;
-    if let ListFormat::Json = arguments.format {
+    if let ListFormat::Json = arguments.output.format {
         writeln!(stdout(), "{}", serde_json::json!({ "problems": problems, "findings": findings }))?;
     }
     match problems {
         0 => Ok(()),
-        1 => Err(CommandError::new(exit_code::SOME_FAILED, "1 problem found; the lines marked X say what to do")),
+        1 => {
+            Err(CommandError::new(exit_code::SOME_FAILED, "1 problem found; follow the advice below the line marked X"))
+        }
         _ => Err(CommandError::new(
             exit_code::SOME_FAILED,
-            format!("{problems} problems found; the lines marked X say what to do"),
+            format!("{problems} problems found; follow the advice below the lines marked X"),
         )),
     }
 }

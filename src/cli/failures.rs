@@ -7,14 +7,14 @@ use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::options::{Common, ListFormat};
+use super::options::{Common, ListFormat, ListOutput};
 use crate::clock::iso;
 use crate::store::Store;
 use edge_cli::output::Table;
 use edge_cli::{CommandError, Outcome, exit_code};
 
 /// Number of failures read from the database at a time.
-const PAGE: usize = 1000;
+const PAGE_ROWS: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -27,9 +27,8 @@ pub(super) struct Arguments {
     /// Retry only this file, or the files below this directory
     #[arg(long, value_name = "PATH", requires = "retry", value_hint = ValueHint::FilePath)]
     path: Option<PathBuf>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
-    format: ListFormat,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -41,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut table = Table::new(&["attempts", "next retry", "stage", "path", "error"]);
     let mut after: Option<PathBuf> = None;
     loop {
-        let page = store.failures(after.as_deref(), PAGE)?;
+        let page = store.failures(after.as_deref(), PAGE_ROWS)?;
         let Some(last) = page.last() else { break };
         after = Some(last.path.clone());
         for failure in page {
@@ -51,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 failure.next_retry_at.map_or_else(|| "-".to_owned(), iso)
             };
             let path = failure.path.display().to_string();
-            match arguments.format {
+            match arguments.output.format {
                 ListFormat::Table => {
                     table.push(vec![
                         failure.attempts.to_string(),
@@ -73,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             }
         }
     }
-    if let ListFormat::Table = arguments.format {
+    if let ListFormat::Table = arguments.output.format {
         table.write(&mut stdout().lock())?;
     }
     Ok(())

@@ -61,6 +61,14 @@ pub(super) struct Targets {
     pub(super) dirs: Vec<PathBuf>,
 }
 
+/// The output format of a subcommand that prints a list.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListOutput {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
+    pub(super) format: ListFormat,
+}
+
 /// Output formats of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ListFormat {

@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let report = with_progress(&counters, || {
         daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control, &SystemClock::shared())
     })?;
-    // The scan's outcome does not depend on whether somebody reads the report.
+    // A report that cannot be printed, for example into a closed pipe, does not change the scan's outcome.
     let _ = print_report(&report, started.elapsed());
     if report.is_complete() { Ok(()) } else { Err(CommandError::reported()) }
 }

@@ -19,7 +19,7 @@ use pairs::PairRow;
 use rows::{RowWriter, ScoreFormat};
 
 /// Number of pairs scored together. Their decoded images are in memory at the same time.
-const CHUNK: usize = 32;
+const CHUNK_PAIRS: usize = 32;
 
 const EXAMPLES: &str = "Examples:
   edge-scorer score --tag sunset --tag \"people at the beach\" *.jpg
@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut failed = false;
     let mut pairs = pairs.peekable();
     while pairs.peek().is_some() {
-        let chunk: Vec<PairRow> = pairs.by_ref().take(CHUNK).collect();
+        let chunk: Vec<PairRow> = pairs.by_ref().take(CHUNK_PAIRS).collect();
         for (pair, result) in chunk.iter().zip(scorer.score(&chunk)) {
             failed |= result.is_err();
             writer.row(pair, &result)?;

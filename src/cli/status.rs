@@ -5,7 +5,7 @@ use std::io::{self, Write, stdout};
 use clap::Args;
 use serde_json::json;
 
-use super::options::{Common, ListFormat};
+use super::options::{Common, ListFormat, ListOutput};
 use crate::clock::iso;
 use crate::daemon::{LiveStatus, ask_status};
 use crate::store::{Counts, Model, Store};
@@ -16,9 +16,8 @@ use edge_cli::output::printable;
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
-    format: ListFormat,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -27,7 +26,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (counts, model) = (store.counts()?, store.current_model()?);
     let live = ask_status(&path);
     let mut out = stdout().lock();
-    match arguments.format {
+    match arguments.output.format {
         ListFormat::Table => {
             writeln!(out, "database      {}", printable(&path.display().to_string()))?;
             print_live(&mut out, live.as_ref())?;
@@ -83,7 +82,7 @@ fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> 
 }
 
 fn model_json(model: &Model) -> serde_json::Value {
-    let Model { name, digest, device, precision, device_reason, .. } = model;
+    let Model { name, digest, device, precision, device_reason } = model;
     json!({ "name": name, "digest": digest, "device": device, "precision": precision, "device_reason": device_reason })
 }
 

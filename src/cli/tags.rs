@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use clap::Args;
 use serde_json::json;
 
-use super::options::{Common, ListFormat};
+use super::options::{Common, ListFormat, ListOutput};
 use crate::store::Store;
 use edge_cli::Outcome;
 use edge_cli::output::Table;
@@ -14,15 +14,14 @@ use edge_cli::output::Table;
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = ListFormat::Table)]
-    format: ListFormat,
+    #[command(flatten)]
+    output: ListOutput,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let store = Store::open_read_only(&arguments.common.database()?)?;
     let tags = store.tags()?;
-    match arguments.format {
+    match arguments.output.format {
         ListFormat::Table => {
             let mut table = Table::new(&["images", "mean score", "tag"]);
             for tag in tags {

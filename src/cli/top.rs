@@ -23,7 +23,7 @@ use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scor
 use edge_model::text::normalise_tag;
 
 /// Number of stored embeddings scored at a time.
-const PAGE: usize = 1024;
+const PAGE_EMBEDDINGS: usize = 1024;
 
 const EXAMPLES: &str = "Examples:
   edge-scorer top --tag birds -n 5
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     /// Maximum number of images
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 10, value_hint = ValueHint::Other)]
     number: usize,
-    /// Only images captured since a date, a time such as 2026-05-01T12:00:00Z, or for an age such as 36h or 7d
+    /// Only images captured since a date, a time such as 2026-05-01T12:00:00Z, or within an age such as 36h or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_since, value_hint = ValueHint::Other)]
     since: Option<Timestamp>,
     /// Output format
@@ -65,7 +65,6 @@ pub(super) struct Arguments {
 }
 
 /// One image of the ranking, as it is printed.
-
 #[derive(Debug, Clone, Serialize)]
 struct RankingRow {
     rank: usize,
@@ -185,7 +184,7 @@ fn best_of_stored(
     let (mut best, mut compared, mut after) = (BinaryHeap::new(), 0, None);
     let (mut progress, mut seen, total) = (ProgressMeter::counting("images"), 0, store.counts()?.images);
     loop {
-        let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE)?;
+        let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE_EMBEDDINGS)?;
         let Some(last) = page.last() else { break };
         seen += page.len() as u64;
         after = Some(last.image_id);

@@ -10,7 +10,7 @@ use super::work::StoredWork;
 /// Largest number of embeddings in one message, enough for one run of the head.
 const WORK_IMAGES: usize = 256;
 /// Largest number of collected embeddings over all tags. It bounds the memory when there are thousands of rare tags.
-const MOST_PENDING: usize = 4096;
+const MAX_PENDING: usize = 4096;
 
 /// The data that the missing scores of an image need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Backfill {
                 send(full);
             }
         }
-        if self.collected >= MOST_PENDING {
+        if self.collected >= MAX_PENDING {
             self.finish().into_iter().for_each(send);
         }
         Ok(Needs::NoFile)

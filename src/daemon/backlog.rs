@@ -38,7 +38,7 @@ pub(super) enum Step {
 
 /// Number of finds after which the images of the directory are counted for the progress display. Counting takes a second walk, which is
 /// not worth its cost for a few finds.
-const COUNTED_FROM: u64 = 32;
+const MIN_FINDS_TO_COUNT: u64 = 32;
 
 /// The waiting surveys, the current survey and its finds.
 pub(super) struct Backlog {
@@ -53,7 +53,7 @@ pub(super) struct Backlog {
 struct Progress {
     seen: u64,
     finds: u64,
-    /// Number of images in the directory; 0 until there are [`COUNTED_FROM`] finds.
+    /// Number of images in the directory; 0 until there are [`MIN_FINDS_TO_COUNT`] finds.
     total: u64,
 }
 
@@ -77,7 +77,7 @@ impl Backlog {
         if let Some((job, ..)) = self.current.take() {
             self.scan(job);
         }
-        self.show();
+        self.update_progress();
     }
 
     /// Returns whether there is something to survey and no finds are waiting.
@@ -89,7 +89,7 @@ impl Backlog {
     pub(super) fn step(&mut self) -> Step {
         let Some((job, mut walk, mut progress)) = self.current.take() else { return self.begin() };
         let Some(found) = walk.next() else {
-            self.show();
+            self.update_progress();
             return Step::Finished(job, Ok(()));
         };
         progress.seen += 1;
@@ -113,15 +113,15 @@ impl Backlog {
         self.offers.push_back(offer);
         if let Some((job, _, progress)) = &mut self.current {
             progress.finds += 1;
-            if progress.finds == COUNTED_FROM {
+            if progress.finds == MIN_FINDS_TO_COUNT {
                 progress.total = watch::count(&job.dir, self.recursive);
             }
         }
-        self.show();
+        self.update_progress();
     }
 
     /// Updates the progress counters.
-    fn show(&self) {
+    fn update_progress(&self) {
         let (seen, total) = self.current.as_ref().map_or((0, 0), |(_, _, p)| (p.seen, p.total));
         Counters::set(&self.counters.scan_seen, seen);
         Counters::set(&self.counters.scan_total, total);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_of_the_root_serves_for_what_lies_in_it() {
+    fn a_waiting_survey_of_the_root_covers_its_subdirectories() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("a")).unwrap();
         let mut backlog = Backlog::new(true, &Arc::default());
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_stands_still_while_its_finds_wait_and_says_how_far_it_is() {
+    fn a_survey_pauses_while_its_finds_wait_and_reports_its_progress() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..40 {
             std::fs::write(dir.path().join(format!("{number}.jpg")), "x").unwrap();
@@ -171,7 +171,7 @@ mod tests {
         let mut backlog = Backlog::new(true, &counters);
         backlog.scan(Job::of_root(dir.path(), false));
         let shown = || (counters.snapshot().scan_seen, counters.snapshot().scan_total);
-        for number in 1..=COUNTED_FROM {
+        for number in 1..=MIN_FINDS_TO_COUNT {
             assert!(backlog.can_step());
             assert_eq!(shown().1, 0, "not counted before there are many");
             let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
@@ -180,7 +180,7 @@ mod tests {
             assert_eq!(shown().0, number);
             backlog.offers.clear();
         }
-        assert_eq!(shown(), (COUNTED_FROM, 40));
+        assert_eq!(shown(), (MIN_FINDS_TO_COUNT, 40));
         // The survey restarts in the middle, as after a database error.
         backlog.start_over();
         let images = std::iter::from_fn(|| matches!(backlog.step(), Step::Found(..)).then_some(())).count();

@@ -7,46 +7,46 @@ use crate::identity::FileStamp;
 /// Watches the files of a bundle directory by name and file stamp. It does not read their contents.
 #[derive(Debug, Clone)]
 pub(super) struct BundleWatch {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// The files when the bundle was last loaded or refused.
-    settled: Option<Vec<(PathBuf, FileStamp)>>,
+    accepted: Option<Vec<(PathBuf, FileStamp)>>,
     /// The files at the last check.
     last: Option<Vec<(PathBuf, FileStamp)>>,
-    still_since: u32,
+    unchanged_checks: u32,
 }
 
-/// Number of checks without a change after which a replacement is complete.
-const STILL: u32 = 3;
+/// Number of checks without a change after which a replacement counts as complete.
+const UNCHANGED_CHECKS: u32 = 3;
 
 impl BundleWatch {
     /// Creates the watch. Call it before the bundle is read, so that a replacement during loading is detected.
     pub(super) fn new(dir: &Path) -> Self {
-        let settled = look(dir);
-        Self { dir: dir.to_owned(), last: settled.clone(), settled, still_since: 0 }
+        let accepted = list_files(dir);
+        Self { dir: dir.to_owned(), last: accepted.clone(), accepted, unchanged_checks: 0 }
     }
 
     /// Returns true once after each completed replacement. Call it about once a second. A deleted directory is not a replacement.
     pub(super) fn was_replaced(&mut self) -> bool {
-        let seen = look(&self.dir);
+        let seen = list_files(&self.dir);
         if seen != self.last {
             self.last = seen;
-            self.still_since = 0;
+            self.unchanged_checks = 0;
             return false;
         }
-        if seen.is_none() || seen == self.settled {
+        if seen.is_none() || seen == self.accepted {
             return false;
         }
-        self.still_since += 1;
-        if self.still_since < STILL {
+        self.unchanged_checks += 1;
+        if self.unchanged_checks < UNCHANGED_CHECKS {
             return false;
         }
-        self.settled = seen;
+        self.accepted = seen;
         true
     }
 }
 
 /// Returns the files of a bundle directory with their stamps, or `None` if it does not exist or is empty.
-fn look(dir: &Path) -> Option<Vec<(PathBuf, FileStamp)>> {
+fn list_files(dir: &Path) -> Option<Vec<(PathBuf, FileStamp)>> {
     let entries = std::fs::read_dir(dir).ok()?;
     let stamp = |path: PathBuf| FileStamp::read(&path).ok().flatten().map(|stamp| (path, stamp));
     let mut files: Vec<_> = entries.flatten().filter_map(|entry| stamp(entry.path())).collect();
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replacement_is_told_once_when_it_is_complete() {
+    fn a_replacement_is_reported_once_when_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("bundle");
         std::fs::create_dir(&bundle).unwrap();

@@ -1,4 +1,4 @@
-//! The decoding threads. Each has its decoder read and hash a file, looks up the content id, and has new content decoded.
+//! The decoding threads. Each one reads and hashes a file with its decoder, looks up the content id, and decodes new content.
 
 use std::sync::Arc;
 
@@ -64,7 +64,10 @@ impl DecodeWorker {
         }
         let known = self.reader.image_by_content(&opened.content_id).unwrap_or_else(|error| {
             // A failed look-up costs at most a second inference, because the writer detects the duplicate.
-            log::warn!("{}: cannot look up known content: {error}", candidate.path.display());
+            log::warn!(
+                "{}: decoded as new, because known content cannot be looked up: {error}",
+                candidate.path.display()
+            );
             None
         });
         let current = self.scorer.encoder_digest();
@@ -109,7 +112,7 @@ mod tests {
     use edge_model::image_input::Limits;
 
     #[test]
-    fn a_file_that_was_written_to_since_it_was_seen_is_dropped_to_be_seen_again() {
+    fn a_file_that_changed_before_it_was_read_is_dropped_and_looked_at_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         image::RgbImage::new(64, 64).save(&path).unwrap();

@@ -15,7 +15,7 @@ use crate::identity::FileStamp;
 use crate::watch::{Found, Hint, Observed, ScanError, Settler, Sighting};
 
 /// Largest number of settled files that are sent on before the next hint is received.
-const SETTLED_AT_ONCE: usize = 64;
+const MAX_SETTLED_PER_ROUND: usize = 64;
 
 /// The options of a driver.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub(super) enum Wake {
     /// A hint arrived.
     Hint(Hint),
     /// These files changed while they were in flight and must be looked at again.
-    LookAgain(Vec<PathBuf>),
+    Recheck(Vec<PathBuf>),
     /// The deadline was reached, or the pipeline has room.
     Continue,
 }
@@ -94,7 +94,7 @@ impl Driver {
         !self.backlog.offers.is_empty()
     }
 
-    /// Surveys at most one page of files. Files that must be read are queued until [`Driver::hand_on`] sends them.
+    /// Surveys at most one page of files. Files that must be read are queued until [`Driver::send_queued`] sends them.
     pub(super) fn survey_page(&mut self) -> Result<Page, SurveyError> {
         let mut page = Page::default();
         let mut found = Vec::with_capacity(self.options.page);
@@ -130,7 +130,7 @@ impl Driver {
         Ok(page)
     }
 
-    /// Queues settled files that must be read until [`Driver::hand_on`] sends them. Returns the files that the settler refused because
+    /// Queues settled files that must be read until [`Driver::send_queued`] sends them. Returns the files that the settler refused because
     /// it was full.
     fn offer_each(&mut self, found: Vec<Found>, check_scores: bool) -> Result<Vec<PathBuf>, SurveyError> {
         let must_read = self.surveyor.must_read_each(&found, check_scores)?;
@@ -152,7 +152,7 @@ impl Driver {
     }
 
     fn offer_file(&mut self, file: Found) {
-        if let Some(candidate) = self.surveyor.inlet.take_in(file.path, file.stamp) {
+        if let Some(candidate) = self.surveyor.inlet.put_in_flight(file.path, file.stamp) {
             self.backlog.offer(Offer::File(candidate));
         }
     }
@@ -168,7 +168,7 @@ impl Driver {
     }
 
     /// Sends queued work to the pipeline until it is full. Does not block.
-    pub(super) fn hand_on(&mut self) -> Result<(), SurveyError> {
+    pub(super) fn send_queued(&mut self) -> Result<(), SurveyError> {
         while let Some(offer) = self.backlog.offers.pop_front() {
             let inlet = &self.surveyor.inlet;
             let left = match offer {
@@ -184,14 +184,14 @@ impl Driver {
     }
 
     /// Sends the files that have settled to the decoders. Blocks while the lane is full.
-    pub(super) fn pass_on_settled(&mut self) -> Result<(), SurveyError> {
+    pub(super) fn send_settled(&mut self) -> Result<(), SurveyError> {
         let stat = |path: &Path| FileStamp::read(path).ok().flatten();
-        for settled in self.settler.due(self.clock.now(), SETTLED_AT_ONCE, stat) {
+        for settled in self.settler.due(self.clock.now(), MAX_SETTLED_PER_ROUND, stat) {
             if self.surveyor.must_read(&settled.path, settled.stamp, true)? {
                 self.surveyor.submit(settled.path, settled.stamp, self.options.settled_lane)?;
             }
         }
-        Counters::set(&self.surveyor.inlet.counters.settling, self.settler.len() as u64);
+        Counters::set(&self.surveyor.inlet.counters.settling, self.settler.waiting().len() as u64);
         self.collect_stored();
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Driver {
             return Ok(Wake::Hint(hint));
         }
         if inlet.in_flight.nudged().try_recv().is_ok() {
-            return Ok(Wake::LookAgain(inlet.in_flight.take_again()));
+            return Ok(Wake::Recheck(inlet.in_flight.take_rechecks()));
         }
         Ok(Wake::Continue)
     }

@@ -50,7 +50,7 @@ impl InFlight {
         true
     }
 
-    /// Returns whether a file is in flight. If its stamp differs from the candidate's, [`InFlight::take_again`] returns the file later.
+    /// Returns whether a file is in flight. If its stamp differs from the candidate's, [`InFlight::take_rechecks`] returns the file later.
     pub(super) fn covers(&self, path: &Path, seen: FileStamp) -> bool {
         let mut state = self.lock();
         let Some(flight) = state.files.get_mut(path) else { return false };
@@ -59,7 +59,7 @@ impl InFlight {
     }
 
     /// Marks a file, or all files in a directory, to be looked at again after they leave flight, because the path was removed.
-    pub(super) fn look_again_at(&self, path: &Path) {
+    pub(super) fn mark_for_recheck(&self, path: &Path) {
         let mut state = self.lock();
         state.files.iter_mut().filter(|(file, _)| file.starts_with(path)).for_each(|(_, flight)| flight.again = true);
     }
@@ -81,7 +81,7 @@ impl InFlight {
     }
 
     /// Takes the files to look at again.
-    pub(super) fn take_again(&self) -> Vec<PathBuf> {
+    pub(super) fn take_rechecks(&self) -> Vec<PathBuf> {
         std::mem::take(&mut self.lock().again)
     }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_while_it_is_in_work_is_looked_at_again() {
+    fn files_that_change_in_flight_are_looked_at_again() {
         let in_flight = InFlight::new();
         let file = |name: &str| Candidate { path: name.into(), stamp: stamp(10) };
         for name in ["/same", "/changed", "/d/gone", "/dropped"] {
@@ -114,13 +114,13 @@ mod tests {
         assert!(in_flight.covers(Path::new("/same"), stamp(10)));
         assert!(in_flight.covers(Path::new("/changed"), stamp(11)));
         assert!(!in_flight.covers(Path::new("/unknown"), stamp(10)));
-        in_flight.look_again_at(Path::new("/d"));
+        in_flight.mark_for_recheck(Path::new("/d"));
         for name in ["/same", "/changed", "/d/gone", "/unknown"] {
             in_flight.finish(Path::new(name), false);
         }
         in_flight.finish(Path::new("/dropped"), true);
         assert_eq!(in_flight.nudged().try_iter().count(), 1);
-        assert_eq!(in_flight.take_again(), ["/changed", "/d/gone", "/dropped"].map(PathBuf::from));
-        assert!(in_flight.take_again().is_empty() && in_flight.len() == 0);
+        assert_eq!(in_flight.take_rechecks(), ["/changed", "/d/gone", "/dropped"].map(PathBuf::from));
+        assert!(in_flight.take_rechecks().is_empty() && in_flight.len() == 0);
     }
 }

@@ -14,7 +14,7 @@ use super::tagging::{ChosenTag, Tagger};
 use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};
 
 /// Largest number of cached tags. Images from outside can contain any number of different keywords.
-const TAG_CACHE: usize = 4096;
+const MAX_CACHED_TAGS: usize = 4096;
 
 /// Encoded tags, shared by all inference threads. `None` marks a text that the model cannot encode.
 pub(super) type TagCache = Arc<Mutex<HashMap<String, Option<EncodedTag>>>>;
@@ -74,10 +74,10 @@ impl InferWorker {
     /// Scores an image together with queued ones. The batch is at most this thread's share of the images that the device runs at once.
     fn take_decoded(&mut self, first: Decoded) -> Result<(), End> {
         let policy = self.scorer.policy();
-        let most = (policy.image_batch * policy.streams).div_ceil(self.workers);
-        let mut pictures = Vec::with_capacity(most);
+        let batch_size = (policy.image_batch * policy.streams).div_ceil(self.workers);
+        let mut pictures = Vec::with_capacity(batch_size);
         let waiting = self.decoded.clone();
-        for item in std::iter::once(first).chain(waiting.try_iter().take(most - 1)) {
+        for item in std::iter::once(first).chain(waiting.try_iter().take(batch_size - 1)) {
             match item {
                 Decoded::New(picture) => pictures.push(picture),
                 Decoded::Known { candidate, image_id, keywords } => self.link(candidate, image_id, &keywords)?,
@@ -127,7 +127,7 @@ impl InferWorker {
             self.reader.tags_of_image(image.image_id)
         };
         let tags = known().unwrap_or_else(|error| {
-            log::warn!("{}: cannot look up its tags: {error}", picture.candidate.path.display());
+            log::warn!("{}: scored without its recorded tags: {error}", picture.candidate.path.display());
             Vec::new()
         });
         for tag in tags {
@@ -140,7 +140,10 @@ impl InferWorker {
     fn link(&mut self, candidate: Candidate, image: ImageId, keywords: &[String]) -> Result<(), End> {
         let embedding = self.reader.embedding(image, self.scorer.encoder_digest());
         let Some(values) = embedding.unwrap_or_else(|error| {
-            log::warn!("{}: cannot read the stored embedding: {error}", candidate.path.display());
+            log::warn!(
+                "{}: the stored embedding cannot be read, trying again later: {error}",
+                candidate.path.display()
+            );
             None
         }) else {
             // The row was deleted or cannot be read now. The file is looked at again later.
@@ -194,12 +197,12 @@ impl InferWorker {
                 Some(encoded)
             }
             Err(error @ (ScorerError::Text(_) | ScorerError::NotFinite(_))) => {
-                log::warn!("nothing is scored under the tag {text:?}: {error}");
+                log::warn!("the model cannot encode the tag {text:?}, so no image is scored under it: {error}");
                 None
             }
             Err(other) => return Err(other),
         };
-        if cache.len() >= TAG_CACHE {
+        if cache.len() >= MAX_CACHED_TAGS {
             cache.clear();
         }
         cache.insert(text.to_owned(), encoded.clone());
@@ -213,7 +216,11 @@ impl InferWorker {
             Ok(None) => return Ok(()),
             Err(error @ ScorerError::DeviceFailed { .. }) => return Err(End::DeviceFailed(error)),
             Err(error) => {
-                log::warn!("{} stored images are not scored under {:?}: {error}", work.images.len(), work.tag);
+                let count = work.images.len();
+                log::warn!(
+                    "{count} known images get no score under the tag {:?} before the next start: {error}",
+                    work.tag
+                );
                 return Ok(());
             }
         };
@@ -222,7 +229,7 @@ impl InferWorker {
         let pairs: Vec<_> = images.iter().map(|image| (image, &tag)).collect();
         let scored = ids.into_iter().zip(self.scorer.score_each(&pairs).map_err(End::DeviceFailed)?);
         let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
-            let warn = |error: &_| log::warn!("a stored image is not scored under {:?}: {error}", work.tag);
+            let warn = |error: &_| log::warn!("image {} gets no score under the tag {:?}: {error}", id.0, work.tag);
             Some((id, scored.inspect_err(warn).ok()?))
         };
         let scores = scored.filter_map(usable).collect();

@@ -18,17 +18,17 @@ use crate::store::{FileState, StoreError};
 use crate::watch::{self, Hint, RescanReason, RootState, ScanError, Sighting, Source, SourceOptions, StatusHandle};
 
 /// Largest number of queued hints. Further hints are replaced by a survey.
-const HINTS: usize = 4096;
+const HINT_CAPACITY: usize = 4096;
 /// Largest number of files that may be settling. If there are more, a survey finds them later.
-const SETTLING: usize = 20_000;
+const MAX_SETTLING: usize = 20_000;
 /// Number of files that a survey processes before the next hint is received.
-const PAGE: usize = 64;
+const PAGE_FILES: usize = 64;
 /// Longest time between two queries for failed files whose next attempt is due. `failures --retry` can make files due at any time.
 const LEDGER_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest number of due files from one query. The others follow with the next query or survey.
-const RETRIED_AT_ONCE: usize = 256;
-/// Wait after a transient database error.
-const AFTER_TROUBLE: Duration = Duration::from_secs(15);
+const MAX_RETRIES_PER_QUERY: usize = 256;
+/// Time between a transient database error and the next survey.
+const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(15);
 
 /// Watches the directories and sends files to the pipeline.
 pub(super) struct Intake {
@@ -49,7 +49,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Starts watching the directories. Hints are collected before the first survey starts, so no change is missed.
     pub(super) fn start(settings: &WatchSettings, inlet: Inlet) -> Result<Self, Box<(Inlet, DaemonError)>> {
-        let (sender, hints) = bounded(HINTS);
+        let (sender, hints) = bounded(HINT_CAPACITY);
         let clock = inlet.clock.clone();
         let options = SourceOptions {
             choice: settings.source,
@@ -69,9 +69,9 @@ impl Intake {
         }
         let options = DriverOptions {
             settle: settings.settle,
-            settling: SETTLING,
+            settling: MAX_SETTLING,
             recursive: settings.recursive,
-            page: PAGE,
+            page: PAGE_FILES,
             settled_lane: if settings.new_first { Lane::Fresh } else { Lane::Backlog },
         };
         let now = clock.now().monotonic;
@@ -126,17 +126,17 @@ impl Intake {
             let page = self.driver.survey_page()?;
             self.end_page(page)?;
         }
-        self.driver.hand_on()?;
+        self.driver.send_queued()?;
         match self.driver.wait(&self.hints, self.next_deadline())? {
             Wake::Hint(hint) => self.follow(hint)?,
-            Wake::LookAgain(paths) => {
+            Wake::Recheck(paths) => {
                 for path in paths {
                     if is_gone(&path) { self.note_removed(&path)? } else { self.look_at(&path)? }
                 }
             }
             Wake::Continue => {}
         }
-        self.driver.pass_on_settled()?;
+        self.driver.send_settled()?;
         if self.driver.settler.take_refused() {
             self.next_rescan = self.clock.now().monotonic;
         }
@@ -149,9 +149,9 @@ impl Intake {
         if !error.is_transient() {
             return Err(error.into());
         }
-        log::warn!("scanning again in {AFTER_TROUBLE:?}: {error}");
+        log::warn!("the scan is interrupted and starts again in {DATABASE_RETRY_DELAY:?}: {error}");
         self.driver.start_over();
-        self.next_rescan = self.clock.now().monotonic + AFTER_TROUBLE;
+        self.next_rescan = self.clock.now().monotonic + DATABASE_RETRY_DELAY;
         self.resume_at = self.next_rescan;
         Ok(())
     }
@@ -190,7 +190,9 @@ impl Intake {
                 self.driver.settler.observe(path, stamp, Sighting::Hint, self.clock.now());
             }
             Ok(None) => self.driver.settler.remove(path),
-            Err(error) => log::warn!("{}: cannot be looked at: {error}", path.display()),
+            Err(error) => {
+                log::warn!("{}: its metadata cannot be read; the next scan tries again: {error}", path.display())
+            }
         }
         Ok(())
     }
@@ -198,7 +200,7 @@ impl Intake {
     fn note_removed(&mut self, path: &Path) -> Result<(), SurveyError> {
         self.driver.settler.remove(path);
         let surveyor = &self.driver.surveyor;
-        surveyor.inlet.in_flight.look_again_at(path);
+        surveyor.inlet.in_flight.mark_for_recheck(path);
         let Some(root) = self.root_of(path) else { return Ok(()) };
         if !matches!(watch::root_state(&root), Ok(RootState::Online)) {
             return surveyor.note_missing(&root);
@@ -228,7 +230,7 @@ impl Intake {
         }
         let reader = &self.driver.surveyor.inlet.reader;
         let wall = self.clock.now().wall;
-        let (due, next) = (reader.failures_due(wall, RETRIED_AT_ONCE)?, reader.next_failure_due()?);
+        let (due, next) = (reader.failures_due(wall, MAX_RETRIES_PER_QUERY)?, reader.next_failure_due()?);
         for path in due {
             let Some(root) = self.root_of(&path) else { continue };
             // Surveys record files that are gone. A file that cannot be read now may be readable later.

@@ -89,14 +89,18 @@ pub enum DaemonError {
         pid: String,
     },
     /// The operating system refused an operation.
-    #[error("{action}: {source}")]
+    #[error("{failure}: {source}. {next}")]
     Io {
-        /// The operation that failed.
-        action: String,
+        /// Description of the failed operation.
+        failure: String,
         /// The operating system's error.
         source: std::io::Error,
+        /// Advice for the user.
+        next: &'static str,
     },
     /// A thread panicked, which is a defect of this program.
-    #[error("the {0} thread has panicked; what was committed is safe. Please report the message above")]
+    #[error(
+        "the {0} thread panicked, which is a defect. All committed results are safe. Please report the message above"
+    )]
     Panicked(&'static str),
 }

@@ -28,9 +28,9 @@ use super::write_lock::WriteLock;
 use super::writer::Writer;
 
 /// Capacity of each lane. A candidate is a path and a stamp, so a large capacity costs little memory.
-const CANDIDATES: usize = 256;
+const LANE_CAPACITY: usize = 256;
 /// Capacity of the writer's queue.
-const OUTCOMES: usize = 256;
+const OUTCOME_CAPACITY: usize = 256;
 
 /// A queue of the decoders. They take from the backlog only when the fresh lane is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) struct Ended;
 
 impl Inlet {
     /// Puts a file in flight and returns the candidate, which the caller must send. Returns `None` if the file is already in flight.
-    pub(super) fn take_in(&self, path: PathBuf, stamp: FileStamp) -> Option<Candidate> {
+    pub(super) fn put_in_flight(&self, path: PathBuf, stamp: FileStamp) -> Option<Candidate> {
         let candidate = Candidate { path, stamp };
         let is_new = self.in_flight.insert(&candidate);
         if is_new {
@@ -135,12 +135,12 @@ type Channel<T> = (Sender<T>, Receiver<T>);
 impl Channels {
     fn new(policy: &Policy, decode_threads: usize) -> Self {
         Self {
-            fresh: bounded(CANDIDATES),
-            backlog: bounded(CANDIDATES),
+            fresh: bounded(LANE_CAPACITY),
+            backlog: bounded(LANE_CAPACITY),
             // Decoded pictures are large. The queue holds one full run of the device and one picture per decoding thread.
             decoded: bounded(policy.image_batch * policy.streams + decode_threads),
             stored: bounded(2),
-            outcomes: bounded(OUTCOMES),
+            outcomes: bounded(OUTCOME_CAPACITY),
         }
     }
 }
@@ -307,12 +307,18 @@ impl Drop for Alarm {
     }
 }
 
+/// Returns the error of a thread that the operating system did not start.
+pub(super) fn thread_refused(name: &str, source: std::io::Error) -> DaemonError {
+    let failure = format!("the {name} thread cannot be started");
+    DaemonError::Io { failure, source, next: "Raise this user's limit on threads (`ulimit -u`) or free memory" }
+}
+
 fn spawn<T: Send + 'static>(
     name: &str,
     alarm: &Sender<()>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, DaemonError> {
-    let failed = |source| DaemonError::Io { action: format!("the {name} thread cannot be started"), source };
+    let failed = |source| thread_refused(name, source);
     let alarm = Alarm(alarm.clone());
     let work = move || {
         let _alarm = alarm;

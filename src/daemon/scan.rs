@@ -21,11 +21,11 @@ use crate::watch::{Hint, ScanError};
 use edge_model::scorer::Scorer;
 
 /// Largest number of files that may be settling at the same time. Further files are left for another scan.
-const SETTLING: usize = 10_000;
+const MAX_SETTLING: usize = 10_000;
 /// Number of files that are looked up in the database together.
-const PAGE: usize = 256;
+const PAGE_FILES: usize = 256;
 /// Longest wait for files to settle. A file that is still changing after this time is left for another scan.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The result of a scan.
 #[derive(Debug, Clone)]
@@ -79,9 +79,9 @@ pub fn scan(
     let (pipeline, inlet) = start.pipeline()?;
     let options = DriverOptions {
         settle: settings.watch.settle,
-        settling: SETTLING,
+        settling: MAX_SETTLING,
         recursive: settings.watch.recursive,
-        page: PAGE,
+        page: PAGE_FILES,
         settled_lane: Lane::Backlog,
     };
     let mut pass = Pass {
@@ -102,7 +102,7 @@ pub fn scan(
         Err(SurveyError::Store(error)) => return Err(error.into()),
         Err(SurveyError::Scan(error)) => return Err(DaemonError::Scan(error)),
     }
-    still_written.extend(in_flight.take_again());
+    still_written.extend(in_flight.take_rechecks());
     drop(done);
     let stopped = stopper.join().unwrap_or(false);
     Ok(ScanReport { counters: counters.snapshot(), unreadable, still_written, stopped })
@@ -139,7 +139,7 @@ impl Pass {
     fn survey(&mut self, dir: &Path) -> Result<(), SurveyError> {
         self.driver.scan(Job::of_root(dir, true));
         loop {
-            self.driver.hand_on()?;
+            self.driver.send_queued()?;
             if self.driver.can_survey() {
                 if self.driver.surveyor.inlet.stop.is_stopped() {
                     return Err(SurveyError::Ended);
@@ -158,27 +158,27 @@ impl Pass {
         }
     }
 
-    /// Waits until files that changed shortly before the scan have settled, at most for [`PATIENCE`].
+    /// Waits until files that changed shortly before the scan have settled, at most for [`SETTLE_TIMEOUT`].
     fn wait_for_writers(&mut self) -> Result<(), SurveyError> {
-        let give_up = self.clock.now().monotonic + PATIENCE;
+        let end = self.clock.now().monotonic + SETTLE_TIMEOUT;
         while let Some(deadline) = self.driver.settler.next_deadline() {
-            if self.clock.now().monotonic >= give_up {
+            if self.clock.now().monotonic >= end {
                 self.still_written.extend(self.driver.settler.waiting().map(Path::to_owned));
                 break;
             }
-            self.wait(deadline.min(give_up))?;
-            self.driver.pass_on_settled()?;
-            self.driver.hand_on()?;
+            self.wait(deadline.min(end))?;
+            self.driver.send_settled()?;
+            self.driver.send_queued()?;
         }
         while self.driver.has_offers() {
             self.wait(Duration::MAX)?;
-            self.driver.hand_on()?;
+            self.driver.send_queued()?;
         }
         Ok(())
     }
 
     fn wait(&mut self, deadline: Duration) -> Result<(), SurveyError> {
-        if let Wake::LookAgain(paths) = self.driver.wait(&self.hints, deadline)? {
+        if let Wake::Recheck(paths) = self.driver.wait(&self.hints, deadline)? {
             self.still_written.extend(paths);
         }
         Ok(())

@@ -42,6 +42,7 @@ pub fn install() -> std::io::Result<Receiver<Control>> {
 /// # Errors
 /// The operating system refused a handler.
 pub(super) fn ignore_stops() -> std::io::Result<()> {
-    let nobody_looks = Arc::new(AtomicBool::new(false));
-    [SIGTERM, SIGINT, SIGHUP].into_iter().try_for_each(|s| flag::register(s, Arc::clone(&nobody_looks)).map(drop))
+    // A registered handler replaces the signal's default action. No code reads the flag.
+    let unread_flag = Arc::new(AtomicBool::new(false));
+    [SIGTERM, SIGINT, SIGHUP].into_iter().try_for_each(|s| flag::register(s, Arc::clone(&unread_flag)).map(drop))
 }

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::decoder::Decoders;
 use super::intake::Intake;
 use super::live::{Observer, StatusSocket};
-use super::pipeline::{Inlet, Pipeline, Start};
+use super::pipeline::{Inlet, Pipeline, Start, thread_refused};
 use super::shutdown::{StopHandle, stop_pair};
 use super::signals::Control;
 use super::systemd::ServiceManager;
@@ -25,7 +25,7 @@ use super::tagging::check_always;
 use super::write_lock::WriteLock;
 
 /// Interval of the watchdog and status updates and of the checks for a replaced bundle.
-const TICK: Duration = Duration::from_secs(1);
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until a stop signal. `load` reads the settings at the start and at every reload.
 ///
@@ -51,7 +51,7 @@ pub fn run(
             }
             End::Failure => {
                 let Err(failure) = session.finish() else { return Ok(()) };
-                make_room(&current, failure, clock)?;
+                set_database_aside(&current, failure, clock)?;
                 session = Session::start(&current, decoders, clock)?;
                 continue;
             }
@@ -64,7 +64,7 @@ pub fn run(
             }
             Err(error) => {
                 // Some errors appear only at the start, such as a database that cannot be written or a failure of inotify.
-                log::error!("{REFUSED}: {error}");
+                log::error!("{RELOAD_REFUSED}: {error}");
                 Session::start(&current, decoders, clock)?
             }
         };
@@ -74,13 +74,17 @@ pub fn run(
 /// Starts a session. If the database is damaged, sets it aside and starts with a new one.
 fn start(loaded: &Loaded, decoders: Decoders, clock: &SharedClock) -> Result<Session, DaemonError> {
     Session::start(loaded, decoders, clock).or_else(|failure| {
-        make_room(loaded, failure, clock)?;
+        set_database_aside(loaded, failure, clock)?;
         Session::start(loaded, decoders, clock)
     })
 }
 
 /// Sets the database aside if damage to it caused the failure. Otherwise returns the failure.
-fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError, clock: &SharedClock) -> Result<(), DaemonError> {
+fn set_database_aside(
+    Loaded { settings, .. }: &Loaded,
+    failure: DaemonError,
+    clock: &SharedClock,
+) -> Result<(), DaemonError> {
     let DaemonError::Store(error) = failure else { return Err(failure) };
     if !error.is_damage() {
         return Err(error.into());
@@ -90,13 +94,14 @@ fn make_room(Loaded { settings, .. }: &Loaded, failure: DaemonError, clock: &Sha
     let Some(aside) = store::set_aside_if_damaged(path, clock.now().wall)? else { return Err(error.into()) };
     log::error!("{error}");
     log::error!(
-        "the damaged database is kept as {}; a new one is begun, and every picture that is there is scored again",
+        "the damaged database is kept as {}. A new database is created, and all present images are scored again. \
+         Check the disk for errors",
         aside.display()
     );
     Ok(())
 }
 
-const REFUSED: &str = "reload refused, the old configuration and model keep running";
+const RELOAD_REFUSED: &str = "reload refused; the old configuration and model stay in use";
 
 /// A validated configuration and its loaded model.
 struct Loaded {
@@ -111,7 +116,10 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
     }
     for dir in &settings.watch.dirs {
         if !dir.exists() {
-            log::warn!("{}: the directory is not there yet; it is watched as soon as it appears", dir.display());
+            log::warn!(
+                "{}: the directory does not exist yet. The daemon watches it as soon as it appears",
+                dir.display()
+            );
         }
     }
     let bundle = BundleWatch::new(settings.model_dir()?);
@@ -167,7 +175,7 @@ impl Session {
         let observer =
             Arc::new(Observer::new(Arc::clone(scorer), counters, in_flight, last_image, sources, Arc::clone(clock)));
         let (alive, intake_ended) = bounded(0);
-        let failed = |source| DaemonError::Io { action: "the intake thread cannot be started".to_owned(), source };
+        let failed = |source| thread_refused("intake", source);
         let intake = std::thread::Builder::new()
             .name("intake".to_owned())
             .spawn(move || {
@@ -202,7 +210,7 @@ impl Session {
                 },
                 recv(self.intake_ended) -> _ => return End::Failure,
                 recv(self.pipeline.ended()) -> _ => return End::Failure,
-                default(TICK) => {
+                default(TICK_INTERVAL) => {
                     self.observer.tick();
                     manager.tick(&self.observer, self.stuck_timeout);
                     if self.bundle.was_replaced()
@@ -221,10 +229,10 @@ impl Session {
         load: &dyn Fn() -> Result<Settings, ConfigError>,
         manager: &mut ServiceManager,
     ) -> Option<Loaded> {
-        log::info!("the bundle was replaced");
+        log::info!("{}: the bundle was replaced, loading it", self.bundle.dir.display());
         let loaded = reload(load, manager)?;
         if loaded.scorer.digest() == self.observer.scorer.digest() {
-            log::info!("it is the model in use");
+            log::info!("{}: the new bundle contains the model in use, so nothing changes", self.bundle.dir.display());
             manager.ready();
             return None;
         }
@@ -252,7 +260,7 @@ fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut Servic
             Some(loaded)
         }
         Err(error) => {
-            log::error!("{REFUSED}: {error}");
+            log::error!("{RELOAD_REFUSED}: {error}");
             manager.ready();
             None
         }
@@ -262,7 +270,12 @@ fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut Servic
 fn status_socket(database: &Path, observer: &Arc<Observer>) -> Option<StatusSocket> {
     let observer = Arc::clone(observer);
     let started = StatusSocket::start(database, move || observer.status());
-    started
-        .inspect_err(|e| log::warn!("`status` will not see this daemon at work: no socket beside the database: {e}"))
-        .ok()
+    let warn = |error: &std::io::Error| {
+        log::warn!(
+            "{}: the status socket beside the database cannot be created: {error}. Scoring continues, but `edge-scorer status` \
+             does not show this daemon. Check that the directory is writable and that its file system supports sockets",
+            database.display()
+        );
+    };
+    started.inspect_err(warn).ok()
 }

@@ -12,7 +12,7 @@ use super::pipeline::{Ended, Inlet, Lane};
 use super::work::{Outcome, StoredWork};
 
 /// Number of known files that are read from the database together.
-const PAGE: usize = 512;
+const PAGE_ROWS: usize = 512;
 
 /// The reason why a survey stopped.
 #[derive(Debug)]
@@ -72,12 +72,12 @@ impl Surveyor {
             let one = |file: &Found| must_read(inlet, backfill, stored, &file.path, file.stamp, check_scores);
             files.iter().map(one).collect()
         };
-        inlet.reader.at_once(each)?
+        inlet.reader.in_read_transaction(each)?
     }
 
     /// Sends a file to the pipeline if it is not in flight yet. Blocks while the lane is full.
     pub(super) fn submit(&self, path: PathBuf, stamp: FileStamp, lane: Lane) -> Result<(), SurveyError> {
-        if let Some(candidate) = self.inlet.take_in(path, stamp) {
+        if let Some(candidate) = self.inlet.put_in_flight(path, stamp) {
             self.inlet.submit(candidate, lane)?;
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Surveyor {
     pub(super) fn note_missing_below(&self, dir: &Path) -> Result<(), SurveyError> {
         let mut after: Option<PathBuf> = None;
         loop {
-            let page = self.inlet.reader.files_under(dir, after.as_deref(), PAGE)?;
+            let page = self.inlet.reader.files_under(dir, after.as_deref(), PAGE_ROWS)?;
             let Some(last) = page.last() else { break };
             after = Some(last.path.clone());
             let missing: Vec<PathBuf> = page
@@ -120,7 +120,7 @@ impl Surveyor {
         // A file that failed has no row among the known files. Its failure is deleted when the file is gone.
         let mut after: Option<PathBuf> = None;
         loop {
-            let page = self.inlet.reader.failed_files_under(dir, after.as_deref(), PAGE)?;
+            let page = self.inlet.reader.failed_files_under(dir, after.as_deref(), PAGE_ROWS)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             self.record_missing(page.into_iter().filter(|path| is_gone(path)).collect())?;

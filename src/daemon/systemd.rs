@@ -71,7 +71,7 @@ impl Watchdog {
         Self { interval, last_ping: None, last_progress: now, progress: 0 }
     }
 
-    /// Whether a ping is due. None is sent while files are in flight and `progress` has not changed for `stuck`.
+    /// Returns whether a ping is due. No ping is due while files are in flight and `progress` has not changed for `stuck`.
     fn should_ping(&mut self, now: Duration, is_idle: bool, progress: u64, stuck: Duration) -> bool {
         if is_idle || progress != self.progress {
             self.progress = progress;
@@ -99,7 +99,7 @@ mod tests {
     const STUCK: Duration = Duration::from_secs(60);
 
     #[test]
-    fn pings_come_at_a_third_of_the_interval_and_end_only_while_work_stands_still() {
+    fn pings_come_every_third_of_the_interval_and_stop_while_work_is_stuck() {
         let at = Duration::from_secs;
         let mut watchdog = Watchdog::new(at(30), at(0));
         let pings: Vec<u64> = (0..=25).filter(|&s| watchdog.should_ping(at(s), true, 0, STUCK)).collect();
@@ -108,7 +108,7 @@ mod tests {
         // A file is in flight from 1000 s on and there is no progress.
         let pings: Vec<u64> = (1001..1200).filter(|&s| watchdog.should_ping(at(s), false, 0, STUCK)).collect();
         assert_eq!(pings, [1010, 1020, 1030, 1040, 1050]);
-        assert!(watchdog.should_ping(at(1200), false, 1, STUCK), "the work goes on");
+        assert!(watchdog.should_ping(at(1200), false, 1, STUCK), "the work makes progress");
         assert!(watchdog.should_ping(at(1259), false, 1, STUCK));
         assert!(!watchdog.should_ping(at(1270), false, 1, STUCK));
     }

@@ -17,8 +17,11 @@ impl WriteLock {
     pub(super) fn acquire(database: &Path) -> Result<Self, DaemonError> {
         let mut name = database.as_os_str().to_owned();
         name.push(".lock");
-        let failed =
-            |source| DaemonError::Io { action: format!("{}: cannot be locked", Path::new(&name).display()), source };
+        let failed = |source| DaemonError::Io {
+            failure: format!("{}: the lock file cannot be written", Path::new(&name).display()),
+            source,
+            next: "Make it and its directory writable for this user",
+        };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&name).map_err(failed)?;

@@ -23,15 +23,15 @@ use super::shutdown::StopToken;
 use super::work::{Candidate, NewPicture, Outcome, TagResult};
 
 /// Longest wait between two attempts of a commit after a transient error, such as a full disk or a locked database.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_COMMIT_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// Number of files in flight, without those in the writer's buffer, from which the commit interval increases.
-const CROWD: usize = 64;
+/// From this number of files in flight on, without those in the writer's buffer, the commit interval increases.
+const BUSY_IN_FLIGHT: usize = 64;
 /// Largest factor by which the commit interval increases.
-const CROWD_INTERVALS: u32 = 4;
+const MAX_INTERVAL_FACTOR: u32 = 4;
 
 /// Number of attempts after which a file that crashes its decoder or exceeds its time limit is quarantined.
-const TWICE: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+const MAX_DECODER_ATTEMPTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 
 /// The state of the writer thread.
 pub(super) struct Writer {
@@ -54,10 +54,10 @@ impl Writer {
         // Time of the last commit. An outcome that arrives after a longer pause is committed at once.
         let mut last: Option<Duration> = None;
         // Doubles from 1 while many files are in flight, so that even a daemon that is killed repeatedly commits some results.
-        let mut intervals = 1;
+        let mut interval_factor = 1;
         loop {
-            let is_crowd = self.in_flight.len() >= CROWD + buffer.len();
-            let wait = self.settings.commit_interval * if is_crowd { intervals } else { 1 };
+            let is_busy = self.in_flight.len() >= BUSY_IN_FLIGHT + buffer.len();
+            let wait = self.settings.commit_interval * if is_busy { interval_factor } else { 1 };
             let due = last.map_or_else(|| self.now(), |last| last + wait);
             let timer = if buffer.is_empty() { never() } else { self.clock.timer(due) };
             select! {
@@ -77,7 +77,7 @@ impl Writer {
                 self.commit(&mut buffer)?;
                 if writes {
                     last = Some(self.now());
-                    intervals = if is_crowd { (intervals * 2).min(CROWD_INTERVALS) } else { 1 };
+                    interval_factor = if is_busy { (interval_factor * 2).min(MAX_INTERVAL_FACTOR) } else { 1 };
                 }
             }
         }
@@ -91,12 +91,12 @@ impl Writer {
             if !error.is_transient() || self.stop.is_stopped() {
                 return Err(error);
             }
-            log::warn!("{} results wait for their commit, next try in {wait:?}: {error}", buffer.len());
+            log::warn!("cannot commit {} results, trying again in {wait:?}: {error}", buffer.len());
             select! {
                 recv(self.stop.channel()) -> _ => {}
                 recv(self.clock.timer(self.now() + wait)) -> _ => {}
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
+            wait = (wait * 2).min(MAX_COMMIT_RETRY_DELAY);
         }
         for outcome in buffer.drain(..) {
             // Logged after the commit, so that several attempts log it once.
@@ -217,8 +217,9 @@ impl Recorder<'_> {
     /// Returns the retry policy of a stage. A file that has crashed or blocked a decoder twice is not tried a third time.
     fn retry_policy(&self, stage: Stage) -> RetryPolicy {
         let retry = self.settings.retry;
-        let most = if matches!(stage, Stage::Crash | Stage::Time) { TWICE } else { retry.max_attempts };
-        RetryPolicy { max_attempts: most.min(retry.max_attempts), ..retry }
+        let max_attempts =
+            if matches!(stage, Stage::Crash | Stage::Time) { MAX_DECODER_ATTEMPTS } else { retry.max_attempts };
+        RetryPolicy { max_attempts: max_attempts.min(retry.max_attempts), ..retry }
     }
 
     fn record_image(&self, picture: &NewPicture, embedding: &[half::f16]) -> Result<ImageId, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::daemon::ask_status;
 use crate::store::{Store, StoreError};
 use crate::watch::shared_file_system;
@@ -10,12 +10,12 @@ use crate::watch::shared_file_system;
 const AREA: &str = "database";
 const MIB: u64 = 1 << 20;
 
-/// With less free space than this, the next commits may fail.
-const NO_SPACE: u64 = 64 * MIB;
-/// With less free space than this, somebody should free some.
-const LITTLE_SPACE: u64 = 1024 * MIB;
-/// A write-ahead log of this size was not truncated for long, although each checkpoint should do so.
-const LARGE_LOG: u64 = 256 * MIB;
+/// Below this free space, the next commits may fail.
+const MIN_FREE_BYTES: u64 = 64 * MIB;
+/// Below this free space, the user is advised to free some.
+const LOW_FREE_BYTES: u64 = 1024 * MIB;
+/// Size from which the write-ahead log is too large. Each checkpoint truncates it, so the last checkpoints must have failed.
+const LARGE_WAL_BYTES: u64 = 256 * MIB;
 
 pub(super) fn findings(path: &Path) -> Vec<Finding> {
     let mut findings = vec![place(path)];
@@ -24,7 +24,7 @@ pub(super) fn findings(path: &Path) -> Vec<Finding> {
     } else {
         findings.push(Finding::fine(AREA, "contents", "no database yet; `run` or `scan` creates it"));
     }
-    findings.extend(set_aside(path));
+    findings.extend(replaced_databases(path));
     if let Some(live) = ask_status(path) {
         findings.push(Finding::fine(AREA, "daemon", format!("running as process {}: {live}", live.pid)));
     }
@@ -37,7 +37,7 @@ fn place(path: &Path) -> Finding {
     let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if let Ok(Some(name)) = shared_file_system(dir) {
         let next = "Put the database on a local disk with [store] path. SQLite's locks do not work on this file system";
-        return Finding::problem(AREA, subject, format!("it is on {name}"), next);
+        return Finding::problem(AREA, subject, format!("the database is on {name}"), next);
     }
     let writable = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok();
     let space = match rustix::fs::statvfs(dir) {
@@ -45,13 +45,13 @@ fn place(path: &Path) -> Finding {
         Err(error) => return Finding::note(AREA, subject, error.to_string(), "Check the disk and the mount"),
     };
     let found = format!("{} MiB free", space / MIB);
-    if space < NO_SPACE {
+    if space < MIN_FREE_BYTES {
         Finding::problem(AREA, subject, found, "Free some space: results stay in memory while they cannot be committed")
     } else if !writable {
         let next =
             "Run the doctor as the daemon's user, who needs write access: `sudo -u edge-scorer edge-scorer doctor`";
         Finding::note(AREA, subject, format!("{found}; not writable"), next)
-    } else if space < LITTLE_SPACE {
+    } else if space < LOW_FREE_BYTES {
         Finding::note(AREA, subject, found, "Free some space before the disk is full")
     } else {
         Finding::fine(AREA, subject, found)
@@ -67,7 +67,7 @@ fn contents(path: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     match store.quick_check() {
         Ok(answer) if answer == "ok" => findings.push(Finding::fine(AREA, "integrity", "SQLite finds no damage")),
-        Ok(answer) => findings.push(Finding::problem(AREA, "integrity", answer, DAMAGED)),
+        Ok(answer) => findings.push(Finding::problem(AREA, "integrity", answer, DAMAGE_ADVICE)),
         Err(error) => return vec![refused(&error)],
     }
     match store.counts() {
@@ -75,7 +75,7 @@ fn contents(path: &Path) -> Vec<Finding> {
         Ok(counts) => {
             let found = format!("{} images, {} scores under {} tags", counts.images, counts.scores, counts.tags);
             findings.push(Finding::fine(AREA, "contents", found));
-            if counts.wal_bytes > LARGE_LOG {
+            if counts.wal_bytes > LARGE_WAL_BYTES {
                 let found = format!("the write-ahead log has grown to {} MiB", counts.wal_bytes / MIB);
                 let next = "A program that keeps a read transaction open prevents its truncation: end it, or restart the daemon";
                 findings.push(Finding::note(AREA, "log", found, next));
@@ -91,7 +91,7 @@ fn contents(path: &Path) -> Vec<Finding> {
     findings
 }
 
-const DAMAGED: &str =
+const DAMAGE_ADVICE: &str =
     "Restart the daemon: it keeps the damaged file, creates a new database and scores all present images again";
 
 fn advice(error: &StoreError) -> &'static str {
@@ -100,21 +100,21 @@ fn advice(error: &StoreError) -> &'static str {
             "Start the daemon, or run `edge-scorer migrate`. Copy the file first if you may go back to the older version"
         }
         StoreError::TooNew { .. } => "Install the edge-scorer that wrote it, or a newer one",
-        error if error.is_damage() => DAMAGED,
+        error if error.is_damage() => DAMAGE_ADVICE,
         _ => "Check the permissions of the file and of its directory, and the disk",
     }
 }
 
 /// Looks for damaged databases that the daemon replaced.
-fn set_aside(path: &Path) -> Option<Finding> {
+fn replaced_databases(path: &Path) -> Option<Finding> {
     let prefix = format!("{}.damaged-", path.file_name()?.to_string_lossy());
     let entries = std::fs::read_dir(path.parent()?).ok()?.flatten();
     let is_database = |name: &str| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm");
-    let mut aside: Vec<PathBuf> =
+    let mut replaced: Vec<PathBuf> =
         entries.filter(|e| is_database(&e.file_name().to_string_lossy())).map(|e| e.path()).collect();
-    aside.sort();
-    let last = aside.last()?;
-    let found = format!("{} damaged databases were set aside, the latest as {}", aside.len(), last.display());
+    replaced.sort();
+    let last = replaced.last()?;
+    let found = format!("{} damaged databases were set aside, the latest as {}", replaced.len(), last.display());
     let next =
         "The disk is worn out or does not flush its cache: replace it. Delete the files when you no longer need them";
     Some(Finding::note(AREA, "damage", found, next))

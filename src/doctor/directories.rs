@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Severity};
+use super::finding::{Finding, Severity};
 use crate::config::WatchSettings;
 use crate::watch::{SourceChoice, count_directories, inotify_limit, why_poll};
 
@@ -46,7 +46,7 @@ fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
 /// of 0 means that it cannot be read.
 fn limit(name: &'static str, needed: u64, limit: u64) -> Finding {
     let subject = format!("fs.inotify.{name}");
-    let found = format!("{needed} of {limit} needed");
+    let found = format!("{needed} needed, the limit is {limit}");
     let next = format!(
         "Raise the limit with `sysctl {subject}={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\"",
         (2 * needed).max(limit)
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_judged_by_what_is_needed() {
+    fn a_limit_is_compared_with_the_needed_number() {
         let cases = [(10, Severity::Fine), (40_000, Severity::Note), (70_000, Severity::Problem)];
         for (needed, severity) in cases {
             let finding = limit("max_user_watches", needed, 65_536);

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Finding, Prover};
+use super::finding::Finding;
+use super::prover::Prover;
 use edge_model::backend::{BUILT_FOR_CUDA, DeviceChoice, Fact};
 
 const AREA: &str = "gpu";
@@ -15,7 +16,7 @@ const NODES: [&str; 4] = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvhost-gpu", "
 /// Returns the findings, and whether the model can be tested on a GPU.
 pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, bool) {
     let nodes: Vec<&str> = NODES.into_iter().filter(|node| Path::new(node).exists()).collect();
-    let mut findings: Vec<_> = nodes.iter().filter_map(|node| forbidden(node)).collect();
+    let mut findings: Vec<_> = nodes.iter().filter_map(|node| permission_problem(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {
         // The driver loads the module with a setuid program when it is needed, which the service's sandbox forbids.
         let next = "Load the module with `modprobe nvidia-uvm`. \
@@ -57,7 +58,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
 }
 
 /// Returns a problem where this user may not open the device file.
-fn forbidden(node: &str) -> Option<Finding> {
+fn permission_problem(node: &str) -> Option<Finding> {
     let error = File::options().read(true).write(true).open(node).err()?;
     (error.kind() == ErrorKind::PermissionDenied).then(|| {
         let next = "Add the user to the file's group (`usermod -aG video,render edge-scorer`), then restart the daemon";

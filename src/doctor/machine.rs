@@ -4,7 +4,7 @@ use std::fs;
 
 use edge_model::backend::BUILT_FOR_CUDA;
 
-use super::Finding;
+use super::finding::Finding;
 
 const AREA: &str = "machine";
 
@@ -64,8 +64,8 @@ fn features() -> String {
     }
 }
 
-/// With less available memory than this, a model as large as CLIP does not fit.
-const LITTLE_MIB: u64 = 512;
+/// Below this available memory, a model as large as CLIP does not fit.
+const LOW_MEMORY_MIB: u64 = 512;
 
 fn memory() -> Option<Finding> {
     let info = read("/proc/meminfo")?;
@@ -75,7 +75,7 @@ fn memory() -> Option<Finding> {
     };
     let (total, available) = (mib("MemTotal")?, mib("MemAvailable")?);
     let found = format!("{available} of {total} MiB available");
-    Some(if available < LITTLE_MIB {
+    Some(if available < LOW_MEMORY_MIB {
         Finding::note(AREA, "memory", found, "Stop other programs, or use the shipped model, which needs about 60 MiB")
     } else {
         Finding::fine(AREA, "memory", found)

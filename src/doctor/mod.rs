@@ -5,63 +5,16 @@
 
 mod database;
 mod directories;
+mod finding;
 mod gpu;
 mod machine;
 mod model;
 mod prover;
 
-use serde::Serialize;
-
+pub use finding::{Finding, Severity};
 pub use prover::{Proof, Prover, ProverError, prove};
 
 use crate::config::Settings;
-
-/// How serious a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// In order, or a plain fact.
-    Fine,
-    /// Works but could be better.
-    Note,
-    /// Does not work.
-    Problem,
-}
-
-/// The result of examining one subject.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The area, such as `gpu`.
-    pub area: &'static str,
-    /// What was examined.
-    pub subject: String,
-    /// How serious it is.
-    #[serde(rename = "state")]
-    pub severity: Severity,
-    /// The result.
-    pub found: String,
-    /// The next step. Every problem has one.
-    pub next: Option<String>,
-}
-
-impl Finding {
-    fn fine(area: &'static str, subject: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { area, subject: subject.into(), severity: Severity::Fine, found: found.into(), next: None }
-    }
-
-    fn note(area: &'static str, subject: impl Into<String>, found: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, next: Some(next.into()), ..Self::fine(area, subject, found) }
-    }
-
-    fn problem(
-        area: &'static str,
-        subject: impl Into<String>,
-        found: impl Into<String>,
-        next: impl Into<String>,
-    ) -> Self {
-        Self { severity: Severity::Problem, next: Some(next.into()), ..Self::fine(area, subject, found) }
-    }
-}
 
 /// Examines everything that `settings` name. Calls `report` with each finding at once, because testing the model takes seconds, and minutes
 /// the first time on a GPU.

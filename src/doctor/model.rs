@@ -1,17 +1,18 @@
 //! The bundle, and its results on each device.
 
-use super::{Finding, Proof, Prover, ProverError};
+use super::finding::Finding;
+use super::prover::{Proof, Prover, ProverError};
 use crate::config::Settings;
 use edge_model::backend::{DeviceChoice, Precision};
 use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
-const NAME_ANOTHER: &str = "Copy the bundle again from its source, or name another one with --model or [model] dir";
+const BUNDLE_ADVICE: &str = "Copy the bundle again from its source, or name another one with --model or [model] dir";
 
 pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     let dir = match settings.model_dir() {
         Ok(dir) => dir,
-        Err(error) => return report(Finding::problem(AREA, "bundle", error.to_string(), NAME_ANOTHER)),
+        Err(error) => return report(Finding::problem(AREA, "bundle", error.to_string(), BUNDLE_ADVICE)),
     };
     match Bundle::open(dir).and_then(|bundle| bundle.verify().map(|()| bundle)) {
         Ok(bundle) => {
@@ -19,7 +20,7 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
             report(Finding::fine(AREA, dir.display().to_string(), found));
         }
         Err(error) => {
-            return report(Finding::problem(AREA, dir.display().to_string(), error.to_string(), NAME_ANOTHER));
+            return report(Finding::problem(AREA, dir.display().to_string(), error.to_string(), BUNDLE_ADVICE));
         }
     }
     let gpu = [(DeviceChoice::Cuda, Precision::F32), (DeviceChoice::Cuda, Precision::F16)];

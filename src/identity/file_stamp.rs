@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_links_out_of_the_root_is_not_there() {
+    fn links_that_leave_the_root_are_absent() {
         let dir = tempfile::tempdir().unwrap();
         let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
         for path in [&root, &outside] {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_changes_with_the_file_and_goes_with_it() {
+    fn a_stamp_changes_with_its_file_and_is_none_without_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jpg");
         assert_eq!(FileStamp::read(&path).unwrap(), None);

@@ -15,15 +15,18 @@ pub struct Batch<'s> {
     store: &'s Store,
 }
 
-impl<'s> Batch<'s> {
-    pub(super) fn begin(store: &'s mut Store) -> Result<Self> {
-        store.execute("BEGIN IMMEDIATE", [], "begin a batch")?;
-        Ok(Self { store })
+impl Store {
+    /// Starts a transaction and takes the write lock. [`Batch::commit`] stores the whole batch or nothing.
+    pub fn begin(&mut self) -> Result<Batch<'_>> {
+        self.execute("BEGIN IMMEDIATE", [], "start a transaction")?;
+        Ok(Batch { store: self })
     }
+}
 
+impl Batch<'_> {
     /// Stores all records of the batch. On an error nothing is stored, and all records must be made again in a new batch.
     pub fn commit(self) -> Result<()> {
-        self.execute("COMMIT", [], "commit a batch").map(drop)
+        self.execute("COMMIT", [], "commit the transaction").map(drop)
     }
 
     /// Runs a statement that writes. Fails if SQLite has rolled back the transaction, because the statement would then be
@@ -49,7 +52,7 @@ impl Drop for Batch<'_> {
         if self.store.conn.is_autocommit() {
             return;
         }
-        if let Err(error) = self.store.execute("ROLLBACK", [], "undo a batch") {
+        if let Err(error) = self.store.execute("ROLLBACK", [], "roll back the transaction") {
             log::error!("{error}");
         }
     }
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_behind_a_transaction_that_sqlite_undid() {
+    fn nothing_is_written_after_sqlite_rolled_back_the_transaction() {
         let mut store = TempStore::new();
         let batch = store.begin().unwrap();
         batch.store.execute("ROLLBACK", [], "play a full disk").unwrap();
@@ -88,7 +91,7 @@ mod tests {
     #[test]
     fn a_reader_sees_the_last_commit_while_a_batch_is_open() {
         let mut store = TempStore::new();
-        let reader = Store::open_read_only(store.path()).unwrap();
+        let reader = Store::open_read_only(&store.path).unwrap();
         let batch = store.begin().unwrap();
         batch.tag_id("birds").unwrap();
         assert_eq!(reader.find_tag("birds").unwrap(), None);

@@ -18,7 +18,7 @@ use super::{Store, absolute, connect};
 /// Fails if a file cannot be renamed.
 pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
     let path = &absolute(path)?;
-    if is_sound(path) {
+    if is_undamaged(path) {
         return Ok(None);
     }
     let time = now.strftime("%Y%m%dT%H%M%S%3fZ");
@@ -42,15 +42,15 @@ pub fn set_aside_if_damaged(path: &Path, now: Timestamp) -> Result<Option<PathBu
 impl Store {
     /// Runs SQLite's quick check of every page. Returns `ok` or the first problem found.
     pub fn quick_check(&self) -> Result<String> {
-        self.row("PRAGMA quick_check(1)", [], "check it", |row| row.get(0))
+        self.row("PRAGMA quick_check(1)", [], "check the database for damage", |row| row.get(0))
     }
 }
 
-fn is_sound(path: &Path) -> bool {
+fn is_undamaged(path: &Path) -> bool {
     let check = || -> Result<bool> {
         let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let answer: rusqlite::Result<String> = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
-        let answer = answer.map_err(|source| StoreError::from_sqlite(path, "check it", source))?;
+        let answer = answer.map_err(|source| StoreError::from_sqlite(path, "check the database for damage", source))?;
         Ok(answer == "ok")
     };
     // A database that cannot be checked is treated as undamaged.

@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A reader asked for a database that does not exist.
-    #[error("{}: no such database. Run `edge-scorer scan DIR` to make one, or name another with --db", path.display())]
+    #[error("{}: there is no database here. Run `edge-scorer scan DIR` to create one, or name another file with --db", path.display())]
     NotFound {
         /// The database.
         path: PathBuf,
@@ -41,13 +41,13 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The file is not an SQLite database.
-    #[error("{}: not an SQLite database, so it is left alone. Move it away, or name another file with --db", path.display())]
+    #[error("{}: not an SQLite database, so it is not changed. Move it away, or name another file with --db", path.display())]
     NotADatabase {
         /// The file.
         path: PathBuf,
     },
     /// The file is another program's database.
-    #[error("{}: a database of another application (application_id {application_id:#010x}), so it is left alone. Name another file with --db", path.display())]
+    #[error("{}: the database of another program (application_id {application_id:#010x}), so it is not changed. Name another file with --db", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -75,7 +75,7 @@ pub enum StoreError {
         known: u32,
     },
     /// A migration step failed; the database is unchanged.
-    #[error("{}: cannot bring the database to schema version {version}: {reason}. It is unchanged; keep a copy and report this", path.display())]
+    #[error("{}: cannot migrate the database to schema version {version}: {reason}. The database is unchanged. Keep a copy and report this", path.display())]
     Migrate {
         /// The database.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum StoreError {
         doing: &'static str,
     },
     /// The disk is full.
-    #[error("{}: cannot {doing}: no space is left on the disk. Free some, or move the database with --db", path.display())]
+    #[error("{}: cannot {doing}: no space is left on the disk. Free some space, or name a database on another disk with --db", path.display())]
     Full {
         /// The database.
         path: PathBuf,
@@ -139,7 +139,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// SQLite rolled back the whole transaction after an earlier error, such as a full disk.
-    #[error("{}: cannot {doing}: the batch was undone by an earlier error. Record all of it again", path.display())]
+    #[error("{}: cannot {doing}: an earlier error rolled back the transaction. Try again", path.display())]
     Undone {
         /// The database.
         path: PathBuf,
@@ -147,10 +147,10 @@ pub enum StoreError {
         doing: &'static str,
     },
     /// A score, similarity or percentile is NaN or infinite.
-    #[error("the {what} to record is {value}, not a finite number. Prove the model with `edge-scorer config check`")]
+    #[error("the {quantity} to record is {value}, not a finite number. Test the model with `edge-scorer config check`")]
     NotFinite {
         /// Name of the number.
-        what: &'static str,
+        quantity: &'static str,
         /// Its value.
         value: f32,
     },
@@ -199,11 +199,11 @@ mod tests {
     fn messages_say_what_where_and_what_to_do() {
         assert_eq!(
             StoreError::NotFound { path: "/s.db".into() }.to_string(),
-            "/s.db: no such database. Run `edge-scorer scan DIR` to make one, or name another with --db"
+            "/s.db: there is no database here. Run `edge-scorer scan DIR` to create one, or name another file with --db"
         );
         assert_eq!(
             of(ffi::SQLITE_FULL).to_string(),
-            "/s.db: cannot record the scores: no space is left on the disk. Free some, or move the database with --db"
+            "/s.db: cannot record the scores: no space is left on the disk. Free some space, or name a database on another disk with --db"
         );
         assert_eq!(
             of(ffi::SQLITE_BUSY).to_string(),
@@ -212,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             StoreError::Foreign { path: "/s.db".into(), application_id: 0x1234 }.to_string(),
-            "/s.db: a database of another application (application_id 0x00001234), so it is left alone. Name another file \
+            "/s.db: the database of another program (application_id 0x00001234), so it is not changed. Name another file \
              with --db"
         );
         assert_eq!(

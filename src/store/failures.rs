@@ -10,7 +10,7 @@ use rusqlite::{Row, params};
 
 use super::error::Result;
 use super::files::{sql_limit, stamp_in};
-use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
+use super::paths::{SqlPath, SqlPathBuf, ranges_after, ranges_under};
 use super::time::SqlTime;
 use super::{Batch, Stage, Store, sql_size};
 use crate::identity::RecordedStamp;
@@ -18,7 +18,7 @@ use crate::identity::RecordedStamp;
 pub(super) const OF_PATH: &str = "
     SELECT path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns, first_failed_at, last_failed_at
     FROM failure WHERE path = ?1";
-pub(super) const BEHIND: &str = "
+pub(super) const AFTER_PATH: &str = "
     SELECT path, stage, error, attempts, next_retry_at, quarantined, size_bytes, mtime_ns, first_failed_at, last_failed_at
     FROM failure WHERE path > ?1 ORDER BY path LIMIT ?2";
 pub(super) const UNDER: &str = "SELECT path FROM failure WHERE path > ?1 AND path < ?2 ORDER BY path LIMIT ?3";
@@ -111,13 +111,13 @@ impl Store {
     pub fn failures(&self, after: Option<&Path>, limit: usize) -> Result<Vec<Failure>> {
         // The empty text sorts before every path.
         let after = SqlPath(after.unwrap_or(Path::new("")));
-        self.rows(BEHIND, params![after, sql_limit(limit)], "list the failures", failure_row)
+        self.rows(AFTER_PATH, params![after, sql_limit(limit)], "list the failures", failure_row)
     }
 
     /// Returns one page of the failed files under the directory `root`, at most `limit`. Paging works as in [`Store::files_under`].
     pub fn failed_files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for range in ranges_behind(root, after) {
+        for range in ranges_after(root, after) {
             let values = params![range.lower, range.upper, sql_limit(limit - files.len())];
             files.extend(self.rows(UNDER, values, "list failed files", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))?);
         }
@@ -199,7 +199,7 @@ impl Batch<'_> {
 
     /// Deletes the failure of a file that was scored or no longer exists.
     pub fn clear_failure(&self, path: &Path) -> Result<()> {
-        self.execute("DELETE FROM failure WHERE path = ?1", [SqlPath(path)], "clear a failure").map(drop)
+        self.execute("DELETE FROM failure WHERE path = ?1", [SqlPath(path)], "delete a failure").map(drop)
     }
 }
 

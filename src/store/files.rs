@@ -7,15 +7,14 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, params};
 
 use super::error::Result;
-use super::paths::{SqlPath, SqlPathBuf, ranges_behind, ranges_under};
+use super::paths::{SqlPath, SqlPathBuf, ranges_after, ranges_under};
 use super::time::SqlTime;
 use super::{Batch, ImageId, Store, sql_size};
 use crate::identity::RecordedStamp;
 
 pub(super) const LOOK_UP: &str = "SELECT image_id, size_bytes, mtime_ns, state FROM file WHERE path = ?1";
 pub(super) const UNDER: &str = "
-    SELECT path, image_id, size_bytes, mtime_ns, state FROM file WHERE path > ?1 AND path < ?2 ORDER BY path LIMIT ?3";
-pub(super) const OF_IMAGE: &str = "SELECT path FROM file WHERE image_id = ?1 AND state = 'present' ORDER BY path";
+    SELECT path, state FROM file WHERE path > ?1 AND path < ?2 ORDER BY path LIMIT ?3";
 pub(super) const OFFLINE_UNDER: &str =
     "UPDATE file SET state = 'offline', seen_at = ?3 WHERE path > ?1 AND path < ?2 AND state = 'present'";
 
@@ -79,10 +78,6 @@ pub enum FileLookup {
 pub struct FileRow {
     /// Path of the file.
     pub path: PathBuf,
-    /// The image in the file.
-    pub image_id: ImageId,
-    /// Stamp of the file when it was read.
-    pub stamp: RecordedStamp,
     /// Recorded state.
     pub state: FileState,
 }
@@ -103,7 +98,7 @@ impl Store {
     /// To read all files with constant memory, pass the last path of each page as `after` of the next until a page is empty.
     pub fn files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<FileRow>> {
         let mut files = Vec::new();
-        for range in ranges_behind(root, after) {
+        for range in ranges_after(root, after) {
             let left = limit - files.len();
             files.extend(self.rows(
                 UNDER,
@@ -113,11 +108,6 @@ impl Store {
             )?);
         }
         Ok(files)
-    }
-
-    /// Returns the paths of the present files that show an image.
-    pub fn files_of_image(&self, image_id: ImageId) -> Result<Vec<PathBuf>> {
-        self.rows(OF_IMAGE, [image_id], "list the files of an image", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0))
     }
 }
 
@@ -169,12 +159,7 @@ pub(super) fn stamp_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Recorde
 }
 
 fn file_row(row: &Row<'_>) -> rusqlite::Result<FileRow> {
-    Ok(FileRow {
-        path: row.get::<_, SqlPathBuf>(0)?.0,
-        image_id: row.get(1)?,
-        stamp: stamp_in(row, 2)?,
-        state: row.get(4)?,
-    })
+    Ok(FileRow { path: row.get::<_, SqlPathBuf>(0)?.0, state: row.get(1)? })
 }
 
 #[cfg(test)]
@@ -184,6 +169,12 @@ mod tests {
 
     use super::*;
     use crate::store::testing::{NOW, TempStore, raw_path, stamp};
+
+    /// Returns the paths of the present files that show an image, in table order.
+    fn files_of_image(store: &Store, image_id: ImageId) -> Vec<PathBuf> {
+        let sql = "SELECT path FROM file WHERE image_id = ?1 AND state = 'present' ORDER BY path";
+        store.rows(sql, [image_id], "list the files of an image", |row| Ok(row.get::<_, SqlPathBuf>(0)?.0)).unwrap()
+    }
 
     #[test]
     fn a_file_is_unknown_then_known_then_changed() {
@@ -206,7 +197,7 @@ mod tests {
         assert_eq!(batch.set_file_state(&["/a/b.jpg", "/unknown"], FileState::Missing, NOW).unwrap(), 1);
         assert_eq!(batch.set_file_state(&["/a/b.jpg"], FileState::Missing, NOW).unwrap(), 0);
         batch.commit().unwrap();
-        assert_eq!(store.files_of_image(image_id).unwrap(), [PathBuf::from("/a/copy.jpg")]);
+        assert_eq!(files_of_image(&store, image_id), [PathBuf::from("/a/copy.jpg")]);
         let missing = FileLookup::Known { image_id, state: FileState::Missing };
         assert_eq!(store.file_state(Path::new("/a/b.jpg"), stamp(100, 1)).unwrap(), missing);
     }
@@ -226,7 +217,7 @@ mod tests {
             let found = store.file_state(Path::new(OsStr::from_bytes(name)), stamp(1, 2)).unwrap();
             assert_eq!(found, FileLookup::Known { image_id, state: FileState::Present });
         }
-        let mut found = store.files_of_image(image_id).unwrap();
+        let mut found = files_of_image(&store, image_id);
         found.sort();
         let mut expected = names.map(|name| PathBuf::from(OsStr::from_bytes(name)));
         expected.sort();
@@ -234,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lies_under_a_directory_is_listed_page_by_page() {
+    fn files_under_a_directory_are_listed_page_by_page() {
         let mut store = TempStore::new();
         let image_id =
             store.add_image("b", &["/a/b/1.jpg", "/a/b/c/2.jpg", "/a/b/%_", "/a/bc/3.jpg", "/a/b", "/a/b0", "/a/xb/4"]);

@@ -1,4 +1,4 @@
-//! The distinct images and their stored embeddings, with queries by content and for images that a model has not yet processed.
+//! The distinct images and their stored embeddings, with queries by content, by row number and by encoder.
 
 use std::path::PathBuf;
 
@@ -11,33 +11,19 @@ use super::error::Result;
 use super::files::sql_limit;
 use super::paths::SqlPathBuf;
 use super::time::SqlTime;
-use super::{Batch, ImageId, ModelId, Store, TagId, sql_size};
+use super::{Batch, ImageId, Store, sql_size};
 use crate::identity::ContentId;
 
 pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
-/// INDEXED BY is needed: with statistics of a single encoder SQLite would not choose this index. It skips scored images without
-/// reading their embeddings.
-pub(super) const LACKING_SCORE: &str = "
-    SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
-    WHERE i.encoder_digest = ?1 AND i.id > ?2
-        AND NOT EXISTS (SELECT 1 FROM score AS s WHERE s.image_id = i.id AND s.tag_id = ?3 AND s.model_id = ?4)
-    ORDER BY i.id LIMIT ?5";
+/// INDEXED BY is needed, because with statistics of a single encoder SQLite would not choose this index.
 pub(super) const WITH_EMBEDDING: &str = "
     SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
     WHERE i.encoder_digest = ?1 AND i.id > ?2
         AND EXISTS (SELECT 1 FROM file AS f WHERE f.image_id = i.id AND f.state = 'present')
     ORDER BY i.id LIMIT ?3";
-pub(super) const ANY_OTHER_ENCODER: &str = "
-    SELECT EXISTS (SELECT 1 FROM image WHERE encoder_digest < ?1) OR EXISTS (SELECT 1 FROM image WHERE encoder_digest > ?1)
-        OR EXISTS (SELECT 1 FROM image WHERE encoder_digest IS NULL)";
-pub(super) const OTHER_ENCODER: &str = "
-    SELECT i.id, (SELECT min(f.path) FROM file AS f WHERE f.image_id = i.id AND f.state = 'present') AS path
-    FROM image AS i
-    WHERE i.id > ?2 AND i.encoder_digest IS NOT ?1 AND path IS NOT NULL
-    ORDER BY i.id LIMIT ?3";
 pub(super) const BY_ID: &str = "
-    SELECT id, content_id, (SELECT min(f.path) FROM file AS f WHERE f.image_id = i.id AND f.state = 'present'),
-        format, width_px, height_px, size_bytes, captured_at, added_at, brightness, contrast, sharpness, encoder_digest
+    SELECT content_id, (SELECT min(f.path) FROM file AS f WHERE f.image_id = i.id AND f.state = 'present'), captured_at,
+        added_at
     FROM image AS i WHERE id = ?1";
 
 /// An image embedding to record.
@@ -92,35 +78,17 @@ pub struct StoredEmbedding {
     pub values: Vec<f16>,
 }
 
-/// The recorded data of an image except its embedding.
+/// The recorded data of an image that a ranking needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageRow {
-    /// Row number.
-    pub image_id: ImageId,
     /// Content id of the image.
     pub content_id: ContentId,
     /// The smallest path of its present files; none if no file is present.
     pub path: Option<PathBuf>,
-    /// `jpeg`, `png` or `webp`.
-    pub format: String,
-    /// Width after the EXIF orientation is applied.
-    pub width_px: u32,
-    /// Height after the EXIF orientation is applied.
-    pub height_px: u32,
-    /// Size of the file.
-    pub size_bytes: u64,
     /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,
-    /// When this database first recorded the image.
+    /// Time at which this database first recorded the image.
     pub added_at: Timestamp,
-    /// Mean luma of the decoded picture, 0..1.
-    pub brightness: Option<f32>,
-    /// Standard deviation of the luma.
-    pub contrast: Option<f32>,
-    /// Standard deviation of the luma's Laplacian.
-    pub sharpness: Option<f32>,
-    /// Digest of the encoder that computed the stored embedding; none if no embedding is stored.
-    pub encoder_digest: Option<String>,
 }
 
 impl Store {
@@ -144,20 +112,6 @@ impl Store {
         })
     }
 
-    /// Returns one page of the images that have an embedding of this encoder and no score of the model under the tag: at most
-    /// `limit`, in ascending order of id, after `after`.
-    pub fn images_lacking_score(
-        &self,
-        model_id: ModelId,
-        tag_id: TagId,
-        encoder_digest: &str,
-        after: Option<ImageId>,
-        limit: usize,
-    ) -> Result<Vec<StoredEmbedding>> {
-        let values = params![encoder_digest, sql_after(after), tag_id, model_id, sql_limit(limit)];
-        self.rows(LACKING_SCORE, values, "list images without a score", stored_embedding)
-    }
-
     /// Returns one page of the present images that have an embedding of this encoder: at most `limit`, in ascending order of id,
     /// after `after`.
     pub fn images_with_embedding(
@@ -168,22 +122,6 @@ impl Store {
     ) -> Result<Vec<StoredEmbedding>> {
         let values = params![encoder_digest, sql_after(after), sql_limit(limit)];
         self.rows(WITH_EMBEDDING, values, "list embeddings", stored_embedding)
-    }
-
-    /// Returns one page of the present images without an embedding of this encoder, each with the path of a present file: at most
-    /// `limit`, in ascending order of id, after `after`. A model with a new encoder must read these files again.
-    pub fn images_of_other_encoders(
-        &self,
-        encoder_digest: &str,
-        after: Option<ImageId>,
-        limit: usize,
-    ) -> Result<Vec<(ImageId, PathBuf)>> {
-        let doing = "list images of other encoders";
-        if !self.row(ANY_OTHER_ENCODER, [encoder_digest], doing, |row| row.get(0))? {
-            return Ok(Vec::new());
-        }
-        let values = params![encoder_digest, sql_after(after), sql_limit(limit)];
-        self.rows(OTHER_ENCODER, values, doing, |row| Ok((row.get(0)?, row.get::<_, SqlPathBuf>(1)?.0)))
     }
 }
 
@@ -253,7 +191,7 @@ impl FromSql for SqlEmbedding {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let (pairs, rest) = value.as_blob()?.as_chunks::<2>();
         if !rest.is_empty() {
-            return Err(FromSqlError::other(std::io::Error::other("an embedding of an odd number of bytes")));
+            return Err(FromSqlError::other(std::io::Error::other("the stored embedding has an odd number of bytes")));
         }
         Ok(Self(pairs.iter().map(|&bytes| f16::from_le_bytes(bytes)).collect()))
     }
@@ -264,21 +202,11 @@ fn stored_embedding(row: &Row<'_>) -> rusqlite::Result<StoredEmbedding> {
 }
 
 fn image_row(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
-    let time = |time: Option<SqlTime>| time.map(|time| time.0);
     Ok(ImageRow {
-        image_id: row.get(0)?,
-        content_id: row.get(1)?,
-        path: row.get::<_, Option<SqlPathBuf>>(2)?.map(|path| path.0),
-        format: row.get(3)?,
-        width_px: row.get(4)?,
-        height_px: row.get(5)?,
-        size_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
-        captured_at: time(row.get(7)?),
-        added_at: row.get::<_, SqlTime>(8)?.0,
-        brightness: row.get(9)?,
-        contrast: row.get(10)?,
-        sharpness: row.get(11)?,
-        encoder_digest: row.get(12)?,
+        content_id: row.get(0)?,
+        path: row.get::<_, Option<SqlPathBuf>>(1)?.map(|path| path.0),
+        captured_at: row.get::<_, Option<SqlTime>>(2)?.map(|time| time.0),
+        added_at: row.get::<_, SqlTime>(3)?.0,
     })
 }
 
@@ -309,9 +237,14 @@ mod tests {
         let row = store.image(image_id).unwrap().unwrap();
         assert_eq!(row.path, Some("/b".into()), "the smallest present path");
         assert_eq!(row.content_id, ContentId::of(b"a"));
-        assert_eq!((row.width_px, row.height_px, row.size_bytes, row.format.as_str()), (40, 30, 100, "jpeg"));
         assert_eq!((row.captured_at, row.added_at), (Some(captured_at), NOW));
-        assert_eq!((row.brightness, row.contrast), (Some(0.5), None), "what is no number is not stored");
+        let sql = "SELECT format, width_px, height_px, size_bytes, brightness, contrast FROM image WHERE id = ?1";
+        let found: (String, u32, u32, i64, Option<f32>, Option<f32>) = store
+            .row(sql, [image_id], "read an image", |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+            })
+            .unwrap();
+        assert_eq!(found, ("jpeg".to_owned(), 40, 30, 100, Some(0.5), None), "NaN is stored as NULL");
         assert_eq!(store.image(ImageId(99)).unwrap(), None);
     }
 
@@ -332,40 +265,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_has_not_scored_comes_in_pages() {
+    fn only_embeddings_of_present_images_and_of_the_encoder_are_listed() {
         let mut store = TempStore::new();
-        let ids: Vec<ImageId> = ["a", "b", "c", "d"].map(|name| store.add_image(name, &[])).into();
-        let old = store.use_model("old");
-        let model = store.use_model("new");
-        store.score(ids[1], "birds", model, 1.0);
-        store.score(ids[2], "birds", old, 1.0);
-        store.score(ids[3], "night", model, 1.0);
-        let birds = store.find_tag("birds").unwrap().unwrap();
-        let page = |after, limit| -> Vec<ImageId> {
-            let page = store.images_lacking_score(model, birds, ENCODER, after, limit).unwrap();
-            page.into_iter().map(|stored| stored.image_id).collect()
-        };
-        assert_eq!(page(None, 2), [ids[0], ids[2]]);
-        assert_eq!(page(Some(ids[2]), 2), [ids[3]]);
-        assert_eq!(store.images_lacking_score(model, birds, "another", None, 9).unwrap(), []);
-    }
-
-    #[test]
-    fn only_present_images_are_ranked_or_read_again() {
-        let mut store = TempStore::new();
-        let here = store.add_image("here", &["/here"]);
+        let present = store.add_image("present", &["/present"]);
         store.add_image("gone", &[]);
-        assert_eq!(
-            store.images_with_embedding(ENCODER, None, 9).unwrap(),
-            [StoredEmbedding { image_id: here, values: vec![f16::ONE] }]
-        );
-        assert_eq!(store.images_with_embedding(ENCODER, Some(here), 9).unwrap(), []);
-        assert_eq!(store.images_of_other_encoders(ENCODER, None, 9).unwrap(), []);
-        assert_eq!(store.images_of_other_encoders("newer", None, 9).unwrap(), [(here, "/here".into())]);
         let batch = store.begin().unwrap();
         let bare = batch.record_image(&NewImage { embedding: None, ..new_image("bare", &[]) }, NOW).unwrap();
         batch.record_file(Path::new("/bare"), bare, stamp(1, 1), NOW).unwrap();
         batch.commit().unwrap();
-        assert_eq!(store.images_of_other_encoders(ENCODER, None, 9).unwrap(), [(bare, "/bare".into())]);
+        assert_eq!(
+            store.images_with_embedding(ENCODER, None, 9).unwrap(),
+            [StoredEmbedding { image_id: present, values: vec![f16::ONE] }]
+        );
+        assert_eq!(store.images_with_embedding(ENCODER, Some(present), 9).unwrap(), []);
+        assert_eq!(store.images_with_embedding("another", None, 9).unwrap(), []);
     }
 }

@@ -30,7 +30,7 @@ enum Kind {
 
 /// Returns the kind of the database at `path`. Refuses databases of other programs and newer schemas. Writes nothing.
 fn classify(conn: &Connection, path: &Path) -> Result<Kind> {
-    let fail = |source| StoreError::from_sqlite(path, "read its header", source);
+    let fail = |source| StoreError::from_sqlite(path, "read the database header", source);
     let (application_id, version, objects) = conn
         .query_row(
             "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
@@ -78,7 +78,7 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<Opt
         if classify(conn, path)? == Kind::Current {
             return Ok(from);
         }
-        let fail = |source| StoreError::from_sqlite(path, "make its schema", source);
+        let fail = |source| StoreError::from_sqlite(path, "create the schema", source);
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
         // Another process may have migrated the database in the meantime: check again with the lock held.
         match classify(&tx, path)? {
@@ -93,7 +93,7 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<Opt
                     |reason: String| StoreError::Migrate { path: path.to_owned(), version: version + 1, reason };
                 step(&tx, MIGRATIONS[version as usize], version + 1).map_err(|source| match fail(source) {
                     StoreError::Query { source, .. } => reason(source.to_string()),
-                    full_or_locked_or_damaged => full_or_locked_or_damaged,
+                    other => other,
                 })?;
                 let broken = broken_foreign_keys(&tx).map_err(fail)?;
                 if broken > 0 {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_of_another_application_is_refused() {
+    fn a_database_of_another_program_is_refused() {
         let mut conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE theirs (x)").unwrap();
         let error = bring_up_to_date(&mut conn, Path::new("x")).unwrap_err();
@@ -181,10 +181,10 @@ mod tests {
         let error = bring_up_to_date(&mut conn, Path::new("/s.db")).unwrap_err();
         let text = error.to_string();
         assert!(
-            text.starts_with("/s.db: cannot bring the database to schema version 1: table score already exists"),
+            text.starts_with("/s.db: cannot migrate the database to schema version 1: table score already exists"),
             "{text}"
         );
-        assert!(text.ends_with("It is unchanged; keep a copy and report this"), "{text}");
+        assert!(text.ends_with("The database is unchanged. Keep a copy and report this"), "{text}");
         assert_eq!(normalised_schema(&conn).len(), 1, "nothing of the failed step is left");
     }
 }

@@ -100,7 +100,9 @@ impl ToSql for ContentId {
 impl FromSql for ContentId {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         let text = value.as_str()?;
-        let invalid = || FromSqlError::other(std::io::Error::other(format!("not a content id: {text:?}")));
+        let invalid = || {
+            FromSqlError::other(std::io::Error::other(format!("{text:?} is not a content id of 64 hexadecimal digits")))
+        };
         Self::from_hex(text).ok_or_else(invalid)
     }
 }
@@ -125,9 +127,9 @@ impl Store {
         create_private(path).map_err(|source| StoreError::Create { path: path.to_owned(), source })?;
         let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         migrations::require_ours(&conn, path)?;
-        let fail = |source| StoreError::from_sqlite(path, "open it for writing", source);
+        let fail = |source| StoreError::from_sqlite(path, "open the database for writing", source);
         if conn.is_readonly(MAIN_DB).map_err(fail)? {
-            return Err(StoreError::ReadOnly { path: path.to_owned(), doing: "open it for writing" });
+            return Err(StoreError::ReadOnly { path: path.to_owned(), doing: "open the database for writing" });
         }
         let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(fail)?;
         if mode != "wal" {
@@ -157,36 +159,28 @@ impl Store {
         Ok(Self { conn, path: path.to_owned(), migrated_from: None })
     }
 
-    /// Returns the path of the database file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns the schema version from which [`Store::open`] migrated the database; none if it did not migrate.
     pub fn migrated_from(&self) -> Option<u32> {
         self.migrated_from
-    }
-
-    /// Starts a transaction and takes the write lock. [`Batch::commit`] stores the whole batch or nothing.
-    pub fn begin(&mut self) -> Result<Batch<'_>> {
-        Batch::begin(self)
     }
 
     /// Runs `work` in one read transaction and returns its result.
     ///
     /// All its queries read the same state of the database. Many small queries run faster this way, because otherwise each one
     /// starts its own transaction.
-    pub fn at_once<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let reading = self.conn.unchecked_transaction().map_err(self.fail("start reading"))?;
+    pub fn in_read_transaction<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let reading = self.conn.unchecked_transaction().map_err(self.fail("start a read transaction"))?;
         let done = work();
-        reading.commit().map_err(self.fail("end reading"))?;
+        reading.commit().map_err(self.fail("end a read transaction"))?;
         Ok(done)
     }
 
     /// Copies the write-ahead log into the database and truncates it to zero bytes. Returns false if another connection prevents
     /// it; try again later.
     pub fn checkpoint(&mut self) -> Result<bool> {
-        self.row("PRAGMA wal_checkpoint(TRUNCATE)", [], "checkpoint", |row| Ok(row.get::<_, i64>(0)? == 0))
+        self.row("PRAGMA wal_checkpoint(TRUNCATE)", [], "truncate the write-ahead log", |row| {
+            Ok(row.get::<_, i64>(0)? == 0)
+        })
     }
 
     fn fail(&self, doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -264,7 +258,7 @@ fn require_database(path: &Path) -> Result<()> {
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     require_database(path)?;
-    let fail = |source| StoreError::from_sqlite(path, "open it", source);
+    let fail = |source| StoreError::from_sqlite(path, "open the database", source);
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fail)?;
     conn.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);

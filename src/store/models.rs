@@ -8,7 +8,7 @@ use super::time::SqlTime;
 use super::{Batch, ModelId, Store};
 
 pub(super) const CURRENT: &str = "
-    SELECT id, digest, name, encoder_digest, device, precision, device_reason, first_used_at FROM model WHERE current = 1";
+    SELECT digest, name, device, precision, device_reason FROM model WHERE current = 1";
 
 /// A model to record as the current one.
 #[derive(Debug, Clone, Copy)]
@@ -32,22 +32,16 @@ pub struct NewModel<'a> {
 /// The current model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Row number.
-    pub model_id: ModelId,
     /// Model digest: SHA-256 of the bundle's manifest.
     pub digest: String,
     /// The bundle's name.
     pub name: String,
-    /// Digest of the image encoder and input rule.
-    pub encoder_digest: String,
     /// Device on which it runs: `cpu` or `cuda`.
     pub device: String,
     /// Effective precision on this device, such as `f32` or `f16`.
     pub precision: String,
     /// Why this device was chosen.
     pub device_reason: String,
-    /// When this database first recorded it.
-    pub first_used_at: Timestamp,
 }
 
 impl Store {
@@ -86,14 +80,11 @@ impl Store {
     pub fn current_model(&self) -> Result<Option<Model>> {
         self.optional_row(CURRENT, [], "read the current model", |row| {
             Ok(Model {
-                model_id: row.get(0)?,
-                digest: row.get(1)?,
-                name: row.get(2)?,
-                encoder_digest: row.get(3)?,
-                device: row.get(4)?,
-                precision: row.get(5)?,
-                device_reason: row.get(6)?,
-                first_used_at: row.get::<_, SqlTime>(7)?.0,
+                digest: row.get(0)?,
+                name: row.get(1)?,
+                device: row.get(2)?,
+                precision: row.get(3)?,
+                device_reason: row.get(4)?,
             })
         })
     }
@@ -109,6 +100,7 @@ impl Batch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::store::testing::{NOW, TempStore};
 
     #[test]
@@ -118,12 +110,14 @@ mod tests {
         let first = store.use_model("first");
         let second = store.use_model("second");
         assert_ne!(first, second);
-        assert_eq!(store.current_model().unwrap().unwrap().model_id, second);
+        assert_eq!(store.current_model().unwrap().unwrap().name, "second");
         assert_eq!(store.use_model("first"), first);
         let model = store.current_model().unwrap().unwrap();
-        assert_eq!((model.name.as_str(), model.device_reason.as_str(), model.first_used_at), ("first", "no GPU", NOW));
-        let current: i64 = store.conn.query_row("SELECT sum(current) FROM model", [], |row| row.get(0)).unwrap();
-        assert_eq!(current, 1);
+        assert_eq!((model.name.as_str(), model.device_reason.as_str()), ("first", "no GPU"));
+        let sql = "SELECT id, first_used_at FROM model WHERE current = 1";
+        let current: Vec<(ModelId, SqlTime)> =
+            store.rows(sql, [], "read the current model", |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(current, [(first, SqlTime(NOW))]);
         assert!(store.conn.execute("UPDATE model SET current = 1", []).is_err());
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn ranges_under(root: &Path) -> Vec<KeyRange> {
 }
 
 /// Returns the part of `ranges_under(root)` that follows the path `after`.
-pub(super) fn ranges_behind(root: &Path, after: Option<&Path>) -> Vec<KeyRange> {
+pub(super) fn ranges_after(root: &Path, after: Option<&Path>) -> Vec<KeyRange> {
     let mut ranges = ranges_under(root);
     let Some(after) = after else { return ranges };
     let after_is_text = after.to_str().is_some();
@@ -101,17 +101,17 @@ mod tests {
         let root = Path::new(OsStr::from_bytes(b"/a/\xff"));
         assert_eq!(ranges_under(root).len(), 1);
         let after = Path::new(OsStr::from_bytes(b"/a/\xff/x"));
-        let ranges = ranges_behind(root, Some(after));
+        let ranges = ranges_after(root, Some(after));
         assert_eq!(ranges[0].lower, Value::Blob(b"/a/\xff/x".into()));
     }
 
     #[test]
     fn paging_goes_from_text_to_raw_bytes() {
         let root = Path::new("/a");
-        let behind_text = ranges_behind(root, Some(Path::new("/a/x")));
-        assert_eq!(behind_text[0].lower, Value::Text("/a/x".into()));
-        assert_eq!(behind_text[1].lower, Value::Blob(b"/a/".into()));
-        let behind_raw = ranges_behind(root, Some(Path::new(OsStr::from_bytes(b"/a/\xff"))));
-        assert_eq!(behind_raw.len(), 1);
+        let after_text = ranges_after(root, Some(Path::new("/a/x")));
+        assert_eq!(after_text[0].lower, Value::Text("/a/x".into()));
+        assert_eq!(after_text[1].lower, Value::Blob(b"/a/".into()));
+        let after_raw = ranges_after(root, Some(Path::new(OsStr::from_bytes(b"/a/\xff"))));
+        assert_eq!(after_raw.len(), 1);
     }
 }

@@ -61,8 +61,8 @@ impl Batch<'_> {
     }
 }
 
-fn finite(what: &'static str, value: f32) -> Result<f64> {
-    if value.is_finite() { Ok(sql_real(value)) } else { Err(StoreError::NotFinite { what, value }) }
+fn finite(quantity: &'static str, value: f32) -> Result<f64> {
+    if value.is_finite() { Ok(sql_real(value)) } else { Err(StoreError::NotFinite { quantity, value }) }
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_refused() {
+    fn scores_that_are_not_finite_are_refused() {
         let mut store = TempStore::new();
         let model = store.use_model("m");
         let image = store.add_image("a", &["/a"]);
@@ -94,7 +94,7 @@ mod tests {
         let tag = batch.tag_id("birds").unwrap();
         let score = NewScore { score: f32::NAN, similarity: None, percentile: None };
         let error = batch.record_score(image, tag, model, &score, NOW).unwrap_err();
-        let text = "the score to record is NaN, not a finite number. Prove the model with `edge-scorer config check`";
+        let text = "the score to record is NaN, not a finite number. Test the model with `edge-scorer config check`";
         assert_eq!(error.to_string(), text);
         let score = NewScore { score: 1.0, similarity: Some(f32::INFINITY), percentile: None };
         assert!(batch.record_score(image, tag, model, &score, NOW).is_err());

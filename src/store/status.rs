@@ -48,7 +48,7 @@ impl Store {
     /// Returns counts and sizes. Reads the whole score table, so do not call it every second.
     pub fn counts(&self) -> Result<Counts> {
         let wal_bytes = self.wal_bytes()?;
-        self.row(COUNTS, [], "count what there is", |row| {
+        self.row(COUNTS, [], "count the records", |row| {
             let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
             Ok(Counts {
                 images: count(0)?,
@@ -118,6 +118,6 @@ mod tests {
         assert!(store.checkpoint().unwrap());
         let counts = store.counts().unwrap();
         assert_eq!(counts.wal_bytes, 0);
-        assert_eq!(counts.database_bytes, std::fs::metadata(store.path()).unwrap().len());
+        assert_eq!(counts.database_bytes, std::fs::metadata(&store.path).unwrap().len());
     }
 }

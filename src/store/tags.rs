@@ -4,21 +4,15 @@ use rusqlite::params;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::error::Result;
-use super::files::sql_limit;
 use super::images::sql_real;
-use super::{Batch, ImageId, ModelId, Store, TagId};
+use super::{Batch, ImageId, Store, TagId};
 
 pub(super) const FIND: &str = "SELECT id FROM tag WHERE text = ?1 COLLATE NOCASE";
 pub(super) const OF_IMAGE: &str = "
     SELECT t.id, t.text, it.reason, it.confidence FROM image_tag AS it CROSS JOIN tag AS t ON t.id = it.tag_id
     WHERE it.image_id = ?1 ORDER BY it.tag_id, it.reason";
-pub(super) const LACKING_SCORE: &str = "
-    SELECT DISTINCT it.image_id, it.tag_id FROM image_tag AS it
-    WHERE (it.image_id, it.tag_id) > (?2, ?3)
-        AND NOT EXISTS (SELECT 1 FROM score AS s WHERE s.image_id = it.image_id AND s.tag_id = it.tag_id AND s.model_id = ?1)
-    ORDER BY it.image_id, it.tag_id LIMIT ?4";
 pub(super) const SUMMARIES: &str = "
-    SELECT t.id, t.text, count(s.score) AS images, avg(s.score) FROM tag AS t
+    SELECT t.text, count(s.score) AS images, avg(s.score) FROM tag AS t
     LEFT JOIN score AS s ON s.tag_id = t.id AND s.model_id = (SELECT m.id FROM model AS m WHERE m.current = 1)
         AND EXISTS (SELECT 1 FROM file AS f WHERE f.image_id = s.image_id AND f.state = 'present')
     GROUP BY t.id ORDER BY images DESC, t.text";
@@ -63,7 +57,7 @@ impl FromSql for TagReason {
         [Self::Keyword, Self::Directory, Self::Similarity, Self::Manual, Self::Default]
             .into_iter()
             .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| FromSqlError::other(std::io::Error::other(format!("unknown reason {text:?}"))))
+            .ok_or_else(|| FromSqlError::other(std::io::Error::other(format!("unknown tag reason {text:?}"))))
     }
 }
 
@@ -83,9 +77,7 @@ pub struct ImageTag {
 /// A tag and a summary of the current model's scores under it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagSummary {
-    /// The tag.
-    pub tag_id: TagId,
-    /// Its text.
+    /// Text of the tag.
     pub text: String,
     /// Number of present images that the current model has scored under the tag.
     pub images: u64,
@@ -102,12 +94,7 @@ impl Store {
     /// Returns all tags, those with the most images first.
     pub fn tags(&self) -> Result<Vec<TagSummary>> {
         self.rows(SUMMARIES, [], "list the tags", |row| {
-            Ok(TagSummary {
-                tag_id: row.get(0)?,
-                text: row.get(1)?,
-                images: row.get::<_, i64>(2)?.unsigned_abs(),
-                mean_score: row.get(3)?,
-            })
+            Ok(TagSummary { text: row.get(0)?, images: row.get::<_, i64>(1)?.unsigned_abs(), mean_score: row.get(2)? })
         })
     }
 
@@ -116,19 +103,6 @@ impl Store {
         self.rows(OF_IMAGE, [image_id], "list the tags of an image", |row| {
             Ok(ImageTag { tag_id: row.get(0)?, text: row.get(1)?, reason: row.get(2)?, confidence: row.get(3)? })
         })
-    }
-
-    /// Returns one page of the pairs that the model has not scored: at most `limit` pairs of an image and one of its tags, in
-    /// order, after `after`. A new model scores these pairs.
-    pub fn image_tags_lacking_score(
-        &self,
-        model_id: ModelId,
-        after: Option<(ImageId, TagId)>,
-        limit: usize,
-    ) -> Result<Vec<(ImageId, TagId)>> {
-        let (image_id, tag_id) = after.unwrap_or((ImageId(0), TagId(0)));
-        let values = params![model_id, image_id, tag_id, sql_limit(limit)];
-        self.rows(LACKING_SCORE, values, "list tags without a score", |row| Ok((row.get(0)?, row.get(1)?)))
     }
 }
 
@@ -191,27 +165,6 @@ mod tests {
             store.tags_of_image(image).unwrap().into_iter().map(|tag| (tag.text, tag.reason, tag.confidence)).collect();
         let birds = || "birds".to_owned();
         assert_eq!(tags, [(birds(), TagReason::Keyword, None), (birds(), TagReason::Similarity, Some(0.75))]);
-    }
-
-    #[test]
-    fn pairs_without_a_score_are_listed_once_and_in_pages() {
-        let mut store = TempStore::new();
-        let [a, b] = ["a", "b"].map(|name| store.add_image(name, &[]));
-        let old = store.use_model("old");
-        let batch = store.begin().unwrap();
-        let [birds, night] = ["birds", "night"].map(|tag| batch.tag_id(tag).unwrap());
-        for reason in [TagReason::Keyword, TagReason::Similarity] {
-            for (image, tag) in [(a, birds), (a, night), (b, birds)] {
-                batch.record_image_tag(image, tag, reason, None).unwrap();
-            }
-        }
-        batch.commit().unwrap();
-        store.score(a, "night", old, 5.0);
-        assert_eq!(store.image_tags_lacking_score(old, None, 9).unwrap(), [(a, birds), (b, birds)]);
-        let new = store.use_model("new");
-        let first = store.image_tags_lacking_score(new, None, 2).unwrap();
-        assert_eq!(first, [(a, birds), (a, night)]);
-        assert_eq!(store.image_tags_lacking_score(new, Some((a, night)), 2).unwrap(), [(b, birds)]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn the_settings_of_a_writer_are_in_force() {
 fn opening_again_keeps_everything() {
     let mut store = TempStore::new();
     let image = store.add_image("a", &["/a"]);
-    let again = Store::open(store.path()).unwrap();
+    let again = Store::open(&store.path).unwrap();
     assert_eq!(again.migrated_from(), None);
     assert!(again.image(image).unwrap().is_some());
 }
@@ -66,7 +66,7 @@ fn reading_never_makes_a_database() {
 fn a_reader_cannot_write() {
     let mut writer = TempStore::new();
     let image = writer.add_image("a", &["/a"]);
-    let mut reader = Store::open_read_only(writer.path()).unwrap();
+    let mut reader = Store::open_read_only(&writer.path).unwrap();
     assert!(reader.image(image).unwrap().is_some());
     let error = reader.retry_failures(None, NOW).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
@@ -81,14 +81,14 @@ fn an_empty_file_becomes_a_database() {
 }
 
 #[test]
-fn what_is_no_database_is_refused_and_left_as_it_is() {
+fn a_file_that_is_not_a_database_is_refused_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     for content in ["x".to_owned(), "x".repeat(600), "not a database\n".repeat(1000)] {
         let path = dir.path().join("holiday.jpg");
         fs::write(&path, &content).unwrap();
         for error in [Store::open(&path).unwrap_err(), Store::open_read_only(&path).unwrap_err()] {
             assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
-            assert!(error.to_string().contains("holiday.jpg: not an SQLite database, so it is left alone"), "{error}");
+            assert!(error.to_string().contains("holiday.jpg: not an SQLite database, so it is not changed"), "{error}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
@@ -96,7 +96,7 @@ fn what_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_database_of_another_application_is_left_as_it_is() {
+fn a_database_of_another_program_is_refused_and_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("theirs.db");
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE score (theirs)").unwrap();
@@ -122,18 +122,18 @@ fn an_older_database_is_migrated_by_a_writer_and_refused_by_a_reader() {
 fn a_newer_database_is_refused() {
     let store = TempStore::new();
     store.conn.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
-    assert!(matches!(Store::open(store.path()), Err(StoreError::TooNew { .. })));
-    assert!(matches!(Store::open_read_only(store.path()), Err(StoreError::TooNew { .. })));
+    assert!(matches!(Store::open(&store.path), Err(StoreError::TooNew { .. })));
+    assert!(matches!(Store::open_read_only(&store.path), Err(StoreError::TooNew { .. })));
 }
 
 #[test]
-fn a_damaged_database_is_reported_as_such() {
+fn a_damaged_database_is_reported_as_damaged() {
     let mut store = TempStore::new();
     for n in 0..50 {
         store.add_image(&n.to_string(), &[&format!("/{n}")]);
     }
     store.checkpoint().unwrap();
-    let path = store.path().to_owned();
+    let path = store.path.clone();
     let mut bytes = fs::read(&path).unwrap();
     // Damage the second half of the file (rows), then everything after the first page (schema and rows).
     let length = bytes.len();
@@ -144,7 +144,7 @@ fn a_damaged_database_is_reported_as_such() {
         let error = Store::open(&copy).and_then(|store| store.files_under(Path::new("/"), None, 99)).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert!(!error.is_transient());
-        assert_eq!(fs::read(&copy).unwrap()[intact..], bytes[intact..], "left as it is");
+        assert_eq!(fs::read(&copy).unwrap()[intact..], bytes[intact..], "the file is unchanged");
 
         let before = fs::read(&copy).unwrap();
         let aside = set_aside_if_damaged(&copy, NOW).unwrap().unwrap();
@@ -185,9 +185,9 @@ fn processes_that_start_together_agree_on_one_database() {
 }
 
 #[test]
-fn a_locked_database_says_so() {
+fn a_locked_database_is_reported_as_busy() {
     let mut store = TempStore::new();
-    let mut other = Store::open(store.path()).unwrap();
+    let mut other = Store::open(&store.path).unwrap();
     other.conn.busy_timeout(Duration::ZERO).unwrap();
     let batch = store.begin().unwrap();
     let error = other.begin().unwrap_err();
@@ -197,7 +197,7 @@ fn a_locked_database_says_so() {
 }
 
 #[test]
-fn a_full_disk_undoes_the_batch_and_says_so() {
+fn a_full_disk_rolls_back_the_batch_and_is_reported() {
     let mut store = TempStore::new();
     let pages: i64 = store.conn.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     store.conn.pragma_update_and_check(None, "max_page_count", pages + 2, |_| Ok(())).unwrap();

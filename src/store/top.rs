@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use rusqlite::params;
 
+use super::Store;
 use super::error::Result;
 use super::files::sql_limit;
 use super::paths::SqlPathBuf;
 use super::time::SqlTime;
-use super::{ImageId, Store};
 use crate::identity::ContentId;
 
 /// The cross joins fix the join order for any statistics, so that rows are read in index order without a sort.
 pub(super) const TOP: &str = "
-    SELECT s.image_id, s.score, s.similarity, s.percentile, s.scored_at, i.content_id, i.captured_at, m.name, m.digest,
+    SELECT s.score, s.similarity, s.percentile, i.content_id, i.captured_at, m.digest,
         (SELECT min(f.path) FROM file AS f WHERE f.image_id = s.image_id AND f.state = 'present')
     FROM tag AS t CROSS JOIN model AS m CROSS JOIN score AS s CROSS JOIN image AS i
     WHERE t.text = ?1 COLLATE NOCASE AND m.current = 1 AND s.tag_id = t.id AND s.model_id = m.id AND i.id = s.image_id
@@ -27,8 +27,6 @@ pub(super) const TOP: &str = "
 pub struct TopRow {
     /// Rank, starting at 1.
     pub rank: usize,
-    /// The image.
-    pub image_id: ImageId,
     /// Score under the tag, on the model's scale.
     pub score: f32,
     /// Cosine of image and text embedding, -1..1.
@@ -41,11 +39,7 @@ pub struct TopRow {
     pub content_id: ContentId,
     /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,
-    /// When the score was recorded.
-    pub scored_at: Timestamp,
-    /// Name of the model that scored it.
-    pub model: String,
-    /// Digest of that model.
+    /// Digest of the model that scored it.
     pub model_digest: String,
 }
 
@@ -61,16 +55,13 @@ impl Store {
             rank += 1;
             Ok(TopRow {
                 rank,
-                image_id: row.get(0)?,
-                score: row.get(1)?,
-                similarity: row.get(2)?,
-                percentile: row.get(3)?,
-                scored_at: row.get::<_, SqlTime>(4)?.0,
-                content_id: row.get(5)?,
-                captured_at: row.get::<_, Option<SqlTime>>(6)?.map(|time| time.0),
-                model: row.get(7)?,
-                model_digest: row.get(8)?,
-                path: row.get::<_, SqlPathBuf>(9)?.0,
+                score: row.get(0)?,
+                similarity: row.get(1)?,
+                percentile: row.get(2)?,
+                content_id: row.get(3)?,
+                captured_at: row.get::<_, Option<SqlTime>>(4)?.map(|time| time.0),
+                model_digest: row.get(5)?,
+                path: row.get::<_, SqlPathBuf>(6)?.0,
             })
         })
     }
@@ -103,11 +94,11 @@ mod tests {
         assert!(paths(&store, "unknown", 9).is_empty());
         let first = &store.top("birds", 1, None).unwrap()[0];
         assert_eq!((first.rank, first.score, first.similarity, first.percentile), (1, 7.0, Some(0.25), None));
-        assert_eq!((first.model.as_str(), first.model_digest.as_str(), first.scored_at), ("m", "digest of m", NOW));
+        assert_eq!(first.model_digest, "digest of m");
     }
 
     #[test]
-    fn an_image_stands_once_under_its_smallest_present_path() {
+    fn an_image_is_ranked_once_under_its_smallest_present_path() {
         let mut store = TempStore::new();
         let model = store.use_model("m");
         let image = store.add_image("a", &["/z", "/y"]);
@@ -142,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn since_goes_by_capture_and_else_by_arrival() {
+    fn since_uses_the_capture_time_or_else_the_arrival() {
         let mut store = TempStore::new();
         let model = store.use_model("m");
         let batch = store.begin().unwrap();

@@ -9,7 +9,6 @@ mod scan;
 mod settle;
 mod source;
 
-pub use names::is_candidate;
 pub use scan::{Found, RootState, Scan, ScanError, count, root_state, scan};
 pub use settle::{Observed, Settled, Settler, Sighting};
 pub use source::{

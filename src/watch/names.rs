@@ -1,4 +1,8 @@
 //! Decides from a file's name whether it is a finished image. It never reads the disk.
+//!
+//! A finished image has an image's extension and is not hidden. Unfinished files (`.part`, `.tmp`, `.crdownload`, an editor's `~`)
+//! have another last extension and become candidates when they are renamed. Hidden files and directories are excluded, because
+//! they hold thumbnails, deleted files and the temporary files of copying programs. A watched directory itself may be hidden.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,16 +10,7 @@ use std::path::{Component, Path};
 
 use edge_model::image_input::EXTENSIONS;
 
-/// Whether `path`, which lies in the watched directory `root`, has the name of a finished image.
-///
-/// Unfinished files (`.part`, `.tmp`, `.crdownload`, an editor's `~`) have another last extension. They become
-/// candidates when they are renamed. Hidden files and directories are excluded, because they hold thumbnails, deleted
-/// files and the temporary files of copying programs. `root` itself may be hidden.
-pub fn is_candidate(root: &Path, path: &Path) -> bool {
-    has_image_extension(path) && !is_hidden_below(root, path)
-}
-
-/// Whether a component of `path` below `root` starts with a dot. Also true if `path` does not lie in `root`.
+/// Returns whether a component of `path` below `root` starts with a dot. Also true if `path` does not lie in `root`.
 pub(super) fn is_hidden_below(root: &Path, path: &Path) -> bool {
     let Ok(relative) = path.strip_prefix(root) else { return true };
     relative.components().any(|part| match part {
@@ -24,12 +19,12 @@ pub(super) fn is_hidden_below(root: &Path, path: &Path) -> bool {
     })
 }
 
-/// Whether a name starts with a dot.
+/// Returns whether a name starts with a dot.
 pub(super) fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
 
-/// Whether the last extension is an image's; upper and lower case are equal.
+/// Returns whether the last extension is that of an image, in upper or lower case.
 pub(super) fn has_image_extension(path: &Path) -> bool {
     let Some(extension) = path.extension() else { return false };
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -38,6 +33,10 @@ pub(super) fn has_image_extension(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_candidate(root: &Path, path: &Path) -> bool {
+        has_image_extension(path) && !is_hidden_below(root, path)
+    }
 
     fn candidate(path: &str) -> bool {
         is_candidate(Path::new("/cam"), Path::new(path))
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unfinished_hidden_or_elsewhere_is_not() {
+    fn unfinished_hidden_and_outside_files_are_not_candidates() {
         for name in [
             "a.jpg.part",
             "a.jpg.tmp",

@@ -19,11 +19,11 @@ pub struct Found {
     pub stamp: FileStamp,
 }
 
-/// Why a directory, or an entry in it, cannot be scanned.
+/// The reason why a directory, or an entry in it, cannot be scanned.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     /// The root does not exist. The state of the files in it is unknown.
-    #[error("{}: the directory is not there. Mount or create it; what is known of its images is kept", root.display())]
+    #[error("{}: the directory does not exist. Mount or create it. The scores of its images are kept", root.display())]
     Offline {
         /// The root.
         root: PathBuf,
@@ -137,7 +137,7 @@ impl Iterator for Scan {
 }
 
 impl Scan {
-    /// The stamp of an image file; `None` for directories, devices, pipes, links out of the tree and files that are gone.
+    /// Returns the stamp of an image file; `None` for directories, devices, pipes, links out of the tree and files that are gone.
     fn look_at(&self, entry: &DirEntry) -> io::Result<Option<FileStamp>> {
         let kind = entry.file_type();
         if !(kind.is_file() || kind.is_symlink() && self.stays_inside(entry.path())) {
@@ -154,7 +154,7 @@ impl Scan {
 /// Converts an error of the walk; `None` if the entry was deleted during the scan.
 fn unreadable(error: walkdir::Error) -> Option<ScanError> {
     let path = error.path().unwrap_or(Path::new(OsStr::new(""))).to_owned();
-    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("its symbolic links form a loop"));
     (source.kind() != io::ErrorKind::NotFound).then_some(ScanError::Unreadable { path, source })
 }
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn pipes_and_devices_are_passed_over() {
+    fn pipes_and_devices_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         rustix::fs::mknodat(CWD, dir.path().join("pipe.jpg"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
         touch(dir.path(), &["a.jpg"]);
@@ -250,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_root_is_offline_and_an_empty_one_says_so() {
+    fn a_missing_root_is_offline_and_an_empty_one_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(root_state(dir.path()).unwrap(), RootState::Empty);
         let gone = dir.path().join("gone");
         assert_eq!(root_state(&gone).unwrap(), RootState::Offline);
         let error = scan(&gone, &gone, true).unwrap_err();
         assert!(matches!(error, ScanError::Offline { .. }));
-        assert!(error.to_string().ends_with("Mount or create it; what is known of its images is kept"), "{error}");
+        assert!(error.to_string().ends_with("Mount or create it. The scores of its images are kept"), "{error}");
         touch(dir.path(), &["file.jpg"]);
         assert_eq!(root_state(dir.path()).unwrap(), RootState::Online);
         let file = dir.path().join("file.jpg");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_reported_and_the_rest_is_found() {
+    fn unreadable_entries_are_reported_and_the_rest_is_found() {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a.jpg", "z/b.jpg"]);
         // Permissions do not stop the superuser, but a path above the system's length limit does.

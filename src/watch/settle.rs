@@ -108,31 +108,21 @@ impl Settler {
         settled
     }
 
-    /// The earliest deadline as monotonic time; `None` if no file waits.
+    /// Returns the earliest deadline as monotonic time; `None` if no file waits.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Whether to scan for refused files now. True once, when at least half of the places are free again.
+    /// Returns whether to scan for refused files now: true once, when at least half of the places are free again.
     pub fn take_refused(&mut self) -> bool {
         let scan_now = self.refused && self.files.len() <= self.capacity / 2;
         self.refused &= !scan_now;
         scan_now
     }
 
-    /// The waiting files, in no particular order.
-    pub fn waiting(&self) -> impl Iterator<Item = &Path> {
+    /// Returns the waiting files, in no particular order.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &Path> {
         self.files.keys().map(AsRef::as_ref)
-    }
-
-    /// The number of waiting files.
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Whether no file waits.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
     }
 
     fn is_old(&self, stamp: FileStamp, now: Now) -> bool {
@@ -199,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_settles_when_it_has_stood_still() {
+    fn a_file_settles_when_it_has_not_changed_for_the_settle_time() {
         let mut world = World::new(9);
         world.hint("/a", 10);
         assert_eq!(world.settler.next_deadline(), Some(SETTLE));
@@ -207,7 +197,7 @@ mod tests {
         assert!(world.due().is_empty());
         world.pass(1);
         assert_eq!(world.due(), ["/a"]);
-        assert!(world.settler.is_empty());
+        assert_eq!(world.settler.waiting().count(), 0);
         assert_eq!(world.settler.next_deadline(), None);
     }
 
@@ -264,7 +254,7 @@ mod tests {
         world.write("/empty", 0);
         world.pass(60_000);
         assert_eq!(world.see("/a", Sighting::Scan), Observed::Ready);
-        assert!(world.settler.is_empty(), "what is ready takes no memory");
+        assert_eq!(world.settler.waiting().count(), 0, "a ready file takes no memory");
         assert_eq!(world.see("/empty", Sighting::Scan), Observed::Waiting);
         // A copy with its original's modification time that is still being written.
         assert_eq!(world.see("/a", Sighting::Hint), Observed::Waiting);
@@ -312,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_was_refused_is_called_for() {
+    fn memory_is_bounded_and_refused_files_are_scanned_for_later() {
         let mut world = World::new(100);
         for n in 0..100 {
             world.hint(&format!("/{n}"), 10);
@@ -320,7 +310,7 @@ mod tests {
         world.write("/more", 10);
         assert_eq!(world.see("/more", Sighting::Hint), Observed::Refused);
         assert_eq!(world.see("/99", Sighting::Hint), Observed::Waiting, "those inside go on");
-        assert_eq!(world.settler.len(), 100);
+        assert_eq!(world.settler.waiting().count(), 100);
         assert!(!world.settler.take_refused());
         world.pass(500);
         assert_eq!(world.settler.due(world.clock.now(), 30, |path| world.disk.get(path).copied()).len(), 30);
@@ -332,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_forgotten() {
+    fn deleted_files_are_forgotten() {
         let mut world = World::new(9);
         world.hint("/a", 10);
         world.hint("/b", 10);
@@ -341,6 +331,6 @@ mod tests {
         world.disk.remove(Path::new("/b"));
         world.pass(500);
         assert!(world.due().is_empty());
-        assert!(world.settler.is_empty());
+        assert_eq!(world.settler.waiting().count(), 0);
     }
 }

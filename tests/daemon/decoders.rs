@@ -16,12 +16,12 @@ fn one_decoder(place: &Place, more: &str) -> (Daemon, Pid) {
     let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
     place.write("first.jpg", &jpeg(1));
     place.wait_for_rows(IMAGES, &["1"]);
-    let decoder = the_one(&daemon);
+    let decoder = only_decoder(&daemon);
     (daemon, decoder)
 }
 
 /// The daemon's only decoder.
-fn the_one(daemon: &Daemon) -> Pid {
+fn only_decoder(daemon: &Daemon) -> Pid {
     let decoders = daemon.decoders();
     assert_eq!(decoders.len(), 1, "{decoders:?}");
     decoders[0]
@@ -42,11 +42,11 @@ fn a_file_that_kills_its_decoder_fails_alone_and_is_quarantined_after_the_second
     abort_with_a_file(decoder);
     place.wait_for_rows(FAILURES, &["crash|1|0"]);
     let error = place.value("SELECT error FROM failure");
-    assert_eq!(error, "the decoder died of this file: signal 6 (SIGABRT); it may have run out of memory");
+    assert_eq!(error, "the decoder process crashed on this file: signal 6 (SIGABRT); it may have run out of memory");
     // Another decoder takes the next file, and the bad file when its retry is due.
     place.write("good.jpg", &jpeg(3));
     place.wait_for_rows(IMAGES, &["2"]);
-    let decoder = the_one(&daemon);
+    let decoder = only_decoder(&daemon);
     kill_process(decoder, Signal::STOP).unwrap();
     abort_with_a_file(decoder);
     place.wait_for_rows(FAILURES, &["crash|2|1"]);
@@ -68,10 +68,10 @@ fn a_decoder_that_hangs_is_killed_and_replaced() {
     place.write("endless.jpg", &jpeg(2));
     place.wait_for_rows(FAILURES, &["time|1|0"]);
     let error = place.value("SELECT error FROM failure");
-    assert_eq!(error, "takes more than 1 s to read and decode (limits.decode_timeout_s)");
+    assert_eq!(error, "not read and decoded within 1 s. If the file is valid, raise limits.decode_timeout_s");
     place.write("next.jpg", &jpeg(3));
     place.wait_for_rows(IMAGES, &["2"]);
-    assert_ne!(the_one(&daemon), decoder);
+    assert_ne!(only_decoder(&daemon), decoder);
     daemon.stop();
 }
 
@@ -84,13 +84,13 @@ fn an_idle_decoder_may_die_and_signals_for_the_daemon_do_not_end_one_at_work() {
     place.write("second.jpg", &jpeg(2));
     place.wait_for_rows(IMAGES, &["2"]);
     // A service manager that stops a unit sends its signal to every process of the unit.
-    let decoder = the_one(&daemon);
+    let decoder = only_decoder(&daemon);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         kill_process(decoder, signal).unwrap();
     }
     place.write("third.jpg", &jpeg(3));
     place.wait_for_rows(IMAGES, &["3"]);
-    assert_eq!(the_one(&daemon), decoder);
+    assert_eq!(only_decoder(&daemon), decoder);
     assert_eq!(place.rows("SELECT * FROM failure"), [] as [&str; 0]);
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.end().0.code(), None);

@@ -37,7 +37,7 @@ fn the_status_is_that_of_the_running_daemon() {
     assert!(live["memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(status["database_bytes"].as_u64().unwrap() > 4096);
     let text = place.scorer("status", &[]).expect(0).stdout;
-    for line in ["since start   1 scored, 0 copies, 1 failed, 0 in work", "by inotify (a local file system)"] {
+    for line in ["since start   1 scored, 0 copies, 1 failed, 0 in flight", "by inotify (a local file system)"] {
         assert!(text.contains(line), "{text}");
     }
     let socket = place.path("scores.db.status");
@@ -98,7 +98,7 @@ fn a_replaced_bundle_is_used_if_it_can_be_proved_and_refused_if_not() {
     write(next.join("quality_head.onnx"), b"damaged").unwrap();
     rename(&bundle, place.path("old")).unwrap();
     rename(&next, &bundle).unwrap();
-    daemon.wait_for("reload refused, the old configuration and model keep running");
+    daemon.wait_for("reload refused; the old configuration and model stay in use");
     place.write("b.jpg", &jpeg(2));
     place.wait_for_rows("SELECT count(*), count(DISTINCT model_id) FROM score", &["2|1"]);
 

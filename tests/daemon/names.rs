@@ -22,9 +22,9 @@ const NAMES: [&[u8]; 8] = [
 
 /// Fails if the text contains control characters other than line breaks, or characters that reverse the text direction.
 #[track_caller]
-fn assert_harmless(what: &str, text: &str) {
-    let wild = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
-    assert!(!text.contains(wild), "{what}: {text:?}");
+fn assert_harmless(output: &str, text: &str) {
+    let is_unsafe = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    assert!(!text.contains(is_unsafe), "{output}: {text:?}");
 }
 
 #[test]
@@ -34,10 +34,10 @@ fn a_name_stays_a_name_in_every_output() {
         place.write(OsStr::from_bytes(name), &jpeg(seed));
         place.write(OsStr::from_bytes(&[b"broken ", name].concat()), b"not an image");
     }
-    let said = place.scan(&["--tag", "birds"]).expect(1);
-    assert_harmless("scan", &(said.stdout + &said.stderr));
-    let log_lines = said.stderr.lines().filter(|line| line.contains("broken ")).count();
-    assert_eq!(log_lines, NAMES.len(), "each broken file has one line in the log: {}", said.stderr);
+    let outcome = place.scan(&["--tag", "birds"]).expect(1);
+    assert_harmless("scan", &(outcome.stdout + &outcome.stderr));
+    let log_lines = outcome.stderr.lines().filter(|line| line.contains("broken ")).count();
+    assert_eq!(log_lines, NAMES.len(), "each broken file has one line in the log: {}", outcome.stderr);
 
     let top = |format: &str| place.scorer("top", &["--tag", "birds", "--format", format]).expect(0);
     let table = top("table").stdout;

@@ -168,7 +168,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     // Each of these is refused, and the old configuration stays in use.
     config("allways = [\"never\"]");
     daemon.signal(Signal::HUP);
-    daemon.wait_for("reload refused, the old configuration and model keep running");
+    daemon.wait_for("reload refused; the old configuration and model stay in use");
     daemon.wait_for("unknown key tags.allways; did you mean tags.always?");
     config(&format!("always = [\"never\", {:?}]", "word ".repeat(300)));
     daemon.signal(Signal::HUP);
@@ -245,7 +245,7 @@ fn a_stop_finishes_files_in_flight_and_a_second_one_ends_at_once() {
     let lock = rusqlite::Connection::open(place.db()).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     place.write("a.jpg", &jpeg(1));
-    daemon.wait_for("wait for their commit");
+    daemon.wait_for("results, trying again in");
     daemon.signal(Signal::INT);
     daemon.wait_for("stopping");
     daemon.signal(Signal::TERM);
@@ -271,12 +271,12 @@ fn files_that_change_while_they_are_in_flight_are_handled_afterwards() {
     place.write("deleted.jpg", &jpeg(2));
     place.write("sub/moved.jpg", &jpeg(3));
     // All three are decoded and scored by now, and cannot be committed.
-    daemon.wait_for("3 results wait for their commit");
+    daemon.wait_for("cannot commit 3 results, trying again in");
     place.write("changed.jpg", &png(4));
     std::fs::remove_file(place.photo("deleted.jpg")).unwrap();
     rename(place.photo("sub"), place.path("elsewhere")).unwrap();
     // The next attempt to commit comes seconds later, when the daemon has seen all of these changes.
-    daemon.wait_for_times("results wait for their commit", 2);
+    daemon.wait_for_times("results, trying again in", 2);
     lock.execute_batch("ROLLBACK").unwrap();
     place.wait_for_rows(
         FILES,
@@ -308,7 +308,7 @@ fn a_polled_directory_and_one_that_comes_later() {
     let place = Place::new();
     let config = place.config("[watch]\nsource = \"poll\"\npoll_interval_s = 1\nsettle_ms = 100\n");
     let daemon = place.daemon(&["--config", config.to_str().unwrap(), place.photos().to_str().unwrap()]);
-    daemon.wait_for("poll (the configuration asks for it)");
+    daemon.wait_for("poll (set in the configuration)");
     place.write("a.jpg", &jpeg(1));
     place.write("b.jpg", &jpeg(2));
     place.wait_for_rows(FILES, &["a.jpg|present", "b.jpg|present"]);
@@ -319,7 +319,7 @@ fn a_polled_directory_and_one_that_comes_later() {
     let place = Place::new();
     let later = place.path("later/camera");
     let daemon = place.daemon(&[later.to_str().unwrap()]);
-    daemon.wait_for("the directory is not there yet; it is watched as soon as it appears");
+    daemon.wait_for("the directory does not exist yet. The daemon watches it as soon as it appears");
     std::fs::create_dir_all(&later).unwrap();
     std::fs::write(later.join("a.jpg"), jpeg(1)).unwrap();
     place.wait_for_rows(FILES, &["a.jpg|present"]);

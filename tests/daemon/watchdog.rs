@@ -11,7 +11,7 @@ const IMAGES: &str = "SELECT count(*) FROM image";
 const FILES: &str = "SELECT count(*) FROM file";
 
 /// Longer than the time between two pings in this test. The daemon ticks once a second.
-const TWO_PINGS: Duration = Duration::from_millis(2500);
+const PING_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// A stopped thread of another process. It continues when this is dropped.
 struct Stopped(i32);
@@ -57,7 +57,7 @@ fn stop_inference(daemon: &Daemon) -> std::io::Result<Vec<Stopped>> {
 }
 
 /// Whether a ping is received within `patience`. Messages that were received before are discarded.
-fn pings(socket: &UnixDatagram, patience: Duration) -> bool {
+fn receives_ping(socket: &UnixDatagram, patience: Duration) -> bool {
     let mut buffer = [0; 4096];
     socket.set_nonblocking(true).unwrap();
     while socket.recv(&mut buffer).is_ok() {}
@@ -87,7 +87,7 @@ fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
     daemon.wait_for("ready");
     place.write("first.jpg", &jpeg(1));
     place.wait_for_rows(IMAGES, &["1"]);
-    assert!(pings(&socket, PATIENCE), "no ping while the daemon is idle");
+    assert!(receives_ping(&socket, PATIENCE), "no ping while the daemon is idle");
 
     let stopped = match stop_inference(&daemon) {
         Ok(stopped) => stopped,
@@ -99,20 +99,20 @@ fn a_backend_that_is_stuck_ends_the_pings_and_the_next_start_loses_nothing() {
         }
     };
     // An idle daemon keeps pinging: its backend has nothing to do.
-    assert!(pings(&socket, PATIENCE), "no ping, although the backend has nothing to do");
+    assert!(receives_ping(&socket, PATIENCE), "no ping, although the backend has nothing to do");
     place.write("second.jpg", &jpeg(2));
     until("a file in flight", || (place.live("in_work") == 1).then_some(()));
-    until("the end of the pings", || (!pings(&socket, TWO_PINGS)).then_some(()));
+    until("the end of the pings", || (!receives_ping(&socket, PING_TIMEOUT)).then_some(()));
     assert_eq!(place.value(FILES), "1");
-    // The backend continues: the daemon pings again.
+    // The backend continues: the daemon sends pings again.
     drop(stopped);
     place.wait_for_rows(IMAGES, &["2"]);
-    assert!(pings(&socket, PATIENCE), "no ping after the backend continued");
+    assert!(receives_ping(&socket, PATIENCE), "no ping after the backend continued");
 
     let stopped = stop_inference(&daemon).unwrap();
     place.write("third.jpg", &jpeg(3));
     until("a file in flight", || (place.live("in_work") == 1).then_some(()));
-    until("the end of the pings", || (!pings(&socket, TWO_PINGS)).then_some(()));
+    until("the end of the pings", || (!receives_ping(&socket, PING_TIMEOUT)).then_some(()));
     // A service manager would now kill the daemon and start it again.
     daemon.signal(Signal::KILL);
     drop(stopped);

@@ -22,10 +22,10 @@ impl Machine {
     fn report(&self, more: &[&str]) -> Value {
         let config = self.place.path("edge-scorer.toml");
         let arguments = ["--config", config.to_str().unwrap(), "--format", "json"];
-        let said = self.place.scorer("doctor", &[&arguments, more].concat());
-        let report = said.json();
+        let outcome = self.place.scorer("doctor", &[&arguments, more].concat());
+        let report = outcome.json();
         let problems = report["problems"].as_u64().unwrap();
-        assert_eq!(said.code, Some(i32::from(problems > 0)), "{report:#}");
+        assert_eq!(outcome.code, Some(i32::from(problems > 0)), "{report:#}");
         report
     }
 
@@ -125,15 +125,19 @@ fn a_damaged_bundle() {
     doctor(0);
     let head = std::fs::read(model.join("quality_head.onnx")).unwrap();
     std::fs::write(model.join("quality_head.onnx"), &head[..head.len() - 1]).unwrap();
-    let said = doctor(1);
-    assert!(said.stdout.contains("\nX model     ") && said.stdout.contains("Copy the bundle again"), "{}", said.stdout);
-    assert_eq!(said.stderr, "edge-scorer: 1 problem found; the lines marked X say what to do\n");
+    let outcome = doctor(1);
+    assert!(
+        outcome.stdout.contains("\nX model     ") && outcome.stdout.contains("Copy the bundle again"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(outcome.stderr, "edge-scorer: 1 problem found; follow the advice below the line marked X\n");
 }
 
 #[test]
 fn the_shipped_configuration_is_examined() {
     let place = Place::new();
     let config = repository("systemd/edge-scorer.toml");
-    let said = place.scorer("doctor", &["--config", config.to_str().unwrap(), "--device", "cpu"]);
-    assert!(said.stdout.contains("/var/lib/camera: "), "{}", said.stdout);
+    let outcome = place.scorer("doctor", &["--config", config.to_str().unwrap(), "--device", "cpu"]);
+    assert!(outcome.stdout.contains("/var/lib/camera: "), "{}", outcome.stdout);
 }

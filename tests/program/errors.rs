@@ -10,10 +10,15 @@ use rusqlite::Connection;
 /// Runs a command that must fail with this exit code, print nothing to stdout and print one message with these words.
 #[track_caller]
 fn refused(place: &Place, arguments: &[&str], code: i32, message: &str) -> ProgramOutput {
-    let said = place.run(arguments).expect(code).stderr_contains(message);
-    assert_eq!((said.stdout.as_str(), said.stderr.contains("panicked")), ("", false), "{}", said.stderr);
-    assert_eq!(said.stderr.lines().filter(|line| line.starts_with("edge-scorer: ")).count(), 1, "{}", said.stderr);
-    said
+    let outcome = place.run(arguments).expect(code).stderr_contains(message);
+    assert_eq!((outcome.stdout.as_str(), outcome.stderr.contains("panicked")), ("", false), "{}", outcome.stderr);
+    assert_eq!(
+        outcome.stderr.lines().filter(|line| line.starts_with("edge-scorer: ")).count(),
+        1,
+        "{}",
+        outcome.stderr
+    );
+    outcome
 }
 
 #[test]
@@ -72,16 +77,16 @@ fn no_directory() {
         refused(&place, &[command, "--model", model], 64, message);
     }
     let config = place.config("[watch]\ndirs = [\"photos\", \"none\"]\n");
-    let said = place.run(["config", "check", "--model", model, "--config", config.to_str().unwrap()]).expect(66);
+    let outcome = place.run(["config", "check", "--model", model, "--config", config.to_str().unwrap()]).expect(66);
     assert!(
-        said.stdout.contains("photos (readable)") && said.stdout.contains("none (MISSING or not readable)"),
+        outcome.stdout.contains("photos (readable)") && outcome.stdout.contains("none (MISSING or not readable)"),
         "{}",
-        said.stdout
+        outcome.stdout
     );
     assert!(
-        said.stderr.contains("1 of the watched directories cannot be read; create or mount them"),
+        outcome.stderr.contains("1 of the watched directories cannot be read; create or mount them"),
         "{}",
-        said.stderr
+        outcome.stderr
     );
     let long = "word ".repeat(300);
     refused(&place, &["scan", "--model", model, "--tag", &long, "photos"], 64, "tokens long and the model takes");
@@ -98,11 +103,11 @@ fn no_permission() {
     forbid(&place.write("closed.jpg", &jpeg(2)), 0o000);
     place.write("closed/b.jpg", &jpeg(3));
     forbid(&place.photo("closed"), 0o000);
-    let said = place.scan(&[]).expect(1);
+    let outcome = place.scan(&[]).expect(1);
     assert!(
-        said.stderr.contains("closed: cannot be read") && said.stderr.contains("Give this user read access"),
+        outcome.stderr.contains("closed: cannot be read") && outcome.stderr.contains("Give this user read access"),
         "{}",
-        said.stderr
+        outcome.stderr
     );
     assert_eq!(place.value("SELECT count(*) FROM image"), "1");
     assert_eq!(place.value("SELECT stage FROM failure"), "read");
@@ -114,8 +119,8 @@ fn no_permission() {
     let arguments = ["scan", "--model", model.to_str().unwrap(), "--db", "state/s.db", "photos"];
     refused(&place, &arguments, 1, "state/s.db: cannot create the database: Permission denied");
     forbid(&place.db(), 0o400);
-    let said = place.scan(&[]).expect(1);
-    assert!(said.stderr.contains("scores.db: cannot"), "{}", said.stderr);
+    let outcome = place.scan(&[]).expect(1);
+    assert!(outcome.stderr.contains("scores.db: cannot"), "{}", outcome.stderr);
 }
 
 #[test]
@@ -167,8 +172,8 @@ fn files_that_are_not_our_databases() {
     std::fs::copy(place.db(), &newer).unwrap();
     Connection::open(&newer).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let cases = [
-        (&text, "notes.db: not an SQLite database, so it is left alone. Move it away, or name another file with --db"),
-        (&theirs, "theirs.db: a database of another application (application_id 0x00000000), so it is left alone"),
+        (&text, "notes.db: not an SQLite database, so it is not changed. Move it away, or name another file with --db"),
+        (&theirs, "theirs.db: the database of another program (application_id 0x00000000), so it is not changed"),
         (&newer, "newer.db: the database has schema version 99, this program knows versions up to 2. Install the"),
     ];
     let model = model();
@@ -188,7 +193,7 @@ fn files_that_are_not_our_databases() {
     for command in
         [&["top", "--tag", "x"][..], &["tags"], &["status"], &["failures"], &["failures", "--retry"], &["migrate"]]
     {
-        let message = "none.db: no such database. Run `edge-scorer scan DIR` to make one, or name another with --db";
+        let message = "none.db: there is no database here. Run `edge-scorer scan DIR` to create one, or name another file with --db";
         refused(&place, &[command, &["--db", "none.db"]].concat(), 66, message);
         assert!(!place.path("none.db").exists());
     }

@@ -12,7 +12,7 @@ use image::ImageFormat;
 
 const STATES: &str = "SELECT CAST(path AS TEXT), state, image_id FROM file ORDER BY path";
 
-/// The rows of a query with two columns: file name, relative to the photo directory, to the second column.
+/// Returns the rows of a query with two columns as a map from the file name, relative to the photo directory, to the second column.
 fn by_name(place: &Place, sql: &str) -> BTreeMap<String, String> {
     let photos = format!("{}/", place.photos().display());
     let cut = |row: String| {
@@ -48,13 +48,17 @@ fn every_kind_of_file_is_scored_or_recorded_as_a_failure() {
     place.write("notes.txt", b"ignored");
     place.write(".hidden.jpg", &jpeg(9));
 
-    let said = place.scan(&["--tag", "a good photo"]).expect(1);
+    let outcome = place.scan(&["--tag", "a good photo"]).expect(1);
     assert!(
-        said.stdout.starts_with("12 images found: 6 scored, 2 copies of known images, 0 unchanged, 4 failed"),
+        outcome.stdout.starts_with("12 images found: 6 scored, 2 copies of known images, 0 unchanged, 4 failed"),
         "{}",
-        said.stdout
+        outcome.stdout
     );
-    assert!(!said.stderr.contains('\x1b') && said.stderr.contains("cut\\n\\u{1b}[2Joff.jpg: "), "{}", said.stderr);
+    assert!(
+        !outcome.stderr.contains('\x1b') && outcome.stderr.contains("cut\\n\\u{1b}[2Joff.jpg: "),
+        "{}",
+        outcome.stderr
+    );
 
     let present = [
         "a.jpg",
@@ -85,12 +89,12 @@ fn every_kind_of_file_is_scored_or_recorded_as_a_failure() {
 
     // The failed files are not due yet, which the exit code reports. Nothing else is left to do.
     let before = place.rows("SELECT * FROM score ORDER BY 1, 2, 3");
-    let said =
+    let outcome =
         place.scan(&["--tag", "a good photo"]).expect(1).stderr_contains("4 files failed before and are not due yet");
     assert!(
-        said.stdout.contains("12 images found: 0 scored, 0 copies of known images, 8 unchanged, 0 failed"),
+        outcome.stdout.contains("12 images found: 0 scored, 0 copies of known images, 8 unchanged, 0 failed"),
         "{}",
-        said.stdout
+        outcome.stdout
     );
     assert_eq!(place.rows("SELECT * FROM score ORDER BY 1, 2, 3"), before);
     place.assert_sound();
@@ -114,16 +118,16 @@ fn list_and_retry_failures(place: &Place) {
         only.stdout,
         "1 failed files are due: a running daemon retries them within seconds, otherwise the next scan does\n"
     );
-    let said = place.scan(&[]).expect(1);
-    assert!(said.stdout.contains("0 scored, 0 copies of known images, 8 unchanged, 1 failed"), "{}", said.stdout);
+    let outcome = place.scan(&[]).expect(1);
+    assert!(outcome.stdout.contains("0 scored, 0 copies of known images, 8 unchanged, 1 failed"), "{}", outcome.stdout);
     // A repaired file has changed, so it is tried without being asked for.
     std::fs::write(&empty, jpeg(20)).unwrap();
     assert_eq!(
         place.scorer("failures", &["--retry"]).expect(0).stdout,
         "4 failed files are due: a running daemon retries them within seconds, otherwise the next scan does\n"
     );
-    let said = place.scan(&["--tag", "a good photo"]).expect(1);
-    assert!(said.stdout.contains("1 scored, 0 copies of known images, 8 unchanged, 3 failed"), "{}", said.stdout);
+    let outcome = place.scan(&["--tag", "a good photo"]).expect(1);
+    assert!(outcome.stdout.contains("1 scored, 0 copies of known images, 8 unchanged, 3 failed"), "{}", outcome.stdout);
     assert_eq!(place.value("SELECT count(*) FROM failure"), "3");
     // A deleted file has no failure any more.
     for name in ["huge.png", "text.jpg", "cut\n\x1b[2Joff.jpg"] {
@@ -155,8 +159,8 @@ fn a_rename_is_recognised_and_a_change_is_scored_again() {
     place.scan(&["--tag", "birds"]).expect(0);
     let scores = place.rows("SELECT * FROM score ORDER BY image_id");
     std::fs::rename(place.photo("a.jpg"), place.photo("renamed.jpg")).unwrap();
-    let said = place.scan(&["--tag", "birds"]).expect(0);
-    assert!(said.stdout.contains("0 scored, 1 copies of known images, 2 unchanged"), "{}", said.stdout);
+    let outcome = place.scan(&["--tag", "birds"]).expect(0);
+    assert!(outcome.stdout.contains("0 scored, 1 copies of known images, 2 unchanged"), "{}", outcome.stdout);
     let expected = [("a.jpg", "missing"), ("b.jpg", "present"), ("c.jpg", "present"), ("renamed.jpg", "present")];
     assert_eq!(by_name(&place, "SELECT path, state FROM file"), pairs(&expected));
     assert_eq!(
@@ -169,8 +173,8 @@ fn a_rename_is_recognised_and_a_change_is_scored_again() {
     // The rename is undone, and another image gets the name b.jpg.
     std::fs::rename(place.photo("renamed.jpg"), place.photo("a.jpg")).unwrap();
     place.write("b.jpg", &jpeg(4));
-    let said = place.scan(&["--tag", "birds"]).expect(0);
-    assert!(said.stdout.contains("1 scored, 0 copies of known images, 2 unchanged"), "{}", said.stdout);
+    let outcome = place.scan(&["--tag", "birds"]).expect(0);
+    assert!(outcome.stdout.contains("1 scored, 0 copies of known images, 2 unchanged"), "{}", outcome.stdout);
     let expected = [("a.jpg", "present"), ("b.jpg", "present"), ("c.jpg", "present"), ("renamed.jpg", "missing")];
     assert_eq!(by_name(&place, "SELECT path, state FROM file"), pairs(&expected));
     assert_eq!(place.rows(STATES).len(), 4);
@@ -194,7 +198,7 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
     let images: Vec<String> =
         (1..=5).map(|seed| place.photo(format!("{seed}.jpg")).to_str().unwrap().to_owned()).collect();
     let files: Vec<&str> = images.iter().map(String::as_str).collect();
-    let at_once = place
+    let direct = place
         .run(
             [
                 &[
@@ -211,7 +215,7 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
             .concat(),
         )
         .expect(0);
-    let at_once: BTreeMap<String, [f64; 3]> = at_once.stdout.lines().map(numbers).collect();
+    let direct: BTreeMap<String, [f64; 3]> = direct.stdout.lines().map(numbers).collect();
 
     // The content of every image is overwritten. Size and modification time stay the same, so the scan takes the files as unchanged.
     for image in &images {
@@ -222,8 +226,8 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
     }
     let tops = ["--tag", "night street", "--format", "json", "-n", "99"];
     let unknown = place.scorer("top", &tops).expect(0).stderr_contains("5 images ranked from their stored embeddings");
-    let said = place.scan(&["--tag", "birds", "--tag", "Night  Street"]).expect(0);
-    assert!(said.stdout.contains("5 scores computed from stored embeddings"), "{}", said.stdout);
+    let outcome = place.scan(&["--tag", "birds", "--tag", "Night  Street"]).expect(0);
+    assert!(outcome.stdout.contains("5 scores computed from stored embeddings"), "{}", outcome.stdout);
     let known = place.scorer("top", &tops).expect(0);
     assert!(known.stderr.is_empty(), "{}", known.stderr);
     let whole = other.scorer("top", &tops).expect(0);
@@ -231,14 +235,14 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
     let order =
         |json: &serde_json::Value| json.as_array().unwrap().iter().map(|r| r["path"].clone()).collect::<Vec<_>>();
     assert_eq!(order(&unknown.json()), order(&known.json()));
-    for said in [unknown, known, whole] {
-        let rows = said.json();
+    for outcome in [unknown, known, whole] {
+        let rows = outcome.json();
         assert_eq!(rows.as_array().unwrap().len(), 5);
         for (rank, row) in rows.as_array().unwrap().iter().enumerate() {
             assert_eq!(row["rank"], rank + 1);
             let (path, found) = numbers(&row.to_string());
-            for (a, b) in found.iter().zip(at_once[&path]) {
-                assert!((a - b).abs() < 1e-4, "{path}: {found:?}, at once {:?}", at_once[&path]);
+            for (a, b) in found.iter().zip(direct[&path]) {
+                assert!((a - b).abs() < 1e-4, "{path}: {found:?}, at once {:?}", direct[&path]);
             }
         }
     }
@@ -347,12 +351,12 @@ fn a_second_writer_is_refused_with_the_process_number_of_the_first() {
     let photos = place.photos();
     let daemon = place.daemon(&[photos.to_str().unwrap()]);
     place.wait_for_rows("SELECT count(*) FROM image", &["1"]);
-    let said = place.scan(&[]).expect(1);
+    let outcome = place.scan(&[]).expect(1);
     let pid = std::fs::read_to_string(place.path("scores.db.lock")).unwrap();
     assert!(
-        said.stderr.contains(&format!("another edge-scorer (process {}) is writing", pid.trim())),
+        outcome.stderr.contains(&format!("another edge-scorer (process {}) is writing", pid.trim())),
         "{}",
-        said.stderr
+        outcome.stderr
     );
     assert!(Path::new("/proc").join(pid.trim()).exists());
     // Commands that only read are not refused.

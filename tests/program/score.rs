@@ -20,8 +20,8 @@ fn score_input(place: &Place, more: &[&str], input: &str) -> ProgramOutput {
 }
 
 /// The rows of JSON Lines output.
-fn rows(said: &ProgramOutput) -> Vec<Value> {
-    said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+fn rows(outcome: &ProgramOutput) -> Vec<Value> {
+    outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn keys(row: &Value) -> Vec<&str> {
@@ -61,8 +61,8 @@ fn every_image_under_every_tag_in_order_and_in_every_format() {
     let warnings: Vec<&str> = jsonl.stderr.lines().collect();
     assert_eq!(warnings.len(), 2, "{}", jsonl.stderr);
     for (warning, tag) in warnings.iter().zip(["night  street", "birds"]) {
-        let said = warning.contains(&format!("does not know the tag {:?}", tag.replace("  ", " ")));
-        assert!(said && warning.contains("the nearest being") && warning.contains("(similarity "), "{warning}");
+        let names_tag = warning.contains(&format!("does not know the tag {:?}", tag.replace("  ", " ")));
+        assert!(names_tag && warning.contains("the nearest being") && warning.contains("(similarity "), "{warning}");
     }
     let known = score(&place, &["--tag", "A good photo", "photos/0.jpg"]).expect(0);
     assert_eq!(known.stderr, "");
@@ -104,8 +104,8 @@ fn a_row_that_fails_has_an_error_and_the_others_have_their_scores() {
          photos/text.jpg,birds\nphotos/1.jpg\nphotos/1.jpg,birds\nphotos/2.jpg,\"a, \"\"quoted\"\" tag\"\n"
     );
     std::fs::write(place.path("list.csv"), format!("path,tag\n{list}")).unwrap();
-    let said = score(&place, &["--pairs", "list.csv", "--format", "jsonl"]).expect(1);
-    let found = rows(&said);
+    let outcome = score(&place, &["--pairs", "list.csv", "--format", "jsonl"]).expect(1);
+    let found = rows(&outcome);
     assert_eq!(found.len(), 10);
     let errors: Vec<Option<&str>> = found.iter().map(|row| row["error"].as_str()).collect();
     let says = |index: usize, text: &str| assert!(errors[index].unwrap().contains(text), "{index}: {errors:?}");
@@ -146,8 +146,8 @@ fn lists_are_read_in_the_forms_that_people_write() {
         "\u{feff}path,tag\r\nphotos/0.jpg,birds\r\n",
         "\"path\", tag\nphotos/0.jpg,birds",
     ] {
-        let said = score_input(&place, &["--pairs", "-", "--format", "jsonl"], list).expect(0);
-        assert_eq!(said.stdout, plain.stdout, "{list:?}");
+        let outcome = score_input(&place, &["--pairs", "-", "--format", "jsonl"], list).expect(0);
+        assert_eq!(outcome.stdout, plain.stdout, "{list:?}");
     }
     assert_eq!(score_input(&place, &["--pairs", "-", "--format", "jsonl"], "path,tag\n").expect(0).stdout, "");
 
@@ -157,8 +157,8 @@ fn lists_are_read_in_the_forms_that_people_write() {
     assert_eq!(named(&found), [["1.jpg", "birds"], ["photos/0.jpg", "birds"]]);
     assert_eq!(found[1], rows(&plain)[0]);
 
-    let text = score_input(&place, &["--pairs", "-"], "file,tag\na,b\n").expect(64);
-    text.stderr_contains("has no column \"path\" (it has [\"file\", \"tag\"]); path and tag are needed");
+    let outcome = score_input(&place, &["--pairs", "-"], "file,tag\na,b\n").expect(64);
+    outcome.stderr_contains("has no column \"path\" (it has [\"file\", \"tag\"]); path and tag are needed");
     score(&place, &["--pairs", "none.csv"]).expect(66).stderr_contains("none.csv: cannot be read: No such file");
 }
 
@@ -171,8 +171,8 @@ fn many_rows_come_out_in_their_order() {
     for [path, tag] in &expected {
         list += &format!("{path},{tag}\n");
     }
-    let said = score_input(&place, &["--pairs", "-", "--format", "jsonl"], &list).expect(1);
-    let found = rows(&said);
+    let outcome = score_input(&place, &["--pairs", "-", "--format", "jsonl"], &list).expect(1);
+    let found = rows(&outcome);
     assert_eq!(named(&found), expected);
     let mut scores = std::collections::HashMap::new();
     for (row, [path, tag]) in found.iter().zip(&expected) {
@@ -201,9 +201,9 @@ fn mistakes_on_the_command_line_are_usage_errors() {
         &["frobnicate"],
         &[],
     ] {
-        let said = place.run(wrong).expect(64);
-        let explained = said.stderr.contains("Usage: ") || said.stderr.starts_with("error: invalid value");
-        assert!(said.stdout.is_empty() && explained, "{wrong:?}: {}", said.stderr);
+        let outcome = place.run(wrong).expect(64);
+        let explained = outcome.stderr.contains("Usage: ") || outcome.stderr.starts_with("error: invalid value");
+        assert!(outcome.stdout.is_empty() && explained, "{wrong:?}: {}", outcome.stderr);
     }
     score(&place, &["--tag", " ", "photos/0.jpg"]).expect(64).stderr_contains("a tag is empty: give a short text");
     score(&place, &["--tag", "birds", "--device", "cuda", "photos/0.jpg"])

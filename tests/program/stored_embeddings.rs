@@ -68,13 +68,14 @@ fn an_embedding_that_is_not_finite_fails_alone() {
     assert_eq!(rusqlite::Connection::open(place.db()).unwrap().execute(poison, []).unwrap(), 1);
 
     let top = ["--tag", "night", "--format", "json"];
-    let said = place.scorer("top", &top).expect(0).stderr_contains("is not finite: the model cannot score this input");
-    assert_eq!(said.json().as_array().unwrap().len(), 3);
+    let outcome =
+        place.scorer("top", &top).expect(0).stderr_contains("is not finite: the model cannot score this input");
+    assert_eq!(outcome.json().as_array().unwrap().len(), 3);
     place.write("copy of 2.jpg", &jpeg(2));
     place.write("new.jpg", &jpeg(5));
-    let said = place.scan(&["--tag", "night"]).expect(1).stderr_contains("copy of 2.jpg: the ");
-    assert!(said.stdout.contains("1 scored, 0 copies of known images, 4 unchanged, 1 failed"), "{}", said.stdout);
-    assert!(said.stdout.contains("3 scores computed from stored embeddings"), "{}", said.stdout);
+    let outcome = place.scan(&["--tag", "night"]).expect(1).stderr_contains("copy of 2.jpg: the ");
+    assert!(outcome.stdout.contains("1 scored, 0 copies of known images, 4 unchanged, 1 failed"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("3 scores computed from stored embeddings"), "{}", outcome.stdout);
     assert_eq!(place.rows("SELECT path LIKE '%/copy of 2.jpg', stage FROM failure"), ["1|infer"]);
     place.assert_sound();
 }

@@ -17,11 +17,11 @@ fn systemd_accepts_the_unit() {
     let path = dir.path().join("edge-scorer.service");
     std::fs::write(&path, unit).unwrap();
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stderr);
     // systemd before 253 complains about notify-reload, which it does not know. All other complaints count.
     let complaints: Vec<&str> =
-        said.lines().filter(|l| l.contains("edge-scorer.service") && !l.contains("notify-reload")).collect();
-    assert!(complaints.is_empty(), "{said}");
+        text.lines().filter(|l| l.contains("edge-scorer.service") && !l.contains("notify-reload")).collect();
+    assert!(complaints.is_empty(), "{text}");
 }
 
 #[test]
@@ -33,14 +33,14 @@ fn the_unit_is_hardened() {
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--offline=true", "--threshold=25", "--no-pager"]);
     let output = command.arg(repository("systemd/edge-scorer.service")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    if said.contains("unrecognized option") {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    if text.contains("unrecognized option") {
         return skip(test, "systemd before 250 cannot analyse a unit that is not installed");
     }
-    println!("{}", said.lines().last().unwrap_or_default());
+    println!("{}", text.lines().last().unwrap_or_default());
     assert!(
-        output.status.success() && said.contains("Overall exposure level"),
-        "the exposure level is above 2.5:\n{said}"
+        output.status.success() && text.contains("Overall exposure level"),
+        "the exposure level is above 2.5:\n{text}"
     );
 }
 
@@ -84,7 +84,7 @@ fn the_unit_starts_the_daemon_with_a_command_line_that_exists() {
         .args(["run", "--config", "/nonexistent/edge-scorer.toml"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(66), "{said}");
-    assert!(said.contains("/nonexistent/edge-scorer.toml: the configuration cannot be read"), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(66), "{text}");
+    assert!(text.contains("/nonexistent/edge-scorer.toml: the configuration cannot be read"), "{text}");
 }

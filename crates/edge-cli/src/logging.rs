@@ -106,7 +106,7 @@ struct Admitted {
 }
 
 impl LogWindows {
-    /// Counts a line. None where its window is full.
+    /// Counts a line. Returns `None` if its window is full.
     fn admit(&mut self, place: (&'static str, u32), now: Duration) -> Option<Admitted> {
         let window = self.0.entry(place).or_insert(LogWindow { began: now, written: 0, left_out: 0 });
         let mut left_out = 0;
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_with_many_messages_is_limited_and_says_so_and_other_places_are_not() {
+    fn messages_from_one_place_are_limited_and_the_limit_is_reported() {
         let mut windows = LogWindows::default();
         let (loud, calm) = (("a.rs", 1), ("a.rs", 2));
         let at = Duration::from_secs;

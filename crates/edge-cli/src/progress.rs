@@ -16,7 +16,7 @@ pub struct ProgressMeter {
     last_line: Instant,
 }
 
-/// The subject of a meter, which decides what the meter shows beside the counts.
+/// The subject of a meter. It determines the text beside the counts.
 #[derive(Debug)]
 enum Subject {
     /// Counted things, such as `images`: the rate.
@@ -33,7 +33,7 @@ impl Subject {
         }
     }
 
-    /// Time between plain lines.
+    /// Returns the time between two plain lines.
     fn line_interval(&self) -> Duration {
         match self {
             Self::Things(_) => Duration::from_secs(10),
@@ -41,7 +41,7 @@ impl Subject {
         }
     }
 
-    /// The plain line; `figure` is a text such as `loss 0.512` or empty.
+    /// Returns the plain line; `figure` is a text such as `loss 0.512` or empty.
     fn line(&self, done: u64, total: u64, figure: &str, elapsed: Duration) -> String {
         match self {
             Self::Things(things) => {

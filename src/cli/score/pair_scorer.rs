@@ -9,9 +9,9 @@ use edge_model::image_input::{Limits, RgbImage, read_file};
 use edge_model::scorer::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError};
 
 /// Number of image embeddings and of encoded tags to cache, because a list may name an image again much later.
-const CACHED: usize = 8192;
+const CACHE_CAPACITY: usize = 8192;
 /// Number of images to cache where the head needs their patches, which take a hundred kilobytes or more per image.
-const CACHED_WITH_PATCHES: usize = 256;
+const CACHE_CAPACITY_WITH_PATCHES: usize = 256;
 
 type Result<T> = std::result::Result<T, PairError>;
 
@@ -33,10 +33,10 @@ impl PairScorer {
         self.embed(rows);
         self.encode_tags(rows);
         let results = self.run_head(rows);
-        if self.images.len() > if self.scorer.needs_images() { CACHED_WITH_PATCHES } else { CACHED } {
+        if self.images.len() > if self.scorer.needs_images() { CACHE_CAPACITY_WITH_PATCHES } else { CACHE_CAPACITY } {
             self.images.clear();
         }
-        if self.tags.len() > CACHED {
+        if self.tags.len() > CACHE_CAPACITY {
             self.tags.clear();
         }
         results

@@ -7,7 +7,8 @@ use crate::identity::{ContentId, FileStamp};
 use crate::store::Stage;
 use edge_model::image_input::{self, InputRule, Limits, Prepared};
 
-use super::{DecodeError, Opened};
+use super::error::DecodeError;
+use super::opened::Opened;
 use crate::daemon::work::FileFailure;
 
 /// Decodes in this process, on the calling thread.
@@ -33,19 +34,19 @@ impl Here {
 
     pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
         let bytes = std::mem::take(&mut self.bytes);
-        guarded(|| Ok(image_input::keywords_of(&bytes)))
+        catch_panics(|| Ok(image_input::keywords_of(&bytes)))
     }
 
     pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
         let bytes = std::mem::take(&mut self.bytes);
-        guarded(|| Ok(image_input::prepare(&bytes, &self.limits, &self.rule)?))
+        catch_panics(|| Ok(image_input::prepare(&bytes, &self.limits, &self.rule)?))
     }
 }
 
 /// Runs `work` and turns a panic into a failure of the file, so that a hostile file does not end the thread.
-fn guarded<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
+fn catch_panics<T>(work: impl FnOnce() -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        let error = "the decoder has panicked on this file".to_owned();
+        let error = "the decoder panicked on this file. This is a defect; please report it with the file".to_owned();
         Err(DecodeError::Failed(FileFailure { stage: Stage::Decode, error }))
     })
 }

@@ -9,29 +9,31 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::choice::Decoders;
+use super::error::DecodeError;
 use super::here::Here;
+use super::opened::Opened;
 use super::protocol::{Reply, Request, receive, receive_bytes, send};
-use super::{DecodeError, Decoders, Opened};
 use crate::daemon::work::FileFailure;
 use crate::store::Stage;
 use edge_model::image_input::{Prepared, RgbImage};
 
 /// Time limit for the first answer of a new process.
-const START: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory for the program itself, its stack and the decoders' data other than pixels.
 const BASE_MEMORY_BYTES: u64 = 512 << 20;
 /// Capacity of the reply pipe. A large pipe passes a picture's pixels in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Starts a decoder process when the first file comes, and a new one after it has died.
+/// Starts a decoder process when the first file comes, and a new one after it has ended.
 pub(in crate::daemon) struct DecoderProcess {
     /// Decodes in the daemon if no process can be started. This is less safe, but files are still scored.
     here: Here,
     timeout: Duration,
     running: Option<Running>,
     /// Whether the file that was opened last is decoded in the daemon.
-    fallen_back: bool,
-    complained: bool,
+    decodes_here: bool,
+    has_warned: bool,
 }
 
 struct Running {
@@ -42,25 +44,28 @@ struct Running {
 
 impl DecoderProcess {
     pub(super) fn new(here: Here, timeout: Duration) -> Self {
-        Self { here, timeout, running: None, fallen_back: false, complained: false }
+        Self { here, timeout, running: None, decodes_here: false, has_warned: false }
     }
 
     pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
-        // A process that ended while it was idle is no failure of the next file.
+        // If the process ended while it was idle, a new one decodes the next file.
         if self.running.as_mut().is_some_and(|r| !matches!(r.child.try_wait(), Ok(None))) {
             self.running = None;
         }
         if self.running.is_none() {
             match self.start() {
                 Ok(running) => self.running = Some(running),
-                Err(error) if !self.complained => {
-                    log::warn!("no decoder process can be started, decoding without one: {error}");
-                    self.complained = true;
+                Err(error) if !self.has_warned => {
+                    log::warn!(
+                        "no decoder process can be started: {error}. Files are decoded in the daemon, where a broken file can stop \
+                         it. Check this user's limits on processes and memory"
+                    );
+                    self.has_warned = true;
                 }
                 Err(_) => {}
             }
         }
-        self.fallen_back = self.running.is_none();
+        self.decodes_here = self.running.is_none();
         if let Some(running) = &mut self.running {
             running.from.deadline = Instant::now() + self.timeout;
         } else {
@@ -73,7 +78,7 @@ impl DecoderProcess {
     }
 
     pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
-        if self.fallen_back {
+        if self.decodes_here {
             return self.here.keywords();
         }
         match self.ask(&Request::Keywords)? {
@@ -83,12 +88,12 @@ impl DecoderProcess {
     }
 
     pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
-        if self.fallen_back {
+        if self.decodes_here {
             return self.here.picture();
         }
         match self.ask(&Request::Picture)? {
             Reply::Picture { facts, side_px } => {
-                let square = self.receive_square(side_px).map_err(|error| self.died(&error))?;
+                let square = self.receive_square(side_px).map_err(|error| self.crash_failure(&error))?;
                 Ok(Prepared { facts, square })
             }
             other => Err(self.refused(other)),
@@ -115,7 +120,7 @@ impl DecoderProcess {
         let (Some(to), Some(from)) = (to, from) else { return Err(ErrorKind::BrokenPipe.into()) };
         // Ignore a failure: a smaller pipe is only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&from, PIPE_BYTES);
-        let from = TimedPipe { pipe: from, deadline: Instant::now() + START };
+        let from = TimedPipe { pipe: from, deadline: Instant::now() + START_TIMEOUT };
         let mut running = Running { child, to, from };
         let limits = self.here.limits;
         // `max_decode_bytes` counts the decoder's buffers and the RGB copy. The factor leaves room for the temporary upright
@@ -125,7 +130,7 @@ impl DecoderProcess {
         send(&mut running.to, &Request::Begin { rule: self.here.rule.clone(), limits, memory_bytes })?;
         match receive(&mut running.from)? {
             Some(Reply::Ready) => Ok(running),
-            _ => Err(io::Error::other("it does not answer")),
+            _ => Err(io::Error::other("the new process sent no valid reply")),
         }
     }
 
@@ -135,26 +140,30 @@ impl DecoderProcess {
             send(&mut running.to, request)?;
             receive(&mut running.from)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
         });
-        reply.map_err(|error| self.died(&error))
+        reply.map_err(|error| self.crash_failure(&error))
     }
 
     fn refused(&mut self, reply: Reply) -> DecodeError {
         match reply {
             Reply::Gone => DecodeError::Gone,
             Reply::Failed(failure) => DecodeError::Failed(failure),
-            _ => self.died(&io::Error::new(ErrorKind::InvalidData, "an answer to another question")),
+            _ => self.crash_failure(&io::Error::new(ErrorKind::InvalidData, "the reply does not match the request")),
         }
     }
 
     /// Ends the process and returns the failure of the file.
-    fn died(&mut self, error: &io::Error) -> DecodeError {
+    fn crash_failure(&mut self, error: &io::Error) -> DecodeError {
         let status = self.running.take().and_then(Running::end);
         let failure = if error.kind() == ErrorKind::TimedOut {
             let limit = self.timeout.as_secs_f64();
-            let error = format!("takes more than {limit} s to read and decode (limits.decode_timeout_s)");
+            let error =
+                format!("not read and decoded within {limit} s. If the file is valid, raise limits.decode_timeout_s");
             FileFailure { stage: Stage::Time, error }
         } else {
-            FileFailure { stage: Stage::Crash, error: format!("the decoder died of this file: {}", how(status, error)) }
+            FileFailure {
+                stage: Stage::Crash,
+                error: format!("the decoder process crashed on this file: {}", describe_end(status, error)),
+            }
         };
         DecodeError::Failed(failure)
     }
@@ -164,9 +173,9 @@ impl Running {
     /// Waits for the process to end, or kills it, and returns its exit status.
     fn end(mut self) -> Option<ExitStatus> {
         // A process that has closed its pipe is about to end. A process that hangs must be killed.
-        let patience = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(1);
         let closed = self.from.is_closed();
-        while closed && Instant::now() < patience {
+        while closed && Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status);
             }
@@ -185,14 +194,14 @@ impl Drop for Running {
     }
 }
 
-fn how(status: Option<ExitStatus>, error: &io::Error) -> String {
+fn describe_end(status: Option<ExitStatus>, error: &io::Error) -> String {
     match status.map(|s| (s.signal(), s.code())) {
         Some((Some(signal), _)) => {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
             let memory = if [6, 9].contains(&signal) { "; it may have run out of memory" } else { "" };
             format!("signal {signal} ({name}){memory}")
         }
-        Some((_, Some(code))) => format!("it ended with status {code}"),
+        Some((_, Some(code))) => format!("exit status {code}"),
         _ => error.to_string(),
     }
 }

@@ -6,12 +6,12 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Opened;
+use super::opened::Opened;
 use crate::daemon::work::FileFailure;
 use edge_model::image_input::{InputRule, Limits, PictureFacts};
 
 /// The longest accepted message. A path with its escapes, or 64 keywords, are far shorter.
-const LONGEST_BYTES: u32 = 1 << 20;
+const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 
 /// Request from the daemon to the decoder process.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,8 +65,8 @@ pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<O
     }
     from.read_exact(&mut length[1..])?;
     let length = u32::from_le_bytes(length);
-    if length > LONGEST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
+    if length > MAX_MESSAGE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes is too long")));
     }
     let mut text = vec![0; length as usize];
     from.read_exact(&mut text)?;
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_message_is_an_error() {
+    fn truncated_and_invalid_messages_are_errors() {
         let mut whole = Vec::new();
         send(&mut whole, &Request::Keywords).unwrap();
         for end in 1..whole.len() {

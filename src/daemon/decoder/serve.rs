@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
-use super::DecodeError;
+use super::error::DecodeError;
 use super::here::Here;
 use super::protocol::{Reply, Request, receive, send, send_bytes};
 use crate::daemon::signals;
@@ -36,7 +36,9 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     send(to, &Reply::Ready)?;
     while let Some(request) = receive(from)? {
         match request {
-            Request::Begin { .. } => return Err(io::Error::new(io::ErrorKind::InvalidData, "a second beginning")),
+            Request::Begin { .. } => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the request Begin was sent twice"));
+            }
             Request::Open { path } => {
                 let opened = here.open(&PathBuf::from(OsString::from_vec(path)));
                 send(to, &opened.map_or_else(refusal, Reply::Opened))?;

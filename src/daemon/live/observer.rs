@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::rate::Rate;
-use super::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus};
+use super::status::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus};
 use crate::clock::{Now, SharedClock, iso};
 use crate::daemon::counters::Counters;
 use crate::daemon::in_flight::InFlight;
@@ -55,8 +55,8 @@ impl Observer {
         let per_second = self.rate.lock().unwrap_or_else(PoisonError::into_inner).per_second();
         let scan = (counters.scan_total > 0)
             .then_some(LiveScan { seen: counters.scan_seen, total: counters.scan_total.max(counters.scan_seen) });
-        let in_work = self.in_flight.len() as u64;
-        let waiting = in_work + scan.map_or(0, |s| s.total - s.seen);
+        let in_flight = self.in_flight.len() as u64;
+        let waiting = in_flight + scan.map_or(0, |s| s.total - s.seen);
         let last = self.last_image.lock().unwrap_or_else(PoisonError::into_inner);
         let image = |(path, at): &(PathBuf, Timestamp)| LiveImage { path: path.to_string_lossy().into(), at: iso(*at) };
         LiveStatus {
@@ -70,7 +70,7 @@ impl Observer {
                 precision: device.precision.to_string(),
                 device_reason: device.reason,
             },
-            in_work,
+            in_flight,
             settling: counters.settling,
             scan,
             per_minute: (per_second * 600.0).round() / 10.0,
@@ -91,7 +91,7 @@ fn source((dir, status): &(PathBuf, StatusHandle)) -> LiveSource {
     LiveSource { dir: dir.to_string_lossy().into(), kind: status.kind.to_string(), reason: status.reason }
 }
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -28,7 +28,7 @@ impl Rate {
         }
     }
 
-    /// Files per second; 0 before the second observation.
+    /// Returns the number of files per second; 0 before the second observation.
     pub(super) fn per_second(&self) -> f64 {
         let (Some((first_at, first)), Some((last_at, last))) = (self.seen.front(), self.seen.back()) else {
             return 0.0;

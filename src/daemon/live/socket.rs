@@ -1,7 +1,7 @@
-//! The Unix socket of the live status.
+//! The Unix socket of the live status: the daemon's end and the client's end.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,10 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{LiveStatus, PATIENCE};
+use super::status::LiveStatus;
+
+/// Time limit of the daemon for a write to a client, and of a client for a read from the daemon.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest accepted answer. Real answers have some kilobytes.
+const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// Address of the socket. An address has at most 108 bytes, so it names an open directory instead of the full path.
-pub(super) struct Address {
+struct Address {
     dir: File,
     name: String,
     /// The real path of the socket.
@@ -22,7 +27,7 @@ pub(super) struct Address {
 }
 
 impl Address {
-    pub(super) fn of(database: &Path) -> io::Result<Self> {
+    fn of(database: &Path) -> io::Result<Self> {
         let mut shown = database.as_os_str().to_owned();
         shown.push(".status");
         let shown = PathBuf::from(shown);
@@ -31,7 +36,7 @@ impl Address {
         Ok(Self { dir: File::open(parent)?, name, shown })
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         Path::new("/proc/self/fd").join(self.dir.as_raw_fd().to_string()).join(&self.name)
     }
 }
@@ -65,11 +70,11 @@ impl StatusSocket {
                     return;
                 }
                 // Ignore clients that disconnect or do not read.
-                let told = stream.and_then(|mut stream| {
-                    stream.set_write_timeout(Some(PATIENCE))?;
+                let sent = stream.and_then(|mut stream| {
+                    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
                     stream.write_all(serde_json::to_string(&status())?.as_bytes())
                 });
-                if let Err(error) = told {
+                if let Err(error) = sent {
                     log::debug!("the status was not delivered: {error}");
                     // Pause, because `accept` fails at once as long as no file descriptor is free.
                     std::thread::sleep(Duration::from_millis(100));
@@ -92,10 +97,20 @@ impl Drop for StatusSocket {
     }
 }
 
+/// Requests the status of the daemon that uses this database; `None` if no daemon answers.
+pub fn ask(database: &Path) -> Option<LiveStatus> {
+    let address = Address::of(database).ok()?;
+    let stream = UnixStream::connect(address.path()).ok()?;
+    stream.set_read_timeout(Some(CLIENT_TIMEOUT)).ok()?;
+    let mut text = String::new();
+    stream.take(MAX_ANSWER_BYTES).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::live::{LiveModel, LiveScan, ask};
+    use crate::daemon::live::{LiveModel, LiveScan};
 
     fn status() -> LiveStatus {
         LiveStatus {
@@ -109,7 +124,7 @@ mod tests {
                 precision: "f32".to_owned(),
                 device_reason: "asked for".to_owned(),
             },
-            in_work: 3,
+            in_flight: 3,
             settling: 0,
             scan: Some(LiveScan { seen: 1, total: 2 }),
             per_minute: 1.5,
@@ -125,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_is_told_and_afterwards_nobody_is_there() {
+    fn clients_receive_the_status_until_the_socket_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         // This path exceeds the length limit of socket addresses.
         let deep = dir.path().join("d".repeat(120));
@@ -133,8 +148,8 @@ mod tests {
         let database = deep.join("scores.db");
         assert_eq!(ask(&database), None);
         let socket = StatusSocket::start(&database, status).unwrap();
-        let told = ask(&database).unwrap();
-        assert_eq!(told, status());
+        let received = ask(&database).unwrap();
+        assert_eq!(received, status());
         let mode = std::fs::metadata(deep.join("scores.db.status")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_notify_are_told_apart_and_the_limits_are_read() {
+    fn errors_of_notify_are_distinguished_and_the_limits_are_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let full = notify::Error::new(notify::ErrorKind::MaxFilesWatch);

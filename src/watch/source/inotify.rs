@@ -9,8 +9,8 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::error::WatchError;
+use super::hint::{Hint, RescanReason};
 use super::sink::Sink;
-use super::{Hint, RescanReason};
 use crate::watch::names::{has_image_extension, is_hidden_below};
 
 /// The watches on a directory and, if recursive, on all directories below it.

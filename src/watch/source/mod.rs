@@ -5,6 +5,7 @@
 //! channel: if the channel is full, it requests a rescan, which the source's thread delivers when there is room.
 
 mod error;
+mod hint;
 mod inotify;
 mod poll;
 mod sink;
@@ -20,58 +21,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::clock::SharedClock;
 pub use error::{WatchError, count_directories, inotify_limit};
+pub use hint::{Hint, RescanReason};
 use inotify::Inotify;
 pub use poll::{shared_file_system, why_poll};
 use sink::Sink;
 
 /// Time between two checks whether the directory was unmounted, mounted or replaced without an event.
 const ROOT_CHECK: Duration = Duration::from_secs(2);
-
-/// A message that something may have happened to a file or in a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// A file with an image's name was created, written, renamed into place or touched.
-    Changed(PathBuf),
-    /// A file, or a directory with everything in it, was deleted or renamed.
-    Removed(PathBuf),
-    /// Hints may have been lost: scan this directory.
-    Rescan {
-        /// The watched directory or a directory in it.
-        dir: PathBuf,
-        /// The reason.
-        reason: RescanReason,
-    },
-}
-
-/// Why a directory is to be scanned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RescanReason {
-    /// The kernel's event queue overflowed.
-    KernelOverflow,
-    /// The channel of the hints was full.
-    ChannelFull,
-    /// The directory is new and may hold files that were written before it was watched.
-    NewDirectory,
-    /// The watched directory has appeared, disappeared or been replaced.
-    RootChanged,
-    /// The directory is polled.
-    Periodic,
-    /// inotify failed; the text gives the reason.
-    Failed(String),
-}
-
-impl fmt::Display for RescanReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::KernelOverflow => f.write_str("more happened than the kernel keeps (fs.inotify.max_queued_events)"),
-            Self::ChannelFull => f.write_str("more happened than fits in the queue"),
-            Self::NewDirectory => f.write_str("the directory is new"),
-            Self::RootChanged => f.write_str("the watched directory has come, gone or been replaced"),
-            Self::Periodic => f.write_str("the directory is polled"),
-            Self::Failed(why) => write!(f, "inotify failed: {why}"),
-        }
-    }
-}
 
 /// The configured way of watching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -195,7 +151,9 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.stop.take();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the thread of a watched directory has panicked");
+            log::error!(
+                "a thread that watches a directory panicked, which is a defect. Please report the message above"
+            );
         }
     }
 }
@@ -227,14 +185,14 @@ impl Watch {
         self.next_poll = None;
         self.identity = identity(&self.root);
         if self.identity.is_none() {
-            self.set_status(SourceKind::Waiting, "the directory is not there".to_owned());
+            self.set_status(SourceKind::Waiting, "the directory does not exist".to_owned());
             return Ok(());
         }
         match self.options.choice {
-            SourceChoice::Poll => self.poll("the configuration asks for it".to_owned()),
+            SourceChoice::Poll => self.poll("set in the configuration".to_owned()),
             SourceChoice::Inotify => {
                 self.inotify = Some(Inotify::start(&self.root, self.options.recursive, &self.sink)?);
-                self.set_status(SourceKind::Inotify, "the configuration asks for it".to_owned());
+                self.set_status(SourceKind::Inotify, "set in the configuration".to_owned());
             }
             SourceChoice::Auto => match poll::why_poll(&self.root) {
                 Some(reason) => self.poll(reason),
@@ -260,7 +218,7 @@ impl Watch {
         self.clock.now().monotonic
     }
 
-    /// The time of the next check of the root or of the next poll, whichever is earlier.
+    /// Returns the time of the next check of the root or of the next poll, whichever is earlier.
     fn next_look(&self) -> Duration {
         let check = self.now() + ROOT_CHECK;
         self.next_poll.map_or(check, |poll| poll.min(check))
@@ -275,7 +233,7 @@ impl Watch {
             }
             self.check_root();
             if let Some(reason) = self.sink.take_failure() {
-                log::warn!("{}: {reason}; polling it as well", self.root.display());
+                log::warn!("{}: inotify failed, so the directory is polled as well: {reason}", self.root.display());
                 self.poll(reason);
             }
             if self.next_poll.is_some_and(|at| at <= self.now()) {
@@ -318,7 +276,7 @@ impl Watch {
     }
 
     fn set_status(&self, kind: SourceKind, reason: String) {
-        log::info!("{}: {kind} ({reason})", self.root.display());
+        log::info!("{}: source {kind} ({reason})", self.root.display());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = SourceStatus { kind, reason };
     }
 }

@@ -21,15 +21,15 @@ const POLLED: [(u64, &str); 15] = [
     (0x564C, "NCP"),
 ];
 
-/// The reason to poll the directory; `None` if inotify reports every change.
+/// Returns the reason to poll the directory; `None` if inotify reports every change.
 pub fn why_poll(root: &Path) -> Option<String> {
     match shared_file_system(root) {
-        Ok(name) => name.map(|name| format!("inotify does not see what others change on {name}")),
-        Err(error) => Some(format!("the kind of its file system cannot be told: {error}")),
+        Ok(name) => name.map(|name| format!("inotify does not report changes by other machines or programs on {name}")),
+        Err(error) => Some(format!("the type of its file system cannot be determined: {error}")),
     }
 }
 
-/// The name of the file system that holds `path` if another machine or a program serves it; otherwise `None`.
+/// Returns the name of the file system that holds `path` if another machine or a program serves it; otherwise `None`.
 ///
 /// # Errors
 /// statfs(2) fails.
@@ -41,7 +41,7 @@ fn name(file_system: u64) -> Option<&'static str> {
     POLLED.iter().find(|(number, _)| *number == file_system).map(|(_, name)| *name)
 }
 
-/// The low 32 bits of a file system's number. The width and sign of the type depend on the machine: CIFS is negative in a
+/// Returns the low 32 bits of a file system's number. The width and sign of the type depend on the machine: CIFS is negative in a
 /// signed 32-bit type.
 fn low_word(number: impl TryInto<i128>) -> u64 {
     const LOW: i128 = 0xFFFF_FFFF;
@@ -63,9 +63,9 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_asked() {
+    fn the_file_system_of_a_directory_is_determined() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(why_poll(&dir.path().join("gone")).unwrap().contains("cannot be told"));
+        assert!(why_poll(&dir.path().join("gone")).unwrap().contains("cannot be determined"));
         // /proc is local on every machine. The temporary directory may not be, so its result is only printed.
         eprintln!("{}: {:?}", dir.path().display(), why_poll(dir.path()));
         assert_eq!(why_poll(Path::new("/proc")), None);

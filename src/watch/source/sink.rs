@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::{Hint, RescanReason};
+use super::hint::{Hint, RescanReason};
 
 /// The largest number of directories with a pending rescan. Above it the whole root is scanned, which bounds memory.
 const MAX_RESCANS: usize = 64;
@@ -35,12 +35,12 @@ impl Sink {
         (Self { root: root.to_owned(), hints, nudge, pending: Mutex::default() }, nudges)
     }
 
-    /// The watched directory.
+    /// Returns the watched directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The channel of the hints.
+    /// Returns the channel of the hints.
     pub fn hints(&self) -> &Sender<Hint> {
         &self.hints
     }
@@ -82,7 +82,7 @@ impl Sink {
         std::mem::take(&mut self.lock().rescans)
     }
 
-    /// Whether the watched directory was lost since the last call.
+    /// Returns whether the watched directory was lost since the last call.
     pub fn take_root_lost(&self) -> bool {
         std::mem::take(&mut self.lock().root_lost)
     }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_becomes_one_rescan() {
+    fn hints_that_do_not_fit_become_one_rescan() {
         let (hints, received) = bounded(2);
         let (sink, nudges) = Sink::new(Path::new("/r"), hints);
         for name in ["/r/1.jpg", "/r/2.jpg", "/r/3.jpg", "/r/4.jpg"] {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn many_directories_become_their_root() {
+    fn many_rescans_become_one_of_the_root() {
         let (hints, _received) = bounded(1);
         let (sink, _nudges) = Sink::new(Path::new("/r"), hints);
         for n in 0..1000 {

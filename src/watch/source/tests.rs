@@ -58,7 +58,7 @@ fn wait_for(hints: &Receiver<Hint>, expected: &Hint) -> Vec<Hint> {
 }
 
 #[test]
-fn inotify_tells_of_files_written_renamed_and_removed() {
+fn inotify_reports_files_written_renamed_and_removed() {
     let watched = Watched::new();
     assert_eq!(watched.source.status().kind, SourceKind::Inotify);
     fs::write(watched.path("a.jpg"), "x").unwrap();
@@ -128,7 +128,7 @@ fn without_recursion_subdirectories_are_left_alone() {
 }
 
 #[test]
-fn what_the_channel_does_not_hold_ends_in_a_rescan() {
+fn a_full_channel_causes_a_rescan() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, hints) = bounded(2);
     let source = Source::start(dir.path(), options(SourceChoice::Inotify), sender, SystemClock::shared()).unwrap();
@@ -141,7 +141,7 @@ fn what_the_channel_does_not_hold_ends_in_a_rescan() {
 }
 
 #[test]
-fn a_source_ends_though_nobody_listens() {
+fn a_source_ends_while_its_channel_is_full() {
     let dir = tempfile::tempdir().unwrap();
     let (sender, hints) = bounded(1);
     let source = Source::start(dir.path(), options(SourceChoice::Inotify), sender, SystemClock::shared()).unwrap();
@@ -198,5 +198,5 @@ fn a_polled_directory_is_scanned_again_and_again() {
         assert_eq!(wait_for(&hints, &rescan), []);
     }
     let status = source.status();
-    assert_eq!((status.kind, status.reason.as_str()), (SourceKind::Poll, "the configuration asks for it"));
+    assert_eq!((status.kind, status.reason.as_str()), (SourceKind::Poll, "set in the configuration"));
 }

@@ -6,8 +6,8 @@ use edge_testing::{Place, jpeg, make_old, until};
 
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// The damaged databases that were kept aside.
-fn aside(place: &Place) -> Vec<PathBuf> {
+/// Returns the damaged databases that the daemon replaced.
+fn replaced_databases(place: &Place) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(place.dir.path()).unwrap().flatten().map(|entry| entry.path());
     entries.filter(|path| path.to_str().unwrap().contains("scores.db.damaged-")).collect()
 }
@@ -31,9 +31,9 @@ fn a_damaged_database_is_kept_aside_and_all_images_are_scored_into_a_new_one() {
     let log = daemon.stop();
     assert!(log.contains("error: ") && log.contains("the damaged database is kept as "), "{log}");
     place.assert_sound();
-    let aside = aside(&place);
-    assert_eq!(aside.len(), 1, "{aside:?}");
-    assert_eq!(std::fs::read(&aside[0]).unwrap(), bytes);
+    let replaced = replaced_databases(&place);
+    assert_eq!(replaced.len(), 1, "{replaced:?}");
+    assert_eq!(std::fs::read(&replaced[0]).unwrap(), bytes);
 }
 
 #[test]
@@ -52,5 +52,6 @@ fn a_database_that_is_damaged_while_the_daemon_runs_is_kept_aside_as_well() {
     until("a new database", || place.try_rows(FILES).filter(|rows| rows == &["2"]));
     daemon.stop();
     place.assert_sound();
-    assert!(aside(&place).iter().any(|path| path.to_str().unwrap().ends_with('Z')), "{:?}", aside(&place));
+    let replaced = replaced_databases(&place);
+    assert!(replaced.iter().any(|path| path.to_str().unwrap().ends_with('Z')), "{replaced:?}");
 }

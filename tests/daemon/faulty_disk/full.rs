@@ -7,7 +7,7 @@ use edge_testing::daemon::Daemon;
 use edge_testing::{Place, jpeg, until};
 
 const FILES: &str = "SELECT count(*) FROM file";
-const WAITING: &str = "wait for their commit";
+const COMMIT_FAILED: &str = "results, trying again in";
 
 /// Starts a daemon whose disk is full while the file `full` exists. If there is no C compiler, reports the test as
 /// skipped and returns `None`.
@@ -34,7 +34,7 @@ fn images_that_arrive_while_the_disk_is_full_are_recorded_when_there_is_room_aga
     }
     place.write("broken.jpg", b"not an image");
     until("all of them are in flight", || (place.live("in_work") == 7).then_some(()));
-    daemon.wait_for_times(WAITING, 3);
+    daemon.wait_for_times(COMMIT_FAILED, 3);
     assert!(daemon.log().contains("no space is left on the disk. Free some"), "{}", daemon.log());
     assert_eq!(place.value(FILES), "1");
     place.assert_sound();
@@ -54,7 +54,7 @@ fn after_a_stop_with_a_full_disk_the_next_start_finds_every_image() {
     place.wait_for_rows(FILES, &["1"]);
     std::fs::write(place.path("full"), b"").unwrap();
     place.write("a.jpg", &jpeg(2));
-    daemon.wait_for(WAITING);
+    daemon.wait_for(COMMIT_FAILED);
     daemon.signal(Signal::TERM);
     let (status, log) = daemon.end();
     assert_eq!(status.code(), Some(1), "{log}");

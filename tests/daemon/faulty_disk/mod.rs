@@ -3,8 +3,8 @@
 
 mod damaged;
 mod full;
-mod played;
 mod power_cut;
+mod simulated_disk;
 
 use std::path::PathBuf;
 

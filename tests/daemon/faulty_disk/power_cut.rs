@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::library;
-use super::played::{self, Event, What, after_cut};
+use super::simulated_disk::{self, Event, Operation, after_cut};
 use edge_testing::random::Random;
 use edge_testing::{Place, jpeg, make_old, model};
 
@@ -29,13 +29,13 @@ fn record(place: &Place) -> Option<Vec<Event>> {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    Some(played::read(&std::fs::read(log).unwrap()))
+    Some(simulated_disk::read(&std::fs::read(log).unwrap()))
 }
 
 /// A database as it is on the disk after a power cut.
-struct Left(Place);
+struct Remains(Place);
 
-impl Left {
+impl Remains {
     fn new(files: &BTreeMap<String, Vec<u8>>) -> Self {
         let place = Place::new();
         for (name, bytes) in files {
@@ -56,8 +56,8 @@ impl Left {
         let ok = rows("PRAGMA integrity_check").is_ok_and(|rows| rows == ["ok"])
             && rows("SELECT \"table\" FROM pragma_foreign_key_check").is_ok_and(|rows| rows.is_empty());
         let tables = rows("SELECT name FROM sqlite_schema WHERE name = 'file'").unwrap_or_default();
-        let halves = "SELECT path FROM file LEFT JOIN score USING (image_id) WHERE score.image_id IS NULL";
-        ok && (tables.is_empty() || rows(halves).is_ok_and(|rows| rows.is_empty()))
+        let incomplete = "SELECT path FROM file LEFT JOIN score USING (image_id) WHERE score.image_id IS NULL";
+        ok && (tables.is_empty() || rows(incomplete).is_ok_and(|rows| rows.is_empty()))
     }
 
     /// Scans the images again, as the next start does. Each must be recorded once, with its score.
@@ -75,8 +75,8 @@ impl Left {
 fn after_a_power_cut_at_any_moment_the_database_is_sound_and_a_scan_finds_everything() {
     let place = Place::new();
     let Some(events) = record(&place) else { return };
-    let count = |f: fn(&What) -> bool| events.iter().filter(|event| f(&event.what)).count();
-    let (writes, syncs) = (count(|w| matches!(w, What::Write { .. })), count(|w| *w == What::Sync));
+    let count = |f: fn(&Operation) -> bool| events.iter().filter(|event| f(&event.operation)).count();
+    let (writes, syncs) = (count(|w| matches!(w, Operation::Write { .. })), count(|w| *w == Operation::Sync));
     assert!(writes > 200 && syncs > 4, "{writes} writes, {syncs} flushes");
 
     let mut random = Random(7);
@@ -84,14 +84,14 @@ fn after_a_power_cut_at_any_moment_the_database_is_sound_and_a_scan_finds_everyt
     for cut in 0..cuts {
         let end = random.below(events.len() + 1);
         let kept = [0, 50, 90, 100][cut % 4];
-        let left = Left::new(&after_cut(&events[..end], kept, false, &mut random));
+        let remains = Remains::new(&after_cut(&events[..end], kept, false, &mut random));
         assert!(
-            left.is_sound(),
+            remains.is_sound(),
             "damaged by a cut after event {end} of {}, with {kept} % of the unflushed sectors kept",
             events.len()
         );
         if cut % 60 == 17 {
-            left.recovers(&place.photos());
+            remains.recovers(&place.photos());
         }
     }
     println!("{cuts} cuts in {writes} writes and {syncs} flushes: every database sound");
@@ -99,7 +99,7 @@ fn after_a_power_cut_at_any_moment_the_database_is_sound_and_a_scan_finds_everyt
     // This test can fail: a disk that ignores flushes damages some of the databases.
     let damaged = (0..100).filter(|_| {
         let end = random.below(events.len() + 1);
-        !Left::new(&after_cut(&events[..end], 50, true, &mut random)).is_sound()
+        !Remains::new(&after_cut(&events[..end], 50, true, &mut random)).is_sound()
     });
     let damaged = damaged.count();
     println!("100 cuts on a disk that ignores flushes: {damaged} databases damaged");

@@ -1,4 +1,4 @@
-//! A simulated disk. It replays a record of writes and flushes up to a power cut, and returns what is on the disk afterwards.
+//! A simulated disk. It replays a record of writes and flushes up to a power cut, and returns the files that are on the disk afterwards.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ const SECTOR: usize = 512;
 pub struct Event {
     /// The file's name without the database's path in front: `""`, `-wal` or `-journal`.
     pub name: String,
-    pub what: What,
+    pub operation: Operation,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum Operation {
     Write { offset: usize, data: Vec<u8> },
     Truncate { length: usize },
     Unlink,
@@ -37,14 +37,14 @@ pub fn read(mut record: &[u8]) -> Vec<Event> {
             let offset = usize::try_from(u64::from_ne_bytes(take(8)?.try_into().ok()?)).ok()?;
             let length = usize::try_from(u32::from_ne_bytes(take(4)?.try_into().ok()?)).ok()?;
             let data = take(length)?.to_vec();
-            let what = match head[0] {
-                b'w' => What::Write { offset, data },
-                b't' => What::Truncate { length: offset },
-                b'u' => What::Unlink,
-                b's' => What::Sync,
+            let operation = match head[0] {
+                b'w' => Operation::Write { offset, data },
+                b't' => Operation::Truncate { length: offset },
+                b'u' => Operation::Unlink,
+                b's' => Operation::Sync,
                 _ => return None,
             };
-            Some(Event { name, what })
+            Some(Event { name, operation })
         };
         events.push(event().expect("the record is complete"));
     }
@@ -55,23 +55,28 @@ pub fn read(mut record: &[u8]) -> Vec<Event> {
 struct File {
     /// `None` while the file does not exist.
     on_disk: Option<Vec<u8>>,
-    in_memory: Vec<What>,
+    in_memory: Vec<Operation>,
 }
 
 /// Returns the files that are on the disk when the power is cut after these events. A sector that was not flushed is on the disk with a
-/// probability of `kept` percent. Deletions and truncations keep their order, as on a file system with a journal. A disk that `lies`
-/// ignores flushes.
-pub fn after_cut(events: &[Event], kept: usize, lies: bool, random: &mut Random) -> BTreeMap<String, Vec<u8>> {
+/// probability of `kept` percent. Deletions and truncations keep their order, as on a file system with a journal. With
+/// `ignores_flushes`, flushes have no effect.
+pub fn after_cut(
+    events: &[Event],
+    kept: usize,
+    ignores_flushes: bool,
+    random: &mut Random,
+) -> BTreeMap<String, Vec<u8>> {
     let mut files: BTreeMap<&str, File> = BTreeMap::new();
-    for Event { name, what } in events {
-        match what {
-            What::Sync if lies => {}
-            What::Sync => {
+    for Event { name, operation } in events {
+        match operation {
+            Operation::Sync if ignores_flushes => {}
+            Operation::Sync => {
                 // A flush also flushes the file system's journal, so that files deleted before stay deleted.
                 files.values_mut().for_each(File::delete_for_good);
                 let file = files.entry(name).or_default();
-                for what in std::mem::take(&mut file.in_memory) {
-                    apply(&mut file.on_disk, &what, |_| true);
+                for operation in std::mem::take(&mut file.in_memory) {
+                    apply(&mut file.on_disk, &operation, |_| true);
                 }
             }
             change => files.entry(name).or_default().in_memory.push(change.clone()),
@@ -80,14 +85,14 @@ pub fn after_cut(events: &[Event], kept: usize, lies: bool, random: &mut Random)
     let mut left = BTreeMap::new();
     for (name, mut file) in files {
         let mut journal_ends = false;
-        for what in &file.in_memory {
-            if !matches!(what, What::Write { .. }) {
+        for operation in &file.in_memory {
+            if !matches!(operation, Operation::Write { .. }) {
                 journal_ends |= !random.percent(kept);
             }
-            if journal_ends && !matches!(what, What::Write { .. }) {
+            if journal_ends && !matches!(operation, Operation::Write { .. }) {
                 continue;
             }
-            apply(&mut file.on_disk, what, |_| random.percent(kept));
+            apply(&mut file.on_disk, operation, |_| random.percent(kept));
         }
         left.extend(file.on_disk.map(|bytes| (name.to_owned(), bytes)));
     }
@@ -97,7 +102,7 @@ pub fn after_cut(events: &[Event], kept: usize, lies: bool, random: &mut Random)
 impl File {
     /// Makes the last deletion permanent, with everything before it.
     fn delete_for_good(&mut self) {
-        if let Some(last) = self.in_memory.iter().rposition(|what| *what == What::Unlink) {
+        if let Some(last) = self.in_memory.iter().rposition(|operation| *operation == Operation::Unlink) {
             self.in_memory.drain(..=last);
             self.on_disk = None;
         }
@@ -105,9 +110,9 @@ impl File {
 }
 
 /// Applies an event to a file. `kept` receives the offset of a sector in the data of a write and returns whether it is written.
-fn apply(file: &mut Option<Vec<u8>>, what: &What, mut kept: impl FnMut(usize) -> bool) {
-    match what {
-        What::Write { offset, data } => {
+fn apply(file: &mut Option<Vec<u8>>, operation: &Operation, mut kept: impl FnMut(usize) -> bool) {
+    match operation {
+        Operation::Write { offset, data } => {
             let file = file.get_or_insert_default();
             let mut done = 0;
             while done < data.len() {
@@ -121,8 +126,8 @@ fn apply(file: &mut Option<Vec<u8>>, what: &What, mut kept: impl FnMut(usize) ->
                 done += length;
             }
         }
-        What::Truncate { length } => file.get_or_insert_default().resize(*length, 0),
-        What::Unlink => *file = None,
-        What::Sync => {}
+        Operation::Truncate { length } => file.get_or_insert_default().resize(*length, 0),
+        Operation::Unlink => *file = None,
+        Operation::Sync => {}
     }
 }
