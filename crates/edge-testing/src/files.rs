@@ -18,12 +18,15 @@ pub fn repository(path: &str) -> PathBuf {
     root.join(path)
 }
 
-/// The path of a built program; cargo puts it beside the directory of the test programs. Cargo builds a package's programs only for
-/// the tests of that package, so tests that run another package's program need `cargo test --workspace`.
+/// The path of a built program, in the directory that `EDGE_SCORER_PROGRAMS` names. Without it, the program is where plain cargo puts it,
+/// beside the directory of the test programs. Cargo builds a package's programs only for the tests of that package, so tests that run
+/// another package's program need `cargo test --workspace`.
 #[track_caller]
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join(name);
+    let path = match std::env::var_os("EDGE_SCORER_PROGRAMS") {
+        Some(directory) => PathBuf::from(directory).join(name),
+        None => std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(name),
+    };
     assert!(path.is_file(), "{} is not built: run `cargo test --workspace`", path.display());
     path
 }
