@@ -18,9 +18,7 @@ fn systemd_accepts_the_unit() {
     std::fs::write(&path, unit).unwrap();
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    // systemd before 253 complains about notify-reload, which it does not know. All other complaints count.
-    let complaints: Vec<&str> =
-        text.lines().filter(|l| l.contains("edge-scorer.service") && !l.contains("notify-reload")).collect();
+    let complaints: Vec<&str> = text.lines().filter(|l| l.contains("edge-scorer.service")).collect();
     assert!(complaints.is_empty(), "{text}");
 }
 
