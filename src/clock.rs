@@ -30,7 +30,7 @@ pub fn iso(time: Timestamp) -> String {
 /// A clock that threads share.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// A source of time.
+/// A source of the present time; tests replace it.
 pub trait Clock: Debug + Send + Sync {
     /// Returns the present moment.
     fn now(&self) -> Now;

@@ -201,7 +201,7 @@ fn best_of_stored(
                 Ok(scored) => scored,
                 // An image without a score has no rank.
                 Err(error @ ScorerError::NotFinite(_)) => {
-                    log::warn!("image {} is left out: {error}", image_id.0);
+                    log::warn!("the image with the id {} in the database is left out: {error}", image_id.0);
                     continue;
                 }
                 Err(error) => return Err(error.into()),

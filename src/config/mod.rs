@@ -23,14 +23,14 @@ use edge_model::text::normalise_tag;
 /// The watched directories, and how new files in them are found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchSettings {
-    /// Absolute paths.
+    /// Absolute paths of the watched directories.
     pub dirs: Vec<PathBuf>,
     /// Whether subdirectories are watched too.
     pub recursive: bool,
     /// Whether newly arrived files are scored before files that a scan found. Otherwise files are scored in the order in which they are
     /// found.
     pub new_first: bool,
-    /// How changes are detected.
+    /// Whether changes are reported by inotify or found by polling.
     pub source: SourceChoice,
     /// A file is complete when its size and modification time have not changed for this long.
     pub settle: Duration,
@@ -43,7 +43,7 @@ pub struct WatchSettings {
 /// The sources of an image's tags.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagSettings {
-    /// Tags of every image.
+    /// Tags that every image gets.
     pub always: Vec<String>,
     /// Whether keywords embedded in the file (XMP, IPTC) are tags.
     pub from_keywords: bool,
@@ -57,7 +57,7 @@ pub struct TagSettings {
 /// The database and how often results are committed to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoreSettings {
-    /// The database file.
+    /// Absolute path of the database file.
     pub path: PathBuf,
     /// Maximum number of images in one commit.
     pub commit_images: usize,
@@ -73,15 +73,15 @@ pub struct StoreSettings {
 pub struct Settings {
     /// The named bundle, else the shipped one, else none.
     model_dir: Option<PathBuf>,
-    /// The device.
+    /// The device that the model runs on.
     pub device: DeviceChoice,
     /// The precision of large products, the directory that caches prepared graphs, and the time limit for a GPU.
     pub backend: BackendOptions,
-    /// The directories.
+    /// The watched directories, and how new files in them are found.
     pub watch: WatchSettings,
-    /// The tags.
+    /// Where the tags of an image come from.
     pub tags: TagSettings,
-    /// The database.
+    /// The database file, and how often results are committed to it.
     pub store: StoreSettings,
     /// Memory limits for one image.
     pub limits: Limits,
@@ -89,22 +89,22 @@ pub struct Settings {
     pub decode_timeout: Duration,
     /// Time without a result after which pending work counts as stuck. The daemon then stops its pings to systemd's watchdog.
     pub stuck_timeout: Duration,
-    /// Number of decoders.
+    /// Number of threads that decode files; each has one decoder.
     pub decode_threads: usize,
 }
 
 /// Values from the command line. They take precedence over the file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
-    /// `--model`.
+    /// Directory of the bundle, from `--model`.
     pub model: Option<PathBuf>,
-    /// `--device`.
+    /// The device, from `--device`.
     pub device: Option<DeviceChoice>,
-    /// `--precision`.
+    /// The precision of large products, from `--precision`.
     pub precision: Option<Precision>,
-    /// `--db`.
+    /// Path of the database file, from `--db`.
     pub db: Option<PathBuf>,
-    /// `--tag`; added to `[tags] always`.
+    /// Tags from `--tag`; added to `[tags] always`.
     pub tags: Vec<String>,
     /// Directory arguments. If there are any, they replace `[watch] dirs`.
     pub dirs: Vec<PathBuf>,

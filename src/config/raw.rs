@@ -12,7 +12,7 @@ pub enum ConfigError {
     /// The file does not exist or cannot be read.
     #[error("{}: the configuration cannot be read: {source}. Check the path and its permissions", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the configuration file.
         path: PathBuf,
         /// The operating system's error.
         source: std::io::Error,
@@ -20,7 +20,7 @@ pub enum ConfigError {
     /// The file is not TOML, or a value has the wrong type.
     #[error("{}: the configuration is not valid:\n{reason}", path.display())]
     Syntax {
-        /// The file.
+        /// Path of the configuration file.
         path: PathBuf,
         /// The parser's message, with line and column.
         reason: String,
@@ -29,9 +29,9 @@ pub enum ConfigError {
     #[error("{}:{line}: unknown key {key}{}", path.display(), nearest.as_ref().map_or_else(
         || format!("; the known keys are {}", known.join(", ")), |n| format!("; did you mean {n}?")))]
     UnknownKey {
-        /// The file.
+        /// Path of the configuration file.
         path: PathBuf,
-        /// The line, counted from 1.
+        /// The line of the key, counted from 1.
         line: usize,
         /// The key with its table, such as `watch.dris`.
         key: String,
@@ -43,7 +43,7 @@ pub enum ConfigError {
     /// A value of the file is invalid.
     #[error("{}: {reason}", path.display())]
     Value {
-        /// The file.
+        /// Path of the configuration file.
         path: PathBuf,
         /// The key and the problem with its value.
         reason: String,
@@ -51,7 +51,7 @@ pub enum ConfigError {
     /// A value of the command line is invalid.
     #[error("{reason}")]
     CommandLine {
-        /// The problem.
+        /// The key and the problem with its value.
         reason: String,
     },
     /// No bundle is named and the shipped one was not found.
@@ -90,7 +90,7 @@ macro_rules! table {
 table! {
     /// `[model]`
     RawModel {
-        /// The bundle's directory.
+        /// Directory of the bundle.
         dir: PathBuf,
         /// `auto`, `cpu` or `cuda`.
         device: String,
@@ -101,7 +101,7 @@ table! {
 table! {
     /// `[watch]`
     RawWatch {
-        /// The directories.
+        /// The watched directories.
         dirs: Vec<PathBuf>,
         /// Whether subdirectories are watched too.
         recursive: bool,
@@ -120,7 +120,7 @@ table! {
 table! {
     /// `[tags]`
     RawTags {
-        /// Tags of every image.
+        /// Tags that every image gets.
         always: Vec<String>,
         /// Whether keywords embedded in the file are tags.
         from_keywords: bool,
@@ -133,7 +133,7 @@ table! {
 table! {
     /// `[store]`
     RawStore {
-        /// The database file.
+        /// Path of the database file.
         path: PathBuf,
         /// Maximum number of images in one commit.
         commit_images: u64,
@@ -172,7 +172,7 @@ table! {
 table! {
     /// `[threads]`
     RawThreads {
-        /// Number of decoders.
+        /// Number of threads that decode files; each has one decoder.
         decode: u64,
     }
 }

@@ -85,7 +85,7 @@ impl Backfill {
         Ok(Needs::NoFile)
     }
 
-    /// Returns all collected work.
+    /// Returns all work that was collected since the last call.
     pub(super) fn finish(&mut self) -> Vec<StoredWork> {
         self.collected = 0;
         self.pending.drain().map(|(_, work)| work).collect()

@@ -11,7 +11,7 @@ use crate::watch::{self, Found, Scan, ScanError};
 use super::counters::Counters;
 use super::work::{Candidate, StoredWork};
 
-/// A directory to survey.
+/// A request to survey the directory `dir`, which is the watched directory `root` or lies in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) root: PathBuf,

@@ -11,19 +11,19 @@ pub struct Counters {
     pub(super) unchanged: AtomicU64,
     /// Found files that failed before and whose next attempt is not due.
     pub(super) waiting: AtomicU64,
-    /// Files put in flight.
+    /// Files that were put in flight: handed to the decoders.
     pub(super) queued: AtomicU64,
     /// Images scored and committed.
     pub(super) scored: AtomicU64,
     /// Files whose content was already known, such as renamed or copied files.
     pub(super) linked: AtomicU64,
-    /// Files that failed.
+    /// Failed attempts to read, decode or score a file.
     pub(super) failed: AtomicU64,
     /// Files that vanished or changed before they were read.
     pub(super) dropped: AtomicU64,
     /// Scores computed from stored embeddings.
     pub(super) backfilled: AtomicU64,
-    /// Commit attempts.
+    /// Attempts to commit results, successful or not.
     pub(super) commits: AtomicU64,
     /// Files that have not settled yet.
     pub(super) settling: AtomicU64,

@@ -65,7 +65,7 @@ impl DecodeWorker {
         let known = self.reader.image_by_content(&opened.content_id).unwrap_or_else(|error| {
             // A failed look-up costs at most a second inference, because the writer detects the duplicate.
             log::warn!(
-                "{}: decoded as new, because known content cannot be looked up: {error}",
+                "{}: decoded as a new image, because the database cannot be searched for its content: {error}",
                 candidate.path.display()
             );
             None

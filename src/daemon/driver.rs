@@ -35,7 +35,7 @@ pub(super) struct DriverOptions {
 /// The reason why a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// A hint arrived.
+    /// A hint from a watched directory arrived.
     Hint(Hint),
     /// These files changed while they were in flight and must be looked at again.
     Recheck(Vec<PathBuf>),

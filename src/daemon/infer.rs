@@ -127,7 +127,8 @@ impl InferWorker {
             self.reader.tags_of_image(image.image_id)
         };
         let tags = known().unwrap_or_else(|error| {
-            log::warn!("{}: scored without its recorded tags: {error}", picture.candidate.path.display());
+            let path = picture.candidate.path.display();
+            log::warn!("{path}: scored without its recorded tags, because they cannot be read: {error}");
             Vec::new()
         });
         for tag in tags {
@@ -141,7 +142,7 @@ impl InferWorker {
         let embedding = self.reader.embedding(image, self.scorer.encoder_digest());
         let Some(values) = embedding.unwrap_or_else(|error| {
             log::warn!(
-                "{}: the stored embedding cannot be read, trying again later: {error}",
+                "{}: the stored embedding cannot be read: {error}. The file is tried again later",
                 candidate.path.display()
             );
             None
@@ -229,7 +230,10 @@ impl InferWorker {
         let pairs: Vec<_> = images.iter().map(|image| (image, &tag)).collect();
         let scored = ids.into_iter().zip(self.scorer.score_each(&pairs).map_err(End::DeviceFailed)?);
         let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
-            let warn = |error: &_| log::warn!("image {} gets no score under the tag {:?}: {error}", id.0, work.tag);
+            let warn = |error: &_| {
+                let (id, tag) = (id.0, &work.tag);
+                log::warn!("the image with the id {id} in the database gets no score under the tag {tag:?}: {error}");
+            };
             Some((id, scored.inspect_err(warn).ok()?))
         };
         let scores = scored.filter_map(usable).collect();

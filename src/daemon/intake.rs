@@ -47,7 +47,8 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Starts watching the directories. Hints are collected before the first survey starts, so no change is missed.
+    /// Starts watching the directories. Change notifications queue up from here on, so the first survey misses no change that happens
+    /// while it runs. A failure gives the inlet back.
     pub(super) fn start(settings: &WatchSettings, inlet: Inlet) -> Result<Self, Box<(Inlet, DaemonError)>> {
         let (sender, hints) = bounded(HINT_CAPACITY);
         let clock = inlet.clock.clone();
@@ -149,7 +150,7 @@ impl Intake {
         if !error.is_transient() {
             return Err(error.into());
         }
-        log::warn!("the scan is interrupted and starts again in {DATABASE_RETRY_DELAY:?}: {error}");
+        log::warn!("the scan is interrupted and starts again in {} s: {error}", DATABASE_RETRY_DELAY.as_secs());
         self.driver.start_over();
         self.next_rescan = self.clock.now().monotonic + DATABASE_RETRY_DELAY;
         self.resume_at = self.next_rescan;
@@ -191,7 +192,7 @@ impl Intake {
             }
             Ok(None) => self.driver.settler.remove(path),
             Err(error) => {
-                log::warn!("{}: its metadata cannot be read; the next scan tries again: {error}", path.display())
+                log::warn!("{}: its metadata cannot be read: {error}. The next scan tries again", path.display());
             }
         }
         Ok(())

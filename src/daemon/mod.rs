@@ -74,7 +74,7 @@ pub enum DaemonError {
     /// A directory given by the user does not exist.
     #[error("{}: there is no such directory. Create it or name another one", path.display())]
     NoDirectory {
-        /// The directory.
+        /// Path of the missing directory.
         path: PathBuf,
     },
     /// No directory was given.
@@ -83,7 +83,7 @@ pub enum DaemonError {
     /// Another process writes into the same database.
     #[error("{}: another edge-scorer (process {pid}) is writing into this database. Stop it, or use another --db", path.display())]
     Locked {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
         /// Process id that the other process wrote into the lock file.
         pid: String,
@@ -95,7 +95,7 @@ pub enum DaemonError {
         failure: String,
         /// The operating system's error.
         source: std::io::Error,
-        /// Advice for the user.
+        /// Advice for the user, as one sentence without a full stop.
         next: &'static str,
     },
     /// A thread panicked, which is a defect of this program.

@@ -102,7 +102,7 @@ impl Inlet {
     }
 }
 
-/// The running stages.
+/// The threads of the running stages.
 pub(super) struct Pipeline {
     decoders: Vec<JoinHandle<()>>,
     infer: Vec<JoinHandle<Result<(), ScorerError>>>,

@@ -30,7 +30,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The result of a scan.
 #[derive(Debug, Clone)]
 pub struct ScanReport {
-    /// The final counters.
+    /// The counters at the end of the scan.
     pub counters: Snapshot,
     /// One message for each directory or file that could not be read.
     pub unreadable: Vec<String>,

@@ -43,7 +43,7 @@ impl From<ScanError> for SurveyError {
     }
 }
 
-/// Compares files with the database through an inlet.
+/// Compares files with the database, and records their presence through the pipeline's inlet.
 pub(super) struct Surveyor {
     pub(super) inlet: Inlet,
     backfill: Backfill,

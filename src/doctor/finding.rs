@@ -10,7 +10,7 @@ pub enum Severity {
     Fine,
     /// Works but could be better.
     Note,
-    /// Does not work.
+    /// Does not work; the user must act.
     Problem,
 }
 
@@ -24,7 +24,7 @@ pub struct Finding {
     /// How serious it is.
     #[serde(rename = "state")]
     pub severity: Severity,
-    /// The result.
+    /// What was found, in words.
     pub found: String,
     /// The next step. Every problem has one.
     pub next: Option<String>,

@@ -40,7 +40,7 @@ pub enum ProverError {
     /// The child process cannot be started or waited for.
     #[error("{}: cannot be run: {source}", program.display())]
     Process {
-        /// The program.
+        /// Path of the program that was to be started.
         program: PathBuf,
         /// The operating system's error.
         source: std::io::Error,
@@ -48,13 +48,13 @@ pub enum ProverError {
     /// The child process did not finish in time and was killed.
     #[error("the test did not finish within {} s", limit.as_secs())]
     TimedOut {
-        /// The maximum time.
+        /// The time after which the child process was killed.
         limit: Duration,
     },
     /// The child process ended without a result, for example because the driver crashed.
     #[error("the test process ended without a result ({status})")]
     Crashed {
-        /// How it ended.
+        /// Exit status or signal of the child process.
         status: ExitStatus,
     },
     /// The model was refused, with the message of a [`ScorerError`] in the child process.
@@ -95,7 +95,7 @@ pub struct Prover {
 }
 
 impl Prover {
-    /// The internal subcommand.
+    /// The hidden subcommand that runs a test in a child process.
     pub const ARGUMENT: &str = "prove";
 
     /// Creates a prover that starts the program of this process.

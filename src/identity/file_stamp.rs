@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Metadata that distinguishes one version of a file from another without reading its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
-    /// Size.
+    /// Size of the file in bytes.
     pub size_bytes: u64,
     /// Modification time, in nanoseconds since 1970. Programs may set it to any value.
     pub mtime_ns: i64,
@@ -24,7 +24,7 @@ pub struct FileStamp {
 /// example when a card is copied to a larger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordedStamp {
-    /// Size.
+    /// Size of the file in bytes.
     pub size_bytes: u64,
     /// Modification time, in nanoseconds since 1970.
     pub mtime_ns: i64,

@@ -13,13 +13,13 @@ pub enum StoreError {
     /// A reader asked for a database that does not exist.
     #[error("{}: there is no database here. Run `edge-scorer scan DIR` to create one, or name another file with --db", path.display())]
     NotFound {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
     },
     /// The file or its directory cannot be created.
     #[error("{}: cannot create the database: {source}. Make its directory writable for this user, or name another file with --db", path.display())]
     Create {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
@@ -27,15 +27,15 @@ pub enum StoreError {
     /// The file exists but cannot be opened.
     #[error("{}: cannot open the database: {source}. Check the permissions of the file and of its directory, or name another file with --db", path.display())]
     Open {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Error of SQLite.
+        /// SQLite's error on opening the file.
         source: rusqlite::Error,
     },
     /// The operating system cannot determine whether the file exists.
     #[error("{}: cannot reach the database: {source}. Check the permissions of its directory and the mount", path.display())]
     Unreachable {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
@@ -43,13 +43,13 @@ pub enum StoreError {
     /// The file is not an SQLite database.
     #[error("{}: not an SQLite database, so it is not changed. Move it away, or name another file with --db", path.display())]
     NotADatabase {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file is another program's database.
     #[error("{}: the database of another program (application_id {application_id:#010x}), so it is not changed. Name another file with --db", path.display())]
     Foreign {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Application id in its header; 0 if the other program sets none.
         application_id: i32,
@@ -57,9 +57,9 @@ pub enum StoreError {
     /// A newer edge-scorer wrote the database.
     #[error("{}: the database has schema version {found}, this program knows versions up to {known}. Install the edge-scorer that wrote it, or a newer one", path.display())]
     TooNew {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Its schema version.
+        /// Schema version of the database.
         found: u32,
         /// The newest version that this program knows.
         known: u32,
@@ -67,9 +67,9 @@ pub enum StoreError {
     /// The database has an older schema and was opened for reading only.
     #[error("{}: the database has schema version {found}, this program reads version {known}. Run `edge-scorer migrate` first", path.display())]
     NeedsMigration {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Its schema version.
+        /// Schema version of the database.
         found: u32,
         /// The version that this program reads.
         known: u32,
@@ -77,81 +77,81 @@ pub enum StoreError {
     /// A migration step failed; the database is unchanged.
     #[error("{}: cannot migrate the database to schema version {version}: {reason}. The database is unchanged. Keep a copy and report this", path.display())]
     Migrate {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
         /// The schema version that the step creates.
         version: u32,
-        /// Description of the failure.
+        /// What failed in the migration step.
         reason: String,
     },
     /// Another process has locked the database.
     #[error("{}: cannot {doing}: the database is locked by another process. Stop the other edge-scorer or sqlite3, or wait", path.display())]
     Busy {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
     },
     /// The disk is full.
     #[error("{}: cannot {doing}: no space is left on the disk. Free some space, or name a database on another disk with --db", path.display())]
     Full {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
     },
     /// The file or its file system is read-only.
     #[error("{}: cannot {doing}: the database is read-only. Make the file and its directory writable for this user, or name another file with --db", path.display())]
     ReadOnly {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
     },
     /// The file's content is damaged.
     #[error("{}: cannot {doing}: the database is damaged ({source}). Move it away and scan again, or restore a copy", path.display())]
     Corrupt {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
-        /// Error of SQLite.
+        /// SQLite's description of the damage.
         source: rusqlite::Error,
     },
     /// The disk failed to read or write.
     #[error("{}: cannot {doing}: the disk failed ({source}). Check the disk and the mount", path.display())]
     Disk {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
-        /// Error of SQLite.
+        /// SQLite's error on reading or writing.
         source: rusqlite::Error,
     },
     /// SQLite reported another error.
     #[error("{}: cannot {doing}: {source}. Check the database with `sqlite3 FILE 'PRAGMA integrity_check'`", path.display())]
     Query {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
-        /// Error of SQLite.
+        /// SQLite's error, which has no variant of its own here.
         source: rusqlite::Error,
     },
     /// SQLite rolled back the whole transaction after an earlier error, such as a full disk.
     #[error("{}: cannot {doing}: an earlier error rolled back the transaction. Try again", path.display())]
     Undone {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that failed, as an infinitive such as `record the scores`.
         doing: &'static str,
     },
     /// A score, similarity or percentile is NaN or infinite.
     #[error("the {quantity} to record is {value}, not a finite number. Test the model with `edge-scorer config check`")]
     NotFinite {
-        /// Name of the number.
+        /// The kind of number, such as `score`.
         quantity: &'static str,
-        /// Its value.
+        /// Its value: NaN or infinity.
         value: f32,
     },
 }

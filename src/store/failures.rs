@@ -63,9 +63,9 @@ impl RetryPolicy {
 pub struct NewFailure<'a> {
     /// Path of the file.
     pub path: &'a Path,
-    /// Stage of the failure.
+    /// Stage of the work at which the file failed.
     pub stage: Stage,
-    /// Error message.
+    /// Error message, for the user.
     pub error: &'a str,
     /// Stamp of the file when it failed.
     pub stamp: RecordedStamp,

@@ -21,7 +21,7 @@ pub(super) const OFFLINE_UNDER: &str =
 /// Recorded state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileState {
-    /// The file exists.
+    /// The file existed when it was last seen.
     Present,
     /// The file was deleted or renamed.
     Missing,
@@ -73,12 +73,12 @@ pub enum FileLookup {
     },
 }
 
-/// A recorded file.
+/// A file that the database has recorded, with its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRow {
     /// Path of the file.
     pub path: PathBuf,
-    /// Recorded state.
+    /// State of the file when it was last seen.
     pub state: FileState,
 }
 

@@ -35,14 +35,14 @@ pub struct NewEmbedding<'a> {
     pub encoder_digest: &'a str,
 }
 
-/// An image to record.
+/// The facts about an image that are recorded with its scores.
 #[derive(Debug, Clone)]
 pub struct NewImage<'a> {
     /// Content id of the image.
     pub content_id: ContentId,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub size_bytes: u64,
-    /// `jpeg`, `png` or `webp`.
+    /// Format of the file: `jpeg`, `png` or `webp`.
     pub format: &'a str,
     /// Width after the EXIF orientation is applied.
     pub width_px: u32,
@@ -54,7 +54,7 @@ pub struct NewImage<'a> {
     pub embedding: Option<NewEmbedding<'a>>,
     /// Mean luma of the decoded picture, 0..1.
     pub brightness: Option<f32>,
-    /// Standard deviation of the luma.
+    /// Standard deviation of the luma, 0..0.5.
     pub contrast: Option<f32>,
     /// Standard deviation of the luma's Laplacian.
     pub sharpness: Option<f32>,
@@ -63,16 +63,16 @@ pub struct NewImage<'a> {
 /// A recorded image, found by its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
-    /// Row number.
+    /// Row number of the image in the database.
     pub image_id: ImageId,
     /// Digest of the encoder that computed the stored embedding; none if no embedding is stored.
     pub encoder_digest: Option<String>,
 }
 
-/// A stored embedding.
+/// An image embedding that the database has stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEmbedding {
-    /// The image.
+    /// Row number of the image in the database.
     pub image_id: ImageId,
     /// The embedding, `[D]`, not normalised.
     pub values: Vec<f16>,

@@ -107,7 +107,7 @@ impl FromSql for ContentId {
     }
 }
 
-/// An open database.
+/// An open connection to the database.
 #[derive(Debug)]
 pub struct Store {
     conn: Connection,

@@ -15,9 +15,9 @@ pub(super) const CURRENT: &str = "
 pub struct NewModel<'a> {
     /// Model digest: SHA-256 of the bundle's manifest.
     pub digest: &'a str,
-    /// The bundle's name.
+    /// Name of the model in its manifest.
     pub name: &'a str,
-    /// The manifest's JSON.
+    /// Text of the bundle's `manifest.json`.
     pub manifest: &'a str,
     /// Digest of the image encoder and input rule.
     pub encoder_digest: &'a str,
@@ -29,12 +29,12 @@ pub struct NewModel<'a> {
     pub device_reason: &'a str,
 }
 
-/// The current model.
+/// The current model, whose scores rankings show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// Model digest: SHA-256 of the bundle's manifest.
     pub digest: String,
-    /// The bundle's name.
+    /// Name of the model in its manifest.
     pub name: String,
     /// Device on which it runs: `cpu` or `cuda`.
     pub device: String,

@@ -20,9 +20,9 @@ const COUNTS: &str = "
 pub struct Counts {
     /// Number of distinct images.
     pub images: u64,
-    /// Number of tags.
+    /// Number of tags, with or without scores.
     pub tags: u64,
-    /// Number of present files.
+    /// Number of files that existed when they were last seen.
     pub files_present: u64,
     /// Number of files that were deleted or renamed.
     pub files_missing: u64,
@@ -36,11 +36,11 @@ pub struct Counts {
     pub failures: u64,
     /// Number of failed files in quarantine.
     pub quarantined: u64,
-    /// The schema version.
+    /// Version of the database's schema.
     pub schema_version: u32,
-    /// Size of the database without its write-ahead log.
+    /// Size of the database without its write-ahead log, in bytes.
     pub database_bytes: u64,
-    /// Size of the write-ahead log.
+    /// Size of the write-ahead log, in bytes.
     pub wal_bytes: u64,
 }
 

@@ -64,9 +64,9 @@ impl FromSql for TagReason {
 /// A tag of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageTag {
-    /// The tag.
+    /// Row number of the tag in the database.
     pub tag_id: TagId,
-    /// Its text.
+    /// Text of the tag.
     pub text: String,
     /// Why the tag applies.
     pub reason: TagReason,
@@ -81,7 +81,7 @@ pub struct TagSummary {
     pub text: String,
     /// Number of present images that the current model has scored under the tag.
     pub images: u64,
-    /// Mean score of these images; none if there are no such images.
+    /// Mean score of the counted images under the tag; `None` if there are none.
     pub mean_score: Option<f64>,
 }
 

@@ -82,7 +82,7 @@ impl TempStore {
         self.register_model(&model, NOW).unwrap()
     }
 
-    /// Records a score.
+    /// Records a score of an image under a tag by a model.
     pub fn score(&mut self, image_id: ImageId, tag: &str, model_id: ModelId, score: f32) {
         let batch = self.begin().unwrap();
         let tag_id = batch.tag_id(tag).unwrap();

@@ -15,7 +15,7 @@ use crate::identity::FileStamp;
 pub struct Found {
     /// Its path, which starts with the scanned directory as the caller named it.
     pub path: PathBuf,
-    /// Its stamp.
+    /// Its stamp at the time of the scan.
     pub stamp: FileStamp,
 }
 
@@ -25,19 +25,19 @@ pub enum ScanError {
     /// The root does not exist. The state of the files in it is unknown.
     #[error("{}: the directory does not exist. Mount or create it. The scores of its images are kept", root.display())]
     Offline {
-        /// The root.
+        /// Path of the missing directory.
         root: PathBuf,
     },
     /// The root is not a directory.
     #[error("{}: not a directory. Name the directory that holds the images", root.display())]
     NotADirectory {
-        /// The root.
+        /// Path that is not a directory.
         root: PathBuf,
     },
     /// An entry below the root cannot be read. The scan continues without it.
     #[error("{}: cannot be read: {source}. Give this user read access (and search access to the directories), or move it out of the watched directory", path.display())]
     Unreadable {
-        /// The directory or file.
+        /// Path of the directory or file.
         path: PathBuf,
         /// The error of the system call.
         source: io::Error,
@@ -51,7 +51,7 @@ pub enum RootState {
     Online,
     /// It exists and is empty. The mount point of a removed card looks the same, so treat known files in it as offline.
     Empty,
-    /// It does not exist.
+    /// It does not exist, for example because its card or network share is not mounted.
     Offline,
 }
 

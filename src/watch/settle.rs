@@ -33,7 +33,7 @@ pub enum Observed {
 /// A file that has been written completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// Its path.
+    /// Path of the file.
     pub path: PathBuf,
     /// Its stamp when it settled.
     pub stamp: FileStamp,

@@ -42,7 +42,11 @@ fn a_file_that_kills_its_decoder_fails_alone_and_is_quarantined_after_the_second
     abort_with_a_file(decoder);
     place.wait_for_rows(FAILURES, &["crash|1|0"]);
     let error = place.value("SELECT error FROM failure");
-    assert_eq!(error, "the decoder process crashed on this file: signal 6 (SIGABRT); it may have run out of memory");
+    assert_eq!(
+        error,
+        "the decoder process crashed on this file: signal 6 (SIGABRT); it may have run out of memory. If other programs \
+         open the file, please report it"
+    );
     // Another decoder takes the next file, and the bad file when its retry is due.
     place.write("good.jpg", &jpeg(3));
     place.wait_for_rows(IMAGES, &["2"]);

@@ -1,6 +1,6 @@
 //! The exit codes of both programs.
 
-/// Everything was done.
+/// Everything that was asked for was done.
 pub const OK: u8 = 0;
 /// Something failed; everything else was done.
 pub const SOME_FAILED: u8 = 1;

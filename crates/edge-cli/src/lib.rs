@@ -20,7 +20,7 @@ pub use stop_flag::stop_flag;
 /// The error of a subcommand: an exit code and a message for the user.
 #[derive(Debug)]
 pub struct CommandError {
-    /// A code of [`exit_code`].
+    /// Exit code of the process, one of [`exit_code`].
     pub code: u8,
     /// The message; empty where nothing more is to be printed.
     pub message: String,

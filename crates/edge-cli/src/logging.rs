@@ -16,7 +16,7 @@ use super::output::printable;
 
 /// Maximum number of lines from one place in the code within one window.
 const MAX_LINES: u64 = 100;
-/// Length of a window.
+/// Length of the window in which the lines of a place are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Starts logging at the level `default`. The variable `EDGE_SCORER_LOG` overrides it, for example with `debug` or

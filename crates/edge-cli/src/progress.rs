@@ -111,7 +111,7 @@ impl ProgressMeter {
         }
     }
 
-    /// Removes the bar.
+    /// Removes the bar from the terminal; does nothing where lines are printed instead.
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();

@@ -23,13 +23,16 @@ pub enum TextError {
     /// The tokenizer's file is missing or damaged.
     #[error("{}: not a usable tokenizer: {reason}. Copy the bundle again from its source", path.display())]
     Tokenizer {
-        /// The file.
+        /// Path of the tokenizer's file.
         path: PathBuf,
         /// The message of the tokenizer's reader.
         reason: String,
     },
     /// The manifest's rule is invalid.
-    #[error("text_input in the manifest is not usable: {0}")]
+    #[error(
+        "the rule that makes prompts from tags is not usable: {0}. If a bundle is opened, copy it again from its source; if a \
+         model is trained, correct --template"
+    )]
     Rule(String),
     /// The tag is empty or only white space.
     #[error("the tag is empty: give a short text such as \"birds\"")]
@@ -37,17 +40,17 @@ pub enum TextError {
     /// The prompt has more tokens than the text encoder takes.
     #[error("the tag {tag:?} is {tokens} tokens long and the model takes {limit}: shorten it")]
     TooLong {
-        /// The tag.
+        /// Text of the tag.
         tag: String,
         /// Number of tokens of its prompt, including special tokens.
         tokens: usize,
-        /// The context length.
+        /// The context length: the most tokens that the text encoder takes.
         limit: usize,
     },
     /// The tokenizer returned an error for this tag.
-    #[error("the tag {tag:?} cannot be tokenised: {reason}")]
+    #[error("the tag {tag:?} cannot be divided into tokens: {reason}. Use another tag")]
     Encode {
-        /// The tag.
+        /// Text of the tag.
         tag: String,
         /// The tokenizer's message.
         reason: String,
@@ -93,7 +96,7 @@ impl TagTokenizer {
         Ok(Self { tokenizer, rule })
     }
 
-    /// The rule.
+    /// The rule that makes prompts from tags.
     pub fn rule(&self) -> &TextRule {
         &self.rule
     }

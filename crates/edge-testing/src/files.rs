@@ -19,19 +19,19 @@ pub fn repository(path: &str) -> PathBuf {
 }
 
 /// The path of a built program, in the directory that `EDGE_SCORER_PROGRAMS` names. Without it, the program is where plain cargo puts it,
-/// beside the directory of the test programs. Cargo builds a package's programs only for the tests of that package, so tests that run
-/// another package's program need `cargo test --workspace`.
+/// beside the directory of the test programs. Cargo builds a package's programs only for the tests of that package; `scripts/test`
+/// builds all.
 #[track_caller]
 pub fn program(name: &str) -> PathBuf {
     let path = match std::env::var_os("EDGE_SCORER_PROGRAMS") {
         Some(directory) => PathBuf::from(directory).join(name),
         None => std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join(name),
     };
-    assert!(path.is_file(), "{} is not built: run `cargo test --workspace`", path.display());
+    assert!(path.is_file(), "{} is not built: run scripts/test", path.display());
     path
 }
 
-/// The shipped bundle.
+/// Directory of the bundle that is shipped with edge-scorer.
 pub fn model() -> PathBuf {
     repository("models/small")
 }

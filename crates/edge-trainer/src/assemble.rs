@@ -42,7 +42,9 @@ pub enum AssembleError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The scorer refuses the bundle.
-    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
+    #[error(
+        "the scorer refuses the finished bundle: {0}. Unless memory or disk space ran out, please report this as a defect"
+    )]
     Scorer(#[from] ScorerError),
     /// A defect of this program.
     #[error("internal error: {0}; please report it")]
@@ -52,7 +54,7 @@ pub enum AssembleError {
 /// The manifest's record of the training.
 #[derive(Debug, Clone)]
 pub struct Provenance {
-    /// Name of the model.
+    /// Name of the model in the manifest and the model card.
     pub name: String,
     /// The command line of the training.
     pub command: String,
@@ -138,7 +140,7 @@ fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
 /// Everything that is known only after the evaluation; empty for the bundle that is evaluated.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
-    /// Metrics by name.
+    /// Metrics by name, such as `test.srcc`.
     pub metrics: BTreeMap<String, f64>,
     /// Quantiles of the reference images' scores under their own tags.
     pub quantiles: Vec<f32>,
@@ -150,7 +152,7 @@ pub struct Findings {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// The parts of a bundle that depend only on the weights and the input rule.
+/// The parts of a bundle that depend only on the weights and on how an image is resized and normalised: graphs, tokenizer, goldens.
 #[derive(Debug, Clone)]
 pub struct Content {
     rule: InputRule,
@@ -186,7 +188,7 @@ impl Content {
         })
     }
 
-    /// The input rule.
+    /// The rule that makes the image encoder's input from an image.
     pub fn rule(&self) -> &InputRule {
         &self.rule
     }

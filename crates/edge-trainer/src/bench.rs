@@ -13,21 +13,21 @@ use super::options::{Precision, Trainable};
 use super::training::{TrainInputs, made_up_examples, time_steps};
 use super::{TrainError, TrainOptions};
 
-/// What to time.
+/// Request to time training steps.
 #[derive(Debug, Clone)]
 pub struct BenchRequest {
     /// The options. Those about data have no effect.
     pub options: TrainOptions,
-    /// Steps before the timed ones.
+    /// Number of untimed steps before the timed ones.
     pub warm_up: usize,
-    /// Timed steps.
+    /// Number of timed steps.
     pub steps: usize,
 }
 
 /// The measured times and their conditions.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepTimes {
-    /// The device.
+    /// The device that the steps ran on.
     pub device: TrainDevice,
     /// Precision of the matrix products.
     pub precision: Precision,
@@ -35,15 +35,15 @@ pub struct StepTimes {
     pub backbone: [String; 2],
     /// Whether only the head is trained.
     pub head_only: bool,
-    /// Images per batch.
+    /// Number of images in a batch.
     pub batch: usize,
-    /// Distinct tags per batch.
+    /// Number of distinct tags in a batch.
     pub tags: usize,
     /// Side of the images, in pixels.
     pub image_px: u32,
     /// Length of a padded prompt, in tokens.
     pub context_length: usize,
-    /// Time of every step.
+    /// Wall-clock time of every timed step, in seconds.
     pub seconds: Vec<f64>,
 }
 

@@ -98,7 +98,9 @@ impl FeatureCache {
         let path = self.path(content_id);
         let bytes = std::fs::read(&path).map_err(FileError::at(&path))?;
         if bytes.len() != self.entry_bytes() {
-            return Err(FileError::at(&path)(format!("has {} bytes, not {}", bytes.len(), self.entry_bytes())).into());
+            let (found, expected) = (bytes.len(), self.entry_bytes());
+            let reason = format!("the stored features have {found} bytes instead of {expected}. Run the command again");
+            return Err(FileError { path, reason }.into());
         }
         let values: Vec<f32> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
         let device = Default::default();
@@ -144,7 +146,7 @@ mod tests {
         }
         std::fs::write(cache.dir().join("x"), b"cut").unwrap();
         assert!(!cache.has("x"));
-        assert!(cache.get("x").unwrap_err().to_string().contains("has 3 bytes, not 8"));
+        assert!(cache.get("x").unwrap_err().to_string().contains("have 3 bytes instead of 8"));
         assert!(cache.put("x", &[1.0], &[]).is_err());
     }
 }

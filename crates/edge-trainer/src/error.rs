@@ -41,7 +41,9 @@ pub enum TrainError {
     #[error(transparent)]
     Assemble(#[from] AssembleError),
     /// The scorer refused the finished bundle.
-    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
+    #[error(
+        "the scorer refuses the finished bundle: {0}. Unless memory or disk space ran out, please report this as a defect"
+    )]
     Scorer(#[from] ScorerError),
     /// The bundle cannot be judged.
     #[error(transparent)]

@@ -33,26 +33,28 @@ pub enum ExportError {
          directory"
     )]
     Parity {
-        /// The value that differs.
+        /// The output that differs, such as the score.
         what: &'static str,
-        /// The difference.
+        /// The largest difference found, in the unit of the limit.
         difference: f32,
         /// The largest allowed difference.
         allowed: f32,
     },
     /// The scorer refuses the bundle.
-    #[error("the finished bundle does not pass the checks of the scorer: {0}")]
+    #[error(
+        "the scorer refuses the finished bundle: {0}. Unless memory or disk space ran out, please report this as a defect"
+    )]
     Scorer(#[from] ScorerError),
 }
 
 /// The three graphs as ONNX files.
 #[derive(Debug, Clone)]
 pub struct Graphs {
-    /// `image_encoder.onnx`.
+    /// Bytes of `image_encoder.onnx`.
     pub image_encoder: Vec<u8>,
-    /// `text_encoder.onnx`.
+    /// Bytes of `text_encoder.onnx`.
     pub text_encoder: Vec<u8>,
-    /// `quality_head.onnx`.
+    /// Bytes of `quality_head.onnx`.
     pub quality_head: Vec<u8>,
 }
 

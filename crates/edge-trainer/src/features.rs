@@ -25,7 +25,7 @@ pub struct Encoded {
 /// The fitted small image encoder and its embeddings of the images it was fitted to.
 #[derive(Debug)]
 pub struct FittedEncoder {
-    /// The encoder.
+    /// The fitted values of the encoder.
     pub fit: EncoderFit,
     /// Embeddings; each comes from a fit that left out the image's group.
     pub table: FeatureTable,
@@ -48,7 +48,7 @@ impl Encoded {
 pub struct UnseenRow {
     /// Name of the kind: what made the images.
     pub name: String,
-    /// Number of images.
+    /// Number of images of the kind.
     pub n: usize,
     /// Spearman's correlation if the fit left out only the image's group.
     pub known: f64,

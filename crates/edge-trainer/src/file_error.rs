@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
 pub struct FileError {
-    /// Path of the file.
+    /// Path of the file or directory.
     pub path: PathBuf,
     /// Error of the operating system, or a description of the invalid content.
     pub reason: String,
@@ -16,6 +16,6 @@ pub struct FileError {
 impl FileError {
     /// Returns a closure that converts any error at `path`.
     pub(crate) fn at<E: Display>(path: &Path) -> impl FnOnce(E) -> Self {
-        move |e| Self { path: path.to_owned(), reason: e.to_string() }
+        move |e| Self { path: path.to_owned(), reason: format!("cannot be read or written: {e}") }
     }
 }

@@ -17,7 +17,7 @@ pub const FIT_FILE: &str = "fit.toml";
 pub struct FitFile {
     /// The data sets and the output directories.
     pub setup: FitSetup,
-    /// How to train.
+    /// The training options.
     pub options: TrainOptions,
 }
 

@@ -36,9 +36,9 @@ const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
 pub struct Goldens {
     /// File names and PNG bytes.
     pub images: Vec<(String, Vec<u8>)>,
-    /// The tags.
+    /// Texts of the golden tags.
     pub tags: Vec<String>,
-    /// The outputs.
+    /// The network's outputs for these images and tags.
     pub tensors: GoldenTensors,
 }
 

@@ -70,14 +70,14 @@ impl View {
     }
 }
 
-/// An image to load.
+/// An image to load, and the section of it that is needed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadJob {
     /// Path of the image.
     pub path: PathBuf,
     /// Content id, which stored features are found by.
     pub content_id: String,
-    /// Section to cut out.
+    /// Section to cut out after resizing.
     pub view: View,
 }
 
@@ -95,7 +95,7 @@ pub struct Loader<'a> {
     pub rule: &'a InputRule,
     /// Stored features of the images; if present, no image is opened.
     pub features: Option<Features<'a>>,
-    /// Number of threads.
+    /// Number of threads that load images.
     pub threads: usize,
 }
 

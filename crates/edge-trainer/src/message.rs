@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub enum Message {
     /// Information for the user.
     Note {
-        /// The sentence.
+        /// The information, as one sentence.
         text: String,
     },
     /// A problem that does not stop the training.
@@ -19,7 +19,7 @@ pub enum Message {
     Begin {
         /// Name of the phase, such as `epoch 3`.
         what: String,
-        /// Number of its steps.
+        /// Number of steps of the phase.
         steps: u64,
     },
     /// A step of the phase is finished.
@@ -27,7 +27,7 @@ pub enum Message {
         /// A figure to show, such as `loss 0.512`; empty if there is none.
         measure: String,
     },
-    /// The phase is finished.
+    /// The phase that began last is finished.
     End,
     /// An epoch is finished and validated.
     Epoch(EpochRecord),
@@ -36,7 +36,7 @@ pub enum Message {
 /// The figures of an epoch. The run's `metrics.jsonl` has one per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Counted from 1.
+    /// Number of the epoch, counted from 1.
     pub epoch: usize,
     /// Mean loss over the training batches.
     pub loss: f64,
@@ -66,12 +66,12 @@ impl<F: FnMut(Message)> Listener for F {
     }
 }
 
-/// Sends a note.
+/// Sends information that needs no action by the user.
 pub(crate) fn note(listener: &mut dyn Listener, text: impl Into<String>) {
     listener.on(Message::Note { text: text.into() });
 }
 
-/// Sends a warning.
+/// Sends a warning about a problem that does not stop the training.
 pub(crate) fn warn(listener: &mut dyn Listener, text: impl Into<String>) {
     listener.on(Message::Warning { text: text.into() });
 }

@@ -3,7 +3,7 @@
 /// Values that decide the order of a pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rated<'a> {
-    /// The tag.
+    /// Text of the tag that the image was rated under.
     pub tag: &'a str,
     /// Mean score given by people.
     pub score: f32,

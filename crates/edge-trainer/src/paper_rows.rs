@@ -14,7 +14,7 @@ use crate::{FitRequest, HeadName, TrainError, TrainOptions, fit};
 /// A network of the published table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaperRow {
-    /// Scores image and tag.
+    /// The network that scores an image under a tag.
     WithTags,
     /// The same image encoder without text.
     WithoutText,
@@ -61,7 +61,7 @@ pub struct PaperRowsRequest {
     pub cache: PathBuf,
     /// Set to stop the current training.
     pub stop: Arc<AtomicBool>,
-    /// Options of the training.
+    /// Training options that all networks share.
     pub options: TrainOptions,
     /// Command line for the model cards.
     pub command: String,

@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer, Tokeniz
 
 /// A tokenizer that cannot be trained.
 #[derive(Debug, thiserror::Error)]
-#[error("the tokenizer cannot be trained on these tags: {0}")]
+#[error("the tokenizer cannot be trained on the tags of the data: {0}. Check the column tag of the data")]
 pub struct TokenizerError(String);
 
 impl From<tokenizers::Error> for TokenizerError {
@@ -24,11 +24,11 @@ pub const PAD_ID: i64 = 0;
 /// The special tokens, which are no part of a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Marks {
-    /// Pads a text.
+    /// Fills a text up to the context length.
     pub pad: &'static str,
-    /// Begins a text.
+    /// Stands before the first token of a text.
     pub begin: &'static str,
-    /// Ends a text.
+    /// Stands after the last token of a text.
     pub end: &'static str,
 }
 
@@ -36,7 +36,7 @@ pub struct Marks {
 pub const MARKS: Marks = Marks { pad: "<pad>", begin: "<s>", end: "</s>" };
 /// Special tokens of CLIP, which pads with its end token.
 pub const CLIP_MARKS: Marks = Marks { pad: CLIP_END, begin: "<|startoftext|>", end: CLIP_END };
-/// CLIP's end token.
+/// CLIP's token for the end of a text.
 pub const CLIP_END: &str = "<|endoftext|>";
 
 impl Marks {

@@ -14,7 +14,7 @@ use edge_model::scorer::ScorerError;
 pub(super) struct PairRow {
     /// The image's path as given.
     pub(super) path: String,
-    /// The tag as given.
+    /// The tag, as the user gave it.
     pub(super) tag: String,
     /// The image's path as opened.
     pub(super) file: PathBuf,
@@ -32,10 +32,10 @@ impl PairRow {
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum PairError {
     /// The row is not valid CSV.
-    #[error("the row cannot be read: {0}")]
+    #[error("the row cannot be read: {0}. Save the file as CSV in UTF-8")]
     Malformed(String),
     /// The row lacks a value.
-    #[error("line {line} has no path or no tag")]
+    #[error("line {line} has no path or no tag: add it, or delete the line")]
     Incomplete {
         /// The line, counted from 1.
         line: u64,
@@ -43,7 +43,7 @@ pub(super) enum PairError {
     /// The image cannot be read or decoded.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The decoder panicked.
+    /// The decoder panicked on one of the images that were decoded together with this one.
     #[error("the decoder panicked on this image or on one next to it; this is a defect, please report it")]
     DecoderPanicked,
     /// The model refused the image or the tag, or the device failed.

@@ -1,6 +1,6 @@
 //! Where files are decoded.
 
-/// Where files are decoded.
+/// The processes in which files are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Decoders {
     /// In the daemon's own process. This is for programs other than edge-scorer that use this library.

@@ -8,7 +8,7 @@ use edge_model::image_input::ImageError;
 pub(in crate::daemon) enum DecodeError {
     /// The file does not exist.
     Gone,
-    /// Any other failure.
+    /// The file cannot be read or decoded; the failure is recorded.
     Failed(FileFailure),
 }
 

@@ -162,7 +162,10 @@ impl DecoderProcess {
         } else {
             FileFailure {
                 stage: Stage::Crash,
-                error: format!("the decoder process crashed on this file: {}", describe_end(status, error)),
+                error: format!(
+                    "the decoder process crashed on this file: {}. If other programs open the file, please report it",
+                    describe_end(status, error)
+                ),
             }
         };
         DecodeError::Failed(failure)

@@ -29,11 +29,11 @@ pub(super) enum Request {
 /// Reply from the decoder process to the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// Reply to `Begin`.
+    /// Reply to `Begin`: the decoder accepts files.
     Ready,
-    /// Reply to `Open`.
+    /// Reply to `Open`: content id and stamp of the file.
     Opened(Opened),
-    /// Reply to `Keywords`.
+    /// Reply to `Keywords`: the keywords embedded in the file.
     Keywords(Vec<String>),
     /// Reply to `Picture`; the pixels follow.
     Picture { facts: PictureFacts, side_px: u32 },

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 /// The status of the daemon at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
-    /// Process id.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// Version of the program.
+    /// Version of the running edge-scorer, such as `0.1.0`.
     pub version: String,
-    /// Time at which the daemon started with this configuration and model.
+    /// Time at which the daemon started with this configuration and model, in UTC, ISO 8601.
     pub started_at: String,
     /// The model in use.
     pub model: LiveModel,
@@ -36,7 +36,7 @@ pub struct LiveStatus {
     pub backfilled: u64,
     /// The last file whose scores were committed.
     pub last_image: Option<LiveImage>,
-    /// The watched directories.
+    /// The watched directories, and how each is watched.
     pub sources: Vec<LiveSource>,
     /// Resident memory of the daemon without its decoder processes.
     pub memory_bytes: Option<u64>,
@@ -69,7 +69,7 @@ fn duration_text(seconds: u64) -> String {
     }
 }
 
-/// A model in use.
+/// The model in use, and its device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "as the columns of the table model")]
 pub struct LiveModel {
@@ -98,12 +98,12 @@ pub struct LiveImage {
     pub at: String,
 }
 
-/// A watched directory.
+/// A watched directory, and how changes in it are detected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSource {
-    /// The directory.
+    /// Path of the directory.
     pub dir: String,
-    /// `inotify`, `poll` or `waiting`.
+    /// How changes are detected: `inotify`, `poll` or `waiting` (the directory does not exist).
     pub kind: String,
     /// The reason, as text for people.
     pub reason: String,

@@ -20,7 +20,7 @@ pub enum WatchError {
         root: PathBuf,
         /// The number of directories in it, itself included.
         directories: u64,
-        /// The limit; 0 if it cannot be read.
+        /// The user's limit of inotify watches; 0 if it cannot be read.
         limit: u64,
     },
     /// The user's limit of inotify instances is reached.
@@ -33,15 +33,15 @@ pub enum WatchError {
     TooManyInstances {
         /// The watched directory.
         root: PathBuf,
-        /// The limit; 0 if it cannot be read.
+        /// The user's limit of inotify instances; 0 if it cannot be read.
         limit: u64,
     },
-    /// Another failure.
+    /// The directory cannot be watched for another reason.
     #[error("{}: cannot be watched: {reason}. Check its permissions, or set source = \"poll\"", root.display())]
     Failed {
         /// The watched directory.
         root: PathBuf,
-        /// The cause.
+        /// Error of the operating system or of the notify library.
         reason: String,
     },
 }

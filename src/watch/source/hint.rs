@@ -14,7 +14,7 @@ pub enum Hint {
     Rescan {
         /// The watched directory or a directory in it.
         dir: PathBuf,
-        /// The reason.
+        /// Why hints may have been lost.
         reason: RescanReason,
     },
 }
@@ -30,7 +30,7 @@ pub enum RescanReason {
     NewDirectory,
     /// The watched directory has appeared, disappeared or been replaced.
     RootChanged,
-    /// The directory is polled.
+    /// The directory is polled, and the interval between two scans has passed.
     Periodic,
     /// inotify failed; the text gives the reason.
     Failed(String),

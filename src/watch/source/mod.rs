@@ -37,7 +37,7 @@ pub enum SourceChoice {
     Auto,
     /// inotify; it is an error if it does not work.
     Inotify,
-    /// Polling.
+    /// Scans at a fixed interval; inotify is not used.
     Poll,
 }
 
@@ -76,18 +76,18 @@ pub struct SourceStatus {
 pub struct StatusHandle(Arc<Mutex<SourceStatus>>);
 
 impl StatusHandle {
-    /// Returns the present status.
+    /// Returns how the source watches at present, and why.
     pub fn get(&self) -> SourceStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Options of a source.
+/// How a source watches its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceOptions {
     /// The configured way of watching.
     pub choice: SourceChoice,
-    /// Whether subdirectories are watched as well.
+    /// Whether subdirectories are watched too.
     pub recursive: bool,
     /// Time between two scans of a polled directory.
     pub poll_interval: Duration,
@@ -136,7 +136,7 @@ impl Source {
         Ok(Self { status, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Returns the present status.
+    /// Returns how the source watches at present, and why.
     pub fn status(&self) -> SourceStatus {
         self.status_handle().get()
     }

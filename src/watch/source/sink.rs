@@ -35,7 +35,7 @@ impl Sink {
         (Self { root: root.to_owned(), hints, nudge, pending: Mutex::default() }, nudges)
     }
 
-    /// Returns the watched directory.
+    /// Returns the path of the watched directory.
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -12,7 +12,7 @@ pub enum DeviceChoice {
     /// CUDA if it works, else the CPU.
     #[default]
     Auto,
-    /// The CPU.
+    /// The CPU, even if a GPU works.
     Cpu,
     /// CUDA; an error if it does not work.
     Cuda,
@@ -43,7 +43,7 @@ impl fmt::Display for DeviceChoice {
 
 /// A backend and the reason for its choice.
 pub struct ChosenBackend {
-    /// The backend.
+    /// Runs graphs on the chosen device.
     pub backend: Box<dyn Backend>,
     /// The reason, for the log, `status` and the database.
     pub reason: String,

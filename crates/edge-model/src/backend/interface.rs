@@ -7,10 +7,10 @@ use ndarray::ArrayD;
 
 use super::precision::Precision;
 
-/// The CPU's device name.
+/// Name of the CPU among the devices.
 pub(super) const CPU: &str = "cpu";
 
-/// An input of a graph.
+/// The values of one input of a graph.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// 32-bit floats.
@@ -28,7 +28,7 @@ pub enum BatchSize {
     Any,
 }
 
-/// Options of every backend.
+/// Options that every backend receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendOptions {
     /// Precision of large products, if the device supports it; see [`Precision`].
@@ -51,7 +51,7 @@ impl Default for BackendOptions {
     }
 }
 
-/// Identifies a graph's file.
+/// Name and digest of a graph's file.
 #[derive(Debug, Clone, Copy)]
 pub struct GraphFile<'a> {
     /// File name, for messages.
@@ -77,7 +77,7 @@ pub enum BackendError {
     /// The device is missing or cannot be used at the moment; a later attempt may succeed.
     #[error("{device} cannot be used: {reason}")]
     Unavailable {
-        /// Device name.
+        /// Name of the device, such as `cuda`.
         device: String,
         /// Names the missing part and the way to install it.
         reason: String,
@@ -85,7 +85,7 @@ pub enum BackendError {
     /// This program was built without support for the device.
     #[error("{device} cannot be used: {reason}")]
     NotBuilt {
-        /// Device name.
+        /// Name of the device, such as `cuda`.
         device: String,
         /// How to build a program with support for it.
         reason: String,
@@ -93,21 +93,21 @@ pub enum BackendError {
     /// The graph cannot be prepared.
     #[error("{graph} cannot be prepared for {device}: {reason}")]
     Load {
-        /// Device name.
+        /// Name of the device, such as `cuda`.
         device: String,
-        /// The graph's file name.
+        /// File name of the graph, such as `image_encoder.onnx`.
         graph: String,
-        /// The runtime's message.
+        /// Message of the runtime that prepares the graph.
         reason: String,
     },
     /// The graph failed while running.
     #[error("{graph} failed on {device}: {reason}")]
     Run {
-        /// Device name.
+        /// Name of the device, such as `cuda`.
         device: String,
-        /// The graph's file name.
+        /// File name of the graph, such as `image_encoder.onnx`.
         graph: String,
-        /// The runtime's message.
+        /// Message of the runtime that runs the graph.
         reason: String,
     },
 }
@@ -167,18 +167,18 @@ pub trait Graph: Send + Sync {
 /// The time of one operator in one run of a graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OperatorTime {
-    /// Operator type.
+    /// Type of the operator, as the runtime names it.
     pub operator: String,
     /// Shapes of its inputs and of its output.
     pub shapes: String,
-    /// Wall-clock time.
+    /// Wall-clock time of the operator in this run.
     pub time: Duration,
 }
 
 /// A fact about the GPU, its driver or one of its libraries.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Fact {
-    /// Name of the component.
+    /// Name of the component, such as a library.
     pub name: String,
     /// Its version or description, or why it cannot be used.
     pub found: Result<String, String>,

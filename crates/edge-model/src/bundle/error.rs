@@ -14,13 +14,13 @@ pub enum BundleError {
     /// The directory contains no manifest.
     #[error("{}: not a model bundle, it has no manifest.json. Name the directory that `edge-trainer fit --out` wrote", dir.display())]
     NoManifest {
-        /// The directory.
+        /// Directory that was named as a bundle.
         dir: PathBuf,
     },
     /// The manifest is not valid JSON, or does not have exactly the keys of its schema.
     #[error("{}: the manifest is damaged or is not a manifest: {reason}. Copy the bundle again from its source", path.display())]
     Manifest {
-        /// The manifest's path.
+        /// Path of `manifest.json`.
         path: PathBuf,
         /// The parser's message, with line and column.
         reason: String,
@@ -29,53 +29,53 @@ pub enum BundleError {
     #[error("{}: manifest schema version {found} is unknown, this program reads version {known}. {}", path.display(),
         if *found > u64::from(*known) { "Update edge-scorer" } else { "Write the bundle again with this version's edge-trainer" })]
     SchemaVersion {
-        /// The manifest's path.
+        /// Path of `manifest.json`.
         path: PathBuf,
-        /// The version in the file.
+        /// Schema version in the file.
         found: u64,
-        /// The version that this build reads.
+        /// Schema version that this build reads.
         known: u32,
     },
     /// The manifest contradicts itself.
     #[error("{}: the manifest is inconsistent: {reason}. Copy the bundle again from its source", path.display())]
     Inconsistent {
-        /// The manifest's path.
+        /// Path of `manifest.json`.
         path: PathBuf,
-        /// The contradiction.
+        /// Description of the contradiction or of the invalid value.
         reason: String,
     },
     /// A file of the bundle does not exist.
     #[error("{}: this file of the bundle is missing. Copy the whole bundle again", path.display())]
     MissingFile {
-        /// The file.
+        /// Path of the missing file.
         path: PathBuf,
     },
     /// A file has another size or digest than the manifest states.
     #[error("{}: the file differs from the manifest ({what} is {found}, the manifest says {expected}): it was changed or \
         cut off. Copy the bundle again", path.display())]
     Digest {
-        /// The file.
+        /// Path of the file that differs.
         path: PathBuf,
-        /// `size` or `sha256`.
+        /// The property that differs: `size` or `sha256`.
         what: &'static str,
-        /// The value of the file.
+        /// The property's value in the file.
         found: String,
-        /// The value in the manifest.
+        /// The property's value in the manifest.
         expected: String,
     },
     /// The file with the goldens' tensors cannot be used.
     #[error("{}: the goldens cannot be used: {reason}. Copy the bundle again", path.display())]
     Goldens {
-        /// The file.
+        /// Path of the file with the goldens' tensors.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the damage, such as a tensor that is missing.
         reason: String,
     },
     /// The model returned NaN or infinity for a golden.
     #[error("{}: {what} of the goldens is not finite on {device}: the model or the device is broken. Score with another \
         device (`device = \"cpu\"`) or another bundle", dir.display())]
     NotFinite {
-        /// The bundle.
+        /// Directory of the bundle.
         dir: PathBuf,
         /// The output, such as `the text embedding`.
         what: &'static str,
@@ -86,13 +86,13 @@ pub enum BundleError {
     #[error("{}: {what} of the goldens is off by {difference:.3e} on {device}, the bundle allows {tolerance:.3e}: scores from \
         this device cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the bundle again", dir.display())]
     Drift {
-        /// The bundle.
+        /// Directory of the bundle.
         dir: PathBuf,
         /// The output, such as `score`.
         what: &'static str,
-        /// The largest difference found.
+        /// The largest difference found, in the unit of the tolerance.
         difference: f32,
-        /// The largest difference allowed.
+        /// The largest difference that the manifest allows.
         tolerance: f32,
         /// The device that it was computed on.
         device: String,
@@ -104,9 +104,9 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// The operating system returned an error.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: {action}: {source}. Check the permissions and the disk", path.display())]
     Io {
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
         /// The operation that failed, as part of a sentence: `cannot be read`.
         action: &'static str,

@@ -10,13 +10,14 @@ use super::manifest::Tolerance;
 /// The outputs of the trainer's own network for G golden images and T golden tags of D-dimensional embeddings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoldenTensors {
-    /// `[G, D]`, before rounding to f16.
+    /// Image embeddings of the golden images, `[G, D]`, before rounding to f16.
     pub image_embedding: Array2<f32>,
-    /// `[T, D]`.
+    /// Text embeddings of the golden tags, `[T, D]`.
     pub text_embedding: Array2<f32>,
-    /// `[G, T]`, computed from image embeddings rounded to f16, the precision of stored embeddings.
+    /// Scores of golden images under golden tags, `[G, T]`, computed from image embeddings rounded to f16, as the
+    /// database stores them.
     pub score: Array2<f32>,
-    /// `[G, T]`, cosine.
+    /// Similarities of golden images and tags, `[G, T]`: cosines, -1..=1.
     pub similarity: Array2<f32>,
 }
 
@@ -27,9 +28,9 @@ pub struct Replay {
     pub image_embedding: f32,
     /// Text embeddings: a fraction of the largest magnitude in the golden text embeddings.
     pub text_embedding: f32,
-    /// Scores, in score units.
+    /// Scores, in units of the bundle's score scale.
     pub score: f32,
-    /// Similarities.
+    /// Similarities, as a difference of cosines.
     pub similarity: f32,
 }
 

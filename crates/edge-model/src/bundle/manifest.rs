@@ -59,7 +59,7 @@ pub struct Manifest {
 pub struct Architecture {
     /// Name of the image encoder, such as `small-kernel` or `clip-vit-b-32`.
     pub image_encoder: String,
-    /// Name of the text encoder.
+    /// Name of the text encoder, such as `small-transformer`; `none` if the head reads no text.
     pub text_encoder: String,
     /// Length D of image and text embeddings.
     pub embedding_dim: usize,
@@ -112,7 +112,7 @@ pub enum HeadKind {
 }
 
 impl HeadKind {
-    /// The name in manifests.
+    /// Returns the name of the kind in manifests, such as `hyper_network`.
     pub fn name(self) -> &'static str {
         match self {
             Self::PatchCrossAttention => "patch_cross_attention",
@@ -139,7 +139,7 @@ pub enum ImageSide {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextSide {
-    /// Nothing.
+    /// The head reads none of the text encoder's outputs.
     Nothing,
     /// `text_embedding`, `f32 [N, D]`.
     #[default]
@@ -152,7 +152,7 @@ pub enum TextSide {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TagEntry {
-    /// The tag.
+    /// Text of the tag.
     pub text: String,
     /// The prompt for this tag, if it differs from the manifest's template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +169,7 @@ pub struct TagEntry {
 pub struct Training {
     /// The command line that trained the model.
     pub command: String,
-    /// The data sets.
+    /// The data sets that the model was trained on.
     pub data: Vec<DataRecord>,
     /// How the images were divided into parts, in words, such as "by prompt, seed 1".
     pub split: String,
@@ -203,7 +203,7 @@ pub struct Goldens {
     pub tensors: String,
     /// Names of the G image files, PNG.
     pub images: Vec<String>,
-    /// The T tags.
+    /// Texts of the T tags.
     pub tags: Vec<String>,
     /// Largest allowed differences of a replay.
     pub tolerance: Tolerance,
@@ -215,9 +215,9 @@ pub struct Goldens {
 pub struct Tolerance {
     /// For each element of an embedding: a fraction of the largest magnitude in the golden embeddings of the same kind.
     pub embedding: f32,
-    /// For a score, in score units.
+    /// For a score, in units of [`ScoreScale`].
     pub score: f32,
-    /// For a similarity.
+    /// For a similarity, as a difference of cosines.
     pub similarity: f32,
 }
 
@@ -227,13 +227,13 @@ pub struct Tolerance {
 pub struct FileDigest {
     /// SHA-256 of the bytes, 64 hexadecimal digits.
     pub sha256: String,
-    /// Length in bytes.
+    /// Length of the file in bytes.
     pub size_bytes: u64,
 }
 
 /// Names of the files in every bundle.
 pub mod file {
-    /// The manifest.
+    /// The manifest, which names all other files; see [`super::Manifest`].
     pub const MANIFEST: &str = "manifest.json";
     /// `pixel_values f32[N,3,S,S]` -> `image_embedding f32[N,D]`, and `patch_tokens f32[N,P,W]` if the head reads them.
     pub const IMAGE_ENCODER: &str = "image_encoder.onnx";
@@ -245,9 +245,9 @@ pub mod file {
     pub const QUALITY_HEAD: &str = "quality_head.onnx";
     /// The tokenizer, in the format of Hugging Face tokenizers.
     pub const TOKENIZER: &str = "tokenizer.json";
-    /// The goldens' tensors.
+    /// The goldens' tensors, in safetensors format; see [`super::Goldens`].
     pub const GOLDEN_TENSORS: &str = "golden.safetensors";
-    /// The three ONNX graphs.
+    /// The three ONNX graphs; together they compute a score.
     pub const GRAPHS: [&str; 3] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD];
     /// Files that every bundle must have.
     pub const REQUIRED: [&str; 5] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD, TOKENIZER, GOLDEN_TENSORS];

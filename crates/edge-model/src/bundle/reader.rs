@@ -58,17 +58,17 @@ impl Bundle {
         digests.try_for_each(|(name, digest)| check_file(&self.dir.join(name), digest))
     }
 
-    /// The directory.
+    /// The directory of the bundle.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The manifest.
+    /// The parsed manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The text of `manifest.json`.
+    /// The text of `manifest.json`, byte for byte.
     pub fn manifest_json(&self) -> &str {
         &self.manifest_json
     }

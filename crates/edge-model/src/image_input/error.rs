@@ -12,15 +12,15 @@ pub enum ImageError {
         not_found: bool,
     },
     /// The path names a directory, a device or a pipe.
-    #[error("is not a regular file")]
+    #[error("is not a regular file: name an image file")]
     NotAFile,
     /// The file has no bytes.
     #[error("is empty: the copy may have been cut off, copy it again")]
     Empty,
     /// The file is not a JPEG, PNG or WebP image.
-    #[error("is not a JPEG, PNG or WebP image (it begins with {begins})")]
+    #[error("is not a JPEG, PNG or WebP image (it begins with {begins}): convert it to one of these formats")]
     UnknownFormat {
-        /// The first bytes, in hexadecimal.
+        /// The first bytes of the file, in hexadecimal.
         begins: String,
     },
     /// The file exceeds one of the limits.
@@ -28,31 +28,31 @@ pub enum ImageError {
     TooLarge {
         /// The part that is too large, such as `file`.
         what: &'static str,
-        /// Its size.
+        /// Its size, in `unit`.
         is: u64,
-        /// The limit.
+        /// The largest size allowed, in `unit`.
         limit: u64,
         /// The unit of `is` and `limit`.
         unit: &'static str,
     },
     /// The decoder failed.
-    #[error("cannot be decoded as {format}: {reason}")]
+    #[error("cannot be decoded as {format}: {reason} (if it is damaged or cut off, copy it again)")]
     Undecodable {
-        /// The format's name.
+        /// Name of the format, such as `jpeg`.
         format: &'static str,
         /// The decoder's message.
         reason: String,
     },
 }
 
-/// Coarse classes of [`ImageError`].
+/// Coarse classes of [`ImageError`], by the step that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageErrorKind {
     /// The bytes could not be read.
     Unreadable,
     /// The bytes are not a complete image.
     Undecodable,
-    /// A limit was exceeded.
+    /// The file or its picture exceeds a limit of [`super::Limits`].
     TooLarge,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// File formats that can be decoded.
+/// The file formats that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {

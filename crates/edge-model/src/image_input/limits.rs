@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 /// Upper limits for a single image. All of them are checked before the pixels are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Largest file.
+    /// Largest file, in bytes.
     pub max_file_bytes: u64,
     /// Most pixels: width times height as stated in the file's header.
     pub max_pixels: u64,
-    /// Most memory that the decoded pixels may take.
+    /// Most memory that the decoded pixels may take, in bytes.
     pub max_decode_bytes: u64,
 }
 

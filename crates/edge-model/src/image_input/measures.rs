@@ -9,9 +9,9 @@ use image::RgbImage;
 /// about the same size, such as those of one camera.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Measures {
-    /// Mean luma.
+    /// Mean luma, 0 (black) to 1 (white).
     pub brightness: f32,
-    /// Standard deviation of luma.
+    /// Standard deviation of luma, 0 to 0.5.
     pub contrast: f32,
     /// Standard deviation of the 4-neighbour Laplacian of luma.
     pub sharpness: f32,

@@ -24,13 +24,13 @@ pub struct Prepared {
 /// The facts about an image that the database records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PictureFacts {
-    /// The file's format.
+    /// Format of the file, recognised by its first bytes.
     pub format: Format,
     /// Width of the image at full resolution, after orientation.
     pub width_px: u32,
     /// Height of the image at full resolution, after orientation.
     pub height_px: u32,
-    /// Brightness, contrast and sharpness.
+    /// Brightness, contrast and sharpness of the decoded pixels.
     pub measures: Measures,
     /// Metadata embedded in the file.
     pub metadata: Metadata,

@@ -56,9 +56,9 @@ impl From<ImageEmbedding> for ImageFeatures {
 /// The image encoder's outputs for one image, before rounding.
 #[derive(Debug, Clone)]
 pub(super) struct UnroundedImage {
-    /// `[D]`.
+    /// The image embedding, `[D]`.
     pub(super) embedding: Array1<f32>,
-    /// `[P, W]`, if the head reads patches.
+    /// The patch tokens, `[P, W]`, if the head reads patches.
     pub(super) patch_tokens: Option<Array2<f32>>,
 }
 
@@ -73,7 +73,7 @@ impl UnroundedImage {
 /// An encoded tag: the text encoder's outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodedTag {
-    /// The tag.
+    /// Text of the tag.
     pub tag: String,
     /// The text embedding, `[D]`.
     pub embedding: Vec<f32>,
@@ -84,9 +84,9 @@ pub struct EncodedTag {
 /// The text encoder's outputs for each token of a tag.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagTokens {
-    /// `[T, V]`.
+    /// The text encoder's state of each token, `[T, V]`.
     pub states: Array2<f32>,
-    /// `[T]`: 1 at the text's tokens, 0 at the padding.
+    /// Marks the tokens, `[T]`: 1 at the text's tokens, 0 at the padding.
     pub mask: Array1<f32>,
 }
 

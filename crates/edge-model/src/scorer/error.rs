@@ -18,11 +18,11 @@ pub enum ScorerError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A golden image cannot be decoded.
-    #[error("golden image {name}: {source}")]
+    #[error("golden image {name}: {source}. Copy the bundle again from its source")]
     GoldenImage {
         /// The image's file name in the bundle.
         name: String,
-        /// The reason.
+        /// Why it cannot be decoded.
         source: ImageError,
     },
     /// A graph returned a tensor of another shape than the manifest implies.
@@ -31,7 +31,7 @@ pub enum ScorerError {
          bundle again"
     )]
     Shape {
-        /// The graph's file name.
+        /// File name of the graph, such as `image_encoder.onnx`.
         graph: &'static str,
         /// The shape of the tensor.
         found: Vec<usize>,
@@ -50,9 +50,9 @@ pub enum ScorerError {
          {allowed:.3e} is allowed"
     )]
     WrongAnswer {
-        /// The graph's file name.
+        /// File name of the graph, such as `image_encoder.onnx`.
         graph: &'static str,
-        /// The device.
+        /// Name of the device, such as `cuda`.
         device: &'static str,
         /// The largest difference, in the unit of the goldens' tolerance.
         difference: f32,
@@ -60,15 +60,21 @@ pub enum ScorerError {
         allowed: f32,
     },
     /// The device failed twice, and no other device is allowed or able to take over.
-    #[error("{device} failed and no other device can take over: {reason}")]
+    #[error(
+        "{device} failed and no other device can take over: {reason}. Look for errors of the device with `dmesg`, or score \
+         on another device"
+    )]
     DeviceFailed {
-        /// The device.
+        /// Name of the device, such as `cuda`.
         device: &'static str,
-        /// The failure.
+        /// Message of the second failure, and of the CPU's if it was tried.
         reason: String,
     },
     /// A score, a similarity or an embedding is NaN or infinite.
-    #[error("{0} is not finite: the model cannot score this input, so nothing is recorded for it")]
+    #[error(
+        "{0} is not finite: the model cannot score this input, so nothing is recorded for it. If many inputs fail, test the \
+         model with `edge-scorer doctor`"
+    )]
     NotFinite(&'static str),
 }
 

@@ -71,7 +71,10 @@ impl Failover {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have replaced the device already.
         if Arc::ptr_eq(&current, failed) {
-            log::error!("from now on the CPU scores, more slowly: {}", cpu.reason);
+            log::error!(
+                "from now on scoring runs on the CPU, which is slower: {}. A restart tries the device again",
+                cpu.reason
+            );
             *current = Arc::new(cpu);
         }
     }

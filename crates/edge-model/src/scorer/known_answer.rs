@@ -14,7 +14,7 @@ pub(super) struct KnownAnswer {
     pub(super) device: &'static str,
     /// Largest differences allowed on this device.
     pub(super) tolerance: Tolerance,
-    /// S x S pixels.
+    /// The golden image as input of the image encoder: S x S pixels.
     pub(super) square: RgbImage,
     pub(super) image: UnroundedImage,
     pub(super) features: ImageFeatures,

@@ -38,9 +38,9 @@ use model::Model;
 /// The device that a model runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name: `cpu`, `cuda`.
+    /// Its name: `cpu` or `cuda`.
     pub name: &'static str,
-    /// The precision of its products.
+    /// The precision of its matrix products, such as `f32`.
     pub precision: Precision,
     /// Why this device was chosen.
     pub reason: String,
@@ -104,12 +104,12 @@ impl Scorer {
         Ok(Self { failover: Failover::open(&model, choice, options)?, model, known_tags: OnceLock::new() })
     }
 
-    /// The bundle's manifest.
+    /// The manifest of the opened bundle.
     pub fn manifest(&self) -> &Manifest {
         self.model.manifest()
     }
 
-    /// The bundle.
+    /// The opened bundle: its files, manifest and digests.
     pub fn bundle(&self) -> &Bundle {
         &self.model.bundle
     }
@@ -119,7 +119,7 @@ impl Scorer {
         self.bundle().digest()
     }
 
-    /// The encoder digest, see [`Bundle::encoder_digest`].
+    /// The encoder digest, which is stored with every image embedding; see [`Bundle::encoder_digest`].
     pub fn encoder_digest(&self) -> &str {
         &self.model.encoder_digest
     }

@@ -11,7 +11,7 @@ use crate::text::{TagTokenizer, TextError};
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) bundle: Bundle,
-    /// See [`Bundle::encoder_digest`].
+    /// Identifies the image encoder and its input rule; see [`Bundle::encoder_digest`].
     pub(super) encoder_digest: String,
     pub(super) tokenizer: TagTokenizer,
 }

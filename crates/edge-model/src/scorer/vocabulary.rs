@@ -7,7 +7,7 @@ use super::encoded::EncodedTag;
 /// A tag that is not in the model's vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnknownTag {
-    /// The tag.
+    /// Text of the tag.
     pub tag: String,
     /// The number of tags in the vocabulary.
     pub known: usize,

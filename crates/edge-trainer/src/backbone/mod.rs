@@ -35,7 +35,7 @@ pub enum BackboneError {
          model.safetensors of a CLIP model in the Hugging Face layout, or of timm's efficientnet_b0"
     )]
     Unknown {
-        /// The requested name.
+        /// The name given to `--backbone`.
         name: String,
     },
     /// The configuration cannot be used.
@@ -47,9 +47,9 @@ pub enum BackboneError {
     /// Another file of the backbone cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The problem.
+        /// Why it cannot be read, or what is wrong in it.
         reason: String,
     },
     /// The tokenizer cannot be trained.
@@ -70,16 +70,16 @@ pub enum Backbone {
     Small,
     /// EfficientNet-B0, with random weights or weights from a file.
     EfficientNetB0 {
-        /// The weight file.
+        /// Path of a safetensors file; `None` for random weights.
         weights: Option<PathBuf>,
     },
-    /// A CLIP model.
+    /// A CLIP model in the Hugging Face layout.
     Clip {
-        /// The Hugging Face directory.
+        /// Directory with `config.json`, `model.safetensors` and `tokenizer.json`.
         dir: PathBuf,
         /// The shape of its encoders.
         config: ClipConfig,
-        /// Its image preprocessing.
+        /// The rule that makes the image encoder's input from an image.
         rule: InputRule,
     },
 }

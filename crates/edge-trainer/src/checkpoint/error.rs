@@ -13,9 +13,9 @@ pub enum CheckpointError {
     /// The run cannot be resumed.
     #[error("{}: cannot resume this run: {reason}. Start a new run without --resume", run.display())]
     Resume {
-        /// Run directory.
+        /// Directory of the run.
         run: PathBuf,
-        /// The reason.
+        /// Why it cannot be resumed, such as data that have changed.
         reason: String,
     },
     /// A defect of the program.

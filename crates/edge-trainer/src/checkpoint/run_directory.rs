@@ -17,15 +17,15 @@ use crate::{Precision, TrainOptions};
 
 /// The options of the run, for `edge-trainer fit --config`.
 pub const CONFIG: &str = "config.toml";
-/// One JSON object per epoch.
+/// The figures of the training: one JSON object per epoch and line.
 pub const METRICS: &str = "metrics.jsonl";
 /// Software, hardware and inputs of the run.
 const RECORD: &str = "run.json";
-/// Every example with its part.
+/// Every example with its part: train, validation or test.
 const SPLIT: &str = "split.csv";
 /// The description of the weights, which is needed to load them.
 pub const MODEL: &str = "model.json";
-/// The tokenizer.
+/// The tokenizer of the text encoder, in the format of Hugging Face tokenizers.
 const TOKENIZER: &str = "tokenizer.json";
 /// The best weights, in burn's own format.
 const WEIGHTS: &str = "best.mpk";
@@ -34,11 +34,11 @@ const WEIGHTS: &str = "best.mpk";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
-    /// Shapes of the weights.
+    /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: ModelShape,
-    /// The unit of the scores.
+    /// Mean and standard deviation of the training scores, the unit in which the head computes.
     pub unit: ScoreUnit,
-    /// The epoch of the weights.
+    /// The epoch of the weights, counted from 1.
     pub epoch: usize,
     /// Spearman correlation on the validation images in this epoch.
     pub srcc: f64,
@@ -57,9 +57,9 @@ pub struct RunRecord {
     pub program: String,
     /// The training engine and its version.
     pub engine: String,
-    /// Operating system and processor.
+    /// Names of the operating system and of the processor.
     pub system: String,
-    /// Cores that the process may use.
+    /// Number of cores that the process may use.
     pub cores: usize,
     /// The device of the training.
     pub device: TrainDevice,
@@ -67,13 +67,13 @@ pub struct RunRecord {
     pub precision: Precision,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Name of the data set.
+    /// Name of the data set, or the common name of several.
     pub data: String,
-    /// Digest of the data.
+    /// SHA-256 over the data sets.
     pub data_sha256: String,
     /// SHA-256 of the encoders' weights before the training; empty for random weights.
     pub backbone_sha256: String,
-    /// The command line.
+    /// The command line that started the training.
     pub command: String,
 }
 

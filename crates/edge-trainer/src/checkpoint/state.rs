@@ -23,11 +23,11 @@ const OPTIMIZER: &str = "optimizer.mpk";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LossSums {
-    /// Total loss.
+    /// Sum of the total losses, which the training minimises.
     pub total: f64,
-    /// Ranking loss.
+    /// Sum of the ranking losses.
     pub ranking: f64,
-    /// Squared error.
+    /// Sum of the mean squared errors of the batches.
     pub squared_error: f64,
     /// Number of finished steps.
     pub steps: usize,
@@ -41,7 +41,7 @@ pub struct TrainProgress {
     pub epoch: usize,
     /// Losses of the current epoch.
     pub sums: LossSums,
-    /// The finished epochs.
+    /// Figures of the finished epochs, in their order.
     pub epochs: Vec<EpochRecord>,
     /// Merit of the best epoch. Its weights are in the run's `best.mpk`.
     pub best: Option<f64>,
@@ -56,9 +56,9 @@ pub struct TrainProgress {
 /// The sets of weights in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightSet {
-    /// The trained weights.
+    /// The weights that the steps change.
     Trained,
-    /// Their moving average.
+    /// Moving average of these weights over the steps.
     Averaged,
 }
 
@@ -72,7 +72,7 @@ impl StateDirectory {
         Self(run.join("state"))
     }
 
-    /// Returns the path.
+    /// Returns the path of the state directory.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -13,10 +13,10 @@ use crate::bench::{BenchRequest, StepTimes, bench};
 pub struct BenchArguments {
     #[command(flatten)]
     options: OptionFlags<BenchOptions>,
-    /// Timed steps
+    /// Number of timed steps
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Steps before the timed ones
+    /// Number of steps before the timed ones
     #[arg(long, default_value_t = 2)]
     warm_up: u32,
     /// How to print the times

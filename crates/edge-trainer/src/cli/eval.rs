@@ -25,7 +25,7 @@ judged. --out writes report.html (one file, images included), report.md and metr
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct EvalArguments {
-    /// The bundle
+    /// Directory of the bundle to judge
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// The rated images: agiqa:DIR, table:FILE, or a path whose kind is recognised
@@ -37,7 +37,7 @@ pub struct EvalArguments {
     /// Figures by tag, or by condition under which the images were made (column condition; AGIQA-3K's generators)
     #[arg(long, default_value = "tag")]
     by: By,
-    /// Directory for the report
+    /// Directory that the report is written to
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How to print the figures

@@ -51,7 +51,7 @@ enum What {
         /// config.json of a CLIP model whose size to use [default: the size of ViT-B/32]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Seed of the weights
+        /// Seed of the random weights
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{DataError, Example};
 use crate::parallel;
 
-/// Findings of [`check()`].
+/// The unusable and repeated images and rows that [`check()`] found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CheckReport {
     /// Number of distinct paths that were checked.
@@ -105,9 +105,9 @@ fn inspect_all(paths: &[&Path], limits: &Limits, done: impl FnMut()) -> (HashMap
 #[derive(Debug, Clone)]
 enum Inspection {
     Missing,
-    /// The reason.
+    /// The file cannot be read or decoded, for this reason.
     Unreadable(String),
-    /// The content id.
+    /// The file is an image with this content id.
     Usable(String),
 }
 

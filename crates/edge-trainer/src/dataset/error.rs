@@ -35,7 +35,7 @@ pub enum DataError {
         unit: &'static str,
         /// Number of the line or row, from 1.
         number: u64,
-        /// Description of the mistake.
+        /// Description of the mistake, such as the column and its invalid value.
         reason: String,
     },
     /// The table as a whole cannot be used.
@@ -43,7 +43,7 @@ pub enum DataError {
     Table {
         /// Path of the table.
         path: PathBuf,
-        /// Description of the mistake.
+        /// Description of the mistake, such as a missing column.
         reason: String,
     },
     /// Too many images are missing or unreadable.
@@ -52,11 +52,11 @@ pub enum DataError {
          Repair the data, or raise --max-bad-fraction to train without these images"
     )]
     TooManyBad {
-        /// Number of unusable images.
+        /// Number of images that are missing or cannot be decoded.
         bad: usize,
-        /// Number of all images.
+        /// Number of images in the data, usable or not.
         all: usize,
-        /// Largest allowed share of unusable images.
+        /// Largest allowed share of unusable images, 0 to 1.
         allowed: f64,
         /// The first unusable image and the reason.
         example: String,
@@ -86,7 +86,7 @@ pub enum DataError {
     /// A part is empty after the division.
     #[error("the {part} part has no images after the division: {advice}")]
     EmptyPart {
-        /// The empty part.
+        /// The part without images.
         part: Part,
         /// Instruction that resolves the error.
         advice: String,

@@ -45,6 +45,6 @@ pub struct DataSet {
     pub test_share: Option<f64>,
     /// One sentence for each kind of row that was left out during reading.
     pub notes: Vec<String>,
-    /// All examples.
+    /// All rows that can be used, each an image with a tag and a score.
     pub examples: Vec<Example>,
 }

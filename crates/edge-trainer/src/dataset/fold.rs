@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Fold {
     /// Number of the fold, from 1.
     pub number: usize,
-    /// Number of all folds.
+    /// Number of folds that the groups are divided into.
     pub of: usize,
 }
 

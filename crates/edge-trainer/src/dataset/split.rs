@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 
 use super::{DataError, Example, Fold, Part};
 
-/// Examples by part.
+/// The examples of the three parts of the data.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
     /// Examples that the weights are fitted to.

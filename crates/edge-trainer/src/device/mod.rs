@@ -62,6 +62,6 @@ mod tests {
     fn a_gpu_of_any_number_is_not_there() {
         let error = find(DeviceRequest::Cuda(999)).unwrap_err().to_string();
         assert!(error.starts_with("cuda:999 cannot be used: "), "{error}");
-        assert!(error.ends_with("Or train with --device cpu"), "{error}");
+        assert!(error.ends_with("To train without it, give --device cpu"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
-/// The processor's backend.
+/// The backend of burn that computes on the processor.
 pub type Host = Flex;
 
 /// The device that the user requests; written `auto`, `cpu`, `cuda` or `cuda:1`.
@@ -17,7 +17,7 @@ pub enum DeviceRequest {
     /// The first NVIDIA GPU if it can be used, else the processor.
     #[default]
     Auto,
-    /// The processor.
+    /// The processor, even if a GPU can be used.
     Cpu,
     /// The NVIDIA GPU with this index, and no other device.
     Cuda(usize),
@@ -63,9 +63,9 @@ impl From<DeviceRequest> for String {
 
 /// Why a device cannot be used, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{device} cannot be used: {reason}. Or train with --device cpu")]
+#[error("{device} cannot be used: {reason}. To train without it, give --device cpu")]
 pub struct DeviceError {
-    /// The requested device.
+    /// Name of the requested device, such as `cuda:1`.
     pub device: String,
     /// Names the missing part and the way to install it.
     pub reason: String,
@@ -75,11 +75,11 @@ pub struct DeviceError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainDevice {
-    /// The processor.
+    /// The processor of this machine.
     Cpu,
-    /// A GPU.
+    /// An NVIDIA GPU.
     Cuda {
-        /// Its index.
+        /// Its index according to the driver, from 0.
         index: usize,
         /// Its name according to the driver.
         name: String,
@@ -104,7 +104,7 @@ impl fmt::Display for TrainDevice {
 
 /// Work that runs on any device.
 pub trait DeviceTask {
-    /// The result.
+    /// The result of the work.
     type Output;
 
     /// Does the work on a backend with automatic differentiation.

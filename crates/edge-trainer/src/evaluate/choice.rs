@@ -14,7 +14,7 @@ use crate::message::{Listener, Message, warn};
 /// Remark on data with the digest of the bundle's training data.
 const SAME_DATA: &str = "the bundle was trained on these data: the digests are equal";
 
-/// Images to judge.
+/// Which images of the data are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// The images of one part.
@@ -26,7 +26,7 @@ pub enum Which {
 /// The division of the training data, as stated in the manifest of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Division {
-    /// Seed of the division.
+    /// Seed with which the parts were drawn.
     pub seed: u64,
     /// Share of the groups in the validation part.
     pub validation_share: f64,
@@ -43,7 +43,7 @@ pub struct Division {
     /// AVA: tags with fewer images were dropped.
     #[serde(default = "default_min_images")]
     pub min_images_per_tag: usize,
-    /// AVA: division into parts.
+    /// AVA: whether the test images are drawn as in the paper or taken from AVA's own list.
     #[serde(default)]
     pub ava_split: AvaSplit,
 }
@@ -82,9 +82,9 @@ pub struct DataName {
 /// The chosen images of checked data.
 #[derive(Debug, Clone)]
 pub struct ChosenImages {
-    /// The data set.
+    /// Name, licence and digest of the data set.
     pub data: DataName,
-    /// The images.
+    /// The chosen images, each with its tag and its true score.
     pub examples: Vec<Example>,
     /// Sentences about the choice: the number of images, the part, and the overlap with the training data.
     pub how: Vec<String>,

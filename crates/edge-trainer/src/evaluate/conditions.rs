@@ -14,9 +14,9 @@ use crate::metrics::{Estimate, Judged, Replicate, Resampling, mean, numbered, sp
 /// Mean scores of one condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConditionRow {
-    /// Name of the condition.
+    /// Name of the condition, such as a generator with its settings.
     pub name: String,
-    /// Number of its images.
+    /// Number of judged images of the condition.
     pub n: usize,
     /// Mean score given by people.
     pub human: Estimate,
@@ -41,7 +41,7 @@ pub struct Ladder {
     pub same_order: bool,
     /// Share of the replicates in which both orders are equal.
     pub probability: f64,
-    /// All pairs of conditions.
+    /// All pairs of the ladder's conditions.
     pub steps: Vec<LadderStep>,
 }
 
@@ -50,7 +50,7 @@ pub struct Ladder {
 pub struct LadderStep {
     /// The condition with the higher mean by people.
     pub better: String,
-    /// The other condition.
+    /// The condition with the lower mean by people.
     pub worse: String,
     /// Difference of the means by people.
     pub human: Estimate,
@@ -117,11 +117,11 @@ impl ConditionMeans {
     }
 }
 
-/// Mean of each condition.
+/// Mean scores of the conditions, by condition.
 struct Means<'a> {
-    /// Over all images.
+    /// Means over all images.
     whole: Vec<f64>,
-    /// Over the images of each replicate.
+    /// Means over the images of each replicate.
     drawn: &'a [Vec<f64>],
 }
 

@@ -27,7 +27,7 @@ pub struct DataSetRow {
     pub right_minus_shuffled: Measures,
     /// Share of the pairs of tags of one image that are in the right order; `NaN` without such pairs.
     pub tag_order: f64,
-    /// Number of these pairs.
+    /// Number of pairs that `tag_order` is a share of.
     pub tag_pairs: usize,
     /// Mean over the conditions of Spearman's correlation within each condition; `NaN` if the data name no conditions.
     pub within_conditions: f64,
@@ -46,11 +46,11 @@ pub struct Extreme {
     pub end: &'static str,
     /// Name of the image file.
     pub image: String,
-    /// Tag of the image.
+    /// Tag under which the image was scored and rated.
     pub tag: String,
-    /// Score of the model.
+    /// Score that the model gave, on the bundle's scale.
     pub prediction: f64,
-    /// Score given by people.
+    /// Mean score that people gave.
     pub truth: f64,
 }
 

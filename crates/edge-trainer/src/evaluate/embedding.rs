@@ -21,7 +21,7 @@ use crate::metrics::Judged;
 /// Examples with the features of their images.
 #[derive(Debug)]
 pub struct Embedded<'a> {
-    /// The examples.
+    /// The examples: images, each with a tag and a true score.
     pub examples: &'a [Example],
     /// Features of each example's image. Examples of the same image share the features, because patch tokens are large.
     pub images: Vec<Arc<ImageFeatures>>,

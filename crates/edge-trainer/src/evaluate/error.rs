@@ -16,7 +16,7 @@ pub enum JudgeError {
     /// A bundle is refused.
     #[error("{}: {source}", dir.display())]
     Bundle {
-        /// Directory of the bundle.
+        /// Directory of the refused bundle.
         dir: PathBuf,
         /// Reason of the refusal.
         source: ScorerError,
@@ -41,10 +41,10 @@ pub enum JudgeError {
     Division {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// The missing value.
+        /// The value that is missing or cannot be parsed.
         reason: String,
     },
-    /// The request contradicts itself.
+    /// The request names nothing to judge, or gives two bundles the same name.
     #[error("{0}")]
     Request(String),
     /// A file cannot be read or written.

@@ -16,18 +16,18 @@ use crate::metrics::{Judged, Rules};
 /// Settings of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EvalSettings {
-    /// Parameters of the measures.
+    /// Tie threshold and score scale, which the measures use.
     pub rules: Rules,
-    /// Settings of the bootstrap.
+    /// Settings of the bootstrap that yields the intervals.
     pub bootstrap: Bootstrap,
     /// Whether figures per condition are computed.
     pub by_group: bool,
 }
 
-/// Name of the judged model.
+/// The judged model: its name, digest and unit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelName {
-    /// Name of the model.
+    /// Name of the model in its manifest.
     pub name: String,
     /// Digest of the bundle; `None` if the bundle is not finished yet.
     pub digest: Option<String>,
@@ -75,7 +75,7 @@ impl EpochFigures {
 /// All figures of a bundle.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
-    /// The judged model.
+    /// Name, digest and unit of the judged model.
     pub model: ModelName,
     /// The judged data; `None` if a training judges its own test part.
     pub data: Option<DataName>,
@@ -83,9 +83,9 @@ pub struct Evaluation {
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
-    /// Parameters of the measures.
+    /// Tie threshold and score scale, which the measures use.
     pub rules: Rules,
-    /// Settings of the bootstrap.
+    /// Settings of the bootstrap that yields the intervals.
     pub bootstrap: Bootstrap,
     /// Figures with each image under its own tag.
     pub right_tags: Measures,
@@ -101,9 +101,9 @@ pub struct Evaluation {
     pub retrieval: f64,
     /// The same share for a random choice of tag.
     pub retrieval_by_chance: f64,
-    /// Figure of each tag.
+    /// Spearman's correlation within each tag.
     pub tags: Vec<TagRow>,
-    /// Figures of each data set.
+    /// Figures of each data set that the judged images come from.
     pub data_sets: Vec<DataSetRow>,
     /// Figures of the conditions; `None` if they were not requested.
     pub groups: Option<ConditionMeans>,

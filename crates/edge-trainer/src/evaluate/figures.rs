@@ -9,17 +9,17 @@ use crate::metrics::{
     Estimate, Judged, LEVEL, Measure, Replicate, Resampling, Rules, ScoreSample, numbered, spearman, tag_srccs,
 };
 
-/// Figures by [`Measure::key`].
+/// Figures with their intervals, by [`Measure::key`].
 pub type Measures = BTreeMap<&'static str, Estimate>;
 
-/// Settings of the bootstrap.
+/// Settings of the bootstrap that yields confidence intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bootstrap {
-    /// Number of replicates.
+    /// Number of replicates that are drawn.
     pub replicates: usize,
     /// Seed of the replicates and of the shuffled tags.
     pub seed: u64,
-    /// Coverage of the intervals.
+    /// Coverage of the confidence intervals, 0 to 1.
     pub level: f64,
 }
 
@@ -40,9 +40,9 @@ impl Bootstrap {
 /// The figure of one tag or condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TagRow {
-    /// The tag or condition.
+    /// Name of the tag or condition.
     pub tag: String,
-    /// Number of its images.
+    /// Number of judged images of the tag or condition.
     pub n: usize,
     /// Spearman's correlation of its images. The replicates of its interval draw these images.
     pub srcc: Estimate,
@@ -51,7 +51,7 @@ pub struct TagRow {
 /// Figures of one set of predictions, with the replicates of their intervals.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// The figures.
+    /// The figures with their intervals.
     pub estimates: Measures,
     /// Values of each figure over the replicates.
     replicates: BTreeMap<&'static str, Vec<f64>>,

@@ -28,7 +28,7 @@ pub struct EvalRequest {
     pub model: PathBuf,
     /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// Images to judge.
+    /// Which images of the data are judged.
     pub which: Which,
     /// Whether figures per condition are computed.
     pub by_group: bool,
@@ -39,7 +39,7 @@ pub struct EvalRequest {
 /// An evaluation with the judged images.
 #[derive(Debug)]
 pub struct Judgement {
-    /// The figures.
+    /// The figures of the bundle on these images.
     pub evaluation: Evaluation,
     /// The images in the order of the predictions.
     pub examples: Vec<Example>,

@@ -1,4 +1,4 @@
-//! Everything that is known before the training starts.
+//! The plan of a fit: options, device, encoders and divided data, all fixed before the training starts.
 
 use edge_model::text::TagTokenizer;
 
@@ -9,24 +9,24 @@ use crate::dataset::{Example, Parts};
 use crate::device::TrainDevice;
 use crate::model::ModelShape;
 
-/// Everything that is known before the training starts, apart from the weights.
+/// The plan of a fit: options, device, encoders and divided data, all fixed before the training starts. It holds no weights.
 pub(super) struct FitPlan<'a> {
     pub(super) request: &'a FitRequest,
-    /// Where to train.
+    /// The device that the training runs on.
     pub(super) device: TrainDevice,
-    /// The encoders.
+    /// The encoders that the training starts from.
     pub(super) backbone: Backbone,
-    /// Digest of the encoders' weights.
+    /// SHA-256 of the encoders' weights before the training; empty for random weights.
     pub(super) backbone_sha256: String,
-    /// Shapes of the weights.
+    /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub(super) shape: ModelShape,
-    /// The divided data.
+    /// The examples, divided into training, validation and test parts.
     pub(super) parts: &'a Parts,
     /// The training and validation examples to which percentiles refer.
     pub(super) reference: Vec<Example>,
     /// The description of data and options for the manifest.
     pub(super) provenance: &'a Provenance,
     pub(super) tokenizer: &'a TagTokenizer,
-    /// The tokenizer's file.
+    /// Text of `tokenizer.json`, which the bundle contains.
     pub(super) tokenizer_json: &'a str,
 }

@@ -16,7 +16,7 @@ pub struct FitRequest {
     pub style: Vec<StyleRequest>,
     /// The data sets in the notation of [`crate::dataset::read`]; the training uses all of them together.
     pub data: Vec<String>,
-    /// Directory of the bundle.
+    /// Directory that the finished bundle is written to.
     pub out: PathBuf,
     /// Directory of the run: options, figures and weights.
     pub run: PathBuf,
@@ -26,7 +26,7 @@ pub struct FitRequest {
     pub resume: bool,
     /// Set to `true` to stop the training after the current step.
     pub stop: Arc<AtomicBool>,
-    /// How to train.
+    /// The training options.
     pub options: TrainOptions,
     /// The command line, for the model card.
     pub command: String,

@@ -14,15 +14,15 @@ use crate::training::{Keeper, LearnError};
 pub struct RunKeeper<'a> {
     /// The open run directory.
     pub run: &'a mut RunDirectory,
-    /// Its path.
+    /// Path of the run directory.
     pub dir: &'a Path,
     /// The directory for the state between two steps.
     pub state: StateDirectory,
-    /// The encoders.
+    /// The encoders that the training started from.
     pub backbone: &'a Backbone,
-    /// Shapes of the weights.
+    /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: &'a ModelShape,
-    /// Whether the encoders are not trained, so that only the head's weights are written.
+    /// Whether the encoders are not trained. Then only the head's weights are written.
     pub head_only: bool,
     /// Set to `true` to stop the training.
     pub stop: &'a AtomicBool,

@@ -7,13 +7,13 @@ use rand::rngs::StdRng;
 
 /// Added to the variances before whitening; the variance of a standardised patch is 1.
 const FLOOR: f64 = 0.05;
-/// Iterations of k-means.
+/// Number of iterations of k-means.
 const ROUNDS: usize = 12;
 
 /// Linear filters: the response to a standardised patch `u` is `filters u - shifts`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Filters {
-    /// The filters, `[K, P]`.
+    /// One filter of P values in each of the K rows, `[K, P]`.
     pub filters: DMatrix<f64>,
     /// The shift of each filter, `[K]`.
     pub shifts: DVector<f64>,

@@ -13,7 +13,7 @@ const CONSTANT: f64 = 1e-7;
 /// has the same weight as the other components. The mean square of all components over the training data is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
-    /// Mean of each measurement.
+    /// Mean of each of the F measurements over the training data.
     pub mean: Vec<f64>,
     /// Reciprocal standard deviation of each measurement; 0 for a constant.
     pub scale: Vec<f64>,

@@ -24,13 +24,13 @@ pub struct KernelRidge {
 /// A fit to Q targets at once.
 #[derive(Debug, Clone)]
 pub struct KernelFit {
-    /// The weights, `[M, Q]`.
+    /// The weight of each of the M centres for each target, `[M, Q]`.
     pub weights: DMatrix<f64>,
     /// The mean of each target, which is added to every prediction.
     pub mean: Vec<f64>,
     /// The prediction for each example by a fit without the example's group, `[N, Q]`.
     pub held_out: DMatrix<f64>,
-    /// The chosen ridge.
+    /// The ridge parameter with the smallest held-out error.
     pub ridge: f64,
     /// Mean squared error of the held-out predictions over the labelled examples.
     pub error: f64,

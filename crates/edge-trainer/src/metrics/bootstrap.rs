@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::names::numbered;
 
-/// Coverage of the intervals.
+/// Coverage of the confidence intervals: 95 %.
 pub const LEVEL: f64 = 0.95;
 
 /// A figure with its confidence interval. Undefined values are `NaN` (null in JSON).
@@ -43,7 +43,7 @@ impl Estimate {
 /// One bootstrap replicate: drawn rows, possibly repeated, with their tags.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Replicate {
-    /// Indices into the examples.
+    /// Indices of the drawn examples.
     pub rows: Vec<usize>,
     /// Number of each row's tag in this replicate.
     pub tags: Vec<usize>,

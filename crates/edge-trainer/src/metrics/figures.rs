@@ -27,7 +27,7 @@ pub struct Figures {
     /// Share of pairs in the right order, among the pairs of one tag whose truths differ by more than the tie
     /// threshold.
     pub pair_accuracy: f64,
-    /// Number of these pairs.
+    /// Number of pairs that `pair_accuracy` is a share of.
     pub pairs: usize,
 }
 

@@ -7,7 +7,7 @@ use super::distribution::{BIN_WIDTH, Bins, EPSILON, earth_movers_distance, kl_di
 use super::sample::ScoreSample;
 use super::within::{pair_accuracy, within_tag_srcc};
 
-/// Parameters of the measures.
+/// Tie threshold and score scale, which the measures use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rules {
     /// Largest score difference at which two images of a tag count as tied.
@@ -18,7 +18,7 @@ pub struct Rules {
     pub high: f64,
 }
 
-/// Direction of better values.
+/// Whether higher or lower values of a measure are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     /// Higher values are better.
@@ -34,9 +34,9 @@ pub enum Measure {
     ErrorMean,
     /// Population standard deviation of |prediction - truth|.
     ErrorStd,
-    /// Pearson's correlation.
+    /// Pearson's correlation of predictions and truths.
     Lcc,
-    /// Spearman's correlation.
+    /// Spearman's correlation of predictions and truths.
     Srcc,
     /// KL divergence of the score histograms.
     Kl,

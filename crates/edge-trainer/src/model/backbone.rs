@@ -132,11 +132,11 @@ impl<B: Backend> TextOutput<B> {
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model holds one of them, and burn's modules cannot be boxed")]
 pub enum ImageBackbone<B: Backend> {
-    /// `small-kernel`.
+    /// The project's own encoder, `small-kernel`.
     Small(ImageEncoder<B>),
     /// CLIP's vision transformer.
     Clip(ClipVision<B>),
-    /// EfficientNet.
+    /// EfficientNet-B0.
     EfficientNet(EfficientNet<B>),
 }
 
@@ -174,7 +174,7 @@ impl<B: Backend> ImageBackbone<B> {
 /// A text encoder of any kind.
 #[derive(Module, Debug)]
 pub enum TextBackbone<B: Backend> {
-    /// `small-transformer`.
+    /// The project's own encoder, `small-transformer`.
     Small(TextEncoder<B>),
     /// CLIP's text encoder.
     Clip(ClipText<B>),

@@ -33,9 +33,9 @@ pub struct FittedBlock {
     pub mean: Vec<f32>,
     /// Factor of each measurement after its mean is subtracted.
     pub scale: Vec<f32>,
-    /// Row-major `[F, K]`.
+    /// Scaled directions of the principal components, row-major `[F, K]`.
     pub directions: Vec<f32>,
-    /// Row-major `[M, K]`.
+    /// Components of the M pictures that are the kernel's centres, row-major `[M, K]`.
     pub centres: Vec<f32>,
 }
 
@@ -48,11 +48,11 @@ impl FittedBlock {
 /// Everything that is fitted for the encoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderFit {
-    /// The filters.
+    /// The filters that measure the codes.
     pub codebook: Codebook,
-    /// Statistics, codes, spectrum.
+    /// The fit of each block of measurements: statistics, codes, spectrum.
     pub blocks: [FittedBlock; BLOCKS],
-    /// Row-major `[M, Q]`: from the kernel to the answers.
+    /// Weights from the kernel to the answers, row-major `[M, Q]`.
     pub weights: Vec<f32>,
     /// Number Q of answers.
     pub answers: usize,
@@ -177,7 +177,7 @@ impl<B: Backend> ImageEncoder<B> {
         }
     }
 
-    /// The fit.
+    /// Returns the fitted values that the parameters hold.
     pub fn fit(&self) -> EncoderFit {
         let level = |i: usize| CodeLevel { filters: weights(&self.filters[i]), shifts: weights(&self.shifts[i]) };
         let block = |i: usize| {

@@ -111,11 +111,11 @@ fn later(length: usize) -> Vec<f32> {
 /// A transformer layer: attention and a two-layer perceptron. The input of each is normalised, and its output is added to its input.
 #[derive(Module, Debug)]
 pub struct TransformerLayer<B: Backend> {
-    /// Before the attention.
+    /// Normalises the input of the attention.
     pub attention_norm: LayerNorm<B>,
-    /// Self-attention.
+    /// Self-attention between the tokens.
     pub attention: Attention<B>,
-    /// Before the perceptron.
+    /// Normalises the input of the perceptron.
     pub hidden_norm: LayerNorm<B>,
     /// `[.., W] -> [.., H]`, before the activation.
     pub hidden: Linear<B>,

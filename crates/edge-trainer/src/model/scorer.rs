@@ -17,9 +17,9 @@ use edge_model::bundle::manifest::HeadKind;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {
-    /// Shapes of the encoders.
+    /// Kinds and sizes of the encoders.
     pub backbone: BackboneShape,
-    /// Kind of the head.
+    /// How the head combines image and text.
     pub head: HeadKind,
     /// Length T of a padded prompt, in tokens.
     pub context_length: usize,
@@ -27,7 +27,7 @@ pub struct ModelShape {
     pub dropout: f64,
 }
 
-/// Shapes of both encoders.
+/// Kinds and sizes of both encoders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BackboneShape {
@@ -116,13 +116,13 @@ impl<B: Backend> AlignmentScale<B> {
 /// Image encoder, text encoder and head.
 #[derive(Module, Debug)]
 pub struct TagScorer<B: Backend> {
-    /// Image encoder.
+    /// Encodes the pixels of images.
     pub image: ImageBackbone<B>,
-    /// Text encoder.
+    /// Encodes the prompts of tags.
     pub text: TextBackbone<B>,
-    /// Image and tag to score.
+    /// Computes the score from an encoded image and an encoded tag.
     pub head: Head<B>,
-    /// Similarity to alignment rating.
+    /// Converts the similarity to an alignment rating.
     pub alignment: AlignmentScale<B>,
 }
 

@@ -34,14 +34,14 @@ pub struct TextShape {
     pub pad_id: i64,
     /// Width of the transformer: the length of a token's vector.
     pub width: usize,
-    /// Number of layers.
+    /// Number of transformer layers.
     pub layers: usize,
-    /// Attention heads per layer.
+    /// Number of attention heads in each layer.
     pub heads: usize,
 }
 
 impl<B: Backend> TextEncoder<B> {
-    /// Random weights.
+    /// Creates an encoder with random weights.
     pub fn new(shape: TextShape, dropout: f64, device: &B::Device) -> Self {
         let width = shape.width;
         let table = |rows| Param::from_tensor(Tensor::random([rows, width], Distribution::Normal(0.0, 0.1), device));

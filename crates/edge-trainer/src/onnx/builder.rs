@@ -36,7 +36,7 @@ pub enum OnnxError {
     /// The number of values of a constant does not fit its shape.
     #[error("internal error: the constant {name} has {values} values and the shape {dims:?}; please report it")]
     Shape {
-        /// The constant.
+        /// Name of the constant.
         name: String,
         /// Its number of values.
         values: usize,
@@ -46,7 +46,7 @@ pub enum OnnxError {
     /// A weight is NaN or infinite.
     #[error("the weight {name} is not finite: the training diverged. Train again with a lower --lr")]
     NotFinite {
-        /// The constant.
+        /// Name of the weight's constant in the graph.
         name: String,
     },
 }
@@ -66,11 +66,11 @@ pub struct GraphBuilder {
 /// From this number of values on, keeping a constant in 16 bits is worth the additional node.
 const WORTH_HALVING: usize = 1024;
 
-/// Type, dimensions and bytes.
+/// A constant: ONNX's number of its type, its dimensions and its bytes.
 type Constant = (i32, Vec<usize>, Vec<u8>);
 
 impl GraphBuilder {
-    /// An empty graph.
+    /// Starts an empty graph with this name.
     pub fn new(name: &str) -> Self {
         let graph = pb::GraphProto { name: name.to_owned(), ..Default::default() };
         Self { graph, values: 0, constants: HashMap::new(), widened: HashMap::new(), error: None }

@@ -9,16 +9,16 @@ use image::{ImageFormat, ImageResult, Rgb, RgbImage};
 
 use super::noise::{hash, to_unit};
 
-/// A kind of fault.
+/// A kind of technical fault of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Distortion {
     /// Artefacts of strong JPEG compression.
     JpegArtefacts,
-    /// Out of focus.
+    /// Blur of a lens that is out of focus.
     Defocus,
     /// White noise in every channel.
     Noise,
-    /// Enlarged from fewer pixels.
+    /// Blur of a picture that was enlarged from fewer pixels.
     Enlarged,
     /// Only a few values per channel.
     Banding,
@@ -28,7 +28,7 @@ pub enum Distortion {
 pub const DEGREES: usize = 3;
 
 impl Distortion {
-    /// All kinds.
+    /// All kinds of faults.
     pub const ALL: [Self; 5] = [Self::JpegArtefacts, Self::Defocus, Self::Noise, Self::Enlarged, Self::Banding];
 
     /// Returns the name for reports and tables.

@@ -19,7 +19,7 @@ use noise::{hash, to_unit};
 pub enum Treatment {
     /// Sharp, well exposed, with the faint noise of a good sensor.
     Clean,
-    /// Out of focus.
+    /// Blurred as by a lens out of focus.
     Blurred,
     /// With the noise of a small sensor in low light.
     Noisy,

@@ -52,11 +52,11 @@ impl Scene {
 /// Frame that a scene is drawn in.
 #[derive(Debug, Clone, Copy)]
 pub struct SceneFrame {
-    /// Width divided by height.
+    /// Width of the picture divided by its height.
     pub aspect: f32,
     /// Height of a pixel, as a share of the picture's height.
     pub pixel: f32,
-    /// Seed of the details.
+    /// Seed of the scene's random details.
     pub seed: u64,
 }
 

@@ -40,11 +40,11 @@ pub struct Results {
     pub milliseconds: f64,
     /// Figures on the test images with their intervals.
     pub evaluation: Evaluation,
-    /// Epochs of the training.
+    /// Figures of the epochs of the training.
     pub epochs: Vec<EpochRecord>,
     /// Side of the image encoder's input in pixels.
     pub size_px: u32,
-    /// Number of learned values.
+    /// Number of learned values in the model.
     pub parameters: u64,
     /// Size of the three graphs together in bytes.
     pub graph_bytes: usize,

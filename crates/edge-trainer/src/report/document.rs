@@ -2,7 +2,7 @@
 
 use maud::Markup;
 
-/// A report.
+/// A report as headings, sentences, tables and charts.
 #[derive(Debug, Clone, Default)]
 pub struct Document {
     /// Title of the report.
@@ -44,9 +44,9 @@ impl Section {
 /// A block of a section.
 #[derive(Debug, Clone)]
 pub enum Block {
-    /// A paragraph.
+    /// A paragraph of text.
     Text(String),
-    /// A table.
+    /// A table of figures.
     Table(Grid),
     /// A chart. Only HTML pages show it.
     Chart(Chart),
@@ -56,7 +56,7 @@ pub enum Block {
     Terms(Vec<(String, String)>),
 }
 
-/// A table.
+/// A table of texts with named columns.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grid {
     /// Names of the columns.
@@ -72,7 +72,7 @@ impl Grid {
     }
 }
 
-/// A chart.
+/// A chart with its caption.
 #[derive(Debug, Clone)]
 pub struct Chart {
     /// Caption. It also serves as the description for screen readers.
@@ -81,12 +81,12 @@ pub struct Chart {
     pub svg: Markup,
 }
 
-/// A row of thumbnails.
+/// A row of thumbnails with a heading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strip {
     /// Heading of the row.
     pub title: String,
-    /// The thumbnails.
+    /// The thumbnails from left to right.
     pub pictures: Vec<Thumbnail>,
 }
 

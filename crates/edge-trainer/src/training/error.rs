@@ -43,13 +43,13 @@ pub enum LearnError {
          Images of this step: {}", images.join(", ")
     )]
     Diverged {
-        /// The loss.
+        /// Value of the loss: NaN or infinity.
         loss: f64,
         /// The epoch, counted from 1.
         epoch: usize,
         /// The step of the epoch, counted from 1.
         step: usize,
-        /// The images of the step.
+        /// Paths of the images of the step.
         images: Vec<String>,
     },
     /// The user stopped the training.
@@ -62,7 +62,7 @@ pub enum LearnError {
         epoch: usize,
         /// Finished steps of the epoch.
         step: usize,
-        /// The run directory.
+        /// Directory of the run, for `--resume`.
         run: PathBuf,
     },
     /// A defect of this program.

@@ -22,15 +22,15 @@ const BATCH: usize = 4;
 /// Encoders that are not trained, and the form of their input.
 #[derive(Debug, Clone, Copy)]
 pub struct FrozenEncoders<'a> {
-    /// The encoders.
+    /// The encoders and where their weights are.
     pub backbone: &'a Backbone,
-    /// Shapes of the weights.
+    /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: &'a ModelShape,
-    /// Where they run.
+    /// The device that the encoders run on.
     pub device: &'a TrainDevice,
     /// How images are resized and normalised.
     pub rule: &'a InputRule,
-    /// Threads that load images.
+    /// Number of threads that load images.
     pub threads: usize,
 }
 

@@ -18,11 +18,11 @@ use crate::{Precision, TrainOptions};
 /// All inputs of a training.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainInputs<'a> {
-    /// The options.
+    /// The training options.
     pub options: &'a TrainOptions,
-    /// Where to train.
+    /// The device that the training runs on.
     pub device: &'a TrainDevice,
-    /// The encoders.
+    /// The encoders that the training starts from.
     pub backbone: &'a Backbone,
     /// The examples that the weights are trained on.
     pub train: &'a [Example],
@@ -34,9 +34,9 @@ pub struct TrainInputs<'a> {
     pub tokenizer: &'a TagTokenizer,
     /// The tag for images without a known tag.
     pub default_tag: &'a str,
-    /// Shapes of the weights.
+    /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: &'a ModelShape,
-    /// Digest of the data.
+    /// SHA-256 over the data sets.
     pub data_sha256: &'a str,
     /// The small image encoder, fitted before the training.
     pub image_encoder: Option<&'a EncoderFit>,

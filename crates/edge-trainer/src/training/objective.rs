@@ -31,7 +31,7 @@ const TEMPERATURE: f32 = 0.1;
 pub(super) struct Losses<L: AutodiffBackend> {
     /// The loss that is minimised.
     pub(super) all: Tensor<L, 1>,
-    /// Its value.
+    /// Value of `all`.
     pub(super) total: f64,
     pub(super) ranking: f64,
     pub(super) squared_error: f64,

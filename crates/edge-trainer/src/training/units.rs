@@ -1,4 +1,4 @@
-//! Mean and deviation of scores and alignments.
+//! Mean and standard deviation, with which scores and similarities are brought to the same scale.
 
 /// Returns the mean and the population standard deviation. If all values are equal, the deviation is 1.
 pub(super) fn spread(values: impl Iterator<Item = f32> + Clone) -> (f32, f32) {

@@ -17,25 +17,26 @@ pub enum WeightError {
     /// The file cannot be read.
     #[error("{}: cannot be read: {reason}. Check the path of the backbone", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of the safetensors file.
         path: PathBuf,
-        /// The system's message.
+        /// Error of the operating system.
         reason: String,
     },
     /// The file is cut off or not a safetensors file.
     #[error("{}: not a complete safetensors file ({reason}). Download it again", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The reader's message.
+        /// Message of the safetensors reader.
         reason: String,
     },
     /// The file lacks a tensor that the network needs.
-    #[error("{}: lacks the tensor {key}{}", path.display(), near.as_ref().map_or_else(String::new, |n| format!("; it has {n}")))]
+    #[error("{}: lacks the tensor {key}{}. Check that the file has this architecture and that config.json belongs to it",
+        path.display(), near.as_ref().map_or_else(String::new, |n| format!("; it has {n}")))]
     Missing {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// Name of the missing tensor.
         key: String,
         /// The most similar key in the file, if one is similar.
         near: Option<String>,
@@ -44,47 +45,49 @@ pub enum WeightError {
     #[error("{}: holds {} tensors that this architecture does not use, the first: {}. Check that the file has this \
         architecture and that config.json belongs to it", path.display(), keys.len(), keys[0])]
     Superfluous {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The keys in alphabetical order; at least one.
+        /// Names of these tensors in alphabetical order; at least one.
         keys: Vec<String>,
     },
     /// Weights cannot be written.
-    #[error("{}: cannot be written: {reason}", path.display())]
+    #[error("{}: cannot be written: {reason}. Check the permissions of its directory and the free space", path.display())]
     Unwritable {
-        /// The file.
+        /// Path of the file to write.
         path: PathBuf,
-        /// The system's message.
+        /// Error of the operating system or of the safetensors writer.
         reason: String,
     },
     /// A tensor has another shape than the architecture needs.
-    #[error("{}: the tensor {key} has the shape {found:?}, but the configuration needs {expected:?}", path.display())]
+    #[error("{}: the tensor {key} has the shape {found:?}, but the configuration needs {expected:?}. Check that the file has \
+        this architecture and that config.json belongs to it", path.display())]
     Shape {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// Name of the tensor.
         key: String,
-        /// Its shape.
+        /// Its shape in the file.
         found: Vec<usize>,
         /// The shape that the architecture needs.
         expected: Vec<usize>,
     },
     /// A tensor holds values of an unsupported type.
-    #[error("{}: the tensor {key} holds {found}; only floats of 16 or 32 bits are supported", path.display())]
+    #[error("{}: the tensor {key} holds {found}; only floats of 16 or 32 bits are supported. Convert the file to \
+        one of these types", path.display())]
     Type {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// Name of the tensor.
         key: String,
-        /// Its type.
+        /// Its type in the file, such as `I64`.
         found: String,
     },
     /// A weight is NaN or infinite.
     #[error("{}: the tensor {key} holds values that are not finite. Download the file again", path.display())]
     NotFinite {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The tensor.
+        /// Name of the tensor.
         key: String,
     },
 }
@@ -226,8 +229,8 @@ mod tests {
         assert_eq!(weights.take("half.weight", &[2]).unwrap(), [1.5, -2.0]);
         assert_eq!(weights.take("brain.weight", &[2]).unwrap(), [1.5, -2.0]);
         let mut message = |key: &str, shape: &[usize]| weights.take(key, shape).unwrap_err().to_string();
-        assert!(message("singel.weight", &[1]).ends_with("lacks the tensor singel.weight; it has single.weight"));
-        assert!(message("logit_scale", &[1]).ends_with("lacks the tensor logit_scale"));
+        assert!(message("singel.weight", &[1]).contains("lacks the tensor singel.weight; it has single.weight. Check"));
+        assert!(message("logit_scale", &[1]).contains("lacks the tensor logit_scale. Check"));
         assert!(
             message("half.weight", &[3]).contains("half.weight has the shape [2], but the configuration needs [3]")
         );

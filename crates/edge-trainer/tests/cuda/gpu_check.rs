@@ -70,7 +70,7 @@ fn the_check_of_a_gpu_passes_and_fails_as_the_gpu_does() {
         return;
     }
     let Some(suite) = suite() else {
-        return skip(test, "the test program parity is not built: run `cargo test --workspace`");
+        return skip(test, "the test program parity is not built: run scripts/test");
     };
     let Some(gpu) = Gpu::new() else { return };
     let (said, report) = check(&gpu, &suite);

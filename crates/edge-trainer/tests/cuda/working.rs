@@ -31,7 +31,7 @@ fn the_cpu_takes_over(fault: &str, because: &str) {
     assert!(gpu.recorded().starts_with("cpu"));
     let log = daemon.stop();
     assert_eq!(log.matches("trying once more: ").count(), 1, "{log}");
-    assert_eq!(log.matches("from now on the CPU scores, more slowly: ").count(), 1, "{log}");
+    assert_eq!(log.matches("from now on scoring runs on the CPU, which is slower: ").count(), 1, "{log}");
 
     let daemon = gpu.daemon(&[]);
     assert_eq!(gpu.recorded(), "cuda in f32 (CUDA is available)");

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::product::{COLUMNS, F32Kernel, MatrixRows, PanelStep};
 use super::rows::{VectorWidth, softmax};
 
-/// An attention operator.
+/// The settings of one attention operator; [`Attention::run`] computes it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attention {
     pub(super) heads: usize,

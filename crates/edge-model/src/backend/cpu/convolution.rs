@@ -70,7 +70,7 @@ impl ConvFilters {
         self.windows.channels * self.windows.size[0] * self.windows.size[1] + 1
     }
 
-    /// Returns `F`.
+    /// Returns `F`, the number of filters.
     pub(super) fn count(&self) -> usize {
         self.values.len() / self.depth()
     }

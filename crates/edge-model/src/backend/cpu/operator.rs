@@ -56,7 +56,7 @@ enum OperatorKind {
     AxisMean { axis: usize },
 }
 
-/// Operators are never equal, because each belongs to one node of one graph.
+/// Required by tract, which may merge nodes whose operators are equal. Always false, so that no nodes are merged.
 impl PartialEq for Operator {
     fn eq(&self, _: &Self) -> bool {
         false
@@ -121,12 +121,16 @@ impl Operator {
             (OperatorKind::ConstantProduct { outer, .. }, Some(last)) => *last = outer.to_dim(),
             (OperatorKind::TableLookup { outer, .. }, _) => input.push(outer.to_dim()),
             (OperatorKind::AxisMean { axis }, _) => {
-                ensure!(*axis < input.len(), "there is no axis {axis}");
+                ensure!(
+                    *axis < input.len(),
+                    "the mean over axis {axis} needs an input with more axes than {}",
+                    input.len()
+                );
                 input.remove(*axis);
             }
             (OperatorKind::WindowProduct { count, windows, .. }, _) => {
                 let &[_, _, height, width] = &input.as_slice() else {
-                    bail!("the input of a convolution has the shape {input:?}")
+                    bail!("a convolution needs an input of the shape [N, C, H, W], not {input:?}")
                 };
                 let [down, across] = windows.count([height.to_usize()?, width.to_usize()?]);
                 input[1..].clone_from_slice(&[count.to_dim(), down.to_dim(), across.to_dim()]);
@@ -217,9 +221,12 @@ impl EvalOp for Operator {
             OperatorKind::WindowProduct { windows, filters, .. } => {
                 let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
                 let &[count, channels, height, across] = shapes[0] else {
-                    bail!("the input of {filters:?} has the shapes {shapes:?}")
+                    bail!("{filters:?} need an input of the shape [N, C, H, W], not {shapes:?}")
                 };
-                ensure!(channels == windows.channels, "the input of {filters:?} has the shapes {shapes:?}");
+                ensure!(
+                    channels == windows.channels,
+                    "{filters:?} do not fit the channels of an input of the shape {shapes:?}"
+                );
                 let size = out.len() / count.max(1);
                 for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
                     filters.run(*kernel, input, [height, across], out);
@@ -228,20 +235,20 @@ impl EvalOp for Operator {
             OperatorKind::RowNorm { epsilon } => {
                 ensure!(
                     values[1].len() == width && values[2].len() == width,
-                    "the inputs of a norm have the shapes {shapes:?}"
+                    "a layer norm needs a scale and a shift as long as the last axis, not inputs of the shapes {shapes:?}"
                 );
                 layer_norm(VectorWidth::best(), values[0], values[1], values[2], *epsilon, out);
             }
             OperatorKind::HeadsAttention { heads, attention, .. } => {
                 let attention = attention.as_ref().context("the attention has no kernel")?;
                 let (&[count, queries, _], &[_, keys, _]) = (shapes[0], shapes[1]) else {
-                    bail!("the inputs of attention have the shapes {shapes:?}")
+                    bail!("attention needs queries, keys and values of three axes, not inputs of the shapes {shapes:?}")
                 };
                 let mask = values.get(3).copied().unwrap_or_default();
                 let fits = width.is_multiple_of(*heads) && shapes[1] == [count, keys, width] && shapes[1] == shapes[2];
                 ensure!(
                     fits && (mask.is_empty() || mask.len() == queries * keys),
-                    "the inputs of attention have the shapes {shapes:?}"
+                    "attention needs queries [N, Q, W], keys and values [N, K, W] and a mask [Q, K], not {shapes:?}"
                 );
                 let (queries, keys) = (queries * width, keys * width);
                 for (n, out) in out.chunks_exact_mut(queries).enumerate() {

@@ -170,7 +170,8 @@ pub(super) fn cache(path: &Path, prepared: PreparedGraph) -> PreparedGraph {
         Ok(()) => read(path).unwrap_or(prepared),
         Err(error) => {
             log::info!(
-                "{}: the prepared graph cannot be cached, so the next start takes as long as this one: {error}",
+                "{}: the prepared graph cannot be cached: {error}. The next start takes as long as this one, unless the \
+                 directory is writable and has free space",
                 path.display()
             );
             prepared
@@ -223,7 +224,7 @@ fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
 struct PartWriter<'a> {
     writer: BufWriter<&'a tempfile::NamedTempFile>,
     hasher: blake3::Hasher,
-    /// Bytes written so far.
+    /// Position of the next part in the file: the number of bytes written so far.
     position: u64,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use memmap2::Mmap;
 
-/// A constant array.
+/// A constant array, in memory or in a mapped file.
 pub(super) enum Storage<T> {
     Own(Vec<T>),
     Mapped(MappedArray<T>),

@@ -10,7 +10,7 @@ use crate::backend::interface::Fact;
 
 /// The CUDA major version that this program was built for.
 const MAJOR: i32 = tract_cuda::utils::REQUIRED_CUDA_API / 1000;
-/// Time limit for each question.
+/// Time limit for one query of the driver or a library.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns the version of each component, in the order in which they are opened, or why it cannot be used. Without a driver the list ends

@@ -146,7 +146,7 @@ fn render_all(
 #[derive(Debug, Clone)]
 enum Rendered {
     Rows(Vec<StyleRow>),
-    /// The reason.
+    /// The source cannot be rendered, for this reason.
     Unusable(String),
 }
 

@@ -41,7 +41,7 @@ pub struct Recipe {
     pub source: String,
     /// Licence of the source, which also applies to the renderings.
     pub source_licence: String,
-    /// Lowest and highest score.
+    /// Lowest and highest score of the source's scale.
     pub scale: (f32, f32),
     /// Description of the unit of the scores.
     pub unit: String,

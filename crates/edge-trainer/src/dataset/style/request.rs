@@ -98,7 +98,7 @@ pub struct MadeStyles {
     pub sources: usize,
     /// Number of source images that were skipped because they are missing, unreadable or without colour.
     pub skipped: usize,
-    /// Number of written images.
+    /// Number of renderings that were written.
     pub images: usize,
     /// Number of rows of the table.
     pub rows: usize,

@@ -17,7 +17,7 @@ use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
 /// Default scale of the scores of a directory: that of AVA.
 const FOLDER_SCALE: (f32, f32) = (1.0, 10.0);
 
-/// One source image.
+/// A source image and the part that its renderings belong to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StyleSource {
     /// The image. Its score is the mean over its rows.

@@ -7,7 +7,7 @@ use crate::dataset::Part;
 pub struct StyleRow {
     /// Path of the rendering, relative to the table.
     pub path: String,
-    /// The tag.
+    /// Text of the tag that the rendering is rated under.
     pub tag: &'static str,
     /// The score under the tag.
     pub score: f32,

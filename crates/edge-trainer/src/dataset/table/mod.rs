@@ -26,7 +26,7 @@ fn extension(path: &Path) -> String {
     path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
-/// Reads the table.
+/// Reads a table of rated images: a `.csv`, `.jsonl` or `.parquet` file.
 pub fn read(path: &Path) -> Result<DataSet, DataError> {
     let (unit, rows) = match extension(path).as_str() {
         "parquet" => ("row", parquet::rows(path)?),

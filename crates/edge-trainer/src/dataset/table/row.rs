@@ -13,7 +13,7 @@ pub const COLUMNS: [&str; 7] = ["path", "score", "alignment", "similarity", "spl
 /// A row of a table in any format.
 #[derive(Debug, Default)]
 pub struct TableRow {
-    /// The tags.
+    /// Texts of the columns `tag`, `tag2` and so on.
     pub tags: Vec<String>,
     /// The other columns by name.
     pub fields: Map<String, Value>,

@@ -7,12 +7,12 @@ use crate::device::train_device::{DeviceError, DeviceTask, TrainDevice};
 /// Does nothing: this build compiles no kernels.
 pub(in crate::device) fn keep_kernels_in(_dir: &Path) {}
 
-/// Always returns an error.
+/// Always returns the error that this build has no CUDA.
 pub(in crate::device) fn probe(index: usize) -> Result<TrainDevice, DeviceError> {
     Err(unsupported(index))
 }
 
-/// Always returns an error.
+/// Always returns the error that this build has no CUDA.
 pub(in crate::device) fn run<T: DeviceTask>(index: usize, _task: T) -> Result<T::Output, DeviceError> {
     Err(unsupported(index))
 }

@@ -77,9 +77,9 @@ fn check(index: usize) -> Result<TrainDevice, String> {
 /// The paths where burn's CUDA runtime (cubecl-cuda 0.10) looks for an installation, in this order. It takes the first
 /// that exists.
 struct CudaPaths {
-    /// The variable CUDA_PATH.
+    /// Value of the environment variable CUDA_PATH, if it is set.
     variable: Option<OsString>,
-    /// Directories of usual installations.
+    /// Directories that CUDA's installers use, such as `/usr/local/cuda`.
     usual: Vec<PathBuf>,
     /// The compiler of a distribution's package, whose headers are below `/usr`.
     compiler: PathBuf,

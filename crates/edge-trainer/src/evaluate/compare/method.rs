@@ -21,22 +21,22 @@ const PROMPTS: [&str; 2] = ["a good photo of", "a bad photo of"];
 /// Embeddings of all parts by one bundle, for the methods without a network.
 #[derive(Debug, Clone, Copy)]
 pub struct ReferenceImages<'a> {
-    /// The bundle.
+    /// The scorer of the bundle that computed the embeddings.
     pub scorer: &'a Scorer,
-    /// The training images.
+    /// Examples of the training part with their features.
     pub train: &'a Embedded<'a>,
-    /// The validation images.
+    /// Examples of the validation part with their features.
     pub validation: &'a Embedded<'a>,
-    /// The test images.
+    /// Examples of the test part with their features.
     pub test: &'a Embedded<'a>,
 }
 
 /// A scoring method with its scores of the test images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoringMethod {
-    /// Name in tables.
+    /// Name of the method in tables.
     pub name: String,
-    /// Description of the method.
+    /// Description of the method, in words.
     pub how: String,
     /// Score of each test image.
     pub predictions: Vec<f64>,

@@ -27,7 +27,7 @@ use method::{ReferenceImages, ScoringMethod};
 /// well.
 const PROBE_IMAGES: usize = 20_000;
 
-/// Request for a comparison.
+/// Request to compare bundles with each other and with methods that have no network of their own.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
     /// Names and directories of the bundles. The first one is the reference; the methods without a network use its
@@ -42,11 +42,11 @@ pub struct CompareRequest {
 /// Figures of one scoring method.
 #[derive(Debug, Clone, Serialize)]
 pub struct ComparedMethod {
-    /// Name of the method.
+    /// Name of the method in tables.
     pub name: String,
-    /// Description of the method.
+    /// Description of the method, in words.
     pub how: String,
-    /// Figures of the method.
+    /// Figures of the method on the test images, with intervals.
     pub measures: Measures,
     /// These figures minus those of the reference, on the same replicates; `None` for the reference itself.
     pub minus_reference: Option<Measures>,
@@ -58,19 +58,19 @@ pub struct ComparedMethod {
 /// A comparison of scoring methods on the same test images.
 #[derive(Debug, Clone, Serialize)]
 pub struct Comparison {
-    /// The judged data.
+    /// Name, licence and digest of the judged data.
     pub data: DataName,
     /// Sentences about the choice of images.
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
-    /// Number of distinct tags.
+    /// Number of distinct tags of the judged images.
     pub tags: usize,
-    /// Parameters of the measures.
+    /// Tie threshold and score scale, which the measures use.
     pub rules: Rules,
-    /// Settings of the bootstrap.
+    /// Settings of the bootstrap that yields the intervals.
     pub bootstrap: Bootstrap,
-    /// Name of the reference.
+    /// Name of the method that all others are compared with.
     pub reference: String,
     /// The methods, the reference first.
     pub rows: Vec<ComparedMethod>,
@@ -197,7 +197,7 @@ fn judge(
 /// A row of table 1 of the paper, on AVA with scores from 1 to 10.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PublishedRow {
-    /// Name of the method.
+    /// Name of the method, after the paper.
     pub name: &'static str,
     /// Error, LCC, SRCC, KL and EMD.
     pub figures: [f64; 5],

@@ -11,7 +11,7 @@ pub enum ConfigError {
     #[error("{}: cannot be read: {reason}. A backbone is a Hugging Face CLIP directory with config.json, model.safetensors, \
         tokenizer.json and, optionally, preprocessor_config.json", path.display())]
     Unreadable {
-        /// The file.
+        /// Path of `config.json`.
         path: PathBuf,
         /// The system's message.
         reason: String,
@@ -19,9 +19,9 @@ pub enum ConfigError {
     /// The file's contents cannot be used.
     #[error("{}: {reason}", path.display())]
     Unusable {
-        /// The file.
+        /// Path of `config.json`.
         path: PathBuf,
-        /// The problem.
+        /// The parser's message, or the value that is not supported.
         reason: String,
     },
 }
@@ -51,7 +51,7 @@ pub struct TransformerConfig {
     /// Attention heads per layer.
     #[serde(rename = "num_attention_heads")]
     pub heads: usize,
-    /// The activation.
+    /// Activation function of the perceptrons.
     #[serde(rename = "hidden_act", default = "quick_gelu")]
     pub activation: Activation,
     /// Added to the variance in layer normalisations.
@@ -59,10 +59,10 @@ pub struct TransformerConfig {
     pub epsilon: f64,
 }
 
-/// The image encoder's shape.
+/// Kind and sizes of the image encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct VisionConfig {
-    /// Shape of the transformer.
+    /// Sizes of the transformer's layers.
     #[serde(flatten)]
     pub transformer: TransformerConfig,
     /// Side of the image, in pixels.
@@ -71,15 +71,15 @@ pub struct VisionConfig {
     pub patch_size: usize,
 }
 
-/// The text encoder's shape.
+/// Sizes and special tokens of the text encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextConfig {
-    /// Shape of the transformer.
+    /// Sizes of the transformer's layers.
     #[serde(flatten)]
     pub transformer: TransformerConfig,
     /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Longest prompt, in tokens.
+    /// Longest prompt that the encoder takes, in tokens.
     #[serde(rename = "max_position_embeddings", default = "positions")]
     pub positions: usize,
     /// Id of the token that ends a prompt. Many real files have 2, which does not end a text; see [`TextConfig::end_of_text`].
@@ -87,7 +87,7 @@ pub struct TextConfig {
     pub eos_token_id: i64,
 }
 
-/// The whole model's shape.
+/// Sizes of both encoders and of their embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClipConfig {
     /// Shape of the image encoder.

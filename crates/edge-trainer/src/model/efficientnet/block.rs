@@ -10,18 +10,18 @@ use crate::model::load;
 use crate::model::ops::LayerOps;
 use crate::weights::{WeightError, Weights};
 
-/// A block's shape.
+/// The sizes of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockShape {
-    /// Input channels.
+    /// Number of input channels.
     pub inputs: usize,
-    /// Output channels.
+    /// Number of output channels.
     pub outputs: usize,
-    /// Channels of the depthwise convolution, as a multiple of `inputs`.
+    /// Number of channels of the depthwise convolution, as a multiple of `inputs`.
     pub expansion: usize,
-    /// Side of the depthwise convolution's kernel.
+    /// Side of the depthwise convolution's kernel, in pixels.
     pub kernel: usize,
-    /// Stride of the depthwise convolution.
+    /// Stride of the depthwise convolution in both directions, in pixels.
     pub stride: usize,
 }
 
@@ -58,7 +58,7 @@ pub struct ResidualBlock<B: Backend> {
 }
 
 impl<B: Backend> ResidualBlock<B> {
-    /// Random weights.
+    /// Creates a block with random weights.
     pub fn new(shape: BlockShape, device: &B::Device) -> Self {
         let (hidden, squeezed) = (shape.hidden(), shape.squeezed());
         let expand = BlockShape::pointwise([shape.inputs, hidden]);

@@ -6,9 +6,9 @@ use crate::weights::Weights;
 /// The library whose names a weight file uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// timm.
+    /// Names as in timm.
     Timm,
-    /// torchvision.
+    /// Names as in torchvision.
     Torchvision,
 }
 
@@ -17,13 +17,13 @@ pub enum Layout {
 pub struct BlockKeys {
     /// The expansion; `None` for the first stage, which does not expand.
     pub expand: Option<NormConvKeys>,
-    /// The depthwise convolution.
+    /// The depthwise convolution and its normalisation.
     pub depthwise: NormConvKeys,
     /// The squeeze, without `.weight` and `.bias`.
     pub squeeze: String,
     /// The excitation, without `.weight` and `.bias`.
     pub excite: String,
-    /// The projection.
+    /// The projection to the output channels, and its normalisation.
     pub project: NormConvKeys,
 }
 
@@ -33,7 +33,7 @@ impl Layout {
         if weights.has("features.0.0.weight") { Self::Torchvision } else { Self::Timm }
     }
 
-    /// The first convolution.
+    /// Returns the names of the network's first convolution.
     pub fn stem(self) -> NormConvKeys {
         match self {
             Self::Timm => keys("conv_stem", "bn1"),
@@ -41,7 +41,7 @@ impl Layout {
         }
     }
 
-    /// The last convolution.
+    /// Returns the names of the network's last convolution.
     pub fn head(self) -> NormConvKeys {
         match self {
             Self::Timm => keys("conv_head", "bn2"),
@@ -49,7 +49,7 @@ impl Layout {
         }
     }
 
-    /// Block `number` of `stage`.
+    /// Returns the names of block `number` of `stage`, both counted from 0.
     pub fn block(self, stage: usize, number: usize) -> BlockKeys {
         let expands = stage > 0;
         match self {

@@ -15,11 +15,11 @@ const EPSILON: f64 = 1e-5;
 /// The shape of a convolution, padded so that only its stride changes the size.
 #[derive(Debug, Clone, Copy)]
 pub struct NormConvShape {
-    /// Input and output channels.
+    /// Numbers of input and output channels.
     pub channels: [usize; 2],
     /// Side of the kernel, odd.
     pub kernel: usize,
-    /// Stride in both directions.
+    /// Stride in both directions, in pixels.
     pub stride: usize,
     /// Whether every channel has a kernel of its own.
     pub depthwise: bool,
@@ -35,9 +35,9 @@ impl NormConvShape {
 /// Names of a convolution and of its normalisation in a weight file.
 #[derive(Debug, Clone)]
 pub struct NormConvKeys {
-    /// Without `.weight`.
+    /// Name of the convolution without `.weight`.
     pub conv: String,
-    /// Without `.weight`, `.bias`, `.running_mean`, `.running_var`.
+    /// Name of the normalisation without `.weight`, `.bias`, `.running_mean`, `.running_var`.
     pub norm: String,
 }
 
@@ -90,7 +90,7 @@ impl<B: Backend> NormConv<B> {
         Ok(Self { weight, norm: batch_norm, stride: shape.stride, depthwise: shape.depthwise })
     }
 
-    /// Output channels.
+    /// Returns the number of output channels.
     pub fn outputs(&self) -> usize {
         self.weight.dims()[0]
     }

@@ -17,7 +17,7 @@ pub struct ImageOnly<B: Backend> {
 }
 
 impl<B: Backend> ImageOnly<B> {
-    /// Random weights.
+    /// Creates a head with random weights.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         Self {
             norm: LayerNormConfig::new(shape.embedding).init(device),

@@ -43,17 +43,17 @@ pub struct HeadInput<B: Backend> {
 /// A head of any kind.
 #[derive(Module, Debug)]
 pub enum Head<B: Backend> {
-    /// See [`PatchCrossAttention`].
+    /// Attention from the tag's tokens to the image's patches; see [`PatchCrossAttention`].
     Patch(PatchCrossAttention<B>),
-    /// See [`PooledCrossAttention`].
+    /// Attention between tokens cut from the two embeddings; see [`PooledCrossAttention`].
     Pooled(PooledCrossAttention<B>),
-    /// See [`GatedCrossAttention`].
+    /// The same with a learned gate; see [`GatedCrossAttention`].
     Gated(GatedCrossAttention<B>),
-    /// See [`HyperNetwork`].
+    /// A small network whose weights are computed from the text; see [`HyperNetwork`].
     Hyper(HyperNetwork<B>),
-    /// See [`WeightedSum`].
+    /// A weighted sum of the image encoder's answers; see [`WeightedSum`].
     Weighted(WeightedSum<B>),
-    /// See [`ImageOnly`].
+    /// A network that reads no text; see [`ImageOnly`].
     ImageOnly(ImageOnly<B>),
 }
 

@@ -23,7 +23,7 @@ pub struct PatchCrossAttention<B: Backend> {
 }
 
 impl<B: Backend> PatchCrossAttention<B> {
-    /// Random weights.
+    /// Creates a head with random weights.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         let HeadShape { embedding, patches: [_, patch], tokens: [_, state], .. } = shape;
         Self {

@@ -23,7 +23,7 @@ pub struct PooledCrossAttention<B: Backend> {
 }
 
 impl<B: Backend> PooledCrossAttention<B> {
-    /// Random weights.
+    /// Creates a head with random weights.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         Self {
             attention: Attention::new(shape.embedding / TOKENS, ATTENTION_HEADS, device),

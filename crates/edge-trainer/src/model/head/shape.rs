@@ -10,9 +10,9 @@ pub const ATTENTION_HEADS: usize = 4;
 /// Mean and standard deviation of the training scores: heads compute in this unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScoreUnit {
-    /// Mean score.
+    /// Mean of the training scores.
     pub mean: f32,
-    /// Standard deviation of the scores, above zero.
+    /// Standard deviation of the training scores, above zero.
     pub deviation: f32,
 }
 

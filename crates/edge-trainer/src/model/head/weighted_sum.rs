@@ -28,9 +28,9 @@ pub struct WeightedSum<B: Backend> {
     text_norm: LayerNorm<B>,
     /// Text -> logit of each of the K answers.
     choice: Linear<B>,
-    /// `[K]`
+    /// Factor of each answer, `[K]`.
     gain: Param<Tensor<B, 1>>,
-    /// `[K]`
+    /// Number added to each answer, `[K]`.
     shift: Param<Tensor<B, 1>>,
     dropout: Dropout,
 }

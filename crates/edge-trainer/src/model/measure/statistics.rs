@@ -7,7 +7,7 @@
 use super::logarithm::{ROUNDING, log_mean};
 use crate::model::ops::{FixedConv, TensorOps};
 
-/// Bins of a histogram.
+/// Number of bins of a histogram.
 const BINS: usize = 9;
 /// Pixels that the 7 x 7 window takes from each border.
 const MARGIN: usize = 3;

@@ -71,7 +71,7 @@ impl TensorOps for GraphBuilder {
     fn softmax<const D: usize>(&mut self, x: Value, dim: usize) -> Value {
         self.node("Softmax", &[&x], vec![int("axis", dim as i64)])
     }
-    /// Graphs are for inference.
+    /// Returns the input unchanged, because graphs are for inference.
     fn dropout<const D: usize>(&mut self, _dropout: &Dropout, x: Value) -> Value {
         x
     }

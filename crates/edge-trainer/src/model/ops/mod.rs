@@ -22,9 +22,9 @@ pub use compute::Compute;
 pub struct ConvShape {
     /// Side of the kernel, in pixels.
     pub kernel: usize,
-    /// Stride in both directions.
+    /// Stride in both directions, in pixels.
     pub stride: usize,
-    /// Zeros added at each border.
+    /// Number of rows or columns of zeros added at each border.
     pub padding: usize,
     /// Number of channel groups; the channels of a group see only each other.
     pub groups: usize,
@@ -39,7 +39,7 @@ pub struct FixedConv {
     pub bias: Vec<f32>,
     /// Side of the square kernel, in pixels.
     pub side: usize,
-    /// Stride in both directions.
+    /// Stride in both directions, in pixels.
     pub stride: usize,
     /// Number of channel groups; the channels of a group see only each other.
     pub groups: usize,
@@ -75,17 +75,17 @@ pub trait TensorOps {
     fn div<const D: usize>(&mut self, a: Self::Tensor<D>, b: Self::Tensor<D>) -> Self::Tensor<D>;
     /// `x * scale + shift`. A scale of 1 and a shift of 0 cost nothing.
     fn affine<const D: usize>(&mut self, x: Self::Tensor<D>, scale: f32, shift: f32) -> Self::Tensor<D>;
-    /// Absolute value.
+    /// Absolute value of each element.
     fn abs<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
-    /// Square root.
+    /// Square root of each element.
     fn sqrt<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
-    /// e to the power of x.
+    /// e to the power of each element.
     fn exp<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
-    /// Natural logarithm.
+    /// Natural logarithm of each element.
     fn log<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
     /// Values clamped to `low..=high`.
     fn clip<const D: usize>(&mut self, x: Self::Tensor<D>, low: f32, high: f32) -> Self::Tensor<D>;
-    /// `max(x, 0)`.
+    /// `max(x, 0)` for each element.
     fn relu<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
     /// `1 / (1 + exp(-x))`.
     fn sigmoid<const D: usize>(&mut self, x: Self::Tensor<D>) -> Self::Tensor<D>;
@@ -124,7 +124,7 @@ pub trait TensorOps {
 
     /// A convolution with given weights.
     fn conv(&mut self, x: Self::Tensor<4>, conv: &FixedConv) -> Self::Tensor<4>;
-    /// The channels in `range`.
+    /// The maps of the channels in `range`.
     fn channels(&mut self, x: Self::Tensor<4>, range: Range<usize>) -> Self::Tensor<4>;
     /// The maps without a border of `[top, bottom, left, right]` pixels.
     fn crop(&mut self, x: Self::Tensor<4>, border: [usize; 4]) -> Self::Tensor<4>;

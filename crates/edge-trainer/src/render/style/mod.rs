@@ -36,7 +36,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// All styles.
+    /// All styles, in a fixed order.
     pub const ALL: [Self; 11] = [
         Self::BlackAndWhite,
         Self::Duotone,

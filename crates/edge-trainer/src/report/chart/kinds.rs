@@ -9,7 +9,7 @@ const WIDTH: f64 = 960.0;
 const MARGINS: Margins = Margins(56.0, 16.0, 34.0, 44.0);
 /// Margins with space for the names of rows.
 const NAMES: Margins = Margins(230.0, 24.0, 30.0, 44.0);
-/// Height of a row.
+/// Height of a row, in the chart's pixels.
 const ROW: f64 = 30.0;
 
 /// Values with a colour and a name.
@@ -17,9 +17,9 @@ const ROW: f64 = 30.0;
 pub struct Series<'a> {
     /// Style class: `human`, `model` or `third`.
     pub class: &'a str,
-    /// Name in the key.
+    /// Name of the series in the chart's key.
     pub name: &'a str,
-    /// The values.
+    /// The values that are counted, in the unit of the horizontal axis.
     pub values: &'a [f64],
 }
 
@@ -65,7 +65,7 @@ pub struct CalibrationPoint {
     pub truth: f64,
     /// Standard error of `truth`.
     pub error: f64,
-    /// Number of images.
+    /// Number of images in the bin.
     pub n: usize,
 }
 

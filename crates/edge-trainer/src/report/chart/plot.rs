@@ -11,9 +11,9 @@ pub struct Margins(pub f64, pub f64, pub f64, pub f64);
 /// The range of data values along an axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AxisRange {
-    /// Lowest value.
+    /// Value at the start of the axis.
     pub low: f64,
-    /// Highest value.
+    /// Value at the end of the axis.
     pub high: f64,
 }
 
@@ -49,7 +49,7 @@ impl AxisRange {
     }
 }
 
-/// A plot under construction.
+/// A plot under construction: its size, axes and the marks drawn so far.
 #[derive(Debug)]
 pub struct Plot {
     width: f64,

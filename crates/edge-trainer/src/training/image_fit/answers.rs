@@ -17,7 +17,7 @@ use crate::training::error::LearnError;
 const FITTED: usize = 12_000;
 /// Fewest images of a tag with its own question.
 const TAG_IMAGES: usize = 24;
-/// Ridges to choose from.
+/// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 
 /// A question: the mean score within a data set, or the score under a tag.
@@ -90,7 +90,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// `[M, Q]`.
+    /// Returns the weight of each of the M centres for each question, `[M, Q]`.
     pub(super) fn weights(&self) -> DMatrix<f64> {
         DMatrix::from_columns(&self.weights)
     }

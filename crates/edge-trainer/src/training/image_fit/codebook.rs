@@ -19,7 +19,7 @@ use crate::training::error::LearnError;
 const PATCHED: usize = 700;
 /// Patches of each image, at every scale.
 const PATCHES: usize = 80;
-/// Values of a patch.
+/// Number of values of a patch, in three planes.
 const PATCH: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
 
 /// Learns `count` filters for every scale from patches of up to [`PATCHED`] images.

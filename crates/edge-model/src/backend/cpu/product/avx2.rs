@@ -12,7 +12,7 @@ use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, Produc
 
 /// Rows of a full tile.
 const ROWS: usize = 3;
-/// Values in a register.
+/// Number of 32-bit values in a register.
 const LANES: usize = 8;
 /// Registers in a row of a tile.
 const REGISTERS: usize = 4;

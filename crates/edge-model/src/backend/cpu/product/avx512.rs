@@ -16,7 +16,7 @@ use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelD
 const F32_ROWS: usize = 13;
 /// Rows of a full tile of bytes.
 const INT8_ROWS: usize = 10;
-/// Values in a register.
+/// Number of 32-bit values in a register.
 const LANES: usize = 16;
 
 /// Returns the kernels of this module that the processor can run.

@@ -117,11 +117,11 @@ pub(super) struct Int8Tile {
     pub(super) c_stride: usize,
     /// [`COLUMNS`] values, which cancel the offset of the unsigned bytes.
     pub(super) start: *const i32,
-    /// `rows` values.
+    /// Scales of the rows of `a`: `rows` values.
     pub(super) row_scale: *const f32,
-    /// [`COLUMNS`] values.
+    /// Scales of the columns of `b`: [`COLUMNS`] values.
     pub(super) column_scale: *const f32,
-    /// [`COLUMNS`] values.
+    /// [`COLUMNS`] values, each added to all results of its column.
     pub(super) bias: *const f32,
 }
 

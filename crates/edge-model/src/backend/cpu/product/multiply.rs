@@ -165,10 +165,10 @@ impl<'a> Prefetch<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Int8Columns<'a> {
     pub(super) panels: &'a [PanelStep],
-    /// Steps of each panel.
+    /// Number of steps in each panel.
     pub(super) steps: usize,
     pub(super) outer: usize,
-    /// See [`Int8Tile`].
+    /// Initial sums, which cancel the offset of the unsigned bytes; see [`Int8Tile`].
     pub(super) start: &'a [i32],
     pub(super) scale: &'a [f32],
     pub(super) bias: &'a [f32],

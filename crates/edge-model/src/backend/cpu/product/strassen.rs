@@ -136,7 +136,7 @@ struct LeftParts {
     rows: usize,
     /// Half the number of rows of one image or text.
     half: usize,
-    /// Half of `K`.
+    /// Half of `K`: the number of values in a row of a part.
     steps: usize,
 }
 

@@ -12,11 +12,11 @@ use super::strassen;
 
 /// A matrix `[K, N]` and a bias `[N]`, packed in panels of [`COLUMNS`] columns. The last panel is padded with zeros.
 pub(in crate::backend::cpu) struct PackedWeights {
-    /// `K`.
+    /// `K`, the number of rows of the matrix.
     inner: usize,
-    /// `N`.
+    /// `N`, the number of columns of the matrix, without padding.
     outer: usize,
-    /// Steps of each panel.
+    /// Number of steps in each panel.
     steps: usize,
     /// All panels, one after the other.
     panels: Storage<PanelStep>,
@@ -102,7 +102,7 @@ impl PackedWeights {
         Self { quick_gelu: factor, ..self }
     }
 
-    /// Returns `K`.
+    /// Returns `K`, the number of rows of the matrix.
     pub(in crate::backend::cpu) fn inner(&self) -> usize {
         self.inner
     }
@@ -224,7 +224,7 @@ fn block_rows(rows_per_item: usize) -> (usize, usize) {
     (group, group.div_ceil(blocks))
 }
 
-/// Activations as bytes.
+/// Activations that were rounded to bytes, as the left side of a product.
 #[derive(Default)]
 struct Quantized {
     /// Groups of four bytes; each row is padded to whole groups.

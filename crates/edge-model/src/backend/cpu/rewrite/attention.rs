@@ -66,7 +66,7 @@ fn attention(index: &GraphIndex<'_>, softmax: &NodeProto) -> Option<(usize, Node
 
 /// Queries, keys or values before they are divided into heads.
 struct AttentionSide {
-    /// Name of the value.
+    /// Name of the value in the graph.
     value: String,
     /// The shape with heads, `[N, T, heads, width]`; `N` and `T` may be unknown.
     shape: Vec<i64>,

@@ -9,9 +9,10 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 /// Finds the nodes that write and read the values of a graph.
 pub(super) struct GraphIndex<'a> {
     graph: &'a GraphProto,
-    /// Value to node.
+    /// For the name of a value, the index of the node that writes it.
     writers: HashMap<&'a str, usize>,
-    /// Value to nodes; [`GRAPH_OUTPUT`] stands for an output of the graph.
+    /// For the name of a value, the indices of the nodes that read it; [`GRAPH_OUTPUT`] stands for an output of the
+    /// graph.
     readers: HashMap<&'a str, Vec<usize>>,
     constants: HashMap<&'a str, &'a TensorProto>,
 }

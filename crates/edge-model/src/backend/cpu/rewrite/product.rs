@@ -34,7 +34,7 @@ struct ProductPattern {
     matrix: String,
     /// Whether no other node reads the matrix.
     only_reader: bool,
-    /// `N`.
+    /// `N`, the number of columns of the matrix.
     outer: usize,
     bias: Option<Vec<f32>>,
     quick_gelu: Option<f32>,

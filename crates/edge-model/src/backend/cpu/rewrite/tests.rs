@@ -21,9 +21,9 @@ use crate::backend::interface::Input;
 use crate::backend::precision::Precision;
 use crate::backend::tract::run;
 
-/// Tokens.
+/// Number of tokens in the test graphs.
 const T: usize = 21;
-/// Width.
+/// Length of a token's vector in the test graphs.
 const W: usize = 48;
 const HEADS: usize = 3;
 
