@@ -1,6 +1,6 @@
-//! The directories that wait for their survey, and the files and missing scores that surveys have found and no stage has taken yet.
-//! A survey advances in small steps between events and pauses while its finds wait, so that a large directory of old images does not
-//! delay new ones.
+//! The directories that wait for their survey, and the files and missing scores that surveys have found and that wait for a decoder or for
+//! inference. A survey advances in small steps between events and pauses while files that it has found still wait, so that a large
+//! directory of old images does not delay new ones.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

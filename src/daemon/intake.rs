@@ -173,7 +173,7 @@ impl Intake {
             Hint::Removed(path) => self.note_removed(&path),
             Hint::Rescan { dir, reason } => {
                 if reason != RescanReason::Periodic {
-                    log::info!("scanning {}: {reason}", dir.display());
+                    log::info!("starting a scan of {}, because {reason}", dir.display());
                 }
                 if let Some(root) = self.root_of(&dir) {
                     self.driver.scan(Job { root, dir, check_scores: false });

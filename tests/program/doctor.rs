@@ -5,7 +5,7 @@ use image::ImageFormat;
 use rusqlite::Connection;
 use serde_json::Value;
 
-/// A place with a configuration that watches its photo directory on the CPU.
+/// A temporary directory with photographs and a configuration: the photo directory is watched, and the device is the CPU.
 struct Machine {
     place: Place,
 }

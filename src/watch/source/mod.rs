@@ -233,7 +233,10 @@ impl Watch {
             }
             self.check_root();
             if let Some(reason) = self.sink.take_failure() {
-                log::warn!("{}: inotify failed, so the directory is polled as well: {reason}", self.root.display());
+                log::warn!(
+                    "{}: inotify may miss changes ({reason}), so the directory is also polled",
+                    self.root.display()
+                );
                 self.poll(reason);
             }
             if self.next_poll.is_some_and(|at| at <= self.now()) {

@@ -40,7 +40,7 @@ impl Reference {
     #[track_caller]
     pub fn expect(&self, name: &str, found: &[f32], allowed: f32) {
         let difference = self.difference(name, found);
-        eprintln!("{name}: off by {difference:.1e} of the largest value");
+        eprintln!("{name}: differs from the reference by at most {difference:.1e} of the reference's largest value");
         assert!(difference <= allowed, "{name} is off by {difference:e}");
     }
 }

@@ -31,7 +31,7 @@ pub enum WeightError {
         reason: String,
     },
     /// The file lacks a tensor that the network needs.
-    #[error("{}: lacks the tensor {key}{}. Check that the file has this architecture and that config.json belongs to it",
+    #[error("{}: lacks the tensor {key}{}. Check that the config.json beside the file describes the model whose weights it holds",
         path.display(), near.as_ref().map_or_else(String::new, |n| format!("; it has {n}")))]
     Missing {
         /// Path of the file.
@@ -59,8 +59,8 @@ pub enum WeightError {
         reason: String,
     },
     /// A tensor has another shape than the architecture needs.
-    #[error("{}: the tensor {key} has the shape {found:?}, but the configuration needs {expected:?}. Check that the file has \
-        this architecture and that config.json belongs to it", path.display())]
+    #[error("{}: the tensor {key} has the shape {found:?}, but the configuration needs {expected:?}. Check that the \
+        config.json beside the file describes the model whose weights it holds", path.display())]
     Shape {
         /// Path of the file.
         path: PathBuf,

@@ -120,7 +120,8 @@ impl ConvFilters {
         }
     }
 
-    /// Copies windows of the loaded row to the columns of a panel, from `column` on.
+    /// Copies the inputs of the `windows` of one output row into `panel`, one window in each column, from `column` on. `lines` holds the
+    /// input lines of that row.
     fn gather(&self, lines: &PictureLines, windows: std::ops::Range<usize>, panel: &mut [PanelStep], column: usize) {
         let (width, stride) = (self.windows.size[1], self.windows.stride[1]);
         for (line, steps) in lines.values.chunks_exact(lines.length * stride).zip(panel.chunks_exact_mut(width)) {

@@ -20,9 +20,9 @@ pub struct HyperNetwork<B: Backend> {
     image_norm: LayerNorm<B>,
     text_norm: LayerNorm<B>,
     code: Linear<B>,
-    /// Code -> first weights `[D, UNITS]`.
+    /// From the tag's code to the weights of the generated network's first layer, `[D, UNITS]`.
     first: Linear<B>,
-    /// Code -> first biases, second weights and the second bias.
+    /// From the tag's code to the generated network's other parameters: biases of the first layer, weights and bias of the second.
     rest: Linear<B>,
 }
 
