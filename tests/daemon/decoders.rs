@@ -1,4 +1,4 @@
-//! The daemon's decoder processes: one is killed, one hangs, one receives the signals meant for the daemon.
+//! Tests of the daemon's decoder processes: one is killed, one hangs, one receives the signals meant for the daemon.
 
 use edge_testing::daemon::Daemon;
 use edge_testing::{Place, jpeg, until};

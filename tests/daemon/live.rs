@@ -67,7 +67,7 @@ fn new_files_go_before_old_ones_and_the_progress_through_these_is_shown() {
     place.write("new.jpg", &jpeg(count + 1));
     let new = "SELECT count(*) FROM file WHERE path LIKE '%/new.jpg'";
     place.wait_for_rows(new, &["1"]);
-    // More than 250 files were in the queue before it.
+    // More than 250 files were in the queue before the new file.
     let passed = done() - before;
     assert!(passed < 100, "{passed} old files were scored before the new one");
     let left = until("an estimate of the remaining time", || status_of(&place)["daemon"]["left_s"].as_u64());

@@ -1,4 +1,5 @@
-//! A memory card that is mounted, removed and mounted again. The test uses its own mount namespace and needs no root.
+//! Tests of a memory card that is mounted, removed and mounted again, in a mount namespace of the test's own. The test does not
+//! need to run as root.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Retries of failed files: when they are due and when the user asks, and no more often.
+//! Tests that failed files are retried when they are due or when the user asks, and at no other time.
 
 use edge_testing::{Place, jpeg, make_old};
 

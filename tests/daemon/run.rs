@@ -113,7 +113,7 @@ fn a_slow_writer_is_waited_for() {
     let whole = jpeg(1);
     let mut slow = File::create(place.photo("slow.jpg")).unwrap();
     for (n, chunk) in whole.chunks(whole.len().div_ceil(5)).enumerate() {
-        // The pace of the writer. Together the pauses take as long as the settle time.
+        // A slow writer pauses between chunks. Together the pauses take as long as the settle time.
         std::thread::sleep(Duration::from_millis(if n == 0 { 0 } else { 600 }));
         slow.write_all(chunk).unwrap();
     }
@@ -165,7 +165,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     place.wait_for_rows(scores, &["birds|1", "night|1"]);
     daemon.wait_for_times("ready", 2);
 
-    // Each of these is refused, and the old configuration stays in use.
+    // Each invalid configuration is refused, and the old configuration stays in use.
     config("allways = [\"never\"]");
     daemon.signal(Signal::HUP);
     daemon.wait_for("reload refused; the old configuration and model stay in use");
@@ -179,7 +179,7 @@ fn a_reload_takes_a_new_configuration_and_refuses_a_bad_one() {
     daemon.signal(Signal::HUP);
     daemon.wait_for("the file differs from the manifest (size is");
     daemon.wait_for_times("reload refused", 3);
-    // This one is refused only when it is tried: the directory of the database is a file.
+    // This configuration is valid, but its database cannot be opened: the directory of the database is a file.
     let in_the_way = place.write("a.jpg.d", b"a file");
     let text = std::fs::read_to_string(&path).unwrap();
     weights.set_len(weights.metadata().unwrap().len() - 1).unwrap();

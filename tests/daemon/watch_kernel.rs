@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The exit code of a child process whose setup failed.
 const SETUP_REFUSED: i32 = 99;
 
-/// The code of the child process that the other tests in this file start. Watches a directory and prints the hints until its standard input
+/// The child process that the other tests in this file start. Watches a directory and prints the hints until its standard input
 /// ends.
 #[test]
 #[ignore = "it is the child process that the other tests of this module start by its name"]
@@ -62,7 +62,7 @@ fn child() {
     }
 }
 
-/// A child process that watches.
+/// A child process that watches a directory.
 struct Watching {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -74,8 +74,8 @@ struct Watching {
 }
 
 impl Watching {
-    /// Runs the shell text `setup`, in new namespaces if there are options for `unshare`, and then watches `root`. Returns `None`, and
-    /// reports `test` as skipped, if that is not allowed.
+    /// Runs the shell text `setup`, in new namespaces if there are options for `unshare`, and then watches `root`. Returns
+    /// `None`, and reports `test` as skipped, if the system does not allow the setup.
     fn start(test: &str, unshare: &[&str], setup: &str, root: &Path, choice: &str) -> Option<Self> {
         if !unshare.is_empty() && !can_unshare(test, unshare) {
             return None;

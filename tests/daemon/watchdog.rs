@@ -1,4 +1,5 @@
-//! A backend that is stuck. The test stops the inference threads with ptrace; all other threads continue.
+//! Tests of the watchdog with a backend that is stuck. The test stops the inference threads with ptrace; all other threads
+//! continue.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// Longer than the time between two pings in this test. The daemon ticks once a second.
+/// Time without a ping after which pings count as stopped. The daemon ticks once a second.
 const PING_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// A stopped thread of another process. It continues when this is dropped.

@@ -1,4 +1,4 @@
-//! Random changes to valid inputs. Most of them pass the reader's first checks and reach the code behind.
+//! Random changes to valid inputs. Most changed inputs pass the reader's first checks, so that the later code is tested too.
 
 use edge_testing::crc32;
 use edge_testing::random::Random;
@@ -33,7 +33,7 @@ const WORDS: [&[u8]; 22] = [
 pub fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(8) {
-        // Half of the changes are in the first 256 bytes, because headers decide how the rest is read.
+        // Half of the changes are in the first 256 bytes, because headers decide how the following bytes are read.
         let reach = if random.below(2) == 0 { bytes.len().min(256) } else { bytes.len() };
         let at = random.below(reach + 1);
         let scale = random.below(9);

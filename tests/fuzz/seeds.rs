@@ -1,4 +1,4 @@
-//! Valid inputs. They are small, so that many changes can be tried.
+//! Valid inputs that the fuzz test changes. They are small, so that many changes can be tried.
 
 use std::io::Cursor;
 

@@ -1,4 +1,5 @@
-//! Errors before any work begins: the message says what, where and what to do next, and the exit code tells the classes apart.
+//! Tests of errors before any work begins. The message states the problem, its location and the next step; the exit code states
+//! the class of the error.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

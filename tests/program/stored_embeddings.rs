@@ -41,7 +41,7 @@ fn another_model_scores_what_its_encoder_has_embedded_and_reads_the_rest_again()
                 USING (image_id, tag_id) WHERE a.model_id <> b.model_id";
     assert_eq!(place.value(both).split('|').map(|d| d.parse::<f64>().unwrap().abs()).fold(0.0, f64::max), 0.0);
 
-    // Another input rule makes it another encoder. The wide tolerances allow its drift from the goldens.
+    // Another input rule changes the encoder digest. The wide tolerances allow the differences from the goldens.
     change_manifest(&other, |m| {
         m["name"] = json!("cc other encoder");
         m["image_input"]["mean"] = json!([0.1, 0.2, 0.3]);

@@ -5,7 +5,7 @@
 //!
 //! 1. [`image_input`] turns a file's bytes into the model's pixel tensor; [`text`] turns a tag into token ids.
 //! 2. [`bundle`] reads, checks and writes the directory that contains a model; [`backend`] runs the model's graphs on a device.
-//! 3. [`scorer`] combines the four.
+//! 3. [`scorer`] combines these four modules to score images under tags.
 
 pub mod backend;
 pub mod bundle;

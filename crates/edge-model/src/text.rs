@@ -1,4 +1,4 @@
-//! From a tag to a prompt and its token ids. Owns the encoder of the crate `tokenizers`; runs no network.
+//! Turns a tag into a prompt and the prompt into token ids, with the crate `tokenizers`. Runs no network.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub enum TextError {
         /// The message of the tokenizer's reader.
         reason: String,
     },
-    /// The manifest's rule is invalid.
+    /// The manifest's text rule is invalid.
     #[error(
         "the rule that makes prompts from tags is not usable: {0}. If a bundle is opened, copy it again from its source; if a \
          model is trained, correct --template"

@@ -17,7 +17,7 @@ pub struct Daemon {
 }
 
 impl Place {
-    /// Starts `run` with the shipped bundle and this place's database, and waits until it is ready.
+    /// Starts `run` with the shipped bundle and the database of this [`Place`], and waits until the daemon is ready.
     pub fn daemon(&self, arguments: &[&str]) -> Daemon {
         let daemon = self.start(arguments, |_| {});
         daemon.wait_for("ready");

@@ -1,4 +1,4 @@
-//! A place for a test: a temporary directory with everything that `edge-scorer` needs, and runs of the program in it.
+//! Temporary directories with everything that `edge-scorer` needs, and runs of the program in them.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -95,7 +95,8 @@ impl Place {
         self.path("scores.db")
     }
 
-    /// A command for the built `edge-scorer`. It runs in this directory, without the caller's environment variables that the program reads.
+    /// A command for the built `edge-scorer`. It runs in the temporary directory, without the caller's environment variables that
+    /// the program reads.
     pub fn command(&self) -> Command {
         let mut command = Command::new(program("edge-scorer"));
         command.current_dir(self.dir.path()).env("HOME", self.dir.path());

@@ -1,4 +1,4 @@
-//! Skipped tests are reported, never silent: a test returns early only after one of these functions.
+//! Reports skipped tests. A test returns early only after it has called one of these functions, so no test is skipped silently.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,5 +1,4 @@
-//! Assembles a bundle from graphs, goldens, tokenizer and manifest. The bundle's own code writes it, and the scorer's own code opens it
-//! again to prove it.
+//! Assembles a bundle from graphs, goldens, tokenizer and manifest, writes it, and proves it with the scorer.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,14 +21,14 @@ use edge_model::image_input::InputRule;
 use edge_model::scorer::{Scorer, ScorerError};
 use edge_model::text::{TagTokenizer, TextRule};
 
-/// The tag for images without any other tag.
+/// The default tag, under which an image without a tag is scored.
 pub const DEFAULT_TAG: &str = "a good photo";
-/// Tags of the goldens, in addition to some training tags.
+/// Tags under which every bundle's golden images are scored, in addition to some training tags.
 const GOLDEN_TAGS: [&str; 3] = [DEFAULT_TAG, "night street", "Birds over the sea, at dawn"];
-/// Number of training tags among the goldens' tags.
+/// Largest number of training tags under which the golden images are scored.
 const GOLDEN_TRAINED_TAGS: usize = 3;
 
-/// Why a bundle cannot be put together.
+/// Reason why a bundle cannot be assembled.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
     /// The weights cannot be exported.
@@ -62,7 +61,7 @@ pub struct Provenance {
     pub options: TrainOptions,
     /// Each data set and its digest.
     pub data: Vec<DataRecord>,
-    /// Common name of the data sets.
+    /// Name of the data set, or one name for all data sets together.
     pub data_name: String,
     /// SHA-256 over all data sets.
     pub data_sha256: String,
@@ -78,12 +77,12 @@ pub struct Provenance {
     pub examples: [usize; 3],
     /// The training tags in alphabetical order.
     pub tags: Vec<String>,
-    /// Whether the text encoder was pretrained, so that it knows more words than those of the training tags.
+    /// Whether the text encoder was pretrained and therefore knows words outside the training tags.
     pub knows_language: bool,
 }
 
 impl Provenance {
-    /// Collects everything that is known before the training.
+    /// Collects the record from the options, the backbone, the data set and its division into parts.
     pub fn new(
         name: String,
         command: String,
@@ -112,7 +111,7 @@ impl Provenance {
         }
     }
 
-    /// Tags of the goldens, without those that are too long for the model.
+    /// Returns the tags for the goldens. Tags that are too long for the model are left out.
     fn golden_tags(&self, tokenizer: &TagTokenizer) -> Vec<String> {
         let step = self.tags.len().div_ceil(GOLDEN_TRAINED_TAGS).max(1);
         let trained = self.tags.iter().step_by(step).map(String::as_str);
@@ -123,7 +122,7 @@ impl Provenance {
     }
 }
 
-/// One record per data set, in alphabetical order of the names.
+/// Returns the manifest's record of each data set, in alphabetical order of the names.
 fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
     let mut by_source: BTreeMap<&str, Vec<Example>> = BTreeMap::new();
     for example in examples {
@@ -137,22 +136,24 @@ fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
     by_source.into_iter().map(record).collect()
 }
 
-/// Everything that is known only after the evaluation; empty for the bundle that is evaluated.
+/// Results of the evaluation for the manifest: metrics, quantiles and report files. Empty for the candidate bundle,
+/// which is written before the evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
     /// Metrics by name, such as `test.srcc`.
     pub metrics: BTreeMap<String, f64>,
-    /// Quantiles of the reference images' scores under their own tags.
+    /// Quantiles of the reference images' scores, each image under its own tag, on the bundle's scale, in ascending
+    /// order.
     pub quantiles: Vec<f32>,
-    /// Quantiles of the scores under each tag.
+    /// Quantiles of the reference scores under each tag, by tag.
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
-    /// Whether the similarity is good enough to suggest tags.
+    /// Whether the similarity of image and tag is accurate enough to suggest tags for an image.
     pub suggests_tags: bool,
-    /// Additional files: name and bytes.
+    /// Additional files of the bundle, such as the report: (name, bytes).
     pub files: Vec<(String, Vec<u8>)>,
 }
 
-/// The parts of a bundle that depend only on the weights and on how an image is resized and normalised: graphs, tokenizer, goldens.
+/// The contents of a bundle that do not depend on the evaluation: graphs, tokenizer and goldens.
 #[derive(Debug, Clone)]
 pub struct Content {
     rule: InputRule,
@@ -165,7 +166,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Exports the weights for inputs under `rule`.
+    /// Exports the weights as graphs for images that `rule` resizes and normalises, and makes the goldens.
     ///
     /// # Errors
     /// [`AssembleError::Export`] and those of [`golden::make`].
@@ -256,7 +257,8 @@ impl Content {
             score_scale: provenance.scale.clone(),
             head: record(self.shape.head),
             tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
-            // A text encoder that was trained here knows only the words of its training tags: other tags get a warning.
+            // A text encoder that is not pretrained knows only the words of its training tags: other tags get a
+            // warning.
             open_vocabulary: provenance.knows_language,
             default_tags: vec![default_tag.clone()],
             suggests_tags: findings.suggests_tags,

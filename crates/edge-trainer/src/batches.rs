@@ -1,5 +1,5 @@
-//! Groups examples into batches. A batch holds several images of each tag, so that there are pairs to rank. It holds
-//! all examples of an image, so that the image is encoded once and its scores differ by the tag alone.
+//! Groups examples into batches. A batch holds several images of each tag, so that the ranking loss can compare them.
+//! A batch also holds all examples of each of its images, so that every image is encoded once.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,8 +16,8 @@ use super::dataset::Example;
 /// `per_tag`; a single remaining image joins the last run, so that it has a partner. The runs are shuffled and joined
 /// to batches. Each image adds all of its examples, including those under other tags.
 ///
-/// From each data set, the same number of images is drawn: that of the smallest data set. With one data set, every
-/// example occurs exactly once.
+/// Each data set contributes as many images as the smallest data set has. With one data set, every example occurs
+/// exactly once.
 pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let examples_of = by_image(examples);
     let mut by_tag: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -40,7 +40,7 @@ pub fn epoch_batches(examples: &[Example], batch: usize, per_tag: usize, rng: &m
     batches.iter().map(|images| images.iter().flat_map(|&image| examples_of[image].clone()).collect()).collect()
 }
 
-/// Draws the same number of images from each data set. Returns them in their order.
+/// Draws from each data set as many images as the smallest data set has. Returns the image numbers in ascending order.
 fn even_share(examples: &[Example], examples_of: &[Vec<usize>], rng: &mut StdRng) -> Vec<usize> {
     let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (image, listed) in examples_of.iter().enumerate() {
@@ -74,7 +74,8 @@ fn by_image(examples: &[Example]) -> Vec<Vec<usize>> {
     examples_of
 }
 
-/// Cuts the images of each tag into runs of `per_tag`. Returns the runs in a random order.
+/// Shuffles the images of each tag and cuts them into lists of `per_tag` images. Returns the lists of all tags in a
+/// random order.
 fn runs(by_tag: BTreeMap<&str, Vec<usize>>, per_tag: usize, rng: &mut StdRng) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     for (_, mut members) in by_tag {

@@ -1,4 +1,4 @@
-//! The time of a training step, for comparisons of devices, options and engines.
+//! Measures the time of a training step, to compare devices, options and engines.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ use super::{TrainError, TrainOptions};
 /// Request to time training steps.
 #[derive(Debug, Clone)]
 pub struct BenchRequest {
-    /// The options. Those about data have no effect.
+    /// Training options of the timed steps. Options about data have no effect: the images are made up.
     pub options: TrainOptions,
     /// Number of untimed steps before the timed ones.
     pub warm_up: usize,
@@ -24,7 +24,7 @@ pub struct BenchRequest {
     pub steps: usize,
 }
 
-/// The measured times and their conditions.
+/// The measured times, with the device and the sizes that they were measured with.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepTimes {
     /// The device that the steps ran on.
@@ -56,8 +56,8 @@ impl StepTimes {
     }
 }
 
-/// Measures the time of a training step with these options. If the options leave the encoders unchanged, it is a step
-/// of the head alone.
+/// Measures the time of a training step with the requested options. If the options leave the encoders unchanged, the
+/// step trains the head alone.
 ///
 /// # Errors
 /// [`TrainError`].
@@ -83,7 +83,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         Trainable::Head => true,
         Trainable::Last(_) | Trainable::All => false,
     };
-    // The cache stays empty. It only tells the training that the encoders are not trained.
+    // The cache stays empty; passing it means that the encoders are not trained.
     let dir = tempfile::tempdir().map_err(TrainError::file(&std::env::temp_dir()))?;
     let cache = FeatureCache::open(dir.path(), "", &rule, shape.embedding(), shape.head_shape().patches)?;
     let table = FeatureTable::default();

@@ -1,5 +1,5 @@
-//! Stores the features of a frozen image encoder on disk, one file per image. An interrupted run loses nothing, and
-//! runs with other heads reuse the files.
+//! Stores the features of a frozen image encoder on disk, one file per image. A resumed training and trainings of
+//! other heads reuse the files.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,8 @@ pub struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// Opens the directory for these features below `root`. Its name depends on the digest of the encoder, the input
-    /// rule and the sizes.
+    /// Opens the directory of the feature files below `root`. The directory's name is a hash of the encoder's digest,
+    /// the input rule, the length of the embedding, and the number and width of the patch tokens.
     ///
     /// # Errors
     /// [`FeatureError::File`].

@@ -1,4 +1,4 @@
-//! The error of a training command. The modules below have errors of their own and do not know this one.
+//! The error of a training command. It wraps the errors of the modules that the command uses.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::evaluate::JudgeError;
 use super::file_error::FileError;
 use super::training::LearnError;
 
-/// Error of a training command. A `fit` writes no bundle in this case, and the output path is unchanged.
+/// Error of a training command. A failed `fit` writes no bundle and leaves the output path unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// The data cannot be used.
@@ -37,7 +37,7 @@ pub enum TrainError {
     /// The run directory cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The bundle cannot be put together.
+    /// The bundle cannot be assembled.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
     /// The scorer refused the finished bundle.

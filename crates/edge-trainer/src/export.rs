@@ -12,21 +12,22 @@ use edge_model::bundle::manifest::{ImageSide, TextSide};
 use edge_model::image_input::InputRule;
 use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 
-/// Largest difference between the trained network and the exported graphs: of text embeddings as a share of the largest magnitude,
-/// of scores in score units.
+/// Largest allowed difference between the trained network and the exported graphs. Differences of text embeddings are
+/// shares of the largest magnitude, differences of scores are in score units.
 pub const PARITY: f32 = 1e-4;
-/// Largest difference of image embeddings, as a share of the largest magnitude: half a step of the 16-bit floats that store them. It is
-/// wider than [`PARITY`] because answers solved in closed form are sums of thousands of terms that nearly cancel, and depend on the
-/// order of summation.
+/// Largest allowed difference of image embeddings between the trained network and the exported graphs, as a share of
+/// the largest magnitude: half a step of the 16-bit floats that store the embeddings. It is larger than [`PARITY`]
+/// because the small model's embeddings are sums of thousands of terms that nearly cancel, so they depend on the order
+/// of summation.
 pub const IMAGE_PARITY: f32 = 1.0 / 2048.0;
 
-/// Why the trained weights cannot be exported.
+/// Reason why the trained weights cannot be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// A graph cannot be written.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    /// The exported graphs do not compute what was trained.
+    /// The outputs of the exported graphs differ from those of the trained network.
     #[error(
         "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, at most \
          {allowed:e} is allowed. No bundle was written. This is a defect of the export: please report it with the run \
@@ -90,8 +91,9 @@ pub struct Parity {
     pub score: f32,
 }
 
-/// Compares the network's own outputs with those of the opened bundle. A head that reads only embeddings gets the network's
-/// embeddings on both sides, so its difference excludes the encoders'. A head over tokens is compared behind both encoders.
+/// Compares the outputs of the trained network with those of the opened bundle. A head that reads only embeddings gets
+/// the same embeddings in both, those of the network, so that the score's difference is due to the head alone. A head
+/// that reads tokens gets the outputs of the encoders on each side, so that its difference includes theirs.
 ///
 /// # Errors
 /// [`ExportError::Parity`] above [`PARITY`] or [`IMAGE_PARITY`], [`ExportError::Scorer`].

@@ -1,4 +1,4 @@
-//! Embeddings of images whose encoder is not trained any further.
+//! Embeddings of images by an encoder that is not trained any further.
 
 use std::collections::HashMap;
 
@@ -9,11 +9,12 @@ use super::cache::{FeatureCache, FeatureError};
 use super::device::Host;
 use super::model::{EncoderFit, ImageOutput};
 
-/// The embeddings of images, by content id.
+/// The embedding of each image, by content id.
 #[derive(Debug, Clone, Default)]
 pub struct FeatureTable(pub HashMap<String, Vec<f32>>);
 
-/// Everything that was encoded or fitted before the training of head and text encoder.
+/// Image features that are computed before the training: from a frozen encoder, or from the fitted small encoder. If
+/// both fields are `None`, the training runs the image encoder itself.
 #[derive(Debug, Default)]
 pub struct Encoded {
     /// Features from a frozen pretrained encoder.
@@ -27,36 +28,38 @@ pub struct Encoded {
 pub struct FittedEncoder {
     /// The fitted values of the encoder.
     pub fit: EncoderFit,
-    /// Embeddings; each comes from a fit that left out the image's group.
+    /// Embeddings of the images. Each comes from a fit that left out the image's split unit.
     pub table: FeatureTable,
-    /// For each tag, the index of its answer in the image embedding: the tag's own answer, or that of its data set.
+    /// For each tag, the index in the image embedding of its answer, the number that predicts the score. It is the
+    /// tag's own answer or the answer of its data set.
     pub answer_of: HashMap<String, usize>,
-    /// Accuracy of the first answer on kinds of images that the fit left out.
+    /// Accuracy of the embedding's first answer on kinds of images that the fit left out.
     pub unseen: Vec<UnseenRow>,
 }
 
 impl Encoded {
-    /// The images' features, if their encoder is not trained any further.
+    /// Returns the image features; `None` if the training changes the image encoder.
     pub fn features(&self) -> Option<Features<'_>> {
         let fitted = self.fitted.as_ref().map(|fitted| Features::Fitted(&fitted.table));
         self.kept.as_ref().map(Features::Kept).or(fitted)
     }
 }
 
-/// The first answer's accuracy on one kind of images, such as those of one generator, when the fit left out all of that kind.
+/// Accuracy of the embedding's first answer on one kind of images, such as those of one generator, if the fit left out
+/// all images of this kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnseenRow {
-    /// Name of the kind: what made the images.
+    /// Name of the kind, such as the generator that made the images.
     pub name: String,
     /// Number of images of the kind.
     pub n: usize,
-    /// Spearman's correlation if the fit left out only the image's group.
+    /// Spearman's correlation if the fit for each image left out only the image's split unit.
     pub known: f64,
     /// Spearman's correlation if the fit left out all images of the kind.
     pub unseen: f64,
 }
 
-/// Images that were encoded before the training.
+/// Reference to image features that were computed before the training.
 #[derive(Debug, Clone, Copy)]
 pub enum Features<'a> {
     /// Features from a frozen pretrained encoder, cached on disk.
@@ -66,7 +69,7 @@ pub enum Features<'a> {
 }
 
 impl Features<'_> {
-    /// The encoder's output for one image, as a batch of one.
+    /// Returns the encoder's output for one image, as a batch of one.
     ///
     /// # Errors
     /// [`FeatureError::File`]; [`FeatureError::Internal`] for an image that was not encoded.

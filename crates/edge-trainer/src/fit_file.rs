@@ -1,4 +1,4 @@
-//! `fit.toml`: all inputs of a training in one file, so that `edge-trainer fit --config fit.toml` repeats it. Every
+//! `fit.toml`: all inputs of a training in one file. `edge-trainer fit --config fit.toml` repeats the training. Every
 //! bundle contains the file of its own training.
 
 use std::path::PathBuf;
@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::TrainOptions;
 use super::dataset::style::StyleRequest;
 
-/// Name of the file in a bundle.
+/// Name in a bundle of the file with all inputs of its training.
 pub const FIT_FILE: &str = "fit.toml";
 
-/// The content of the file. Missing options have their defaults. Relative paths start at the working directory.
+/// The content of a `fit.toml`. Options that the file lacks have their defaults. Paths are relative to the working
+/// directory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FitFile {
     /// The data sets and the output directories.
@@ -47,8 +48,8 @@ pub struct FitSetup {
 }
 
 impl FitSetup {
-    /// Returns the setup of the flags, completed by the setup of the file. The file's run directory belongs to the
-    /// file's output: a flag for the output discards both.
+    /// Returns the setup of the flags, completed by the setup of the file. If a flag sets the output directory, the
+    /// file's run directory is ignored too, because it belongs to the file's output directory.
     #[must_use]
     pub fn or(self, file: Self) -> Self {
         let run = self.run.or(if self.out.is_none() { file.run } else { None });
@@ -62,10 +63,10 @@ impl FitSetup {
 }
 
 impl FitFile {
-    /// Parses the text of a file.
+    /// Parses the text of a `fit.toml`.
     ///
     /// # Errors
-    /// A description of the error, with its line if that is known.
+    /// A description of the error, with the line number if it is known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut options: toml::Table = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut setup = toml::Table::new();
@@ -73,14 +74,14 @@ impl FitFile {
             setup.extend(options.remove(key).map(|value| (key.to_owned(), value)));
         }
         let of_options = |e: toml::de::Error| {
-            // Without the keys of the setup the text itself can be parsed again, for an error that names the line.
+            // Errors of a table name no line. If the text has only options, parse it again for an error with the line.
             toml::from_str::<TrainOptions>(text).err().filter(|_| setup.is_empty()).unwrap_or(e).to_string()
         };
         let options = options.try_into().map_err(of_options)?;
         Ok(Self { options, setup: setup.try_into().map_err(|e| e.to_string())? })
     }
 
-    /// Returns the text of the file.
+    /// Returns the text of a `fit.toml` with this content.
     ///
     /// # Errors
     /// A description of the error, for values that TOML cannot express, such as an infinite rate.
@@ -88,7 +89,7 @@ impl FitFile {
         toml::to_string(&self.table()?).map_err(|e| e.to_string())
     }
 
-    /// Returns the file as a table.
+    /// Returns the content as a TOML table.
     ///
     /// # Errors
     /// See [`Self::text`].
@@ -100,7 +101,7 @@ impl FitFile {
     }
 }
 
-/// Replaces 0.10000000149011612 by 0.1 if the number was an `f32`.
+/// Replaces a number that was an `f32` by the number with its shortest decimal text: 0.10000000149011612 becomes 0.1.
 fn shorten(value: &mut toml::Value) {
     match value {
         toml::Value::Float(number) if f64::from(*number as f32) == *number => {

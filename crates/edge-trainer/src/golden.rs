@@ -1,4 +1,4 @@
-//! The goldens: images drawn by the project itself, and the outputs of the trained network, before export, for them.
+//! Makes the goldens of a bundle: draws images and computes the trained network's outputs for them, before the export.
 
 use std::io::Cursor;
 
@@ -18,12 +18,12 @@ use edge_model::bundle::manifest::Tolerance;
 use edge_model::image_input::{InputRule, Limits, decode_reduced, pixel_values};
 use edge_model::text::{TagTokenizer, TextError};
 
-/// Largest allowed differences of a replay on any device. They are wider than the parity check's: devices sum in different orders, and
-/// an embedding value near a rounding border of f16 may be rounded the other way.
+/// Largest allowed differences of a replay on any device. They are larger than the limits of the parity check because
+/// devices sum in different orders, and because values of an embedding may be rounded to a neighbouring f16.
 pub const TOLERANCE: Tolerance = Tolerance { embedding: 1e-3, score: 5e-3, similarity: 1e-3 };
 
-/// Scene, treatment, width and height. The sizes are smaller and larger than the resize, wide and tall, so that every branch of
-/// decoding and resizing is used.
+/// The golden images: scene, treatment, width and height in pixels. Some are smaller and some larger than the encoder's
+/// input, some wide and some tall, so that every branch of decoding and resizing is used.
 const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
     (Scene::Sunset, Treatment::Clean, 420, 280),
     (Scene::Mountains, Treatment::Noisy, 260, 360),
@@ -31,18 +31,18 @@ const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
     (Scene::Flower, Treatment::Blurred, 540, 620),
 ];
 
-/// Images, tags and the network's outputs for them.
+/// Golden images and tags with the trained network's outputs for them.
 #[derive(Debug, Clone)]
 pub struct Goldens {
     /// File names and PNG bytes.
     pub images: Vec<(String, Vec<u8>)>,
     /// Texts of the golden tags.
     pub tags: Vec<String>,
-    /// The network's outputs for these images and tags.
+    /// The trained network's outputs for the golden images and tags.
     pub tensors: GoldenTensors,
 }
 
-/// Why the goldens cannot be made.
+/// Reason why the goldens cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
     /// A tag cannot be encoded.
@@ -53,7 +53,7 @@ pub enum GoldenError {
     Internal(String),
 }
 
-/// Draws the images and computes the network's outputs.
+/// Draws the golden images and computes the trained network's outputs for them and `tags`.
 ///
 /// # Errors
 /// [`GoldenError::Text`]; [`GoldenError::Internal`] if an image cannot be encoded or decoded.
@@ -93,7 +93,8 @@ pub fn make(
     Ok(Goldens { images, tags: tags.to_vec(), tensors })
 }
 
-/// The head's input for one image with every tag. The image embedding is rounded to f16, as it is stored.
+/// Returns the head's input for one image under every tag. The image embedding is rounded to f16, because the scorer
+/// stores it so.
 fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> {
     let [tags, dim] = text.embedding.dims();
     let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();

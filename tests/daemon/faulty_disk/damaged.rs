@@ -1,4 +1,4 @@
-//! A damaged database.
+//! Tests of the program with a damaged database.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ fn a_damaged_database_is_kept_aside_and_all_images_are_scored_into_a_new_one() {
     let mut bytes = std::fs::read(place.db()).unwrap();
     bytes[4096..].fill(0xa5);
     std::fs::write(place.db(), &bytes).unwrap();
-    // A scan leaves the decision to the user.
+    // A scan does not replace a damaged database: the user decides.
     place.scan(&[]).expect(1).stderr_contains("the database is damaged");
     assert_eq!(std::fs::read(place.db()).unwrap(), bytes, "a scan changed the damaged database");
 

@@ -1,4 +1,4 @@
-//! A full disk.
+//! Tests of the daemon on a full disk.
 
 use rustix::process::Signal;
 

@@ -1,5 +1,6 @@
-//! Power cuts. The built program changes a database while all its writes and flushes are recorded. For many moments of a power cut the
-//! test then opens the database that would be on the disk, where any part of the data that was not flushed may be lost.
+//! Tests of power cuts. The built program changes a database while all its writes and flushes are recorded. The test cuts the
+//! power at many moments of the record and opens the database that would be on the disk. Any part of the data that was not
+//! flushed may be lost.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use super::simulated_disk::{self, Event, Operation, after_cut};
 use edge_testing::random::Random;
 use edge_testing::{Place, jpeg, make_old, model};
 
-/// Number of images at the first scan, and of those added before the second.
+/// Number of images in the first scan, and number of images added before the second scan.
 const IMAGES: u32 = 24;
 
 /// Records all writes and flushes of two scans, the second with more images and another tag. If there is no C compiler,

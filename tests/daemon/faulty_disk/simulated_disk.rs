@@ -100,7 +100,7 @@ pub fn after_cut(
 }
 
 impl File {
-    /// Makes the last deletion permanent, with everything before it.
+    /// Makes the last deletion of the file, and every change before it, permanent.
     fn delete_for_good(&mut self) {
         if let Some(last) = self.in_memory.iter().rposition(|operation| *operation == Operation::Unlink) {
             self.in_memory.drain(..=last);
@@ -116,7 +116,7 @@ fn apply(file: &mut Option<Vec<u8>>, operation: &Operation, mut kept: impl FnMut
             let file = file.get_or_insert_default();
             let mut done = 0;
             while done < data.len() {
-                // To the end of the sector on the disk.
+                // The piece of the data up to the end of a sector on the disk.
                 let length = (SECTOR - (offset + done) % SECTOR).min(data.len() - done);
                 let (from, to) = (offset + done, offset + done + length);
                 if kept(done) {

@@ -7,7 +7,7 @@ use ndarray::ArrayD;
 
 use super::precision::Precision;
 
-/// Name of the CPU among the devices.
+/// Device name of the CPU.
 pub(super) const CPU: &str = "cpu";
 
 /// The values of one input of a graph.
@@ -60,7 +60,7 @@ pub struct GraphFile<'a> {
     pub digest: &'a str,
 }
 
-/// How to use a device well.
+/// Batch size, number of streams and need of known answers for using a device well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Images in each run of the image encoder.
@@ -169,7 +169,7 @@ pub trait Graph: Send + Sync {
 pub struct OperatorTime {
     /// Type of the operator, as the runtime names it.
     pub operator: String,
-    /// Shapes of its inputs and of its output.
+    /// Shapes of the operator's inputs and of its output.
     pub shapes: String,
     /// Wall-clock time of the operator in this run.
     pub time: Duration,
@@ -180,6 +180,6 @@ pub struct OperatorTime {
 pub struct Fact {
     /// Name of the component, such as a library.
     pub name: String,
-    /// Its version or description, or why it cannot be used.
+    /// Version or description of the component, or why it cannot be used.
     pub found: Result<String, String>,
 }

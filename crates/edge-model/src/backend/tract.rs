@@ -1,4 +1,4 @@
-//! Shared by the backends that use a runtime of tract: preparing, running and profiling an ONNX graph.
+//! Prepares, runs and profiles ONNX graphs with a runtime of tract. Several backends share this module.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -47,7 +47,7 @@ pub(super) fn for_batch(model: TypedModel, batch: BatchSize) -> TractResult<Type
     }
 }
 
-/// Fewest weights of a product that is computed in f16. Smaller products gain nothing.
+/// Fewest weights of a product that is computed in f16. Smaller products would not become faster.
 const MIN_F16_WEIGHTS: usize = 1 << 16;
 
 /// Computes products with many weights in f16. These products take most of the time and memory. The other operators stay in f32, because

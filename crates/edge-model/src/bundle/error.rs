@@ -1,4 +1,4 @@
-//! Every reason to refuse a bundle. Each of them stops the program or a reload; none concerns a single image.
+//! The error type of bundles. Each error stops the program or a reload; none concerns a single image.
 
 use std::path::PathBuf;
 
@@ -77,9 +77,9 @@ pub enum BundleError {
     NotFinite {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// The output, such as `the text embedding`.
+        /// Name of the output, such as `the text embedding`.
         what: &'static str,
-        /// The device that it was computed on.
+        /// Name of the device that computed the output.
         device: String,
     },
     /// The replayed goldens differ from the trainer's by more than the tolerance.
@@ -88,16 +88,16 @@ pub enum BundleError {
     Drift {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// The output, such as `score`.
+        /// Name of the output, such as `score`.
         what: &'static str,
         /// The largest difference found, in the unit of the tolerance.
         difference: f32,
         /// The largest difference that the manifest allows.
         tolerance: f32,
-        /// The device that it was computed on.
+        /// Name of the device that computed the output.
         device: String,
     },
-    /// The place for a new bundle holds something other than a bundle.
+    /// The target of a new bundle exists and is neither an empty directory nor a bundle.
     #[error("{}: holds something other than a model bundle, which is not replaced. Name a directory that does not exist yet", path.display())]
     InTheWay {
         /// The directory to be written.

@@ -1,4 +1,4 @@
-//! The goldens' tensors, and their comparison with what a device computes.
+//! The goldens' tensors, and their comparison with a device's outputs.
 
 use std::collections::HashMap;
 

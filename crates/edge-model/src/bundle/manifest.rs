@@ -1,4 +1,4 @@
-//! `manifest.json`: what a reader must know about a model before it opens the other files of the bundle.
+//! `manifest.json`: the description of a bundle's model, input rules, goldens and files.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Manifest {
     pub name: String,
     /// When the bundle was written, UTC, ISO 8601 with `Z`.
     pub created_at: String,
-    /// The program and version that wrote it, such as `edge-trainer 0.1.0`.
+    /// The program and version that wrote the bundle, such as `edge-trainer 0.1.0`.
     pub tool_version: String,
     /// Names and sizes of the networks.
     pub architecture: Architecture,
@@ -83,8 +83,8 @@ pub struct ScoreScale {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// How image and text are combined; see [`HeadKind`]. For information only: a scorer runs the graph, whatever its kind, and so
-    /// accepts kinds that this build does not know.
+    /// How image and text are combined; see [`HeadKind`]. For information only: a scorer runs the head's graph without reading
+    /// the kind, so kinds that this build does not know are accepted.
     pub kind: String,
     /// The image encoder's outputs that the head reads.
     pub image_side: ImageSide,
@@ -187,7 +187,7 @@ pub struct Training {
 pub struct DataRecord {
     /// Name of the data set, such as `AGIQA-3K`.
     pub name: String,
-    /// Its licence; `unknown` if the data set does not state one.
+    /// Licence of the data set; `unknown` if the data set does not state one.
     pub licence: String,
     /// SHA-256 over the sorted (content id, tag, score) rows.
     pub sha256: String,
@@ -284,7 +284,7 @@ impl Manifest {
         percentile(self.quantiles_of(tag), score)
     }
 
-    /// The quantiles for percentiles of `tag`: its own, or else those of the whole model.
+    /// The quantiles for percentiles of `tag`: the tag's own quantiles or, if it has none, those of the whole model.
     pub fn quantiles_of(&self, tag: &str) -> &[f32] {
         let own = self.tag(tag).map(|t| t.quantiles.as_slice()).filter(|q| !q.is_empty());
         own.unwrap_or(&self.quantiles)

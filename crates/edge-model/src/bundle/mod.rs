@@ -1,7 +1,7 @@
 //! The bundle: a directory with a model and everything needed to use and to trust it.
 //!
-//! Reading refuses every damage with a typed error; writing is atomic. This module keeps the goldens but runs no network: the
-//! replay is in [`crate::scorer`].
+//! A damaged bundle is refused with a typed error; writing is atomic. This module stores and compares goldens but runs no
+//! network: the replay is in [`crate::scorer`].
 //!
 //! The modules in the order of their imports (each uses only those before it): `digest`, `error`, `manifest`, `goldens`,
 //! `reader`, `writer`.

@@ -1,5 +1,5 @@
-//! Opens a bundle. Every file is used only after its digest was found right. Graphs may be large; their digests are checked when they
-//! are read.
+//! Opens a bundle. The digest of every file is checked before the file is used. Graphs may be large, so their digests are checked
+//! only when the graphs are read.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -12,7 +12,7 @@ use super::error::BundleError;
 use super::goldens::GoldenTensors;
 use super::manifest::{FileDigest, Manifest, SCHEMA_VERSION, file};
 
-/// An open bundle. All files have the sizes that the manifest states, and all except the graphs also the digests.
+/// An open bundle. The sizes of all files, and the digests of all files except the graphs, were checked against the manifest.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     dir: PathBuf,
@@ -22,8 +22,8 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens the bundle in `dir`: reads the manifest and checks size and digest of every file that it names. For graphs only the size is
-    /// checked; see [`Bundle::verify`]. Files that the manifest does not name are ignored.
+    /// Opens the bundle in `dir`: reads the manifest and checks size and digest of every file that the manifest names. For graphs
+    /// only the size is checked; see [`Bundle::verify`]. Files that the manifest does not name are ignored.
     ///
     /// # Errors
     /// Every [`BundleError`] except those of a replay.
@@ -114,7 +114,7 @@ impl Bundle {
 
 fn parse(path: &Path, json: &str) -> Result<Manifest, BundleError> {
     let fail = |reason: String| BundleError::Manifest { path: path.to_owned(), reason };
-    // The version decides how the rest is read, so it is checked first.
+    // The schema version decides how the other keys are read, so it is checked first.
     let value: serde_json::Value = serde_json::from_str(json).map_err(|e| fail(e.to_string()))?;
     let found = value
         .get("schema_version")

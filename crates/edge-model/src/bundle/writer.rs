@@ -49,8 +49,8 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// Writes the manifest with its `files` filled in, calls `verify` on the finished directory and renames the directory into place.
-    /// Returns the result of `verify`. A bundle that was there before is replaced in one step, and stays if anything fails.
+    /// Writes the manifest with its `files` filled in, calls `verify` on the finished directory and renames the directory into
+    /// place. Returns the result of `verify`. An existing bundle is replaced in one step; if anything fails, it stays.
     ///
     /// # Errors
     /// The error of `verify`, or a [`BundleError`] converted to its type.

@@ -1,4 +1,4 @@
-//! Bytes to upright RGB pixels, within limits.
+//! Decodes a file's bytes to upright RGB pixels, within limits.
 
 use std::io::Cursor;
 
@@ -24,8 +24,8 @@ pub struct Picture {
     pub width_px: u32,
     /// Height of the image at full resolution, after orientation.
     pub height_px: u32,
-    /// Width and height of the image in units of `pixels`. An image 517 pixels wide decoded at 1/2 has 259 columns, and its
-    /// extent is 258.5.
+    /// Exact width and height of the image, in units of one element of `pixels`. An image 517 pixels wide decoded at 1/2 has 259
+    /// columns, and its extent is 258.5.
     pub extent: (f64, f64),
     /// Metadata embedded in the file.
     pub metadata: Metadata,
@@ -147,7 +147,7 @@ fn checked_size<D: ImageDecoder>(decoder: &D, limits: &Limits) -> Result<(u32, u
     Ok((width, height))
 }
 
-/// Orientation and metadata. Damaged metadata count as absent; the image is still usable.
+/// Reads orientation and metadata. Damaged metadata count as absent; the image is still usable.
 fn describe<D: ImageDecoder>(decoder: &mut D) -> (Orientation, Metadata) {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let exif = decoder.exif_metadata().ok().flatten();

@@ -1,4 +1,4 @@
-//! Why one image cannot be used. None of these errors stops a run.
+//! Errors of single image files. None of these errors stops a run.
 
 /// Error of one image file. The message does not contain the path; the code that reports the error adds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +28,9 @@ pub enum ImageError {
     TooLarge {
         /// The part that is too large, such as `file`.
         what: &'static str,
-        /// Its size, in `unit`.
+        /// Size of the part named by `what`, in `unit`.
         is: u64,
-        /// The largest size allowed, in `unit`.
+        /// Largest allowed size of the part named by `what`, in `unit`.
         limit: u64,
         /// The unit of `is` and `limit`.
         unit: &'static str,

@@ -1,4 +1,4 @@
-//! JPEG pixels by libjpeg-turbo, with scaling inside the DCT, where it is built in.
+//! Decodes JPEG pixels with libjpeg-turbo, if the program is built with it. The decoder can reduce the image inside its DCT.
 
 use image::RgbImage;
 
@@ -58,7 +58,8 @@ pub(super) fn decode(
     RgbImage::from_raw(width, height, pixels).map(Some).ok_or_else(|| fail("its size overflows".to_owned()))
 }
 
-/// Whether every pixel was decoded in spite of the warning: libjpeg warns of segments that some cameras pad.
+/// Whether all pixels were decoded in spite of a warning. An example is libjpeg's warning of the padded segments that some
+/// cameras write.
 #[cfg(feature = "turbojpeg")]
 fn is_harmless(warning: &str) -> bool {
     warning.contains("extraneous bytes before marker")

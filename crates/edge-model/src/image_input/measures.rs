@@ -17,8 +17,8 @@ pub struct Measures {
     pub sharpness: f32,
 }
 
-/// Luma of a white pixel. Luma is an integer: PIL's Rec. 601 weights with eight more bits. Integer sums can be vectorised; sums of
-/// floats depend on their order and would take as long as decoding the image.
+/// Luma of a white pixel. Luma is an integer: the weighted sum with PIL's Rec. 601 weights, times 256. Integer sums can be
+/// vectorised; float sums depend on their order and would take as long as decoding the image.
 const ONE: f64 = (255 << 8) as f64;
 
 impl Measures {

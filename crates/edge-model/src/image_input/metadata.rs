@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 const MOST_KEYWORDS: usize = 64;
 const LONGEST_KEYWORD: usize = 200;
 
-/// The metadata of a file that are recorded: time of capture and keywords.
+/// The metadata that are read from a file: time of capture and keywords.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// When the image was taken: UTC, ISO 8601 with `Z`. Exif stores local time; without an offset tag it is taken as UTC.

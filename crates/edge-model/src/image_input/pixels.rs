@@ -113,7 +113,7 @@ pub fn normalise(pixels: &RgbImage, rule: &InputRule) -> Array3<f32> {
     values
 }
 
-/// Writes what [`normalise`] returns into `values`, the part of a batch that holds this image: `[3, H, W]`.
+/// Writes the result of [`normalise`] into `values`, the part of a batch that holds this image: `[3, H, W]`.
 ///
 /// # Panics
 /// If `values` does not have three values per pixel.

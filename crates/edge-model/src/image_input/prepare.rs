@@ -1,4 +1,4 @@
-//! Everything that scoring needs from one image, in one call.
+//! Prepares an image for scoring: computes the image encoder's input and the facts that the database records.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};

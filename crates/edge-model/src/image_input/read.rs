@@ -1,4 +1,4 @@
-//! Reads a file once and never beyond the limit.
+//! Reads image files, each once and only up to a size limit.
 
 use std::fs::{File, Metadata as FileMetadata};
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::ImageError;
 use super::limits::Limits;
 
-/// Reads a whole file, for hashing and decoding alike. Never reads more than the limit, even if the file grows meanwhile.
+/// Reads a whole file. Never reads more than the limit, even if the file grows meanwhile.
 ///
 /// # Errors
 /// [`ImageError::Unreadable`], [`ImageError::Empty`], [`ImageError::NotAFile`], and [`ImageError::TooLarge`] above

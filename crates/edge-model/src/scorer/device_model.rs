@@ -14,18 +14,18 @@ use crate::bundle::{Manifest, Replay};
 use crate::image_input::{self, RgbImage};
 use crate::text::TextError;
 
-/// A model whose graphs are prepared on one device. [`super::replay::prove`] makes one whose goldens were replayed there.
+/// A model whose graphs are prepared on one device. [`super::replay::prove`] makes one and replays the goldens on it.
 pub(super) struct DeviceModel {
     pub(super) model: Arc<Model>,
     pub(super) backend: Box<dyn Backend>,
     /// Why this device was chosen.
     pub(super) reason: String,
-    /// Differences from the goldens when the device was proved.
+    /// Largest differences between the goldens and the device's outputs, measured when the device was proved.
     pub(super) replay: Replay,
     image_encoder: Box<dyn Graph>,
     text_encoder: Box<dyn Graph>,
     pub(super) quality_head: Box<dyn Graph>,
-    /// Input added to every run, if the device needs it.
+    /// The known answer, which is added to every run; `None` if the device does not need one.
     pub(super) known: Option<KnownAnswer>,
 }
 
@@ -132,8 +132,8 @@ impl DeviceModel {
         ArrayD::from_shape_vec(IxDyn(&[rows, 3, side, side]), values).map_err(wrong)
     }
 
-    /// Encodes one batch in one run. The known image, if the device needs one, comes first. A graph for a fixed batch size gets zeros in
-    /// the unused rows.
+    /// Encodes one batch in one run. The image of the known answer, if the device needs one, comes first. A graph for a fixed
+    /// batch size gets zeros in the unused rows.
     fn encode_batch(&self, batch: &[RgbImage]) -> Result<Vec<UnroundedImage>, ScorerError> {
         let known = self.known.as_ref().map(|known| &known.square);
         let Policy { image_batch, needs_known_answers, .. } = self.policy();
@@ -203,7 +203,7 @@ impl DeviceModel {
 
 /// Error of 16-bit products, measured on several models; `score` is a fraction of the score scale.
 const F16: Tolerance = Tolerance { embedding: 2e-2, score: 2e-3, similarity: 5e-3 };
-/// Error of 8-bit products, measured in the same way.
+/// Error of 8-bit products, measured on several models; `score` is a fraction of the score scale.
 const INT8: Tolerance = Tolerance { embedding: 5e-2, score: 1e-2, similarity: 2e-2 };
 
 fn shape_error(graph: &'static str, found: &[usize], expected: Vec<usize>) -> ScorerError {
@@ -219,7 +219,7 @@ fn patch_tokens(output: Option<ArrayD<f32>>, rows: usize) -> Result<Array3<f32>,
     if tokens.len_of(Axis(0)) == rows { Ok(tokens) } else { Err(wrong()) }
 }
 
-/// The text encoder's second and third output, `[N, T, V]` and `[N, T]`.
+/// The text encoder's second and third output: token states, `[N, T, V]`, and token mask, `[N, T]`.
 fn tag_tokens(
     states: Option<ArrayD<f32>>,
     mask: Option<ArrayD<f32>>,

@@ -24,7 +24,8 @@ impl ImageEmbedding {
         }
     }
 
-    /// The similarity: the cosine with a tag's text embedding, -1..=1; 0 if either embedding is zero.
+    /// The similarity to a tag: the cosine of the image embedding and the tag's text embedding, -1..=1; 0 if either embedding is
+    /// zero.
     pub fn similarity(&self, tag: &EncodedTag) -> f32 {
         let (mut dot, mut image, mut text) = (0.0_f32, 0.0_f32, 0.0_f32);
         for (a, b) in self.0.iter().map(|v| v.to_f32()).zip(&tag.embedding) {
@@ -41,12 +42,12 @@ impl ImageEmbedding {
 pub struct ImageFeatures {
     /// `[D]`, stored in the database.
     pub embedding: ImageEmbedding,
-    /// `[P, W]`, if the bundle's head reads patches. They are not stored: a hundred kilobytes per image would wear out an SD card for tags
-    /// that may never be asked for.
+    /// The patch tokens, `[P, W]`, if the bundle's head reads patches. They are not stored in the database: writing a hundred
+    /// kilobytes per image would wear out an SD card.
     pub patch_tokens: Option<Array2<f32>>,
 }
 
-/// A stored embedding, which is enough for heads that read nothing else.
+/// Makes image features from a stored embedding, without patch tokens. They are enough for a head that reads only the embedding.
 impl From<ImageEmbedding> for ImageFeatures {
     fn from(embedding: ImageEmbedding) -> Self {
         Self { embedding, patch_tokens: None }
@@ -63,7 +64,7 @@ pub(super) struct UnroundedImage {
 }
 
 impl UnroundedImage {
-    /// Rounds the embedding to the precision in which it is stored.
+    /// Rounds the embedding to f16, the precision in which it is stored.
     pub(super) fn into_features(self) -> Result<ImageFeatures, ScorerError> {
         let embedding = ImageEmbedding::rounded(self.embedding.iter())?;
         Ok(ImageFeatures { embedding, patch_tokens: self.patch_tokens })
@@ -77,7 +78,7 @@ pub struct EncodedTag {
     pub tag: String,
     /// The text embedding, `[D]`.
     pub embedding: Vec<f32>,
-    /// The tokens, if the bundle's head reads them.
+    /// The text encoder's outputs for each token, if the bundle's head reads them.
     pub tokens: Option<TagTokens>,
 }
 
@@ -90,7 +91,7 @@ pub struct TagTokens {
     pub mask: Array1<f32>,
 }
 
-/// The result for an (image, tag) pair.
+/// Score, similarity and percentile of an (image, tag) pair.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scored {
     /// Score on the bundle's scale.

@@ -1,4 +1,4 @@
-//! Why a model cannot be used, or an image or a tag cannot be scored.
+//! The scorer's error type.
 
 use crate::backend::BackendError;
 use crate::bundle::BundleError;
@@ -67,7 +67,7 @@ pub enum ScorerError {
     DeviceFailed {
         /// Name of the device, such as `cuda`.
         device: &'static str,
-        /// Message of the second failure, and of the CPU's if it was tried.
+        /// Message of the second failure, followed by the CPU's message if the CPU was tried.
         reason: String,
     },
     /// A score, a similarity or an embedding is NaN or infinite.
@@ -79,7 +79,7 @@ pub enum ScorerError {
 }
 
 impl ScorerError {
-    /// Whether the device may be the cause, so that another device may succeed.
+    /// Whether the device may be the cause of the error. If it is, another device may succeed.
     pub(super) fn may_be_the_devices(&self) -> bool {
         matches!(self, Self::Backend(_) | Self::WrongAnswer { .. } | Self::NotFinite(_))
     }

@@ -9,7 +9,7 @@ use super::replay::prove;
 use crate::backend::choice::{first_accepted, on_cpu};
 use crate::backend::{BackendOptions, DeviceChoice};
 
-/// The model on the device in use, and what is needed to move it to the CPU.
+/// The model on the device in use, with the device choice and the backend options for moving it to the CPU.
 pub(super) struct Failover {
     choice: DeviceChoice,
     options: BackendOptions,
@@ -36,8 +36,8 @@ impl Failover {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `work` on the device in use and returns its result. If `work` fails and the device may be the cause, it is tried once
-    /// more. If it fails again and the choice was [`DeviceChoice::Auto`], the CPU does this work and all later work.
+    /// Runs `work` on the device in use and returns its result. If `work` fails and the device may be the cause, `work` is tried
+    /// once more there. If it fails again and the choice was [`DeviceChoice::Auto`], the CPU replaces the device for good.
     ///
     /// # Errors
     /// The error of `work`; [`ScorerError::DeviceFailed`] if no other device can take over.
@@ -54,7 +54,8 @@ impl Failover {
         };
         let failed = |reason| ScorerError::DeviceFailed { device: current.device(), reason };
         if self.choice != DeviceChoice::Auto {
-            // The known answer was right, so a value that is not finite is the image's own failure; others can be scored.
+            // The known answer was right, so the image itself is the cause of a value that is not finite. Other images can be
+            // scored.
             return Err(if let ScorerError::NotFinite(_) = failure { failure } else { failed(failure.to_string()) });
         }
         let reason = format!("fallback: {} failed twice in use: {failure}", current.device());

@@ -1,4 +1,4 @@
-//! Tests of the failover on a device that fails on command. It is the CPU under another name.
+//! Tests of the failover on a device that fails on command. That device is the CPU under another name.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -77,7 +77,7 @@ impl Graph for FaultyGraph {
     }
 }
 
-/// The shipped model on a device that fails, and the switch that makes it fail.
+/// The shipped model on a faulty device, and the fault, which the test can change.
 fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
     let model = Arc::new(Model::open(&dir).unwrap());
@@ -107,7 +107,8 @@ fn run_all(scorer: &Scorer) -> Result<(ImageFeatures, f32), ScorerError> {
     Ok((image, score))
 }
 
-/// Whether two embeddings are equal up to rounding: of sums in another batch, and to f16.
+/// Whether two embeddings are equal up to rounding. Sums in a batch of another size are rounded differently, and embeddings are
+/// rounded to f16.
 fn are_close(a: &ImageFeatures, b: &ImageFeatures) -> bool {
     let pairs = a.embedding.0.iter().zip(&b.embedding.0).map(|(a, b)| (a.to_f32(), b.to_f32()));
     pairs.into_iter().all(|(a, b)| (a - b).abs() < 2e-3 * a.abs().max(1.0))

@@ -33,7 +33,7 @@ impl DeviceModel {
         Ok(scored)
     }
 
-    /// The graph's inputs: the image's tensors, then the tag's.
+    /// The head's inputs for the pairs: the tensors of the images, then those of the tags.
     fn head_inputs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Input>, ScorerError> {
         let head = &self.manifest().head;
         let dim = self.manifest().architecture.embedding_dim;
@@ -64,7 +64,7 @@ impl DeviceModel {
         Ok(inputs.into_iter().map(Input::F32).collect())
     }
 
-    /// Scores pairs in one run. The known pair, if the device needs one, comes first.
+    /// Scores pairs in one run. The pair of the known answer, if the device needs one, comes first.
     fn run_head(&self, pairs: &[Pair<'_>]) -> Result<Vec<f32>, ScorerError> {
         let known = self.known.as_ref().map(|known| (&known.features, &known.tag));
         let rows: Vec<_> = known.into_iter().chain(pairs.iter().copied()).collect();

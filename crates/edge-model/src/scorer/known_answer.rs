@@ -1,18 +1,18 @@
-//! An input whose answer is known. It is added to every run on a device that may fail without reporting an error.
+//! The known answer: a golden input that is added to every run on a device that may fail without reporting an error.
 //!
 //! A GPU that has lost its memory, no longer runs its kernels or had its library replaced may return zeros or old results. The
-//! known answer is then wrong as well, and all results of that run are discarded.
+//! outputs for the golden input are then wrong as well, and all results of that run are discarded.
 
 use super::encoded::{EncodedTag, ImageFeatures, UnroundedImage};
 use super::error::ScorerError;
 use crate::bundle::manifest::{Tolerance, file};
 use crate::image_input::RgbImage;
 
-/// A golden image and a golden tag, and what the device computed for them when it was proved.
+/// A golden image and a golden tag, with the outputs that the device computed for them when it was proved.
 #[derive(Debug, Clone)]
 pub(super) struct KnownAnswer {
     pub(super) device: &'static str,
-    /// Largest differences allowed on this device.
+    /// Largest allowed differences between a run's outputs and the known outputs.
     pub(super) tolerance: Tolerance,
     /// The golden image as input of the image encoder: S x S pixels.
     pub(super) square: RgbImage,
@@ -59,7 +59,7 @@ impl KnownAnswer {
     }
 }
 
-/// Largest absolute difference; infinite if a value is not finite.
+/// Largest absolute difference between found and expected values; infinite if a value is not finite.
 fn largest_difference<'a>(found: impl Iterator<Item = &'a f32>, expected: impl Iterator<Item = &'a f32>) -> f32 {
     found.zip(expected).fold(0.0, |worst: f32, (a, b)| {
         let difference = (a - b).abs();

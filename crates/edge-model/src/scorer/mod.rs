@@ -53,7 +53,7 @@ impl fmt::Display for Device {
     }
 }
 
-/// A model on a device that was proved: the goldens came out right there.
+/// A model on a device that reproduced the bundle's goldens within the tolerance.
 ///
 /// ```no_run
 /// use std::path::Path;
@@ -91,11 +91,11 @@ impl Scorer {
         Self::open_in(dir, choice, &BackendOptions::default())
     }
 
-    /// Opens the bundle in `dir`, prepares its graphs on the chosen device and replays the goldens there. A device that does not
-    /// reproduce them is refused.
+    /// Opens the bundle in `dir`, prepares its graphs on the chosen device and replays the goldens there. A device whose outputs
+    /// differ from the goldens by more than the tolerance is refused.
     ///
-    /// With [`DeviceChoice::Auto`] the next device is then tried, and a device that fails later, in use, is replaced by the CPU. The
-    /// reason is in [`Scorer::device`].
+    /// With [`DeviceChoice::Auto`], the CPU replaces a device that is refused or that fails later. [`Scorer::device`] states the
+    /// reason.
     ///
     /// # Errors
     /// Every [`ScorerError`] that concerns the bundle or the device. The message says what to do next.
@@ -135,7 +135,7 @@ impl Scorer {
         self.failover.current().policy()
     }
 
-    /// The differences from the goldens when the device in use was proved.
+    /// The largest differences between the goldens and the outputs of the device in use, measured when the device was proved.
     pub fn replay(&self) -> Replay {
         self.failover.current().replay
     }
@@ -192,7 +192,7 @@ impl Scorer {
         self.failover.attempt(|on_device| on_device.encode_ids(prompt, &ids))
     }
 
-    /// Whether scoring a new tag needs the image files: the head reads patch tokens, which are not stored.
+    /// Whether scoring a new tag needs the image files. It does if the head reads patch tokens, which are not stored.
     pub fn needs_images(&self) -> bool {
         self.manifest().head.image_side == ImageSide::PatchTokens
     }
@@ -207,7 +207,7 @@ impl Scorer {
     }
 
     /// Scores (image, tag) pairs. Returns the scores in the order of the pairs. Stored embeddings are enough unless
-    /// [`Scorer::needs_images`].
+    /// [`Scorer::needs_images`] returns true.
     ///
     /// # Errors
     /// [`ScorerError::NeedsImage`], [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`],

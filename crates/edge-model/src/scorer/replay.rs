@@ -29,8 +29,8 @@ pub(super) fn prove(model: Arc<Model>, chosen: ChosenBackend) -> Result<DeviceMo
     Ok(on_device)
 }
 
-/// Computes the goldens' embeddings, scores and similarities as for any other image and tag, and compares them with the trainer's.
-/// The first golden image and tag become the known answer.
+/// Computes the embeddings, scores and similarities of the goldens and compares them with the trainer's. The first golden image
+/// and tag become the known answer.
 fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer>), ScorerError> {
     let bundle = &on_device.model.bundle;
     let expected = bundle.golden_tensors()?;
@@ -96,7 +96,7 @@ fn golden_tags(on_device: &DeviceModel) -> Result<Vec<(EncodedTag, Vec<i64>)>, S
     on_device.manifest().goldens.tags.iter().map(encode).collect()
 }
 
-/// Scores and similarities of every image under every tag, both `[G, T]`.
+/// Scores and similarities of G images under T tags, both `[G, T]`.
 fn score_all(
     on_device: &DeviceModel,
     images: &[ImageFeatures],

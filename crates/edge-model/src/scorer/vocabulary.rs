@@ -11,7 +11,8 @@ pub struct UnknownTag {
     pub tag: String,
     /// The number of tags in the vocabulary.
     pub known: usize,
-    /// The known tag with the nearest text embedding, and the cosine of the two embeddings about the mean of all known tags, -1..=1.
+    /// The known tag with the nearest text embedding, and the cosine of the two embeddings, -1..=1, after the mean embedding of
+    /// all known tags is subtracted from both.
     pub nearest: Option<(String, f32)>,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for UnknownTag {
 impl UnknownTag {
     /// Describes a tag that is not among the `known` ones, the encoded vocabulary.
     pub(super) fn new(tag: &EncodedTag, known: &[EncodedTag]) -> Self {
-        // Embeddings are compared about their mean: what all of them share would make them look alike.
+        // The mean is subtracted first, because the part that all embeddings share would make every cosine large.
         let mean = mean(known.iter().map(|k| k.embedding.as_slice()));
         let nearest = known
             .iter()
@@ -50,7 +51,7 @@ fn mean<'a>(rows: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
     sum.into_iter().map(|s| s / count).collect()
 }
 
-/// The cosine of `a - about` and `b - about`; 0 if either of them is zero.
+/// The cosine of `a - about` and `b - about`; 0 if either difference is zero.
 fn cosine(a: &[f32], b: &[f32], about: &[f32]) -> f32 {
     let (mut product, mut of_a, mut of_b) = (0.0, 0.0, 0.0);
     for ((a, b), m) in a.iter().zip(b).zip(about) {

@@ -1,4 +1,5 @@
-//! Damaged bundles are refused, every kind of damage with its own error and with advice. Bundles are written completely or not at all.
+//! Tests that every kind of damage to a bundle is refused with its own error and with advice, and that a bundle is written
+//! completely or not at all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -220,7 +221,7 @@ fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
         };
         assert!(*what == tensor && difference > tolerance, "{error}");
         if by < 1.0 {
-            // The difference is the change, up to the model's own difference.
+            // The reported difference is the change, up to the model's own difference from the golden.
             assert!((difference - by).abs() <= *tolerance, "{error}");
             damaged.is_refused(drift, &format!("{tensor} of the goldens is off by 2."));
         }
@@ -234,7 +235,8 @@ fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
     damaged.is_refused(drift, "scores from this device cannot be trusted");
 }
 
-/// Whether a block of a graph's file consists of weights: numbers of usual magnitude, in 32 or 16 bits. Names and lengths are not.
+/// Whether a block of a graph's file consists of weights: 32-bit or 16-bit floats of usual magnitude. Blocks of names and lengths
+/// do not.
 fn holds_weights(block: &[u8]) -> bool {
     let usual = |magnitude: f32| magnitude == 0.0 || (1e-9..1e2).contains(&magnitude);
     let single = |b: &[u8]| usual(f32::from_le_bytes(b.try_into().unwrap()).abs());

@@ -1,4 +1,5 @@
-//! Decoding and resizing, compared with PIL. The images are in `tests/data/input`; `tests/reference/make_image_references.py` makes them.
+//! Tests of decoding and resizing, compared with PIL. The images are in `tests/data/input`;
+//! `tests/reference/make_image_references.py` makes PIL's results.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Tags to token ids: by the manifest's rule, and with CLIP's own tokenizer if the reference data are there.
+//! Tests of the token ids of tags: by the manifest's text rule, and compared with CLIP's own tokenizer if the reference data
+//! exist.
 
 use std::path::Path;
 

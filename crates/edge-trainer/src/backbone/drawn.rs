@@ -1,4 +1,4 @@
-//! A CLIP directory with random weights, to measure speed, memory and exactness at full size without trained weights.
+//! Writes a CLIP directory with random weights, to measure speed, memory and exactness at full size.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,12 @@ use super::{BackboneError, WEIGHTS};
 use crate::model::clip::{self, ClipConfig};
 use crate::tokenizer::{self, CLIP_END, CLIP_MARKS};
 
-/// Largest vocabulary of the tokenizer. CLIP's 49,408 tokens come from texts that are not available here; the embedding table still
-/// has a row for each of them.
+/// Largest number of tokens of the tokenizer. It is smaller than CLIP's 49,408 tokens because CLIP's training texts are
+/// not available. The model's embedding table still has a row for each of CLIP's tokens.
 const VOCABULARY: usize = 2000;
 
-/// Creates `dir` and writes `config.json`, `model.safetensors` and `tokenizer.json` of a CLIP model with random weights into it.
+/// Creates `dir` and writes `config.json`, `model.safetensors` and `tokenizer.json` of a CLIP model with random weights
+/// into it.
 ///
 /// # Errors
 /// [`BackboneError::File`], [`BackboneError::Weights`].
@@ -37,7 +38,7 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
     if size > config.text.vocab_size {
         return Err(fail(&path, format!("it needs {size} tokens, but vocab_size is {}", config.text.vocab_size)));
     }
-    // The text ends at this tokenizer's end token.
+    // The text encoder reads its output at the end token, whose id depends on the tokenizer.
     let mut config = *config;
     config.text.eos_token_id = end;
     write("tokenizer.json", tokenizer.to_string(true).map_err(|e| fail(&path, e.to_string()))?)?;
@@ -45,7 +46,7 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
     Ok(clip::draw(&dir.join(WEIGHTS), &config, seed)?)
 }
 
-/// `config.json` with the additional fields that `transformers` requires.
+/// Returns the `config.json` of a CLIP model, including the fields that only the library `transformers` requires.
 fn hugging_face(config: &ClipConfig, begin: i64) -> Value {
     let mut file = json!(config);
     file["model_type"] = json!("clip");

@@ -1,4 +1,5 @@
-//! The encoders that a training builds on: their weights, the preprocessing of images and tags, and the networks themselves.
+//! The encoders that a training builds on: their weights, the preprocessing of images and tags, and the networks
+//! themselves.
 
 mod drawn;
 
@@ -26,10 +27,10 @@ const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.
 /// Mean and standard deviation of CLIP's own preprocessing, for directories without a preprocessor file.
 const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
 
-/// A backbone that cannot be used.
+/// Reason why a backbone cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BackboneError {
-    /// The name is no known backbone and no directory.
+    /// The name is neither a known backbone nor a directory.
     #[error(
         "--backbone {name}: neither small, nor efficientnet-b0, nor a directory. A directory must hold config.json and \
          model.safetensors of a CLIP model in the Hugging Face layout, or of timm's efficientnet_b0"
@@ -85,7 +86,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// The backbone with this name or in this directory.
+    /// Returns the backbone that `name` names: `small`, `efficientnet-b0`, or a directory.
     ///
     /// # Errors
     /// [`BackboneError`].
@@ -113,17 +114,17 @@ impl Backbone {
         matches!(self, Self::Clip { .. } | Self::EfficientNetB0 { weights: Some(_) })
     }
 
-    /// Whether the similarity of its embeddings is meaningful before training.
+    /// Whether the similarity of image and text embeddings is meaningful before the training.
     pub fn knows_similarity(&self) -> bool {
         matches!(self, Self::Clip { .. })
     }
 
-    /// Whether it has a text encoder that can be trained.
+    /// Whether the backbone has a text encoder that can be trained.
     pub fn has_text(&self) -> bool {
         !matches!(self, Self::EfficientNetB0 { .. })
     }
 
-    /// The default head of a model on these encoders.
+    /// The default head of a model with this backbone.
     pub fn default_head(&self) -> HeadKind {
         match self {
             Self::Small => HeadKind::WeightedSum,
@@ -147,8 +148,8 @@ impl Backbone {
         }
     }
 
-    /// The tokenizer for the training tags `texts`, the text of its file, and the number of its tokens. CLIP brings its own; the other
-    /// backbones train one on the tags.
+    /// Returns the tokenizer, the text of its file, and its number of tokens. CLIP has its own tokenizer; for the other
+    /// backbones a tokenizer is trained on the tags `texts`.
     ///
     /// # Errors
     /// [`BackboneError::Tokenizer`], [`BackboneError::File`], [`BackboneError::Text`].
@@ -204,7 +205,7 @@ impl Backbone {
         }
     }
 
-    /// A model of these encoders and a head with random weights.
+    /// Returns a model of the backbone's encoders and a head with random weights.
     ///
     /// # Errors
     /// [`BackboneError::Weights`].
@@ -264,7 +265,7 @@ fn is_timm_b0(config: &Path) -> bool {
     read().is_some_and(|c| c.get("architecture").and_then(serde_json::Value::as_str) == Some("efficientnet_b0"))
 }
 
-/// The fields of `preprocessor_config.json` that are used. A size is a number or a table.
+/// The fields of CLIP's `preprocessor_config.json` that are read. A size is either a number or an object.
 #[derive(Deserialize)]
 struct Preprocessor {
     size: Side,

@@ -1,5 +1,5 @@
-//! The run directory: options, inputs, figures of every epoch, tokenizer, best weights in full precision, and the state
-//! from which a training is resumed.
+//! The run directory of a training: options, inputs, figures of every epoch, tokenizer, best weights in f32, and the
+//! state from which the training is resumed.
 
 mod error;
 mod run_directory;

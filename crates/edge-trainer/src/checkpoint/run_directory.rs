@@ -1,4 +1,4 @@
-//! The files of the run directory, apart from the state.
+//! The files of a run directory: options, inputs, figures, tokenizer and best weights. The saved state is in `state`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -15,19 +15,19 @@ use crate::message::EpochRecord;
 use crate::model::{ModelShape, ScoreUnit, TagScorer};
 use crate::{Precision, TrainOptions};
 
-/// The options of the run, for `edge-trainer fit --config`.
+/// Name of the file with the options of the run, which `edge-trainer fit --config` reads.
 pub const CONFIG: &str = "config.toml";
-/// The figures of the training: one JSON object per epoch and line.
+/// Name of the file with the figures of the training: one line per epoch, a JSON object.
 pub const METRICS: &str = "metrics.jsonl";
-/// Software, hardware and inputs of the run.
+/// Name of the file that records software, hardware and inputs of the run.
 const RECORD: &str = "run.json";
-/// Every example with its part: train, validation or test.
+/// Name of the table that lists every example with its part: train, validation or test.
 const SPLIT: &str = "split.csv";
-/// The description of the weights, which is needed to load them.
+/// Name of the file with the description of the best weights, a [`ModelFile`].
 pub const MODEL: &str = "model.json";
-/// The tokenizer of the text encoder, in the format of Hugging Face tokenizers.
+/// Name of the file with the text encoder's tokenizer, in the format of Hugging Face tokenizers.
 const TOKENIZER: &str = "tokenizer.json";
-/// The best weights, in burn's own format.
+/// Name of the file with the best weights, in burn's own format.
 const WEIGHTS: &str = "best.mpk";
 
 /// The description of the best weights.
@@ -36,13 +36,13 @@ const WEIGHTS: &str = "best.mpk";
 pub struct ModelFile {
     /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: ModelShape,
-    /// Mean and standard deviation of the training scores, the unit in which the head computes.
+    /// Mean and standard deviation of the training scores. The head computes in this unit.
     pub unit: ScoreUnit,
     /// The epoch of the weights, counted from 1.
     pub epoch: usize,
-    /// Spearman correlation on the validation images in this epoch.
+    /// Spearman's correlation on the validation images after this epoch, -1 to 1.
     pub srcc: f64,
-    /// Mean of the Spearman correlations within tags.
+    /// Mean over the tags of Spearman's correlation within each tag, on the validation images.
     pub within_tag_srcc: f64,
     /// Whether the file holds the head's weights alone, because the encoders were not trained.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct RunRecord {
     pub program: String,
     /// The training engine and its version.
     pub engine: String,
-    /// Names of the operating system and of the processor.
+    /// Operating system and processor architecture.
     pub system: String,
     /// Number of cores that the process may use.
     pub cores: usize,
@@ -69,7 +69,7 @@ pub struct RunRecord {
     pub seed: u64,
     /// Name of the data set, or the common name of several.
     pub data: String,
-    /// SHA-256 over the data sets.
+    /// SHA-256 over the examples of all data sets.
     pub data_sha256: String,
     /// SHA-256 of the encoders' weights before the training; empty for random weights.
     pub backbone_sha256: String,
@@ -78,7 +78,7 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// The training engine of this build.
+    /// Name and version of the library that trains.
     pub const ENGINE: &str = "burn 0.21.0";
 }
 
@@ -90,8 +90,8 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Creates the directory and writes the options and the figures of the epochs that are done. Overwrites an earlier
-    /// run in the same directory.
+    /// Creates the directory and writes the options and the figures of the finished epochs `done`. Overwrites the files
+    /// of an earlier run in the same directory.
     ///
     /// # Errors
     /// [`CheckpointError::File`].
@@ -107,8 +107,8 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// Writes every example with its part, so that the bundle can be judged on its test images. The file is a table for
-    /// `--data` and a list for `edge-scorer score --pairs`.
+    /// Writes every example with its part, so that the bundle can be judged on its test images. Both `--data` and
+    /// `edge-scorer score --pairs` read the file.
     ///
     /// # Errors
     /// [`CheckpointError::File`].
@@ -120,7 +120,7 @@ impl RunDirectory {
         let rows = [(Part::Train, &parts.train), (Part::Validation, &parts.validation), (Part::Test, &parts.test)];
         for (part, examples) in rows {
             for e in examples {
-                // Relative paths depend on the working directory, and the list may be read from another one.
+                // Absolute paths remain valid if the file is read from another working directory.
                 let image = std::path::absolute(&e.path).map_err(FileError::at(&e.path))?;
                 let (score, part) = (e.score.to_string(), part.to_string());
                 let condition = e.condition.as_deref().unwrap_or_default();
@@ -160,7 +160,8 @@ impl RunDirectory {
         Ok(writeln!(self.metrics, "{line}").and_then(|()| self.metrics.flush()).map_err(FileError::at(&path))?)
     }
 
-    /// Writes the weights. The file gets its name after it has been written completely.
+    /// Writes the best weights and their description. The weight file is renamed to its final name after it has been
+    /// written completely.
     ///
     /// # Errors
     /// [`CheckpointError::File`].
@@ -227,13 +228,13 @@ mod tests {
         let model = fresh();
         let ids = vec![vec![1, 5, 2, 0, 0, 0, 0, 0]];
         let image = Tensor::<Host, 2>::ones([1, 256], &device);
-        // The text's embedding and the score of a constant image under it.
+        // Returns the embedding of a text, and the score of a constant image under the text.
         let answer = |m: &TagScorer<Host>| {
             let text = m.embed_texts(&ids, &device).embedding;
             let input = HeadInput { image: image.clone(), patches: None, text: text.clone(), tokens: None };
             (values(text), values(m.head.forward(input, ScoreUnit { mean: 0.0, deviation: 1.0 })))
         };
-        // burn draws a fresh layer's weights at their first use. A clone that is made earlier draws other weights.
+        // burn draws the weights of a new layer at their first use, so use the model before cloning it.
         let expected = answer(&model);
         let unit = ScoreUnit { mean: 2.0, deviation: 1.5 };
         let mut about =
@@ -242,7 +243,7 @@ mod tests {
         run.write_weights(&model, &about).unwrap();
         assert_eq!(read_about(&dir).unwrap(), about);
         assert!(answer(&load(&dir, &about, fresh()).unwrap()) == expected);
-        // With the head alone the encoders are those of the model that it is loaded into.
+        // Loading a file with the head alone leaves the encoders of the receiving model unchanged.
         about.head_only = true;
         run.write_weights(&model, &about).unwrap();
         let loaded = load(&dir, &read_about(&dir).unwrap(), fresh()).unwrap();

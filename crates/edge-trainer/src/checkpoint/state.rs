@@ -1,5 +1,6 @@
 //! The state of a training between two steps: all values that a resumed training needs to give the same result as an
-//! uninterrupted one. Replacing the state is atomic: the new one is written beside the old one and then renamed.
+//! uninterrupted one. The new state is written completely before it replaces the old one, so that one of the two
+//! always survives a crash.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,26 +44,26 @@ pub struct TrainProgress {
     pub sums: LossSums,
     /// Figures of the finished epochs, in their order.
     pub epochs: Vec<EpochRecord>,
-    /// Merit of the best epoch. Its weights are in the run's `best.mpk`.
+    /// Merit of the best epoch, whose weights are in the run's `best.mpk`; `None` before the first epoch ends.
     pub best: Option<f64>,
-    /// Finished epochs since the best one.
+    /// Number of epochs that finished since the best one.
     pub since_best: usize,
-    /// Wall-clock time of the training so far, over all its parts.
+    /// Wall-clock time of the training so far in seconds, including the time before it was resumed.
     pub seconds: f64,
     /// Digest of the data. A training is resumed on the same data only.
     pub data_sha256: String,
 }
 
-/// The sets of weights in a state.
+/// A set of weights in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightSet {
     /// The weights that the steps change.
     Trained,
-    /// Moving average of these weights over the steps.
+    /// Moving average of the trained weights over the steps.
     Averaged,
 }
 
-/// The directory of the state.
+/// The directory in which the state of a training is saved.
 #[derive(Debug, Clone)]
 pub struct StateDirectory(PathBuf);
 
@@ -77,7 +78,7 @@ impl StateDirectory {
         &self.0
     }
 
-    /// Writes a state and replaces the one before.
+    /// Writes a state, which replaces the previously saved one.
     ///
     /// # Errors
     /// [`CheckpointError::File`].
@@ -120,7 +121,8 @@ impl StateDirectory {
         Ok(())
     }
 
-    /// Reads the progress. If the process died while it replaced the state, the old state is restored first.
+    /// Reads the progress of the saved state. If a crash interrupted the replacement of a state, the old state is
+    /// restored first.
     ///
     /// # Errors
     /// [`CheckpointError::Resume`], [`CheckpointError::File`].

@@ -1,4 +1,5 @@
-//! Weight files in burn's own format, in full precision: burn's compact recorders keep half of it.
+//! Reads and writes weight files in burn's own format, in f32. burn's compact recorders would round the weights to 16
+//! bits.
 
 use std::path::Path;
 
@@ -20,7 +21,8 @@ pub(super) fn save_weights<B: Backend>(model: &TagScorer<B>, head_only: bool, pa
     saved.map_err(FileError::at(path))
 }
 
-/// Reads the file of [`save_weights`] into a model of the same shape. With `head_only` the encoders stay unchanged.
+/// Loads a file that [`save_weights`] wrote into a model of the same shape. With `head_only` the encoders stay
+/// unchanged.
 pub(super) fn load_weights<B: Backend>(
     model: TagScorer<B>,
     head_only: bool,

@@ -1,4 +1,4 @@
-//! `edge-trainer bench`: the time of a training step.
+//! `edge-trainer bench`: measures and prints the time of a training step.
 
 use clap::{Arg, Args};
 use edge_cli::{CommandError, Outcome, exit_code};
@@ -34,7 +34,7 @@ impl Selection for BenchOptions {
     }
 }
 
-/// Measures and prints the times.
+/// Runs `bench`: measures and prints the time of a training step.
 pub fn run(arguments: &BenchArguments) -> Outcome {
     let mut options = TrainOptions::default();
     arguments.options.apply(&mut options)?;

@@ -1,5 +1,5 @@
-//! `edge-trainer compare`: judges several bundles, a linear probe and zero-shot prompts on the same images. Without
-//! bundles it trains those of the published table first.
+//! `edge-trainer compare`: judges several bundles, a linear probe and zero-shot prompts on the same images. If no
+//! bundle is given, it first trains one for each row of the published table.
 
 use std::path::PathBuf;
 
@@ -50,10 +50,10 @@ pub struct CompareArguments {
     options: JudgeOptions,
 }
 
-/// Heading of the flags for the training.
+/// Heading in the help text above the flags for the training.
 const TRAINING: &str = "Training of the rows (without --model)";
 
-/// How the rows are trained.
+/// The flags for the training of the published table's rows.
 #[derive(Debug, Args)]
 struct TrainingArguments {
     /// Options in TOML, such as config.toml of a run
@@ -105,7 +105,7 @@ fn parse_model(text: &str) -> Result<(String, PathBuf), String> {
     }
 }
 
-/// Compares.
+/// Runs `compare`: judges all methods and prints their figures.
 pub fn run(arguments: &CompareArguments) -> Outcome {
     let request = CompareRequest {
         models: arguments.models()?,

@@ -56,7 +56,7 @@ enum By {
     Group,
 }
 
-/// Format of the figures.
+/// Format in which the figures are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Text for people
@@ -72,7 +72,7 @@ fn parse_which(text: &str) -> Result<Which, String> {
     }
 }
 
-/// Judges the bundle.
+/// Runs `eval`: judges the bundle.
 pub fn run(arguments: &EvalArguments) -> Outcome {
     let request = EvalRequest {
         model: arguments.model.clone(),
@@ -102,7 +102,7 @@ pub fn conclude(report: &Report, out: Option<&PathBuf>, format: Format) -> Outco
     Ok(())
 }
 
-/// Prints the sections that are meant for a terminal.
+/// Prints the sections of the report that are meant for a terminal.
 fn print(document: &Document, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", printable(&document.title))?;
     for section in document.sections.iter().filter(|s| s.printed) {

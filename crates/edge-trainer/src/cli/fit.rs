@@ -23,7 +23,7 @@ A table (.csv with a header, .jsonl or .parquet) has the columns path, tag and s
 so on (or a list of tags), alignment, split (train, validation, test), group and condition. All images of a group are in
 the same part; without groups, all images of a tag are.";
 
-/// The flags of `fit`. A flag overrides the file of `--config`, and the file overrides the defaults.
+/// The flags of `fit`. A flag overrides the file given with `--config`, and the file overrides the defaults.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FitArguments {
@@ -65,7 +65,7 @@ impl Method {
     }
 }
 
-/// Trains.
+/// Runs `fit`: trains a model and writes its bundle.
 pub fn run(arguments: &FitArguments) -> Outcome {
     let stop = stop_flag().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let FitFile { setup, options } = arguments.file()?;
@@ -93,8 +93,8 @@ pub fn run(arguments: &FitArguments) -> Outcome {
     Ok(())
 }
 
-/// Returns the directory `name` in the user's cache directory, which follows the XDG base directory specification.
-/// Without a home directory it is in the system's temporary directory.
+/// Returns the path of the directory `name` in the user's XDG cache directory. If the user has no home directory, the
+/// path is in the system's temporary directory.
 pub(super) fn user_cache(name: &str) -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
@@ -102,7 +102,7 @@ pub(super) fn user_cache(name: &str) -> PathBuf {
 }
 
 impl FitArguments {
-    /// The content of the file, changed by the flags.
+    /// Returns the content of the `--config` file, with the given flags applied.
     fn file(&self) -> Result<FitFile, CommandError> {
         let resumed = self.resume.as_ref().map(|run| run.join(CONFIG));
         let FitFile { setup, mut options } = match resumed.as_ref().or(self.config.as_ref()) {
@@ -117,7 +117,7 @@ impl FitArguments {
     }
 }
 
-/// Reads a file of `--config` or the options of a run.
+/// Reads an options file: the file given with `--config`, or the `config.toml` of a run.
 pub(super) fn read_config(path: &Path) -> Result<FitFile, CommandError> {
     let fail = |code, reason: String| CommandError::new(code, format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path)
@@ -125,7 +125,7 @@ pub(super) fn read_config(path: &Path) -> Result<FitFile, CommandError> {
     FitFile::parse(&text).map_err(|reason| fail(exit_code::CONFIG, reason))
 }
 
-/// Returns the command line for a shell, without the program's directory.
+/// Returns the command line, quoted for a shell. The program's name stands without its directory.
 pub(super) fn command_line(arguments: impl Iterator<Item = String>) -> String {
     let quote = |a: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);

@@ -24,7 +24,7 @@ pub struct InspectArguments {
     dir: PathBuf,
 }
 
-/// Prints the description on standard output.
+/// Prints the description of the bundle or run directory on standard output.
 pub fn run(arguments: &InspectArguments) -> Outcome {
     let dir = &arguments.dir;
     let text = if dir.join(file::MANIFEST).exists() {

@@ -57,7 +57,7 @@ enum What {
     },
 }
 
-/// Scene, treatment, size, seed and file extension.
+/// A drawn picture: scene, treatment, (width, height) in pixels, seed and file extension.
 type Sample = (Scene, Treatment, (u32, u32), u64, &'static str);
 
 const SAMPLES: [Sample; 12] = [

@@ -8,7 +8,7 @@ use crate::message::{Listener, Message};
 /// Prints the messages of a training on standard error, and shows the progress of its phases.
 #[derive(Debug, Default)]
 pub(super) struct MessagePrinter {
-    /// The meter of the current phase.
+    /// Progress meter of the current phase; `None` between phases.
     meter: Option<ProgressMeter>,
 }
 

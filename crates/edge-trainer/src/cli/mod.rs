@@ -1,5 +1,5 @@
-//! The command line of `edge-trainer`: parses arguments, prints messages and returns exit codes. Other modules do the
-//! work.
+//! The command line of `edge-trainer`: parses arguments, calls the other modules, prints messages and returns exit
+//! codes.
 
 mod bench;
 mod compare;

@@ -1,5 +1,5 @@
-//! The flags for training options. Every command takes its flags from [`TrainOptions`] itself, so that an option has
-//! one name, one parser and one help text.
+//! Command line flags for training options. Every command takes its flags from [`TrainOptions`], so that an option has
+//! the same name, parser and help text in all commands.
 
 use std::ffi::OsString;
 use std::marker::PhantomData;
@@ -9,13 +9,13 @@ use edge_cli::{CommandError, exit_code};
 
 use crate::{FitFile, TrainOptions};
 
-/// The options that a command takes as flags.
+/// Selects the training options that a command takes as flags.
 pub(super) trait Selection {
-    /// Returns the flag as the command takes it, or `None` if the command does not take the option.
+    /// Returns the flag, adapted to the command; `None` if the command does not take the option.
     fn select(flag: Arg) -> Option<Arg>;
 }
 
-/// The options of `fit`: all that have a flag.
+/// The selection of `fit`: all training options that have a flag.
 #[derive(Debug, Clone)]
 pub(super) struct AllOptions;
 
@@ -25,10 +25,10 @@ impl Selection for AllOptions {
     }
 }
 
-/// The flags that were given, for a selection of the options.
+/// The option flags that the user gave to a command, which takes the options that `S` selects.
 #[derive(Debug, Clone)]
 pub(super) struct OptionFlags<S> {
-    /// As on a command line: `--lr`, `0.1`.
+    /// The given flags and values as command line words, such as `--lr=0.1`.
     given: Vec<OsString>,
     selection: PhantomData<S>,
 }
@@ -37,7 +37,7 @@ impl<S> OptionFlags<S> {
     /// Sets the options whose flags were given.
     ///
     /// # Errors
-    /// The parser's error. The flags were parsed before, so it shows a defect of this program.
+    /// The parser's error. The flags have been parsed before, so an error here is a defect of the program.
     pub(super) fn apply(&self, options: &mut TrainOptions) -> Result<(), CommandError> {
         let matches = all_flags().no_binary_name(true).try_get_matches_from(&self.given);
         let applied = matches.and_then(|matches| options.update_from_arg_matches(&matches));
@@ -64,7 +64,7 @@ impl<S: Selection> FromArgMatches for OptionFlags<S> {
         for flag in all_flags().get_arguments().cloned().filter_map(S::select) {
             let Some(name) = flag.get_long() else { continue };
             for value in matches.get_raw(flag.get_id().as_str()).into_iter().flatten() {
-                // Joined to one word, so that a value that begins with a hyphen is not read as a flag.
+                // Join name and value to one word, so that a value that begins with a hyphen is not parsed as a flag.
                 let mut word = OsString::from(format!("--{name}="));
                 word.push(value);
                 given.push(word);
@@ -79,13 +79,15 @@ impl<S: Selection> FromArgMatches for OptionFlags<S> {
     }
 }
 
-/// All flags of the options, without default values: a flag that is not given changes no option.
+/// Returns a command with the flags of all options. They have no default values: a flag that is not given changes no
+/// option.
 fn all_flags() -> Command {
-    // Without an order of their own the flags appear where a command adds them.
+    // Without a display order the flags appear in the help where the command adds them.
     TrainOptions::augment_args_for_update(Command::new("options").next_display_order(None))
 }
 
-/// Adds the option's default to the help text, unless the text or the option has none.
+/// Adds the option's default value to the help text of its flag. Returns the flag unchanged if the help text already
+/// states a default or the option has none.
 fn with_default(flag: Arg, defaults: &toml::Table) -> Arg {
     let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
     match defaults.get(flag.get_id().as_str()) {
@@ -141,7 +143,7 @@ mod tests {
         let keys = FitFile::default().table().unwrap();
         for flag in all_flags().get_arguments() {
             let name = flag.get_long().unwrap().replace('-', "_");
-            // Options without a value are not written.
+            // TOML has no key for an option without a value.
             assert!(keys.contains_key(&name) || ["head", "fold", "crop_px"].contains(&name.as_str()), "{name}");
         }
     }

@@ -18,7 +18,7 @@ struct AgiqaRow {
     mos_align: Option<f32>,
 }
 
-/// Returns whether `dir` contains the data set.
+/// Returns whether `dir` contains AGIQA-3K.
 pub fn recognises(dir: &Path) -> bool {
     let headers = || {
         let mut reader = csv::Reader::from_path(dir.join(TABLE)).ok()?;
@@ -27,8 +27,8 @@ pub fn recognises(dir: &Path) -> bool {
     headers().unwrap_or(false)
 }
 
-/// Reads the table. The prompt is the tag and the group, `mos_quality` (0 to 5) is the score, `mos_align` is the
-/// alignment.
+/// Reads AGIQA-3K. The text from which an image was generated is its tag and its split unit, `mos_quality` (0 to 5) its
+/// score, and `mos_align` its alignment.
 pub fn read(dir: &Path) -> Result<DataSet, DataError> {
     let path = dir.join(TABLE);
     let mut reader = csv::Reader::from_reader(File::open(&path).map_err(DataError::missing(&path))?);
@@ -65,7 +65,7 @@ pub fn read(dir: &Path) -> Result<DataSet, DataError> {
     })
 }
 
-/// Returns the generator and its setting: the part of the file name before the last `_`, such as `sd1.5_lowcorr` for
+/// Returns the generator and its setting: the text before the last `_` of the file name, such as `sd1.5_lowcorr` for
 /// `sd1.5_lowcorr_012.jpg`.
 fn condition(name: &str) -> Option<String> {
     name.rsplit_once('_').map(|(condition, _)| condition.to_owned())

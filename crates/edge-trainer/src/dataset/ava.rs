@@ -3,7 +3,7 @@
 //!
 //! The fields of a line of `AVA.txt` are an index, the image id, ten counts of people (who gave 1, 2, ... 10 points),
 //! two tag ids (0 for none) and the challenge id. The score is the mean number of points. Each tag of an image gives
-//! one example. Each image is its own group.
+//! one example. Each image is its own split unit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,21 +19,22 @@ use super::{AvaSplit, DataError, DataSet, Example, Part, ReadOptions};
 const ROWS_FILE: &str = "AVA.txt";
 const TAGS_FILE: &str = "tags.txt";
 const IMAGE_DIRECTORIES: [&str; 2] = ["images", "image"];
-/// Directory of AVA's lists. They may also lie beside `AVA.txt`.
+/// Directory of AVA's lists of training and test images. The lists may also lie beside `AVA.txt`.
 const LISTS: &str = "aesthetics_image_lists";
 const TEST_LIST: &str = "generic_test.jpgl";
 const TRAINING_LIST: &str = "generic_ls_train.jpgl";
 
-/// Number of images in the paper's experiment: 135,000 for training and 1,350 for the test.
+/// Number of AVA images in Sugiura and Yamauchi's experiment: 135,000 for training and 1,350 for the test.
 const PAPER_IMAGES: usize = 135_000 + PAPER_TEST_IMAGES;
 const PAPER_TEST_IMAGES: usize = 1_350;
 
-/// Returns whether `dir` contains the data set.
+/// Returns whether `dir` contains AVA.
 pub fn recognises(dir: &Path) -> bool {
     dir.join(ROWS_FILE).is_file()
 }
 
-/// Reads the data set. In both divisions the validation images are taken from the training part.
+/// Reads AVA and assigns training and test images as `options` state. The validation images are later drawn from the
+/// training part.
 pub fn read(dir: &Path, options: &ReadOptions) -> Result<DataSet, DataError> {
     let names = tag_names(&dir.join(TAGS_FILE))?;
     let images = image_directory(dir)?;
@@ -111,7 +112,7 @@ fn rows(path: &Path, names: &BTreeMap<u32, String>) -> Result<Vec<AvaRow>, DataE
 fn row(line: &str, names: &BTreeMap<u32, String>) -> Result<AvaRow, String> {
     let values: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
     let values = values.map_err(|_| "all fields must be whole numbers".to_owned())?;
-    // Later editions may add fields at the end.
+    // Ignore further fields, which later editions of AVA may add at the end.
     let [_, image, counts @ .., first_tag, second_tag, _] = values.get(..15).unwrap_or_default() else {
         let found = values.len();
         return Err(format!("the line has {found} fields instead of 15: index, image, 10 counts, 2 tags, challenge"));
@@ -132,7 +133,8 @@ fn row(line: &str, names: &BTreeMap<u32, String>) -> Result<AvaRow, String> {
     Ok(AvaRow { image: *image, score: (points as f64 / people as f64) as f32, tags })
 }
 
-/// Drops tags with fewer than `least` images, then images without a tag. Returns a note for each kind of drop.
+/// Drops tags with fewer than `least` images, then images without a tag. Returns one note about the dropped tags and
+/// one about the dropped images, if there are any.
 fn drop_rare_tags(
     dir: &Path,
     rows: &mut Vec<AvaRow>,

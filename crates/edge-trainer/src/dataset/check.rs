@@ -25,7 +25,7 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
-    /// Returns one sentence for each kind of finding.
+    /// Returns one sentence for each kind of finding, such as missing images.
     pub fn warnings(&self) -> Vec<String> {
         let mut out = Vec::new();
         if let Some(first) = self.missing.first() {
@@ -67,7 +67,7 @@ pub fn check(
     let mut kept = Vec::with_capacity(examples.len());
     for mut example in examples {
         let Some(id) = ids.get(&example.path) else { continue };
-        // A copy that the data assign to another part is kept: the division reports it as a leak.
+        // Keep a repeated row that states another part, so that the division reports a leak.
         if !seen_rows.insert((id.clone(), example.tag.to_lowercase(), example.part)) {
             report.repeated_rows += 1;
             continue;
@@ -101,13 +101,13 @@ fn inspect_all(paths: &[&Path], limits: &Limits, done: impl FnMut()) -> (HashMap
     (ids, report)
 }
 
-/// Result of reading and decoding one file.
+/// Result of reading and decoding one image file.
 #[derive(Debug, Clone)]
 enum Inspection {
     Missing,
-    /// The file cannot be read or decoded, for this reason.
+    /// The file cannot be read or decoded; contains the reason.
     Unreadable(String),
-    /// The file is an image with this content id.
+    /// The file is a usable image; contains its content id.
     Usable(String),
 }
 

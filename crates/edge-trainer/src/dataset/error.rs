@@ -61,13 +61,13 @@ pub enum DataError {
         /// The first unusable image and the reason.
         example: String,
     },
-    /// Two parts share an image or a group.
+    /// Two parts share an image or a split unit.
     #[error(
         "the parts of the data overlap: {item} is in {first} and in {second}. Put all of a group, and all copies of an \
          image, into one part"
     )]
     Leak {
-        /// The shared image or group.
+        /// The shared image or split unit.
         item: String,
         /// One part that contains it.
         first: Part,

@@ -1,4 +1,4 @@
-//! The types of the training data.
+//! The types of the training data: an example, and a data set of examples.
 
 use std::path::PathBuf;
 
@@ -17,14 +17,14 @@ pub struct Example {
     pub alignment: Option<f32>,
     /// Part that the data set assigns the example to; `None` if it assigns none.
     pub part: Option<Part>,
-    /// Name of the group. Examples of one group stay in one part. Defaults to the tag.
+    /// Name of the split unit, whose examples stay in one part. Defaults to the tag.
     pub group: String,
     /// How the image was made, such as a generator and its setting; `None` if the data set does not say. Reports show
     /// figures per condition.
     pub condition: Option<String>,
     /// Name of the data set.
     pub source: String,
-    /// BLAKE3 of the file; empty until [`check()`](super::check()) fills it in.
+    /// BLAKE3 of the image file's bytes; empty until [`check()`](super::check()) fills it in.
     pub content_id: String,
 }
 
@@ -41,7 +41,7 @@ pub struct DataSet {
     pub unit: String,
     /// Lowest and highest possible score; `None` if the format does not fix them.
     pub scale: Option<(f32, f32)>,
-    /// Share of the groups in the test part; `None` if the format does not fix it.
+    /// Share of the split units in the test part, 0 to 1; `None` if the format does not fix it.
     pub test_share: Option<f64>,
     /// One sentence for each kind of row that was left out during reading.
     pub notes: Vec<String>,

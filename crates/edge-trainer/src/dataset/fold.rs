@@ -5,14 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A fold: one of `of` equal shares of all groups. The fold is the test part; the other shares are trained on. Written
-/// like `2/5`.
+/// A fold of a cross-validation: one of `of` equal shares of a data set's split units. The fold is the test part; the
+/// other shares are for training and validation. In text form such as `2/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fold {
     /// Number of the fold, from 1.
     pub number: usize,
-    /// Number of folds that the groups are divided into.
+    /// Number of folds that the split units are divided into.
     pub of: usize,
 }
 

@@ -1,5 +1,5 @@
 //! Training data: reads rated (image, tag) examples from the formats that `--data` accepts, checks them and divides
-//! them into parts. Reads files; knows neither networks nor losses.
+//! them into parts. The module does not depend on networks or losses.
 
 mod agiqa;
 mod ava;

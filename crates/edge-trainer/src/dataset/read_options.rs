@@ -1,4 +1,4 @@
-//! Options of the readers.
+//! Options of the data set readers.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AvaSplit {
-    /// As in the tag paper: the seed draws 135,000 images for training and 1,350 for the test. If there are fewer
-    /// images, the same share (one in 101) is for the test.
+    /// As in Sugiura and Yamauchi's paper: the seed draws 135,000 images for training and 1,350 for the test. If there
+    /// are fewer images, one in 101 of them is for the test.
     #[default]
     Paper,
     /// AVA's own list of test images.
     Official,
 }
 
-/// Options of the readers. Only the reader of AVA uses them.
+/// Options of the data set readers. Only the reader of AVA uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// AVA: tags with fewer images are dropped.
@@ -27,7 +27,7 @@ pub struct ReadOptions {
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        // The paper keeps the tags with at least a thousand images.
+        // Sugiura and Yamauchi's paper keeps the tags with at least a thousand images.
         Self { min_images_per_tag: 1000, ava_split: AvaSplit::Paper, seed: 1 }
     }
 }

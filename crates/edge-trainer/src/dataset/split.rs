@@ -1,5 +1,5 @@
-//! Divides examples into train, validation and test parts. Groups are kept whole, so that no tag of the test part was
-//! trained on.
+//! Divides examples into train, validation and test parts. Every split unit (the field `group`, by default the tag)
+//! stays in one part.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -29,30 +29,31 @@ impl Parts {
     }
 }
 
-/// Settings of the division of examples that have no stated part.
+/// Settings of the division of examples whose data set states no parts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shares {
-    /// Share of the groups in the validation part.
+    /// Share of the split units in the validation part, 0 to 1.
     pub validation: f64,
-    /// Share of the groups in the test part.
+    /// Share of the split units in the test part, 0 to 1.
     pub test: f64,
-    /// Seed of the draw of groups.
+    /// Seed with which split units are drawn.
     pub seed: u64,
     /// Fold that becomes the test part; `None` to draw the test part by `test` and `seed`.
     pub fold: Option<Fold>,
-    /// Whether the name of a group alone decides its part, so that data sets with common groups assign them to the same
-    /// part. Folds always use the name.
+    /// Whether the name of a split unit alone decides its part. Data sets with common split units then assign them to
+    /// the same part. A division into folds always uses the name.
     pub by_name: bool,
 }
 
 /// Divides checked examples into parts.
 ///
-/// If any row states a part, rows without one are for training, and the validation part is drawn from the training part
-/// if no row states it. Otherwise the seed draws the groups of each part. With a fold or [`Shares::by_name`], stated
-/// parts are ignored and the names of the groups decide. Groups that share an image get the same part.
+/// If any row states a part, rows without a stated part are for training. If no row states the validation part, it is
+/// drawn from the training part. If no row states any part, the seed draws the split units of each part. With a fold or
+/// [`Shares::by_name`], stated parts are ignored and the names of the split units decide. Split units that share an
+/// image get the same part.
 ///
 /// # Errors
-/// [`DataError::Leak`] if two stated parts share an image or a group, [`DataError::EmptyPart`].
+/// [`DataError::Leak`] if two stated parts share an image or a split unit, [`DataError::EmptyPart`].
 pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError> {
     let by_name = shares.by_name || shares.fold.is_some();
     let stated = !by_name && examples.iter().any(|e| e.part.is_some());
@@ -82,7 +83,7 @@ pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError
     Ok(parts)
 }
 
-/// Assigns the parts that the rows state.
+/// Returns the part of each example as its row states it, and a description of the division.
 fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(Vec<Part>, String), DataError> {
     let mut assignment: Vec<Part> = examples.iter().map(|e| e.part.unwrap_or(Part::Train)).collect();
     refuse_leaks(examples, &assignment)?;
@@ -105,7 +106,8 @@ fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(
     Ok((assignment, how))
 }
 
-/// Draws the part of each group. Every part gets at least one group if there are at least three groups.
+/// Draws the part of each split unit. If there are at least three split units, every part gets at least one. Returns
+/// the part of each example, and a description of the division.
 fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: u64) -> (Vec<Part>, String) {
     let sets = joined_groups(examples);
     let order = shuffled(sets.iter().copied(), seed);
@@ -120,8 +122,8 @@ fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: 
     (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", order.len()))
 }
 
-/// Assigns each group a part by its own name, independently of the other groups. Folds do not depend on the seed, so
-/// that runs with different seeds are judged on the same images.
+/// Assigns each split unit a part by its name, independently of the other split units. The folds do not depend on the
+/// seed, so that trainings with different seeds are judged on the same images.
 fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String) {
     let sets = joined_groups(examples);
     let mut names: HashMap<usize, &str> = HashMap::new();
@@ -148,14 +150,14 @@ fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String)
     )
 }
 
-/// Returns a pseudo-random number in 0..1 that depends on the text only.
+/// Returns a pseudo-random number from 0 (included) to 1 (excluded) that depends on the text only.
 fn unit_hash(text: &str) -> f64 {
     let hash = blake3::hash(text.as_bytes());
     let first = u64::from_le_bytes(std::array::from_fn(|i| hash.as_bytes()[i]));
     (first >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Returns the distinct sets in an order drawn by the seed.
+/// Returns the distinct set numbers in an order drawn by the seed.
 fn shuffled(sets: impl Iterator<Item = usize>, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = sets.collect::<BTreeSet<_>>().into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -166,8 +168,9 @@ fn share_of(count: usize, share: f64) -> usize {
     ((count as f64 * share).round() as usize).max(1)
 }
 
-/// Returns for each example the number of the set that its group belongs to. Groups that share an image are one set.
-/// The numbers follow the alphabetical order of the groups and do not depend on the order of the rows.
+/// Returns for each example the number of the set that its split unit belongs to. Split units that share an image form
+/// one set. The numbers follow the alphabetical order of the split units' names and do not depend on the order of the
+/// rows.
 fn joined_groups(examples: &[Example]) -> Vec<usize> {
     let names: BTreeSet<&str> = examples.iter().map(|e| e.group.as_str()).collect();
     let numbers: HashMap<&str, usize> = names.into_iter().zip(0..).collect();
@@ -182,7 +185,7 @@ fn joined_groups(examples: &[Example]) -> Vec<usize> {
     own.into_iter().map(|group| root(&mut parent, group)).collect()
 }
 
-/// Returns the root of a group in the union-find forest `parent`.
+/// Returns the root of a split unit in the union-find forest `parent`.
 fn root(parent: &mut [usize], mut group: usize) -> usize {
     while parent[group] != group {
         // Path halving: without it, long chains of shared images would take quadratic time.

@@ -1,5 +1,5 @@
 //! The devices that train: the processor, and NVIDIA GPUs with the `train-cuda` feature. A device is probed before it
-//! is used, because burn panics on a device that does not exist. The rest of the trainer works on any of them through
+//! is used, because burn panics on a device that does not exist. Other modules run on any device through
 //! [`DeviceTask`].
 
 mod cuda;
@@ -28,8 +28,8 @@ pub fn find(request: DeviceRequest) -> Result<(TrainDevice, Option<DeviceError>)
     }
 }
 
-/// Sets the directory that keeps compiled GPU kernels. Compiling them takes minutes in the first training. Call it
-/// once, before any other function of this module.
+/// Sets the directory that keeps compiled GPU kernels for later trainings, because compiling them takes minutes. Call
+/// this function once, before any other function of this module.
 pub fn keep_kernels_in(dir: &Path) {
     cuda::keep_kernels_in(dir);
 }

@@ -1,4 +1,4 @@
-//! The names of devices: the one that the user requests and the one that was found.
+//! Types for the device that the user requests, and for the device that was found and trains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -61,13 +61,13 @@ impl From<DeviceRequest> for String {
     }
 }
 
-/// Why a device cannot be used, and how to fix it.
+/// Reason why a device cannot be used, with the way to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{device} cannot be used: {reason}. To train without it, give --device cpu")]
 pub struct DeviceError {
     /// Name of the requested device, such as `cuda:1`.
     pub device: String,
-    /// Names the missing part and the way to install it.
+    /// Name of the missing part and the way to install it.
     pub reason: String,
 }
 
@@ -79,9 +79,9 @@ pub enum TrainDevice {
     Cpu,
     /// An NVIDIA GPU.
     Cuda {
-        /// Its index according to the driver, from 0.
+        /// Index of the GPU according to the driver, from 0.
         index: usize,
-        /// Its name according to the driver.
+        /// Name of the GPU according to the driver.
         name: String,
     },
 }
@@ -102,12 +102,12 @@ impl fmt::Display for TrainDevice {
     }
 }
 
-/// Work that runs on any device.
+/// A computation that runs on any device.
 pub trait DeviceTask {
-    /// The result of the work.
+    /// The result of the computation.
     type Output;
 
-    /// Does the work on a backend with automatic differentiation.
+    /// Runs the computation on a backend with automatic differentiation.
     fn run<L: AutodiffBackend>(self, device: &L::Device) -> Self::Output;
 }
 

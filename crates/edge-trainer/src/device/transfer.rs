@@ -1,4 +1,4 @@
-//! Tensors and weights from one backend to another.
+//! Copies tensors and weights from one backend to another.
 
 use std::any::Any;
 
@@ -9,7 +9,8 @@ use burn::tensor::backend::Backend;
 
 use super::train_device::Host;
 
-/// Returns the same values on another backend. If both backends are the same, nothing is copied.
+/// Returns a tensor with the values of `x` on the device of backend `B`. If both backends are the same, nothing is
+/// copied.
 pub fn carry<A: Backend, B: Backend, const D: usize>(x: Tensor<A, D>, device: &B::Device) -> Tensor<B, D> {
     match same::<_, Tensor<B, D>>(x) {
         Ok(x) => x,
@@ -17,8 +18,8 @@ pub fn carry<A: Backend, B: Backend, const D: usize>(x: Tensor<A, D>, device: &B
     }
 }
 
-/// Returns the same weights on the host. If they have to be copied, `skeleton` makes the module of the same shape that
-/// receives them.
+/// Returns the weights of `model` on the processor. If they have to be copied, `skeleton` makes the module of the same
+/// shape that receives them.
 ///
 /// # Errors
 /// The error of `skeleton` or of burn's recorder.
@@ -37,7 +38,7 @@ where
     })
 }
 
-/// Returns the value as a `B` if `A` and `B` are the same type.
+/// Returns the value as a `B` if `A` and `B` are the same type, otherwise the unchanged value as the error.
 fn same<A: 'static, B: 'static>(a: A) -> Result<B, A> {
     let any: Box<dyn Any> = Box::new(a);
     match any.downcast::<B>() {
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
     use crate::optimise::draw;
 
-    /// The autodiff backend is another type than the host's, so the weights are copied as a GPU's are.
+    /// The autodiff backend and the host's backend are different types, so the weights are copied as from a GPU.
     #[test]
     fn weights_and_tensors_come_over_whole() {
         type B = Autodiff<Host>;

@@ -11,7 +11,7 @@ use super::error::JudgeError;
 use crate::dataset::{self, AvaSplit, DataSet, Example, Fold, Part, Parts, ReadOptions, Shares};
 use crate::message::{Listener, Message, warn};
 
-/// Remark on data with the digest of the bundle's training data.
+/// Remark if the judged data have the same digest as the bundle's training data.
 const SAME_DATA: &str = "the bundle was trained on these data: the digests are equal";
 
 /// Which images of the data are judged.
@@ -28,16 +28,16 @@ pub enum Which {
 pub struct Division {
     /// Seed with which the parts were drawn.
     pub seed: u64,
-    /// Share of the groups in the validation part.
+    /// Share of the split units in the validation part, 0 to 1.
     pub validation_share: f64,
-    /// Share of the groups in the test part.
+    /// Share of the split units in the test part, 0 to 1.
     pub test_share: f64,
     /// Score difference below which two images count as tied.
     pub tie_threshold: f32,
     /// Fold that is the test part; `None` if the test part was drawn.
     #[serde(default)]
     pub fold: Option<Fold>,
-    /// Whether several data sets were divided by the names of their groups.
+    /// Whether the names of the split units alone decided the parts, as for a training on several data sets.
     #[serde(skip)]
     pub by_name: bool,
     /// AVA: tags with fewer images were dropped.
@@ -90,7 +90,7 @@ pub struct ChosenImages {
     pub how: Vec<String>,
 }
 
-/// Reads the data that `spec` names with the options of the bundle's training, and checks every image.
+/// Reads the data that `spec` names, as the bundle's training options require, and checks every image.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
@@ -113,15 +113,15 @@ pub fn read(
     Ok((data, examples))
 }
 
-/// Returns name and digest of checked data.
+/// Returns name, licence and digest of checked data.
 pub fn name(data: &DataSet, examples: &[Example], manifest: &Manifest) -> DataName {
     let sha256 = dataset::digest(examples);
     let is_the_bundles = manifest.training.data.iter().any(|d| d.sha256 == sha256);
     DataName { name: data.name.clone(), licence: data.licence.clone(), sha256, is_the_bundles }
 }
 
-/// Divides the examples in the same way as for the bundle's training. `fixed_test_share` is the test share that the
-/// data format fixes.
+/// Divides the examples in the same way as for the bundle's training. `fixed_test_share` is the share of the test part
+/// if the data format fixes it, 0 to 1.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
@@ -183,8 +183,8 @@ fn is_divided_otherwise(sizes: [usize; 3], manifest: &Manifest) -> bool {
     manifest.training.data.len() == 1 && sizes != manifest.training.examples
 }
 
-/// Returns whether a judged group was trained on. This is known for groups that are tags, because the manifest lists
-/// the tags.
+/// Returns whether the bundle was trained on a split unit of the judged examples. The manifest lists the training tags,
+/// so this is known only for split units that are tags.
 fn has_trained_groups(examples: &[Example], manifest: &Manifest) -> bool {
     let trained = |tag: &str| manifest.tag(tag).is_some_and(|t| !manifest.default_tags.contains(&t.text));
     examples.iter().any(|e| e.group == e.tag.to_lowercase() && trained(&e.tag))

@@ -28,10 +28,10 @@ pub struct ConditionRow {
     pub model_place: usize,
 }
 
-/// Conditions whose names differ only after the last `_`, such as the settings of one generator.
+/// A ladder: conditions whose names differ only after the last `_`, such as the settings of one generator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ladder {
-    /// The common part of the names, such as the generator.
+    /// The common beginning of the condition names, such as the generator.
     pub prefix: String,
     /// Conditions in the order of the means by people, the best first.
     pub human: Vec<String>,
@@ -41,11 +41,11 @@ pub struct Ladder {
     pub same_order: bool,
     /// Share of the replicates in which both orders are equal.
     pub probability: f64,
-    /// All pairs of the ladder's conditions.
+    /// Comparisons of each two conditions of the ladder.
     pub steps: Vec<LadderStep>,
 }
 
-/// A pair of conditions of a ladder.
+/// Comparison of two conditions of a ladder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LadderStep {
     /// The condition with the higher mean by people.
@@ -60,7 +60,7 @@ pub struct LadderStep {
     pub probability: f64,
 }
 
-/// Means and orders of all conditions.
+/// Mean scores of all conditions, and the orders of these means.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ConditionMeans {
     /// The conditions in the order of the means by people, the best first.
@@ -74,7 +74,7 @@ pub struct ConditionMeans {
     pub of_image: Vec<usize>,
 }
 
-/// Returns the condition of an example, or its group if it has no condition.
+/// Returns the condition of an example, or its split unit if it has no condition.
 fn condition(example: &Example) -> &str {
     example.condition.as_deref().unwrap_or(&example.group)
 }
@@ -117,11 +117,11 @@ impl ConditionMeans {
     }
 }
 
-/// Mean scores of the conditions, by condition.
+/// Mean scores of all conditions, given either by people or by the model.
 struct Means<'a> {
-    /// Means over all images.
+    /// Mean score over all images, for each condition.
     whole: Vec<f64>,
-    /// Means over the images of each replicate.
+    /// Mean score over the images of each bootstrap replicate, for each condition.
     drawn: &'a [Vec<f64>],
 }
 
@@ -139,7 +139,8 @@ impl Means<'_> {
         Estimate::new(self.whole[a] - self.whole[b], &self.drawn_difference(a, b))
     }
 
-    /// Returns the means of `members` in one replicate; `None` if a member has no image in it.
+    /// Returns the means of the conditions `members` in one replicate; `None` if one of them has no image in the
+    /// replicate.
     fn of_replicate(&self, number: usize, members: &[usize]) -> Option<Vec<f64>> {
         let means: Vec<f64> = members.iter().map(|&m| self.drawn[m][number]).collect();
         means.iter().all(|m| m.is_finite()).then_some(means)
@@ -159,7 +160,7 @@ fn means(replicate: &Replicate, condition_of: &[usize], judged: &[Judged], count
     sums.into_iter().map(|(n, human, model)| (human / n, model / n)).unzip()
 }
 
-/// Returns the prefixes that several names share, each with the indices of these names.
+/// Returns the beginnings before the last `_` that several names share, each with the indices of these names.
 fn prefixes(names: &[&str]) -> Vec<(String, Vec<usize>)> {
     let mut by_prefix: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, name) in names.iter().enumerate() {
@@ -170,7 +171,7 @@ fn prefixes(names: &[&str]) -> Vec<(String, Vec<usize>)> {
     by_prefix.into_iter().filter(|(_, m)| m.len() > 1).map(|(prefix, m)| (prefix.to_owned(), m)).collect()
 }
 
-/// Returns the members in descending order of their values.
+/// Returns the indices `members` in descending order of their values.
 fn descending(members: &[usize], values: &[f64]) -> Vec<usize> {
     let mut order = members.to_vec();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));

@@ -1,4 +1,4 @@
-//! Figures of each data set, if a bundle is judged on several.
+//! Computes the figures of each data set that the judged images come from.
 
 use serde::Serialize;
 
@@ -8,10 +8,10 @@ use super::tag_order::tag_order;
 use crate::dataset::Example;
 use crate::metrics::{Judged, Rules, mean};
 
-/// Smallest number of images of a condition with a figure.
+/// Smallest number of images of a condition for which a figure is reported.
 const MIN_CONDITION_IMAGES: usize = 10;
 
-/// Number of images at each end.
+/// Largest number of images listed for each ranking.
 const EXTREMES: usize = 5;
 
 /// Figures of one data set.
@@ -23,26 +23,27 @@ pub struct DataSetRow {
     pub n: usize,
     /// Figures with each image under its own tag.
     pub right_tags: Measures,
-    /// These figures minus those under shuffled tags of the data set, on the same replicates.
+    /// Figures with own tags minus figures with shuffled tags, on the same replicates.
     pub right_minus_shuffled: Measures,
-    /// Share of the pairs of tags of one image that are in the right order; `NaN` without such pairs.
+    /// Share of the comparisons of two tags of one image in which the model ranks the tags as people do, 0 to 1; `NaN`
+    /// without comparisons.
     pub tag_order: f64,
-    /// Number of pairs that `tag_order` is a share of.
+    /// Number of comparisons that `tag_order` is a share of.
     pub tag_pairs: usize,
-    /// Mean over the conditions of Spearman's correlation within each condition; `NaN` if the data name no conditions.
+    /// Mean of the correlations in `conditions`, -1 to 1; `NaN` if there are none.
     pub within_conditions: f64,
-    /// Spearman's correlation within each condition.
+    /// Spearman's correlation within each condition that has enough images.
     pub conditions: Vec<TagRow>,
-    /// Kolmogorov's distance between the percentiles and a uniform distribution.
+    /// Kolmogorov's distance between the distribution of the percentiles and the uniform distribution, 0 to 1.
     pub percentile_distance: f64,
-    /// Images at the ends of rankings.
+    /// The first images of each ranking.
     pub extremes: Vec<Extreme>,
 }
 
-/// An image at the end of a ranking.
+/// One of the first images of a ranking, such as the ranking by score.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Extreme {
-    /// The ranking that the image leads.
+    /// Name of the ranking: `best`, `worst`, `rated too high` or `rated too low`.
     pub end: &'static str,
     /// Name of the image file.
     pub image: String,

@@ -1,4 +1,4 @@
-//! Runs images and tags through the scorer: each image is embedded once and scored under any tag.
+//! Embeds images with the scorer, each image once, and scores them under any tags.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,8 +27,8 @@ pub struct Embedded<'a> {
     pub images: Vec<Arc<ImageFeatures>>,
 }
 
-/// Embeds all images in batches that fit the device. An image with several tags is embedded once. `title` names the
-/// work in progress messages.
+/// Embeds all images in batches that fit the device. An image with several tags is embedded once. Progress messages
+/// contain `title`.
 ///
 /// # Errors
 /// [`JudgeError::Image`], [`JudgeError::Scorer`].
@@ -57,8 +57,7 @@ pub fn embed<'a>(
 }
 
 impl<'a> Embedded<'a> {
-    /// Creates examples whose image embeddings are already known, such as those of images that the encoder was fitted
-    /// to.
+    /// Combines examples with image embeddings that were computed before, such as those from the fit of the encoder.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`] for an embedding that cannot be stored as 16-bit floats, [`JudgeError::Internal`] for a
@@ -92,8 +91,8 @@ fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
 }
 
 impl Embedded<'_> {
-    /// Scores every image under the tag that `tag_of` returns for its own tag. The truth remains the score of its own
-    /// tag.
+    /// Scores every image under the tag that `tag_of` returns for the image's own tag. The truth remains the rating
+    /// under the own tag.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -120,8 +119,8 @@ impl Embedded<'_> {
         Ok(judged.collect())
     }
 
-    /// Returns the share of images whose own tag has the highest similarity of all tags, and the same share for a
-    /// random choice.
+    /// Returns the share of images, 0 to 1, whose own tag has the highest similarity of all tags. The second value is
+    /// the expected share if a tag is chosen at random.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -146,8 +145,8 @@ pub fn distinct_tags(examples: &[Example]) -> Vec<String> {
     tags
 }
 
-/// Returns the tag that replaces each tag in the test with shuffled tags. It is the next tag of the same data set in an
-/// order drawn by `seed`, so that no tag stays the same if the data set has several.
+/// Returns a map from each tag to its replacement in the test with shuffled tags. The replacement is the next tag of
+/// the same data set in an order drawn by `seed`. If a data set has several tags, none is its own replacement.
 pub fn shuffled_tags(examples: &[Example], seed: u64) -> HashMap<String, String> {
     let mut by_source: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for example in examples {

@@ -1,4 +1,4 @@
-//! Judges one bundle on chosen images: all figures with their intervals.
+//! Computes all figures of one bundle on chosen images, with their intervals.
 
 use edge_model::scorer::Scorer;
 use serde::{Deserialize, Serialize};
@@ -43,9 +43,9 @@ pub struct EpochFigures {
     pub epoch: usize,
     /// Mean loss over the training batches.
     pub loss: Option<f64>,
-    /// Mean of its ranking term.
+    /// Mean of the loss's ranking term over the training batches.
     pub ranking: Option<f64>,
-    /// Mean of its squared error term.
+    /// Mean of the loss's squared error term over the training batches.
     pub squared_error: Option<f64>,
     /// Spearman's correlation on the validation images.
     pub srcc: Option<f64>,
@@ -79,7 +79,7 @@ pub struct Evaluation {
     pub model: ModelName,
     /// The judged data; `None` if a training judges its own test part.
     pub data: Option<DataName>,
-    /// Sentences about the choice of images.
+    /// Sentences for the report about which images were judged.
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
@@ -99,7 +99,7 @@ pub struct Evaluation {
     pub default_tag_text: String,
     /// Share of the images whose own tag has the highest similarity of all judged tags.
     pub retrieval: f64,
-    /// The same share for a random choice of tag.
+    /// Expected value of `retrieval` if a tag is chosen at random.
     pub retrieval_by_chance: f64,
     /// Spearman's correlation within each tag.
     pub tags: Vec<TagRow>,

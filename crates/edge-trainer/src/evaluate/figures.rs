@@ -1,4 +1,4 @@
-//! Figures of sets of predictions, each with its bootstrap interval.
+//! Computes the figures of predictions, each figure with its bootstrap interval.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl Bootstrap {
         Self { replicates, seed, level: LEVEL }
     }
 
-    /// Returns the resampling of the groups of these examples.
+    /// Returns the bootstrap replicates of these examples. A replicate draws whole split units.
     pub fn resampling(self, examples: &[Example]) -> Resampling {
         let groups: Vec<&str> = examples.iter().map(|e| e.group.as_str()).collect();
         let tags: Vec<&str> = examples.iter().map(|e| e.tag.as_str()).collect();
@@ -37,18 +37,18 @@ impl Bootstrap {
     }
 }
 
-/// The figure of one tag or condition.
+/// Spearman's correlation within one tag or condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TagRow {
     /// Name of the tag or condition.
     pub tag: String,
     /// Number of judged images of the tag or condition.
     pub n: usize,
-    /// Spearman's correlation of its images. The replicates of its interval draw these images.
+    /// Spearman's correlation of the images of the tag or condition. The replicates of its interval draw these images.
     pub srcc: Estimate,
 }
 
-/// Figures of one set of predictions, with the replicates of their intervals.
+/// Figures of one set of predictions, with their values over the bootstrap replicates.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// The figures with their intervals.
@@ -92,7 +92,7 @@ impl Measured {
     }
 }
 
-/// Computes the correlation within each tag. The replicates of an interval draw the images of the tag.
+/// Computes Spearman's correlation within each tag. The replicates of an interval draw the images of the tag.
 pub fn tag_rows(judged: &[Judged], bootstrap: Bootstrap) -> Vec<TagRow> {
     let (names, tag) = numbered(judged.iter().map(|j| j.tag.as_str()));
     let sample = ScoreSample::of(judged);

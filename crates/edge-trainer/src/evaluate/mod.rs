@@ -1,9 +1,9 @@
-//! Judges bundles with the same code as the daemon: the scorer runs the exported graphs. burn is not used.
+//! Judges bundles as the daemon uses them: the scorer runs the exported graphs, without burn.
 //!
 //! `embedding` runs images and tags through the scorer, `choice` chooses the images to judge, `figures` computes
 //! figures with intervals, `conditions` and `data_sets` compute them for conditions and data sets, `percentiles` holds
 //! the reference of percentiles. [`eval`] implements `edge-trainer eval`, [`compare`] implements `edge-trainer
-//! compare`. Nothing here writes a file; [`super::report`] does.
+//! compare`. [`super::report`] writes the results to files.
 
 mod choice;
 pub mod compare;

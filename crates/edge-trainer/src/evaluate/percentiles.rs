@@ -1,5 +1,5 @@
-//! Reference scores of percentiles, and a check of percentiles: for images like those of the reference they should be
-//! distributed uniformly.
+//! Chooses the reference scores of percentiles, and checks percentiles. The percentiles of images like the reference
+//! images should be distributed uniformly from 0 to 100.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,26 +12,26 @@ use crate::batches::BatchImages;
 use crate::dataset::Example;
 use crate::metrics::{Judged, kolmogorov_to_uniform};
 
-/// Smallest number of images rated under a tag that are its own reference.
+/// Smallest number of images rated under a tag for which they alone are the tag's reference.
 const MIN_OWN_IMAGES: usize = 250;
 
-/// Rated images whose scores percentiles refer to.
+/// Rated images whose scores are the reference scores of percentiles.
 #[derive(Debug, Clone, Copy)]
 pub struct PercentileReference<'a> {
     images: &'a Embedded<'a>,
-    /// Data set that tags without rated images refer to.
+    /// Name of the data set whose images are the reference of tags without rated images.
     first: &'a str,
 }
 
 impl<'a> PercentileReference<'a> {
-    /// Creates a reference. `first` is the data set that tags without rated images refer to.
+    /// Creates a reference. `first` names the data set whose images are the reference of tags without rated images.
     pub fn new(images: &'a Embedded<'a>, first: &'a str) -> Self {
         Self { images, first }
     }
 
-    /// Returns the scores that the percentiles of a tag refer to. If many images are rated under the tag, these are
-    /// their scores. Otherwise these are the scores of all images of the tag's data sets under the tag. A tag of no
-    /// data set refers to the first data set.
+    /// Returns the reference scores of a tag, all under this tag. The reference images are those rated under the tag if
+    /// there are at least `MIN_OWN_IMAGES`, otherwise all images of the data sets that contain the tag. For a tag that
+    /// no data set contains they are the images of the first data set.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -51,8 +51,7 @@ impl<'a> PercentileReference<'a> {
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
-    /// Returns the scores that the percentiles of unknown tags refer to: those of the first data set's images under
-    /// their own tags.
+    /// Returns the reference scores of unknown tags: the scores of the first data set's images under their own tags.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].

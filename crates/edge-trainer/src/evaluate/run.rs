@@ -18,7 +18,7 @@ use crate::dataset::Example;
 use crate::message::Listener;
 use crate::metrics::Rules;
 
-/// Figures of the bundle's own report.
+/// Path in the bundle of the figures that the trainer reported.
 const REPORT: &str = "report/metrics.json";
 
 /// Request to judge a bundle.
@@ -32,20 +32,20 @@ pub struct EvalRequest {
     pub which: Which,
     /// Whether figures per condition are computed.
     pub by_group: bool,
-    /// The options that a comparison has as well.
+    /// The options that `eval` and `compare` share.
     pub options: JudgeOptions,
 }
 
 /// An evaluation with the judged images.
 #[derive(Debug)]
 pub struct Judgement {
-    /// The figures of the bundle on these images.
+    /// The figures of the bundle on the judged images.
     pub evaluation: Evaluation,
-    /// The images in the order of the predictions.
+    /// The judged examples in the order of the predictions.
     pub examples: Vec<Example>,
 }
 
-/// Judges a bundle.
+/// Judges a bundle on the requested images.
 ///
 /// # Errors
 /// [`JudgeError`].

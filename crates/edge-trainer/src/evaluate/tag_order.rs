@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::dataset::Example;
 use crate::metrics::Judged;
 
-/// Returns the share of pairs in the right order, and the number of pairs. Counted are the pairs of tags of one image
-/// whose truths differ by more than `tie_threshold`. Equal predictions count half. `judged` holds the prediction of
-/// each example.
+/// Compares each two tags of one image whose true scores differ by more than `tie_threshold`. Returns the share of the
+/// comparisons in which the predictions have the same order as the true scores, and the number of comparisons. Equal
+/// predictions count half. `judged` holds the prediction of each example.
 pub fn tag_order(examples: &[Example], judged: &[Judged], tie_threshold: f64) -> (f64, usize) {
     let mut by_image: BTreeMap<&str, Vec<&Judged>> = BTreeMap::new();
     for (example, judged) in examples.iter().zip(judged) {
@@ -48,7 +48,7 @@ mod tests {
         let examples: Vec<Example> = rows.iter().map(|r| example(r.0)).collect();
         let judged: Vec<Judged> =
             rows.iter().map(|&(_, truth, prediction)| Judged { tag: String::new(), truth, prediction }).collect();
-        // Image a: two of three pairs are right. Image b: its only pair is tied. Image c has no pair.
+        // Image a: two of three comparisons are right. Image b: equal predictions. Image c: no comparison.
         assert_eq!(tag_order(&examples, &judged, 0.1), (2.5 / 4.0, 4));
         assert_eq!(tag_order(&examples, &judged, 1.5).1, 2);
         assert!(tag_order(&examples[5..], &judged[5..], 0.1).0.is_nan());

@@ -21,21 +21,21 @@ use crate::metrics::{Figures, quantile, quantiles};
 use crate::report::{self, Results};
 use crate::training::Trained;
 
-/// Evenly spaced quantiles per tag.
+/// Number of evenly spaced quantiles per tag.
 const QUANTILES: usize = 33;
 /// The similarity may suggest tags if it finds an image's own tag at least this many times as often as chance.
 const RETRIEVAL_GAIN: f64 = 10.0;
-/// Measured runs for the time per picture.
+/// Number of runs of the image encoder whose median is the reported time per picture.
 const TIMED_RUNS: usize = 9;
-/// Bootstrap replicates for the intervals in the report.
+/// Number of bootstrap replicates for the intervals in the report.
 const REPLICATES: usize = 1000;
 
-/// The bundle to judge, written to a temporary directory and opened by the scorer.
+/// The candidate bundle, written to a temporary directory and opened by the scorer, with its embeddings.
 struct CandidateBundle<'a> {
     content: Content,
     scorer: Scorer,
     validation: Embedded<'a>,
-    /// The images to which percentiles refer, unless they are the validation images.
+    /// The reference images of the percentiles; `None` if these are the validation images.
     reference: Option<Embedded<'a>>,
     /// Keeps the bundle's files while the scorer is open.
     _dir: tempfile::TempDir,
@@ -70,8 +70,8 @@ impl<'a> CandidateBundle<'a> {
         content.write(&bundle, plan.provenance, &Findings::default())?;
         let scorer = Scorer::open(&bundle, DeviceChoice::Cpu)?;
         let examples = &plan.parts.validation;
-        // An encoder that was fitted to these images knows their scores. Take their held-out embeddings instead; with
-        // these the training images can serve as reference too.
+        // A fitted encoder was fitted to the scores of the validation and training images. Use the embeddings of these
+        // images that the fits without their scores gave.
         let (validation, reference) = match &encoded.fitted {
             Some(fitted) => {
                 let known =
@@ -84,13 +84,13 @@ impl<'a> CandidateBundle<'a> {
     }
 }
 
-/// The inputs of the judging.
+/// The inputs for judging the candidate bundle.
 struct Judging<'a> {
     plan: &'a FitPlan<'a>,
     trained: &'a Trained,
     encoded: &'a Encoded,
     candidate: &'a CandidateBundle<'a>,
-    /// The test images, embedded by the candidate.
+    /// The test images with their features by the candidate bundle.
     test: &'a Embedded<'a>,
 }
 
@@ -130,7 +130,8 @@ impl Judging<'_> {
         Ok(Figures::of(&judged, f64::from(self.plan.request.options.tie_threshold)))
     }
 
-    /// Returns findings with the quantiles for percentiles: under every tag, and under the images' own tags.
+    /// Returns findings that hold only the quantiles of the reference scores: under every training tag, and under the
+    /// images' own tags for unknown tags.
     fn quantiles(&self) -> Result<Findings, TrainError> {
         let candidate = self.candidate;
         let (scorer, images) = (&candidate.scorer, candidate.reference.as_ref().unwrap_or(&candidate.validation));

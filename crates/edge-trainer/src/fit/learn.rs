@@ -1,4 +1,4 @@
-//! The learning stages of a fit: features of unchanged encoders, the small image encoder, the training.
+//! The learning steps of a fit: computes the features of frozen encoders, fits the small image encoder, and trains.
 
 use edge_model::bundle::manifest::ImageSide;
 use edge_model::image_input::InputRule;
@@ -17,7 +17,7 @@ use crate::optimise::rounded_to_f16;
 use crate::training::{self, FrozenEncoders, TrainInputs, Trained};
 use crate::{TrainError, Trainable};
 
-/// Encodes all images if the encoders are not trained, and fits the small image encoder.
+/// Computes the image features before the training: runs a frozen pretrained encoder, or fits the small image encoder.
 pub(super) fn encode(plan: &FitPlan<'_>, listener: &mut dyn Listener) -> Result<Encoded, TrainError> {
     let options = &plan.request.options;
     let rule = plan.backbone.input_rule(options);
@@ -65,14 +65,14 @@ pub(super) fn learn(
     };
     let mut trained = training::train(inputs, resumed, &mut keeper, listener)?;
     if plan.backbone == Backbone::Small {
-        // The bundle of the small model stores matrices in 16 bits. The image encoder's are rounded since its fit.
+        // The bundle of the small model stores matrices in 16 bits. The fit has rounded the image encoder's matrices.
         let TagScorer { text, head, .. } = trained.model;
         trained.model = TagScorer { text: rounded_to_f16(text), head: rounded_to_f16(head), ..trained.model };
     }
     Ok(trained)
 }
 
-/// Whether the training changes the encoders.
+/// Returns whether the training changes the encoders.
 fn trains_encoders(plan: &FitPlan<'_>) -> Result<bool, TrainError> {
     let (options, is_trained) = (&plan.request.options, plan.backbone.is_trained());
     let untrained = |value: &str| {
@@ -91,7 +91,7 @@ fn trains_encoders(plan: &FitPlan<'_>) -> Result<bool, TrainError> {
     }
 }
 
-/// Encodes the training and validation images that are not in the cache yet.
+/// Encodes the training and validation images that are not in the feature cache yet. Returns the cache.
 fn kept_features(
     plan: &FitPlan<'_>,
     rule: &InputRule,

@@ -1,4 +1,4 @@
-//! `edge-trainer fit`, from data to bundle. This module defines the order of the stages; other modules do the work.
+//! Implements `edge-trainer fit`: reads and divides the data, trains the model, judges it, and writes the bundle.
 
 mod data;
 mod judge;
@@ -22,7 +22,7 @@ use crate::evaluate::reference_examples;
 use crate::message::{Listener, note};
 use crate::model::head::problem;
 
-/// Most images of each data set to which percentiles refer.
+/// Largest number of reference images of percentiles from each data set.
 const REFERENCE_IMAGES: usize = 3000;
 
 /// Trains on the data and writes a proved bundle.
@@ -74,7 +74,7 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     judge::write_bundle(&plan, &trained, &encoded, listener)
 }
 
-/// Finds the device and reports it, with the reason if it is not the preferred one.
+/// Finds the device and reports it. If the processor is used because no GPU can be used, reports the reason too.
 fn find_device(request: DeviceRequest, listener: &mut dyn Listener) -> Result<TrainDevice, TrainError> {
     let (device, rejected) = device::find(request)?;
     let reason =
@@ -99,7 +99,7 @@ fn run_record(request: &FitRequest, device: &TrainDevice, provenance: &Provenanc
     }
 }
 
-/// The model's name: the option, else the name of the output directory.
+/// Returns the model's name: the option if given, otherwise the name of the output directory.
 fn model_name(request: &FitRequest) -> String {
     if request.options.name.is_empty() {
         request.out.file_name().map_or_else(|| "model".to_owned(), |n| n.to_string_lossy().into_owned())
@@ -108,7 +108,7 @@ fn model_name(request: &FitRequest) -> String {
     }
 }
 
-/// Reads the progress of the run to resume and checks that its data are the same.
+/// Reads the progress of the training to resume, and checks that the data have not changed since it started.
 fn saved_progress(
     request: &FitRequest,
     data_sha256: &str,

@@ -1,4 +1,4 @@
-//! The plan of a fit: options, device, encoders and divided data, all fixed before the training starts.
+//! The plan of a fit: request, device, backbone, network shapes, tokenizer and divided data.
 
 use edge_model::text::TagTokenizer;
 
@@ -9,7 +9,8 @@ use crate::dataset::{Example, Parts};
 use crate::device::TrainDevice;
 use crate::model::ModelShape;
 
-/// The plan of a fit: options, device, encoders and divided data, all fixed before the training starts. It holds no weights.
+/// The plan of a fit: request, device, backbone, network shapes, tokenizer and divided data. It is complete before the
+/// training starts, and holds no weights.
 pub(super) struct FitPlan<'a> {
     pub(super) request: &'a FitRequest,
     /// The device that the training runs on.
@@ -22,7 +23,7 @@ pub(super) struct FitPlan<'a> {
     pub(super) shape: ModelShape,
     /// The examples, divided into training, validation and test parts.
     pub(super) parts: &'a Parts,
-    /// The training and validation examples to which percentiles refer.
+    /// The training and validation examples whose images are the reference images of percentiles.
     pub(super) reference: Vec<Example>,
     /// The description of data and options for the manifest.
     pub(super) provenance: &'a Provenance,

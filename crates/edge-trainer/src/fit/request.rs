@@ -12,7 +12,7 @@ use crate::{FitFile, FitSetup, TrainOptions};
 /// All inputs of a fit.
 #[derive(Debug, Clone)]
 pub struct FitRequest {
-    /// Style data sets that are made first if they do not exist.
+    /// Style data sets that are made before the training if they do not exist.
     pub style: Vec<StyleRequest>,
     /// The data sets in the notation of [`crate::dataset::read`]; the training uses all of them together.
     pub data: Vec<String>,
@@ -49,6 +49,6 @@ impl FitRequest {
 pub struct FitOutcome {
     /// The figures in the manifest.
     pub metrics: BTreeMap<String, f64>,
-    /// Differences between the trained network and the exported graphs.
+    /// Largest differences between the trained network and the exported graphs.
     pub parity: Parity,
 }

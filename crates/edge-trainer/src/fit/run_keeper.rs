@@ -1,4 +1,4 @@
-//! Connects a training with its run directory: figures of every epoch, best weights, state.
+//! Writes the results of a training to its run directory: figures of every epoch, best weights, state.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ pub struct RunKeeper<'a> {
     pub backbone: &'a Backbone,
     /// Kinds and sizes of the networks, which determine the shapes of the weights.
     pub shape: &'a ModelShape,
-    /// Whether the encoders are not trained. Then only the head's weights are written.
+    /// Whether only the head's weights are written, because the encoders are not trained.
     pub head_only: bool,
     /// Set to `true` to stop the training.
     pub stop: &'a AtomicBool,

@@ -1,11 +1,11 @@
-//! Filters from patches: spherical k-means on whitened patches (Coates, Ng, "Learning feature representations with
-//! k-means", 2012).
+//! Learns a codebook, linear filters for image patches, by spherical k-means on whitened patches (Coates, Ng, "Learning
+//! feature representations with k-means", 2012).
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// Added to the variances before whitening; the variance of a standardised patch is 1.
+/// Constant that is added to the variances before whitening. For comparison, a standardised patch has the variance 1.
 const FLOOR: f64 = 0.05;
 /// Number of iterations of k-means.
 const ROUNDS: usize = 12;

@@ -1,11 +1,12 @@
-//! Principal components of measurements.
+//! Computes the principal components of image measurements.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
-/// Standardised measurements are clamped to this distance from 0, so that an unusual image stays near the training
-/// data.
+/// Largest magnitude of a standardised measurement, in standard deviations. Larger values are clamped, so that an
+/// unusual image stays near the training data.
 pub const REACH: f64 = 4.0;
-/// A measurement with a smaller standard deviation over the training data counts as constant and becomes 0.
+/// Smallest standard deviation of a measurement that varies. A measurement with a smaller one over the training data is
+/// replaced by 0.
 const CONSTANT: f64 = 1e-7;
 
 /// Standardisation and projection to principal components. Each component is divided by the square root of its standard
@@ -13,9 +14,9 @@ const CONSTANT: f64 = 1e-7;
 /// has the same weight as the other components. The mean square of all components over the training data is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
-    /// Mean of each of the F measurements over the training data.
+    /// Mean of each of the F measurements over the training data, `[F]`.
     pub mean: Vec<f64>,
-    /// Reciprocal standard deviation of each measurement; 0 for a constant.
+    /// Reciprocal standard deviation of each measurement, `[F]`; 0 for a constant measurement.
     pub scale: Vec<f64>,
     /// Scaled directions of the components, `[F, K]`.
     pub directions: DMatrix<f64>,

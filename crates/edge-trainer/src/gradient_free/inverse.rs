@@ -1,8 +1,8 @@
-//! The inverse of a symmetric positive definite matrix.
+//! Computes the inverse of a symmetric positive definite matrix.
 
 use nalgebra::{Cholesky, DMatrix};
 
-/// Largest side of a matrix that is factorised without recursion.
+/// Largest number of rows of a matrix that is factorised without recursion.
 const SMALL: usize = 64;
 
 /// Returns the inverse, or `None` if the matrix is not positive definite. The recursion over halves does nearly all of

@@ -1,6 +1,5 @@
-//! Learning without gradients: a codebook by k-means, principal components, a kernel between them, and kernel ridge
-//! regression with held-out answers for each group of examples. Works on matrices alone and knows neither images nor
-//! networks.
+//! Learning without gradients: a codebook by k-means, principal components, a kernel between components, and kernel
+//! ridge regression with held-out predictions. The algorithms work on matrices, independently of images and networks.
 
 mod codebook;
 mod components;

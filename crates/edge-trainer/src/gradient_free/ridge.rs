@@ -4,7 +4,7 @@ use nalgebra::{Cholesky, DMatrix, DVector};
 
 use super::inverse::inverse;
 
-/// Share of the diagonal's mean that is added to the diagonal, against rounding errors.
+/// Value that is added to the diagonal of the equations against rounding errors, as a share of the diagonal's mean.
 const JITTER: f64 = 1e-10;
 
 /// Kernel ridge regression. The prediction is `f(x) = sum over centres of weight k(x, centre)`. The weights `w`
@@ -17,7 +17,7 @@ pub struct KernelRidge {
     centres: DMatrix<f64>,
     /// Kernel between examples and centres, `[N, M]`.
     examples: DMatrix<f64>,
-    /// The examples of each group, which are held out together.
+    /// Lists of examples that are held out together, by index.
     groups: Vec<Vec<usize>>,
 }
 
@@ -28,7 +28,7 @@ pub struct KernelFit {
     pub weights: DMatrix<f64>,
     /// The mean of each target, which is added to every prediction.
     pub mean: Vec<f64>,
-    /// The prediction for each example by a fit without the example's group, `[N, Q]`.
+    /// The prediction for each example by a fit without the examples that are held out together with it, `[N, Q]`.
     pub held_out: DMatrix<f64>,
     /// The ridge parameter with the smallest held-out error.
     pub ridge: f64,
@@ -37,13 +37,13 @@ pub struct KernelFit {
 }
 
 impl KernelRidge {
-    /// Takes the kernel of the centres `[M, M]`, the kernel between examples and centres `[N, M]`, and the group of
-    /// each example.
+    /// Creates a regression from the kernel of the centres `[M, M]`, the kernel between examples and centres `[N, M]`,
+    /// and a group number for each example. Examples with the same number are held out together.
     pub fn new(centres: DMatrix<f64>, examples: DMatrix<f64>, group: &[usize]) -> Self {
         Self { centres, examples, groups: Vec::new() }.grouped(group)
     }
 
-    /// Returns the same regression with other groups.
+    /// Returns the same regression with other groups. Examples with the same number in `group` are held out together.
     pub fn grouped(self, group: &[usize]) -> Self {
         let mut groups = vec![Vec::new(); group.iter().max().map_or(0, |m| m + 1)];
         group.iter().enumerate().for_each(|(row, &g)| groups[g].push(row));
@@ -74,7 +74,8 @@ impl KernelRidge {
         fits.filter(|f| f.error.is_finite()).min_by(|a, b| a.error.total_cmp(&b.error))
     }
 
-    /// Returns `(known' known + ridge centres)^-1`, where `square` is `known' known`.
+    /// Returns `(square + ridge centres)^-1`. `square` is `known' known`, where `known` is the kernel `[L, M]` between
+    /// the labelled examples and the centres.
     fn inverse(&self, square: &DMatrix<f64>, ridge: f64) -> Option<DMatrix<f64>> {
         let mut normal = square + &self.centres * ridge;
         let jitter = JITTER * normal.trace() / normal.nrows().max(1) as f64;
@@ -82,9 +83,10 @@ impl KernelRidge {
         inverse(&normal)
     }
 
-    /// Returns the held-out predictions `[N, Q]`. Without the labelled examples S of a group the weights are `w - A^-1
-    /// K_S' (1 - K_S A^-1 K_S')^-1 r_S`, where `r_S` are the residuals of S in the fit with them. `label_of` gives the
-    /// row of each example in `centred`, if it is labelled.
+    /// Returns the held-out predictions `[N, Q]` of the centred targets. If the labelled examples S are held out, the
+    /// weights are `w - A^-1 K_S' (1 - K_S A^-1 K_S')^-1 r_S`. `A^-1` is `inverse`, `w` are the `weights` of the fit to
+    /// all labelled examples, `r_S` the residuals of S in this fit, and `K_S` the kernel between S and the centres.
+    /// `label_of` gives the row of each example in `centred`; `None` for an example without a label.
     fn held_out(
         &self,
         inverse: &DMatrix<f64>,
@@ -126,7 +128,7 @@ mod tests {
         DMatrix::from_fn(n, 2, |i, q| (i as f64 * 0.7).sin() + if q == 0 { 3.0 } else { (i as f64 * 1.3).sin() })
     }
 
-    /// The prediction of kernel ridge regression on `train` for `test`, by the textbook formula.
+    /// Returns the prediction for row `test` by kernel ridge regression on the rows `train`, with the textbook formula.
     fn textbook(x: &DMatrix<f64>, train: &[usize], targets: &DMatrix<f64>, mean: &[f64], test: usize) -> Vec<f64> {
         let own = train.iter().map(|&i| gram(&[x.select_rows(&[i])], &[x.select_rows(train)], &[1.0]));
         let rows: Vec<_> = own.map(|m| m.row(0).into_owned()).collect();

@@ -15,7 +15,7 @@ pub(super) struct Attention {
     pub(super) width: VectorWidth,
 }
 
-/// Buffers, reused for every head and every run because allocating them takes longer than filling them.
+/// Buffers of an attention operator, reused for every head and every run because allocating them takes longer than filling them.
 #[derive(Default)]
 struct AttentionScratch {
     keys: Vec<PanelStep>,
@@ -51,7 +51,7 @@ impl Attention {
     }
 }
 
-/// Packs some columns of `matrix`, `[R, all]`, as panels of a matrix `[R, columns]`.
+/// Packs the given columns of `matrix`, `[R, all]`, as panels of a matrix `[R, columns]`.
 fn pack(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<PanelStep>) {
     panels.clear();
     for first in columns.clone().step_by(COLUMNS) {
@@ -60,7 +60,7 @@ fn pack(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mu
     }
 }
 
-/// Packs some columns of `matrix`, `[R, all]`, as panels of the transposed matrix `[columns, R]`.
+/// Packs the given columns of `matrix`, `[R, all]`, as panels of the transposed matrix `[columns, R]`.
 fn transpose(matrix: &[f32], all: usize, columns: std::ops::Range<usize>, panels: &mut Vec<PanelStep>) {
     panels.clear();
     for rows in matrix.chunks(COLUMNS * all) {

@@ -1,4 +1,4 @@
-//! The constants that were taken out of a graph.
+//! The constants of our operators in one graph: packed weights, lookup tables and filters.
 
 use std::sync::Arc;
 

@@ -31,7 +31,7 @@ impl std::fmt::Debug for ConvFilters {
 
 /// Fewest filters that are computed as a matrix product. With fewer, most of each tile would be empty.
 pub(super) const MIN_PRODUCT_FILTERS: usize = 16;
-/// Pixels that are summed at a time, so that those of several channels stay in the first-level cache.
+/// Pixels that are summed at a time: few enough that those of several channels stay in the first-level cache.
 const BLOCK_PIXELS: usize = 1024;
 
 impl ConvWindows {
@@ -126,7 +126,8 @@ impl ConvFilters {
         let (width, stride) = (self.windows.size[1], self.windows.stride[1]);
         for (line, steps) in lines.values.chunks_exact(lines.length * stride).zip(panel.chunks_exact_mut(width)) {
             for (x, to) in steps.iter_mut().enumerate() {
-                // The values at `x` in neighbouring windows are `stride` apart in the picture, so they are neighbours in the loaded line.
+                // Neighbouring windows read values that are `stride` columns apart. `PictureLines` stores these values next to
+                // each other.
                 let from = &line[x % stride * lines.length + x / stride..][windows.clone()];
                 for (to, from) in to.0[column..].iter_mut().zip(from) {
                     *to = from.to_ne_bytes();
@@ -136,15 +137,15 @@ impl ConvFilters {
     }
 }
 
-/// The lines of the picture that one row of windows covers. Each line is sorted by `column % stride`, so that the values which neighbouring
-/// windows have in the same place are adjacent.
+/// The lines of the picture that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`
+/// columns apart, as neighbouring windows read them, are therefore adjacent.
 #[derive(Default)]
 struct PictureLines {
     /// Number of the row of windows; `None` if nothing is loaded.
     window_row: Option<usize>,
     /// `[C, height of a window, stride, length]`
     values: Vec<f32>,
-    /// Largest number of columns with the same remainder.
+    /// Length of a group: the largest number of columns with the same `column % stride`.
     length: usize,
 }
 
@@ -169,7 +170,7 @@ impl PictureLines {
     }
 }
 
-/// Buffers, reused from run to run because allocating them takes longer than filling them.
+/// Buffers of a convolution, reused from run to run because allocating them takes longer than filling them.
 #[derive(Default)]
 struct ConvScratch {
     /// A panel whose columns are windows.

@@ -29,8 +29,8 @@ use super::tract::{for_batch, prepare, profile, run};
 
 /// Returns the CPU backend. It computes in the requested precision if the processor has a kernel for it, else in f32.
 ///
-/// A run has one image, and each core has one run: a batch loses more time to cache misses than its products gain, and single runs keep the
-/// latency of an image short.
+/// Each run encodes one image, and each core has one run. Larger batches would lose more time to cache misses than their products
+/// gain, and would take longer for a single image.
 pub(super) fn backend(options: &BackendOptions) -> impl Backend + use<> {
     let streams = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let policy = Policy { image_batch: 1, streams, needs_known_answers: false };

@@ -23,7 +23,7 @@ pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
 /// Convolution of `[N, C, H, W]` with constant filters. Output `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
 pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
-/// Mean over one axis, which is removed. Attribute [`AXIS`].
+/// Mean over one axis, which the output lacks. Attribute [`AXIS`].
 pub(super) const AXIS_MEAN: &str = "AxisMean";
 /// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
@@ -140,7 +140,7 @@ impl Operator {
         Ok(input)
     }
 
-    /// As [`Operator::shape`], for a shape without symbols.
+    /// Returns the shape of the output like [`Operator::shape`], for an input shape without symbols.
     fn known_shape(&self, input: &[usize]) -> TractResult<TVec<usize>> {
         let shape = self.shape(input.iter().map(|dim| dim.to_dim()).collect())?;
         shape.iter().map(|dim| Ok(dim.to_usize()?)).collect()

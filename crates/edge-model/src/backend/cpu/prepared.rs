@@ -30,8 +30,8 @@ use super::storage::Storage;
 const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 1\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
-/// Fewest bytes of constants of a graph that is cached. Smaller graphs are prepared as fast as they are read. The limit is lower in tests, so
-/// that the shipped model's graphs are cached.
+/// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
+/// The limit is lower in tests, so that the shipped model's graphs are cached.
 const MIN_CACHED_BYTES: usize = if cfg!(test) { 1 << 16 } else { 8 << 20 };
 /// A file that has not been used for this time is deleted.
 const MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -59,7 +59,7 @@ struct ProductParts {
     inner: usize,
     outer: usize,
     kernel: String,
-    /// Bits of the factor, which JSON keeps exactly.
+    /// Bits of the activation function's factor, an f32. JSON stores the bits exactly as an integer.
     quick_gelu: Option<u32>,
     panels: Range<u64>,
     bias: Range<u64>,
@@ -157,8 +157,8 @@ fn usize_range(range: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
-/// Writes a graph with large constants to the cache and returns it as read from there, which takes less memory. Returns other graphs as they
-/// are.
+/// Writes a graph with large constants to the cache and returns it mapped from the file, which takes less memory. Returns a graph
+/// with small constants unchanged.
 pub(super) fn cache(path: &Path, prepared: PreparedGraph) -> PreparedGraph {
     let constants = &prepared.constants;
     let weight_bytes: usize = constants.weights.iter().map(|weights| weights.parts().panels.bytes().len()).sum();

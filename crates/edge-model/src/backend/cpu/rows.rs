@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-/// Values in a chunk; as many as the widest register holds.
+/// Number of 32-bit values in a chunk: as many as the widest register holds.
 const LANES: usize = 16;
 /// `1.5 * 2^23`. Adding it to a float and subtracting it again rounds the float to a whole number.
 const ROUND: f32 = 12_582_912.0;
@@ -20,14 +20,14 @@ pub(super) enum VectorWidth {
 }
 
 impl VectorWidth {
-    /// Returns the widest set of this processor.
+    /// Returns the widest set of vector instructions of this processor.
     pub(super) fn best() -> Self {
         // Detected once, because some operators ask for it in every run.
         static BEST: LazyLock<VectorWidth> = LazyLock::new(|| VectorWidth::available()[0]);
         *BEST
     }
 
-    /// Returns all sets of this processor, widest first.
+    /// Returns all sets of vector instructions of this processor, widest first.
     pub(super) fn available() -> Vec<Self> {
         let mut widths = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -57,7 +57,7 @@ macro_rules! for_each_width {
                 // SAFETY: `VectorWidth::available` makes this value only if the processor has the features.
                 #[cfg(target_arch = "x86_64")]
                 VectorWidth::Avx512 => unsafe { avx512($($argument),*) },
-                // SAFETY: as above.
+                // SAFETY: `VectorWidth::available` makes this value only if the processor has the features.
                 #[cfg(target_arch = "x86_64")]
                 VectorWidth::Avx2 => unsafe { avx2($($argument),*) },
                 VectorWidth::Plain => plain($($argument),*),
@@ -105,7 +105,7 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// Adds `weight * value` to `out`, for each value.
+    /// Adds `weight` times each value of `values` to the element of `out` with the same index.
     fn add_scaled(values: &[f32], weight: f32, out: &mut [f32]) {
         out.iter_mut().zip(values).for_each(|(out, value)| *out += weight * value);
     }

@@ -22,7 +22,8 @@ pub(super) struct MappedArray<T> {
 }
 
 impl<T: Pod> Storage<T> {
-    /// Returns the array in these bytes of the file; `None` if the file is shorter, or if the bytes are not whole elements or not aligned.
+    /// Returns the array in the range `bytes` of the file; `None` if the file is shorter, or if the range is not aligned or does
+    /// not hold whole elements.
     pub(super) fn mapped(file: &Arc<Mmap>, bytes: Range<usize>) -> Option<Self> {
         bytemuck::try_cast_slice::<u8, T>(file.get(bytes.clone())?).ok()?;
         Some(Self::Mapped(MappedArray { file: Arc::clone(file), bytes, elements: PhantomData }))

@@ -1,4 +1,4 @@
-//! Twin of the CUDA backend for builds without the feature `cuda`.
+//! Replaces the CUDA backend in builds without CUDA.
 
 use crate::backend::interface::{Backend, BackendError, BackendOptions, Fact};
 

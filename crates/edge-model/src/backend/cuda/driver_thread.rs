@@ -1,8 +1,9 @@
 //! The one thread that calls the CUDA driver and libraries.
 //!
-//! The libraries below have three properties that make it necessary. They panic where others return errors. A driver whose device has
-//! failed may never return. The destructors of their thread-local data panic once the device has failed, which would end the process. So
-//! every call runs in a thread that lives as long as the process, panics are turned into errors, and callers wait for a limited time only.
+//! Three properties of the CUDA libraries make this thread necessary. They panic where others return errors. A driver whose
+//! device has failed may never return. The destructors of their thread-local data panic once the device has failed, which would
+//! end the process. So every call runs in a thread that lives as long as the process, panics are turned into errors, and callers
+//! wait for a limited time only.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,7 +23,7 @@ pub(super) struct DriverThread {
 enum ThreadState {
     NotStarted,
     Running(Sender<DriverCall>),
-    /// A call did not return in time. Any later call would wait for it, so all are refused with this message.
+    /// A call did not return in time. Any later call would wait for it, so all later calls are refused with this message.
     Stuck(String),
 }
 

@@ -40,7 +40,7 @@ pub(in crate::backend) fn backend(options: &BackendOptions) -> Result<Box<dyn Ba
         );
     }
     DRIVER.call(LOAD_LIMIT, check).map_err(unavailable)?;
-    // CUDA does not support int8 here; f16 is the next wider precision.
+    // The CUDA backend does not support int8; f16 is the next wider precision.
     let precision = if options.precision == Precision::F32 { Precision::F32 } else { Precision::F16 };
     Ok(Box::new(Cuda { precision, run_limit: options.gpu_timeout }))
 }
@@ -89,8 +89,8 @@ impl Backend for Cuda {
     }
 }
 
-/// Describes which operators of a graph run on the GPU. An operator without a CUDA implementation in tract runs on the CPU, and its data are
-/// copied there and back.
+/// Describes which operators of a graph run on the GPU. An operator without a CUDA implementation in tract runs on the CPU, and
+/// its data are copied from the GPU to the CPU and back.
 fn placement(runnable: &dyn Runnable) -> String {
     let Some(model) = runnable.typed_model() else { return "the device of its operators is unknown".to_owned() };
     let names = model.nodes().iter().map(|node| node.op.name().into_owned());

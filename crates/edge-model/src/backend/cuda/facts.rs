@@ -13,8 +13,8 @@ const MAJOR: i32 = tract_cuda::utils::REQUIRED_CUDA_API / 1000;
 /// Time limit for one query of the driver or a library.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Returns the version of each component, in the order in which they are opened, or why it cannot be used. Without a driver the list ends
-/// there, because the libraries cannot be asked.
+/// Returns the version of each component, in the order in which they are opened, or why it cannot be used. Without a driver, the
+/// driver is the last entry of the list, because the libraries cannot report their versions.
 pub(in crate::backend) fn facts() -> Vec<Fact> {
     let mut facts = vec![ask("driver", driver)];
     if facts[0].found.is_err() {
@@ -23,11 +23,11 @@ pub(in crate::backend) fn facts() -> Vec<Fact> {
     let present = [
         // SAFETY: opens the library and calls nothing in it.
         ("CUDA runtime", "libcudart", unsafe { runtime::sys::is_culib_present() }),
-        // SAFETY: as above.
+        // SAFETY: opens the library and calls nothing in it.
         ("NVRTC", "libnvrtc", unsafe { nvrtc::sys::is_culib_present() }),
-        // SAFETY: as above.
+        // SAFETY: opens the library and calls nothing in it.
         ("cuBLAS", "libcublas", unsafe { cublas::sys::is_culib_present() }),
-        // SAFETY: as above.
+        // SAFETY: opens the library and calls nothing in it.
         ("cuDNN", "libcudnn", unsafe { cudnn::sys::is_culib_present() }),
     ];
     let version: [fn() -> Result<String, String>; 4] = [runtime_version, nvrtc_version, cublas_version, cudnn_version];

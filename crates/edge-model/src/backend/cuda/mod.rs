@@ -1,5 +1,5 @@
-//! NVIDIA GPUs through tract's CUDA runtime, with the feature `cuda` or `cuda-13`. Without them a twin of this module returns an error that
-//! says how to build the program with CUDA.
+//! NVIDIA GPUs through tract's CUDA runtime, with the feature `cuda` or `cuda-13`. Without either feature, the backend is an
+//! error that says how to build the program with CUDA.
 
 #[cfg(not(feature = "cuda-any"))]
 mod disabled;

@@ -23,7 +23,8 @@ use crate::message::{Listener, Message, note, warn};
 use crate::parallel;
 use crate::render::style::Style;
 
-/// Mean difference of the largest and the smallest channel below which an image counts as colourless.
+/// Mean difference of the largest and the smallest colour channel of a pixel, 0 to 255, below which an image counts as
+/// colourless.
 const GREY: f64 = 6.0;
 
 /// Makes a style data set. The same request on the same images writes the same bytes.
@@ -69,7 +70,7 @@ pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeS
 /// Makes the style data set if its directory has no recipe yet. Returns whether it was made.
 ///
 /// # Errors
-/// Those of [`make`]; [`StyleError::File`] if the directory holds a data set of another request.
+/// The errors of [`make`]; [`StyleError::File`] if the directory holds a data set of another request.
 pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<bool, StyleError> {
     let path = request.out.join(RECIPE_FILE);
     let bytes = match std::fs::read(&path) {
@@ -87,7 +88,7 @@ pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<boo
     Ok(false)
 }
 
-/// Refuses a directory that is not empty: images of an earlier run would remain among the new ones.
+/// Returns an error if `out` is a directory with files, because old images would remain among the new ones.
 fn refuse_occupied(out: &Path) -> Result<(), StyleError> {
     let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if !occupied {
@@ -111,7 +112,7 @@ fn refuse_empty_parts(rows: &[StyleRow]) -> Result<(), StyleError> {
     Ok(())
 }
 
-/// Renders all sources. Returns the rows of each source in order, and the number of unusable sources.
+/// Renders all source images. Returns the table rows of each source image in order, and the number of unusable ones.
 fn render_all(
     sources: &[StyleSource],
     request: &StyleRequest,
@@ -142,16 +143,16 @@ fn render_all(
     Ok((rows, unusable.values().map(Vec::len).sum()))
 }
 
-/// Result of rendering one source.
+/// Result of rendering one source image.
 #[derive(Debug, Clone)]
 enum Rendered {
     Rows(Vec<StyleRow>),
-    /// The source cannot be rendered, for this reason.
+    /// The source image cannot be rendered; contains the reason.
     Unusable(String),
 }
 
-/// Renders one source and writes the files. The random choices depend on the seed and on the content of the source, not
-/// on the other sources.
+/// Renders one source image and writes the files. The random choices depend on the seed and on the content of this
+/// source image, not on other source images.
 fn render_source(
     source: &StyleSource,
     number: usize,

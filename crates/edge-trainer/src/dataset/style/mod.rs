@@ -1,6 +1,6 @@
-//! The style data set: images rendered in photographic styles. A stated rule rates each rendering under several tags,
-//! so that the same pixels have different scores under different tags. The renderings may also include faults in
-//! ordered degrees.
+//! The style data set: images rendered in photographic styles. The recipe's rule rates each rendering under several
+//! tags, so that the same pixels have different scores under different tags. Renderings may also show a fault in
+//! several degrees.
 //!
 //! `read` reads a style data set; [`make()`] makes one.
 

@@ -12,7 +12,7 @@ pub fn recognises(dir: &Path) -> bool {
     dir.join(RECIPE_FILE).is_file()
 }
 
-/// Reads the table and its description in the recipe.
+/// Reads a style data set: the examples from its table, name, licence and scale from its recipe.
 pub fn read(dir: &Path) -> Result<DataSet, DataError> {
     let path = dir.join(RECIPE_FILE);
     let file = File::open(&path).map_err(DataError::missing(&path))?;

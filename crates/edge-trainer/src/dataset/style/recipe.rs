@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::render::style::Style;
 
-/// Name of the table's file.
+/// File name of the table of ratings.
 pub const TABLE_FILE: &str = "ratings.csv";
-/// Name of the recipe's file. It is written last: a directory without it is not a complete data set.
+/// File name of the recipe. The recipe is written last: a directory without it is not a complete data set.
 pub const RECIPE_FILE: &str = "recipe.json";
-/// Quality of the JPEG files.
+/// Quality of the rendered JPEG files, 1 to 100.
 pub const JPEG_QUALITY: u8 = 92;
-/// Strengths that a style is rendered at.
+/// Strengths at which a style is rendered; 1 is full strength.
 pub const STRENGTHS: [f32; 3] = [0.4, 0.7, 1.0];
 /// Tag that asks for no style.
 pub const NEUTRAL_TAG: &str = "photograph";
@@ -64,21 +64,21 @@ pub struct Recipe {
     pub validation_share: f64,
     /// Share of the source images in the test part.
     pub test_share: f64,
-    /// Standard deviation of the simulated rater noise, as a share of the scale.
+    /// Standard deviation of the simulated rater noise, as a share of the scale's range.
     pub rater_noise: f32,
-    /// [`LACKING`] when the data set was made.
+    /// Value of [`LACKING`] when the data set was made.
     pub lacking: f32,
-    /// [`FAULT`] when the data set was made.
+    /// Value of [`FAULT`] when the data set was made.
     #[serde(default)]
     pub fault: f32,
-    /// [`penalty`] of each style's tag when the data set was made.
+    /// The [`penalty`] of each style when the data set was made, by the style's tag.
     pub penalties: BTreeMap<String, f32>,
 }
 
 impl Recipe {
-    /// Returns the score of a rendering with these styles and degree of fault. `tag` is the style that the tag asks
-    /// for, `None` for the neutral tag. `source` is the score of the source image, `noise` a normal number with a
-    /// deviation of 1.
+    /// Returns the score of a rendering in `styles` with a fault of `degree`. `tag` is the style that the tag asks for,
+    /// `None` for the neutral tag. `source` is the score of the source image, `noise` a normally distributed number
+    /// with a standard deviation of 1.
     pub fn score(&self, source: f32, styles: &[(Style, f32)], degree: usize, tag: Option<Style>, noise: f32) -> f32 {
         let (low, high) = self.scale;
         let unasked: f32 = styles

@@ -9,20 +9,20 @@ use super::recipe::STRENGTHS;
 use crate::render::distortion::{DEGREES, Distortion, distort};
 use crate::render::style::{Style, render};
 
-/// Every n-th rendering combines a tonal and an optical style.
+/// A rendering whose number is a multiple of this constant combines a tonal and an optical style.
 const COMBINED_EVERY: usize = 3;
 
 /// One rendering of a source image.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Rendering {
-    /// In these styles, each with its strength. Without styles the image is unchanged.
+    /// The image in styles, each with its strength (0 to 1). Without styles the image is unchanged.
     Styled(Vec<(Style, f32)>),
-    /// With a fault of this degree.
+    /// The image with a fault and its degree.
     Faulty(Distortion, usize),
 }
 
 impl Rendering {
-    /// Draws `styled` renderings in styles, the plain one first, then `faults` faults in all degrees.
+    /// Draws `styled` renderings in styles, of which the first is unchanged, and adds `faults` faults in all degrees.
     pub(super) fn draw(styled: usize, faults: usize, rng: &mut StdRng) -> Vec<Self> {
         let mut all: Vec<Self> = draw_styles(styled, rng).into_iter().map(Self::Styled).collect();
         if faults > 0 {
@@ -34,7 +34,7 @@ impl Rendering {
         all
     }
 
-    /// Returns the styles with their strengths; none for a fault.
+    /// Returns the styles with their strengths; empty for a fault.
     pub(super) fn styles(&self) -> &[(Style, f32)] {
         match self {
             Self::Styled(styles) => styles,
@@ -50,7 +50,7 @@ impl Rendering {
         }
     }
 
-    /// Returns the condition: `plain`, the styles with their strengths, or the fault with its degree.
+    /// Returns the name of the condition: `plain`, the styles with their strengths, or the fault with its degree.
     pub(super) fn condition(&self) -> String {
         match self {
             Self::Styled(styles) if styles.is_empty() => "plain".to_owned(),
@@ -62,10 +62,10 @@ impl Rendering {
         }
     }
 
-    /// Renders the image. `seed` decides the random textures.
+    /// Renders `image`. `seed` determines random textures, such as noise.
     ///
     /// # Errors
-    /// Those of the JPEG coder.
+    /// The errors of the JPEG coder.
     pub(super) fn of(&self, image: &RgbImage, seed: u64) -> ImageResult<RgbImage> {
         match self {
             Self::Styled(styles) => Ok(render(image, styles, seed)),
@@ -74,8 +74,8 @@ impl Rendering {
     }
 }
 
-/// Draws the styles of each rendering: first no style, then each style in turn, in a drawn order and at drawn
-/// strengths.
+/// Draws the styles of each rendering. The first rendering has no style; the others take the styles in turn, in a
+/// random order and at random strengths.
 fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
     let mut order = Style::ALL;
     order.shuffle(rng);
@@ -87,7 +87,7 @@ fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
         if i % COMBINED_EVERY == 0 {
             let partner = order.iter().cycle().skip(i).find(|s| s.is_optical() != style.is_optical());
             styles.extend(partner.map(|s| (*s, strength())));
-            // Tonal styles come first, because lens and film act on the toned picture.
+            // Apply tonal styles first: the optical styles imitate lens and film, which act on the toned picture.
             styles.sort_by_key(|(style, _)| style.is_optical());
         }
         out.push(styles);
@@ -95,7 +95,8 @@ fn draw_styles(renderings: usize, rng: &mut StdRng) -> Vec<Vec<(Style, f32)>> {
     out
 }
 
-/// Returns the tags of a rendering: its own styles, the neutral tag (`None`), then other drawn styles.
+/// Returns at most `count` tags for a rendering: its own styles, the neutral tag (`None`), then other styles in random
+/// order.
 pub(super) fn draw_tags(styles: &[(Style, f32)], count: usize, rng: &mut StdRng) -> Vec<Option<Style>> {
     let mut others: Vec<Style> = Style::ALL.into_iter().filter(|s| styles.iter().all(|(own, _)| own != s)).collect();
     others.shuffle(rng);

@@ -1,4 +1,4 @@
-//! The request for a style data set, and the summary of a made one.
+//! The request for a style data set, and the summary of a finished style data set.
 
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ fn parse_scale(text: &str) -> Result<(f32, f32), String> {
 }
 
 impl Default for StyleRequest {
-    /// Empty source and output paths, default values for the rest.
+    /// Returns a request with empty source and output paths and default values for all other fields.
     fn default() -> Self {
         Self {
             images: String::new(),
@@ -91,7 +91,7 @@ impl Default for StyleRequest {
     }
 }
 
-/// Summary of a made style data set.
+/// Summary of a finished style data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MadeStyles {
     /// Number of rendered source images.
@@ -147,7 +147,7 @@ impl StyleRequest {
         }
     }
 
-    /// Returns the recipe of this request for the source that `made` describes.
+    /// Returns the recipe of this request for the source data set that the recipe `made` describes.
     pub(super) fn recipe_of(&self, made: &Recipe) -> Recipe {
         let data = DataSet {
             name: made.source.clone(),

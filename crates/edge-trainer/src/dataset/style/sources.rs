@@ -1,4 +1,4 @@
-//! Source images of a style data set: the images of any data set or of a directory.
+//! Reads and chooses the source images of a style data set: the images of another data set or of a directory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use super::recipe::NEUTRAL_TAG;
 use super::request::StyleRequest;
 use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
 
-/// Default scale of the scores of a directory: that of AVA.
+/// Default score scale (lowest, highest) for a directory of unrated images: the scale of AVA.
 const FOLDER_SCALE: (f32, f32) = (1.0, 10.0);
 
 /// A source image and the part that its renderings belong to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StyleSource {
-    /// The image. Its score is the mean over its rows.
+    /// The source image as an example. Its score is the mean of its scores in the source data set.
     pub example: Example,
-    /// Part of all its renderings.
+    /// Part that all renderings of the source image belong to.
     pub part: Part,
 }
 
-/// Reads the data set or directory. Returns it with the scale of its scores.
+/// Reads the requested data set or directory of source images. Returns it with the (lowest, highest) possible score.
 pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), StyleError> {
-    // Images of rare tags are as good as others, because the tags are replaced.
+    // Keep images of rare tags: a style data set replaces the tags.
     let options = ReadOptions { min_images_per_tag: 1, seed: request.seed, ..ReadOptions::default() };
     let data = match dataset::read(&request.images, &options) {
         Err(DataError::Unrecognised { path }) if path.is_dir() => folder(&path, request)?,
@@ -93,8 +93,8 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
     })
 }
 
-/// Returns the examples of at most as many images as the request allows, chosen by the seed. Called before the check,
-/// because the check reads every image.
+/// Returns the examples of at most as many images as the request allows, chosen by the seed. Call this function before
+/// the images are checked: the check reads every image.
 pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     let Some(limit) = request.limit else { return examples };
     let distinct: BTreeSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();
@@ -104,8 +104,8 @@ pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     examples.into_iter().filter(|e| chosen.contains(&e.path)).collect()
 }
 
-/// Returns the distinct images of checked examples in their order. The seed draws the parts; images of a group share a
-/// part.
+/// Returns the distinct images of checked examples in the order of the examples. The seed draws the part of each split
+/// unit.
 pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<StyleSource>, StyleError> {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut images: Vec<(Example, f64, u32)> = Vec::new();
@@ -116,7 +116,7 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Styl
             None => images.push((grouped(example.clone()), f64::from(example.score), 1)),
         }
     }
-    // Sorted by name, so that the order of the rows has no influence.
+    // Sort the split units by name, so that the division does not depend on the order of the rows.
     let groups: BTreeSet<&str> = images.iter().map(|(example, ..)| example.group.as_str()).collect();
     let mut order: Vec<&str> = groups.into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(request.seed));
@@ -142,7 +142,7 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Styl
     Ok(images.into_iter().map(source).collect())
 }
 
-/// Gives an image without a group a group of its own.
+/// Makes an image without a stated split unit its own split unit.
 fn grouped(example: Example) -> Example {
     if !example.group.is_empty() {
         return example;

@@ -9,20 +9,20 @@ pub struct StyleRow {
     pub path: String,
     /// Text of the tag that the rendering is rated under.
     pub tag: &'static str,
-    /// The score under the tag.
+    /// Score of the rendering under the tag.
     pub score: f32,
     /// Part of the source image.
     pub part: Part,
-    /// Group of the source image.
+    /// Split unit of the source image.
     pub group: String,
-    /// Styles and strengths, or fault and degree.
+    /// Name of the condition: `plain`, styles and strengths, or fault and degree.
     pub condition: String,
 }
 
 /// Returns the table as CSV.
 ///
 /// # Errors
-/// Those of the CSV writer.
+/// The errors of the CSV writer.
 pub fn to_csv(rows: &[StyleRow]) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(["path", "tag", "score", "split", "group", "condition"])?;

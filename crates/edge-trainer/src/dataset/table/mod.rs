@@ -56,7 +56,7 @@ fn csv_rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
         DataError::line(path, line, e)
     };
     let headers = reader.headers().map_err(broken)?.clone();
-    // Spreadsheet programs write a byte order mark before the name of the first column.
+    // Remove the byte order mark that spreadsheet programs write before the name of the first column.
     let headers: Vec<&str> = headers.iter().map(|h| h.trim_start_matches('\u{feff}').trim()).collect();
     require_columns(path, &headers)?;
     let mut rows = Vec::new();

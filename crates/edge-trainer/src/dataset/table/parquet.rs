@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::row::{COLUMNS, TableRow, is_tag_column, require_columns};
 use crate::dataset::DataError;
 
-/// Returns the rows with their numbers, from 1.
+/// Returns the rows of a Parquet table with their numbers, from 1.
 pub fn rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
     let broken = |e: ParquetError| {
         let reason = format!(
@@ -36,7 +36,7 @@ pub fn rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
     Ok(rows)
 }
 
-/// Returns the schema of the file without the columns that are not needed.
+/// Returns the schema of the file, reduced to the columns that are read.
 fn projection(path: &Path, reader: &SerializedFileReader<File>) -> Result<Type, DataError> {
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
@@ -59,7 +59,7 @@ fn of_columns(columns: Vec<(String, Field)>) -> TableRow {
     row
 }
 
-/// Adds the tags of a field: a string is one tag, a list holds several.
+/// Adds the tags of a field to `tags`: a string is one tag, a list holds several tags.
 fn push_tags(field: &Field, tags: &mut Vec<String>) {
     match field {
         Field::ListInternal(list) => list.elements().iter().for_each(|f| push_tags(f, tags)),
@@ -67,8 +67,8 @@ fn push_tags(field: &Field, tags: &mut Vec<String>) {
     }
 }
 
-/// Returns the text that a CSV file would hold; `None` for null, for NaN (pandas writes it for a missing number) and
-/// for nested values.
+/// Returns the value of a field as the text that a CSV file would hold. Returns `None` for null, for nested values, and
+/// for NaN, which pandas writes for a missing number.
 fn text_of(field: &Field) -> Option<String> {
     match field {
         Field::Str(text) => Some(text.trim().to_owned()),

@@ -1,18 +1,18 @@
-//! The functions of `enabled` for builds without the `train-cuda` feature.
+//! Replaces the CUDA functions in builds without the `train-cuda` feature.
 
 use std::path::Path;
 
 use crate::device::train_device::{DeviceError, DeviceTask, TrainDevice};
 
-/// Does nothing: this build compiles no kernels.
+/// Does nothing: this build compiles no GPU kernels.
 pub(in crate::device) fn keep_kernels_in(_dir: &Path) {}
 
-/// Always returns the error that this build has no CUDA.
+/// Always returns an error: this build has no CUDA support.
 pub(in crate::device) fn probe(index: usize) -> Result<TrainDevice, DeviceError> {
     Err(unsupported(index))
 }
 
-/// Always returns the error that this build has no CUDA.
+/// Always returns an error: this build has no CUDA support.
 pub(in crate::device) fn run<T: DeviceTask>(index: usize, _task: T) -> Result<T::Output, DeviceError> {
     Err(unsupported(index))
 }

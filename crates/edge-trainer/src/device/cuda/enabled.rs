@@ -1,4 +1,5 @@
-//! burn's CUDA backend. Probes for everything that the backend needs first, because it panics if something is missing.
+//! Runs tasks on burn's CUDA backend. The backend panics if the driver, the kernel compiler or the headers are missing,
+//! so [`probe`] checks for them first.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,7 +14,8 @@ use cudarc::driver::CudaContext;
 
 use crate::device::train_device::{DeviceError, DeviceTask, TrainDevice};
 
-/// A header of the CUDA runtime that every kernel includes. Kernels are compiled on this machine.
+/// Header of the CUDA runtime that every GPU kernel includes. It must be installed because GPU kernels are compiled on
+/// the machine that trains.
 const HEADER: &str = "cuda_runtime.h";
 
 /// Runs a task on a GPU that [`probe`] has found.
@@ -21,8 +23,8 @@ pub(in crate::device) fn run<T: DeviceTask>(index: usize, task: T) -> Result<T::
     Ok(task.run::<Autodiff<Cuda<f32, i32>>>(&CudaDevice::new(index)))
 }
 
-/// Keeps compiled kernels in `dir`, unless a `cubecl.toml` names another place. Call it once in a process, before the
-/// first device is opened.
+/// Keeps compiled GPU kernels in `dir`, unless a `cubecl.toml` names another directory. Call this function once in a
+/// process, before the first device is opened.
 pub(in crate::device) fn keep_kernels_in(dir: &Path) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -37,7 +39,7 @@ pub(in crate::device) fn probe(index: usize) -> Result<TrainDevice, DeviceError>
     check(index).map_err(|reason| DeviceError { device: format!("cuda:{index}"), reason })
 }
 
-/// The GPU, or the reason why it cannot be used.
+/// Returns the GPU with this index, or the reason why it cannot be used.
 fn check(index: usize) -> Result<TrainDevice, String> {
     // SAFETY: the call opens the driver's library and closes it again. Opening it runs the library's initialisers,
     // which every program that uses the driver runs.
@@ -59,8 +61,8 @@ fn check(index: usize) -> Result<TrainDevice, String> {
             _ => format!("there are {count} GPUs, cuda:0 to cuda:{}", count - 1),
         });
     }
-    // SAFETY: the call opens NVRTC's library and closes it again; its initialisers are those that the kernel compiler
-    // runs anyway.
+    // SAFETY: the call opens NVRTC's library and closes it again. Opening it runs the library's initialisers, which
+    // every program that compiles GPU kernels runs.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return Err("NVRTC (libnvrtc.so), which compiles the kernels, is missing. Install it with `apt install \
                     cuda-nvrtc-12-6` from NVIDIA's repository, or with `pip install nvidia-cuda-nvrtc-cu12` and its \
@@ -74,14 +76,14 @@ fn check(index: usize) -> Result<TrainDevice, String> {
     Ok(TrainDevice::Cuda { index, name })
 }
 
-/// The paths where burn's CUDA runtime (cubecl-cuda 0.10) looks for an installation, in this order. It takes the first
-/// that exists.
+/// The paths where burn's CUDA runtime (cubecl-cuda 0.10) looks for a CUDA installation, in the order of the fields.
+/// The runtime uses the first path that exists.
 struct CudaPaths {
     /// Value of the environment variable CUDA_PATH, if it is set.
     variable: Option<OsString>,
     /// Directories that CUDA's installers use, such as `/usr/local/cuda`.
     usual: Vec<PathBuf>,
-    /// The compiler of a distribution's package, whose headers are below `/usr`.
+    /// Path of the CUDA compiler from a distribution's package, whose headers are below `/usr`.
     compiler: PathBuf,
 }
 
@@ -101,7 +103,7 @@ impl CudaPaths {
     }
 }
 
-/// Returns an error if the headers that kernels include are not in the directory where the compiler looks for them.
+/// Returns an error if the directory where the compiler looks for headers lacks those that GPU kernels include.
 fn find_headers(paths: &CudaPaths) -> Result<(), String> {
     const ADVICE: &str = "Install them with `apt install cuda-cudart-dev-12-6` from NVIDIA's repository, or with `pip \
                           install nvidia-cuda-runtime-cu12`, and set CUDA_PATH to the directory that holds \

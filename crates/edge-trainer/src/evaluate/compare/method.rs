@@ -18,7 +18,7 @@ const STRENGTHS: [f64; 9] = [1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0, 100.
 /// Words before the tag in the prompts for a good and for a bad image.
 const PROMPTS: [&str; 2] = ["a good photo of", "a bad photo of"];
 
-/// Embeddings of all parts by one bundle, for the methods without a network.
+/// Embeddings of training, validation and test images by one bundle, which the methods without a network use.
 #[derive(Debug, Clone, Copy)]
 pub struct ReferenceImages<'a> {
     /// The scorer of the bundle that computed the embeddings.
@@ -116,7 +116,7 @@ impl ScoringMethod {
         Ok(Self { name: "zero-shot prompts".to_owned(), how, predictions: test.iter().map(|&x| line.at(x)).collect() })
     }
 
-    /// Returns the predictions beside the truths.
+    /// Returns each prediction with the true score of its test image.
     pub(super) fn judged(&self, test: &[Example]) -> Result<Vec<Judged>, JudgeError> {
         if self.predictions.len() != test.len() {
             let (found, wanted) = (self.predictions.len(), test.len());

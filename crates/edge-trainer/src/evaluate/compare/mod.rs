@@ -23,8 +23,8 @@ use crate::message::Listener;
 use crate::metrics::{Judged, Rules};
 use method::{ReferenceImages, ScoringMethod};
 
-/// Largest number of training images that the linear probe is fitted to. Evenly chosen, they determine its few weights
-/// well.
+/// Largest number of training images that the linear probe is fitted to. The images are evenly chosen; more of them
+/// would hardly change the probe's few weights.
 const PROBE_IMAGES: usize = 20_000;
 
 /// Request to compare bundles with each other and with methods that have no network of their own.
@@ -35,7 +35,7 @@ pub struct CompareRequest {
     pub models: Vec<(String, PathBuf)>,
     /// The data, as [`crate::dataset::read`] accepts it.
     pub data: String,
-    /// The options that an evaluation has as well. The default seed is that of the first bundle's training.
+    /// The options that `eval` and `compare` share. The default seed is that of the first bundle's training.
     pub options: JudgeOptions,
 }
 
@@ -48,7 +48,7 @@ pub struct ComparedMethod {
     pub how: String,
     /// Figures of the method on the test images, with intervals.
     pub measures: Measures,
-    /// These figures minus those of the reference, on the same replicates; `None` for the reference itself.
+    /// Figures of the method minus figures of the reference, on the same replicates; `None` for the reference itself.
     pub minus_reference: Option<Measures>,
     /// Predictions in the order of the test images.
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub struct ComparedMethod {
 pub struct Comparison {
     /// Name, licence and digest of the judged data.
     pub data: DataName,
-    /// Sentences about the choice of images.
+    /// Sentences for the report about which images were judged.
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
@@ -127,8 +127,8 @@ fn refuse_equal_names(models: &[(String, PathBuf)]) -> Result<(), JudgeError> {
     Ok(())
 }
 
-/// Returns two methods of a bundle: with right and with shuffled tags. Bundles with the same image encoder share the
-/// embeddings.
+/// Returns two scoring methods of a bundle: with own tags and with shuffled tags. Bundles with the same image encoder
+/// share the embeddings.
 fn bundle_methods(
     name: &str,
     scorer: &Scorer,
@@ -194,12 +194,12 @@ fn judge(
     })
 }
 
-/// A row of table 1 of the paper, on AVA with scores from 1 to 10.
+/// A row of table 1 of Sugiura and Yamauchi's paper, on AVA with scores from 1 to 10.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PublishedRow {
-    /// Name of the method, after the paper.
+    /// Name of the method in the paper.
     pub name: &'static str,
-    /// Error, LCC, SRCC, KL and EMD.
+    /// Error, linear correlation (LCC), Spearman's correlation (SRCC), KL divergence and earth mover's distance (EMD).
     pub figures: [f64; 5],
 }
 

@@ -9,23 +9,23 @@ pub(super) fn kernels() -> Vec<ProductKernel> {
     super::avx512::kernels().chain(super::avx2::kernels()).collect()
 }
 
-/// Returns no kernels: tract has its own for other processors.
+/// Returns no kernels: on other processors tract uses its own.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn kernels() -> Vec<ProductKernel> {
     Vec::new()
 }
 
-/// The kernels in use.
+/// The product kernels in use.
 #[derive(Clone, Copy)]
 pub(in crate::backend::cpu) struct ProductKernels {
     exact: ProductKernel,
     f32: F32Kernel,
-    /// For products with many weights; `None` unless a lower precision was requested and this processor is faster with it.
+    /// Kernel for products with many weights; `None` unless a lower precision was requested and this processor is faster with it.
     reduced: Option<ProductKernel>,
 }
 
-/// Fewest weights of a product that is computed in reduced precision. Smaller products gain nothing, and the sums of squares in statistics
-/// and norms, which need the digits, are among them.
+/// Fewest weights of a product that is computed in reduced precision. Smaller products would not become faster. They include the
+/// sums of squares in statistics and norms, which need the precision of f32.
 const MIN_REDUCED_WEIGHTS: usize = 1 << 16;
 
 impl ProductKernels {

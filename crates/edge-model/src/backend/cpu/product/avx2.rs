@@ -30,8 +30,8 @@ pub(super) fn kernels() -> impl Iterator<Item = ProductKernel> {
     [
         has_f32.then_some(f32),
         (has_f32 && has_vnni).then(|| int8("avx-vnni", run_int8_avx as unsafe fn(&_))),
-        // The AVX-512 encoding of the same instruction. It is never the fastest kernel; tests use it in place of the one above on processors
-        // without AVX-VNNI.
+        // This kernel uses the AVX-512 encoding of the AVX-VNNI instruction. It is never the fastest kernel; tests use it on
+        // processors without AVX-VNNI.
         (has_f32 && has_avx512).then(|| int8("avx512vl-vnni", run_int8_avx512)),
     ]
     .into_iter()
@@ -47,7 +47,7 @@ unsafe fn run_f32(tile: &F32Tile) {
 }
 
 /// # Safety
-/// As for [`run_f32`], and `M` is the number of the tile's rows.
+/// The processor has AVX2 and FMA, the pointers are valid as [`F32Tile`] says, and `M` is the number of the tile's rows.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
@@ -93,7 +93,8 @@ macro_rules! int8 {
         }
 
         /// # Safety
-        /// As for the function above, and `M` is the number of the tile's rows.
+        /// The processor has the enabled features, the pointers are valid as [`Int8Tile`] says, and `M` is the number of the
+        /// tile's rows.
         #[target_feature(enable = $features)]
         #[inline]
         unsafe fn $rows<const M: usize>(tile: &Int8Tile) {

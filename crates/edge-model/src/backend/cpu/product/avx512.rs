@@ -1,6 +1,6 @@
-//! Kernels for processors with AVX-512. A tile has two registers of sixteen columns and up to thirteen rows of floats or ten rows of
-//! bytes, so that most of the 32 registers hold sums and a multiplication can start in every cycle. The activations are read from where
-//! they are, one value at a time, which is copied to all lanes of a register.
+//! Kernels for processors with AVX-512. A tile has two registers of sixteen columns and up to thirteen rows of floats or ten rows
+//! of bytes, so that most of the 32 registers hold sums and a multiplication can start in every cycle. The activations are not
+//! packed: each value is read from its row and copied to all lanes of a register.
 
 #![cfg(target_arch = "x86_64")]
 

@@ -55,7 +55,7 @@ impl ProductKernel {
 pub(in crate::backend::cpu) struct F32Kernel {
     /// Rows of a full tile.
     pub(super) rows: usize,
-    /// Most steps of one tile: the part of the panel that they read stays in the fastest cache that can hold it.
+    /// Most steps of one tile, chosen so that the part of the panel that they read stays in the fastest cache that can hold it.
     pub(super) steps: usize,
     pub(super) run: unsafe fn(&F32Tile),
     /// The same kernel with a difference of two panels on the right; `None` if computing the difference beforehand is as fast.

@@ -1,7 +1,8 @@
 //! Matrix products `[R, K] x [K, N]` on x86 processors with AVX2 or AVX-512.
 //!
-//! Products with a constant matrix take nine tenths of a transformer's time. The constant matrix is packed once, in the order in which a
-//! kernel reads it. This module owns the packing, the kernels and their choice. A processor without a kernel leaves its products to tract.
+//! Products with a constant matrix take nine tenths of a transformer's time. The constant matrix is packed once, in the order in
+//! which a kernel reads it. This module owns the packing, the kernels and their choice. On a processor without a kernel, tract
+//! computes the products.
 //!
 //! Imports run one way: `weights` -> `strassen` -> `multiply` -> `kernel`, and `weights` -> `available` -> `avx512`, `avx2` -> `kernel`.
 

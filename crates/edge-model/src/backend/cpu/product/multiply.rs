@@ -63,7 +63,7 @@ impl F32Kernel {
         assert!((rows - 1) * left.stride + depth <= left.values.len(), "the last row is incomplete");
         assert!(panel.has_steps(depth), "the panel has another depth");
         assert!((rows - 1) * c_stride + COLUMNS <= c.len(), "the output is too short");
-        // Tiles of about equal height: in a tile of few rows each addition waits for the one before it.
+        // All tiles get about the same height, because tiles of few rows are slow: each addition waits for the one before it.
         let tiles = rows.div_ceil(self.rows);
         let tile_rows = rows.div_ceil(tiles);
         let mut prefetch = Prefetch::new(next, tiles * depth);
@@ -98,7 +98,7 @@ impl F32Kernel {
     }
 }
 
-/// The right side of tiles.
+/// The right side of the tiles of one panel: a packed panel, or the difference of two panels.
 pub(super) enum Panel<'a> {
     Stored(&'a [PanelStep]),
     /// `of - less`, which the first tile writes to `to`.
@@ -130,7 +130,7 @@ impl Panel<'_> {
     }
 }
 
-/// The memory to prefetch, divided evenly among the steps of the tiles before it.
+/// Memory to prefetch while tiles are computed, divided evenly among the steps of the tiles.
 struct Prefetch<'a> {
     rest: &'a [u8],
     bytes_per_step: usize,

@@ -4,7 +4,7 @@ use super::super::rows::{VectorWidth, largest_magnitude, to_bytes};
 
 /// The unsigned byte that stands for zero in the activations.
 pub(super) const ZERO: i32 = 128;
-/// The largest magnitude of a byte. The range is symmetric, so that the negative of each byte is in it.
+/// Largest magnitude of a rounded value. The range -127 to 127 is symmetric, so that the negative of each value is in it.
 const LARGEST: f32 = 127.0;
 
 /// Writes a row as bytes around [`ZERO`] and returns its scale. The scale is NaN if a value of the row is not finite, so that the products

@@ -40,7 +40,8 @@ pub(super) struct RightMatrix<'a> {
 
 /// Steps of half a panel that the seven products work on at a time, so that they and their sums stay in the second-level cache.
 const STEPS: usize = 512;
-/// Values between two rows of a part. Rows a power of two apart would compete for the same lines of the first-level cache.
+/// Unused values after each row of a part. Without them, rows a power of two apart would compete for the same lines of the
+/// first-level cache.
 const GAP: usize = 16;
 
 /// Returns whether the sums cost less than they save, for `[rows_per_item, K] x [K, N]`.
@@ -225,7 +226,7 @@ fn write(out: &mut [f32], at: usize, values: &[f32; COLUMNS]) {
     }
 }
 
-/// Buffers, reused from run to run because allocating them takes longer than filling them.
+/// Buffers of a product, reused from run to run because allocating them takes longer than filling them.
 #[derive(Default)]
 struct StrassenScratch {
     parts: LeftParts,

@@ -216,8 +216,9 @@ fn int8_panels(matrix: &[f32], outer: usize) -> Option<(Vec<PanelStep>, Vec<f32>
     Some((panels, scale, start))
 }
 
-/// Returns the rows of a group and of a block. Rows are divided into groups, and each group into blocks that are multiplied at a time. A
-/// group holds as many whole items as fit in a block, or one item, which is then divided into blocks of equal size.
+/// Returns the number of rows of a group and of a block. Rows are divided into groups, and each group into blocks that are
+/// multiplied at a time. A group holds as many whole items as fit in a block, or one item, which is then divided into blocks of
+/// equal size.
 fn block_rows(rows_per_item: usize) -> (usize, usize) {
     let blocks = rows_per_item.div_ceil(MAX_BLOCK_ROWS);
     let group = (MAX_BLOCK_ROWS / rows_per_item).max(1) * rows_per_item;
@@ -234,6 +235,6 @@ struct Quantized {
 }
 
 thread_local! {
-    /// Reused from run to run because allocating it takes longer than filling it.
+    /// The rounded activations, reused from run to run because allocating them takes longer than filling them.
     static QUANTIZED: RefCell<Quantized> = RefCell::default();
 }

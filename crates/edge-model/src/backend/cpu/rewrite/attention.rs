@@ -1,6 +1,6 @@
-//! The pattern of scaled dot-product attention, as our trainer and most exporters write it: queries, keys and values are reshaped to heads
-//! and transposed, the products of queries and keys are multiplied by a constant, an optional constant mask is added, then come softmax, the
-//! product with the values, a transposition and a reshape.
+//! Replaces the pattern of scaled dot-product attention, as our trainer and most exporters write it. Queries, keys and values are
+//! reshaped to heads and transposed. The products of queries and keys are multiplied by a constant, and an optional constant mask
+//! is added. Then come softmax, the product with the values, a transposition and a reshape.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 

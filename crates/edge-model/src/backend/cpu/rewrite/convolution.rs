@@ -1,4 +1,4 @@
-//! The pattern of convolutions in one group and without padding, with many filters or with windows of one pixel.
+//! Replaces the pattern of convolutions in one group and without padding, with many filters or with windows of one pixel.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 

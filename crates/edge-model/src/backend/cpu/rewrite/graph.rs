@@ -60,7 +60,7 @@ impl<'a> GraphIndex<'a> {
         self.readers.get(value).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns a constant, directly or through a node that casts it to f32.
+    /// Returns the constant named `value`, or the constant that a node casts to f32 as `value`.
     pub(super) fn constant(&self, value: &str) -> Option<&'a TensorProto> {
         self.constants.get(value).copied().or_else(|| {
             let cast = self.writer(value, "Cast")?;

@@ -1,4 +1,4 @@
-//! The pattern of looking up rows of a large constant table by their numbers.
+//! Replaces the pattern of looking up rows of a large constant table by their numbers.
 
 use tract_onnx::pb::GraphProto;
 

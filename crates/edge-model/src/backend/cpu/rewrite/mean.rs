@@ -1,4 +1,4 @@
-//! The pattern of a mean over one axis, which is removed.
+//! Replaces the pattern of a mean over one axis without `keepdims`: the output lacks that axis.
 
 use tract_onnx::pb::GraphProto;
 

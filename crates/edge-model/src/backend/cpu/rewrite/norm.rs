@@ -1,11 +1,11 @@
-//! The pattern of a layer norm over the last axis, with a constant scale and shift.
+//! Replaces the pattern of a layer norm over the last axis, with a constant scale and shift.
 
 use tract_onnx::pb::GraphProto;
 
 use super::super::operator::{EPSILON, ROW_NORM};
 use super::graph::{GraphIndex, attribute, float};
 
-/// ONNX's default of the attribute.
+/// ONNX's default of the attribute `epsilon` of `LayerNormalization`.
 const DEFAULT_EPSILON: f32 = 1e-5;
 
 /// Replaces each pattern in the graph by [`ROW_NORM`].

@@ -1,4 +1,5 @@
-//! The pattern of a product with a constant matrix, and optionally a constant bias and the activation function `x * sigmoid(factor * x)`.
+//! Replaces the pattern of a product with a constant matrix, and optionally a constant bias and the activation function `x *
+//! sigmoid(factor * x)`.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 

@@ -151,7 +151,8 @@ fn answers(model: &ModelProto, complete: impl FnOnce(&mut tract_onnx::prelude::T
     run(&*runnable, vec![Input::F32(x.into_dyn())]).unwrap()
 }
 
-/// Rewrites a graph and compares its outputs with the original's. Returns the number of each of the three operators, and of all nodes.
+/// Rewrites a graph and compares its outputs with the original's. Returns the numbers of constant products, layer norms and
+/// attentions, and the number of all nodes.
 fn rewritten(model: &ModelProto) -> ([usize; 3], usize) {
     let kernels = ProductKernels::best(Precision::F32).unwrap();
     let expected = answers(model, |_| {});
