@@ -18,7 +18,7 @@ pub(crate) use manual::ManualClock;
 pub struct Now {
     /// Time since the clock was made. It never decreases and never jumps. Use it for waiting.
     pub monotonic: Duration,
-    /// The time of day, which an operator or a time server may change. Use it for recording.
+    /// The time of day, which a user or a time server may change. Use it for recording.
     pub wall: Timestamp,
 }
 

@@ -14,7 +14,7 @@ use edge_cli::output::Table;
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::{Scorer, ScorerError};
 
-/// Runs before the measurement. A GPU chooses its kernels in the first runs.
+/// Number of runs before the measurement. A GPU chooses its GPU kernels in the first runs.
 const WARM_UP_RUNS: usize = 3;
 
 const NOTES: &str =
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     output: ListOutput,
 }
 
-/// Seconds that the runs of one batch took.
+/// Times of the measured runs of one batch, in seconds.
 struct BatchTimes {
     images: usize,
     median: f64,

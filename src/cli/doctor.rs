@@ -86,7 +86,7 @@ pub(super) struct ProveArguments {
     precision: Precision,
 }
 
-/// Runs a child process: prints its result as JSON.
+/// Runs in a child process of `doctor`: tests the model or reads GPU facts, and prints the result as JSON.
 pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
     let answer = match &arguments.model {
         Some(model) if !arguments.facts => {

@@ -79,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn retry(database: &Path, path: Option<&Path>) -> Outcome {
-    // Opening for writing would create the database. This fails where there is none.
+    // Opening for writing would create a missing database. Opening for reading fails if there is none.
     drop(Store::open_read_only(database)?);
     let only = path
         .map(std::path::absolute)

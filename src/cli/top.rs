@@ -251,7 +251,7 @@ fn write(rows: &[RankingRow], format: TopFormat) -> std::io::Result<()> {
         }
         TopFormat::Paths => rows.iter().try_for_each(|row| {
             let path = row.path.as_os_str().as_bytes();
-            // A reader would take the part after the line break for another path.
+            // A program that reads the list would take the part after the line break for another path.
             if path.contains(&b'\n') {
                 log::warn!(
                     "{}: left out because its name contains a line break. Use --format paths0",

@@ -43,7 +43,7 @@ impl ManualClock {
         });
     }
 
-    /// Sets the time of day, as an operator or a time server does; the monotonic time does not change.
+    /// Sets the time of day, as a user or a time server does; the monotonic time does not change.
     pub(crate) fn set_wall(&self, wall: Timestamp) {
         self.lock().now.wall = wall;
     }

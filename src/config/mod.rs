@@ -36,7 +36,7 @@ pub struct WatchSettings {
     pub settle: Duration,
     /// Time between two scans of a polled directory.
     pub poll_interval: Duration,
-    /// Time between two scans that look for files without an event.
+    /// Time between two scans that look for files for which no hint arrived.
     pub rescan_interval: Duration,
 }
 
@@ -49,8 +49,8 @@ pub struct TagSettings {
     pub from_keywords: bool,
     /// Whether the name of the file's directory is a tag.
     pub from_directory: bool,
-    /// Number of tags taken from the bundle's vocabulary, the most similar first. Used only where the bundle states that its similarity
-    /// is good enough.
+    /// Number of tags taken from the bundle's vocabulary, the most similar first. Used only if the bundle states that its similarity is
+    /// good enough for tags.
     pub from_similarity: usize,
 }
 
@@ -71,7 +71,7 @@ pub struct StoreSettings {
 /// The validated configuration. It can be loaded without a model; [`Settings::model_dir`] fails if there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The named bundle, else the shipped one, else none.
+    /// Directory of the configured bundle, else of the shipped bundle; none if neither exists.
     model_dir: Option<PathBuf>,
     /// The device that the model runs on.
     pub device: DeviceChoice,
@@ -93,7 +93,7 @@ pub struct Settings {
     pub decode_threads: usize,
 }
 
-/// Values from the command line. They take precedence over the file.
+/// Values from the command line. They take precedence over the configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// Directory of the bundle, from `--model`.
@@ -115,7 +115,7 @@ impl Settings {
     /// file are relative to the file's directory, those of the command line to the working directory.
     ///
     /// # Errors
-    /// All of [`ConfigError`] but [`ConfigError::NoModel`].
+    /// All errors of [`ConfigError`] except [`ConfigError::NoModel`].
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let raw = file.map_or_else(|| Ok(RawConfig::default()), RawConfig::read)?;
         let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
@@ -129,7 +129,7 @@ impl Settings {
     /// Returns the bundle's directory.
     ///
     /// # Errors
-    /// [`ConfigError::NoModel`].
+    /// [`ConfigError::NoModel`] if no bundle is configured and the shipped one was not found.
     pub fn model_dir(&self) -> Result<&Path, ConfigError> {
         self.model_dir.as_deref().ok_or(ConfigError::NoModel)
     }
@@ -230,7 +230,7 @@ impl StoreSettings {
 
 /// Why validation failed.
 enum Invalid {
-    /// A value is wrong. [`Settings::load`] adds where it comes from.
+    /// A value is wrong. [`Settings::load`] adds whether it comes from the file or the command line.
     Value(String),
     Other(ConfigError),
 }
@@ -287,7 +287,7 @@ fn milliseconds(key: &str, value: Option<u64>, default: u64, range: RangeInclusi
     Ok(Duration::from_millis(ranged(key, value, default, range)?))
 }
 
-/// Normalises the tags and removes repetitions, whatever their case.
+/// Normalises the tags and removes repetitions. Tags that differ only in case are repetitions.
 fn distinct_tags(tags: impl Iterator<Item = String>) -> Result<Vec<String>, Invalid> {
     let mut distinct: Vec<String> = Vec::new();
     for tag in tags {

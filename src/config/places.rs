@@ -1,4 +1,4 @@
-//! Default places of the model, the database and the cache.
+//! Default paths of the bundle, the database and the cache.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,14 @@ pub fn default_database() -> Option<PathBuf> {
     Some(dir.join("scores.db"))
 }
 
-/// Returns the cache directory: the one that systemd sets for a service, else the user's.
+/// Returns the cache directory: the directory that systemd sets for a service, else the user's cache directory.
 pub(super) fn cache_dir() -> Option<PathBuf> {
     let service = env::var_os("CACHE_DIRECTORY").and_then(|dirs| env::split_paths(&dirs).next());
     service.or_else(|| xdg("XDG_CACHE_HOME", ".cache").map(|d| d.join("edge-scorer")))
 }
 
-/// Returns a directory of the XDG base directory specification, which requires that relative values are ignored.
+/// Returns a directory of the XDG base directory specification: the value of `variable`, else `below_home` in the home directory. The
+/// specification requires that relative values are ignored.
 fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))

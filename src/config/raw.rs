@@ -64,7 +64,7 @@ pub enum ConfigError {
     NoDatabase,
 }
 
-/// The contents of the file.
+/// The contents of the configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "each table is described where it is defined and in systemd/edge-scorer.toml")]
@@ -113,7 +113,7 @@ table! {
         settle_ms: u64,
         /// Seconds between two scans of a polled directory.
         poll_interval_s: u64,
-        /// Seconds between two scans that look for files without an event.
+        /// Seconds between two scans that look for files for which no hint arrived.
         rescan_interval_s: u64,
     }
 }
@@ -178,17 +178,17 @@ table! {
 }
 
 impl RawConfig {
-    /// Reads a file.
+    /// Reads a configuration file.
     ///
     /// # Errors
-    /// [`ConfigError::Unreadable`] and those of [`RawConfig::parse`].
+    /// [`ConfigError::Unreadable`] and the errors of [`RawConfig::parse`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
-    /// Parses the text of a file. `path` is used in messages.
+    /// Parses the text of a configuration file. `path` is used in messages.
     ///
     /// # Errors
     /// [`ConfigError::Syntax`], [`ConfigError::UnknownKey`].
@@ -207,12 +207,12 @@ impl RawConfig {
     }
 }
 
-/// A key that is not known.
+/// An unknown key in the configuration file.
 struct UnknownKey {
-    /// Its tables, such as `watch.`; empty at the top.
+    /// Tables of the key, such as `watch.`; empty at the top level.
     prefix: String,
     key: String,
-    /// Byte offset in the file.
+    /// Byte offset of the key in the file.
     offset: usize,
     /// All keys of the table.
     known: Vec<String>,
@@ -228,7 +228,7 @@ fn find_unknown(table: &DeTable<'_>, known: &serde_json::Value, prefix: &str) ->
                 prefix: prefix.to_owned(),
                 key: name.to_owned(),
                 offset: key.span().start,
-                // Sorted, because the order of serde_json's maps depends on its features.
+                // The order of serde_json's maps depends on its features, so the keys are sorted.
                 known: known.keys().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
             }),
             (Some(inner), DeValue::Table(table)) => find_unknown(table, inner, &format!("{prefix}{name}.")),
@@ -237,7 +237,7 @@ fn find_unknown(table: &DeTable<'_>, known: &serde_json::Value, prefix: &str) ->
     })
 }
 
-/// Returns the most similar known key, if one is similar enough to be meant.
+/// Returns the known key that is most similar to `key`; none if no key is similar enough to be a likely correction.
 fn nearest<'a>(key: &str, known: &'a [String]) -> Option<&'a String> {
     let scored = known.iter().map(|k| (strsim::jaro_winkler(key, k), k));
     scored.filter(|(similarity, _)| *similarity > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)

@@ -1,4 +1,4 @@
-//! Unknown keys, ranges, precedence, and the example that ships.
+//! Tests of the configuration: unknown keys, ranges, precedence and the shipped example.
 
 use super::*;
 

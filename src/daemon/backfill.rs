@@ -1,5 +1,5 @@
-//! Collects scores that known images lack, because a tag was added to the configuration or because a new model has the same encoder as
-//! the old one. These scores are computed from stored embeddings, without the files.
+//! Collects the missing scores of known images. Scores are missing after a tag was added to the configuration, or after a new model with
+//! the same encoder replaced the old one. They are computed from stored embeddings, without the files.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use super::work::StoredWork;
 
 /// Largest number of embeddings in one message, enough for one run of the head.
 const WORK_IMAGES: usize = 256;
-/// Largest number of collected embeddings over all tags. It bounds the memory when there are thousands of rare tags.
+/// Largest number of collected embeddings over all tags. It bounds the memory even with thousands of rare tags.
 const MAX_PENDING: usize = 4096;
 
-/// The data that the missing scores of an image need.
+/// Whether the missing scores of an image need its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
     /// No scores are missing, or they can be computed from the stored embedding and have been collected.
@@ -21,7 +21,7 @@ pub(super) enum Needs {
     File,
 }
 
-/// Collects missing scores by tag.
+/// Collects the stored embeddings of images with missing scores, by tag.
 pub(super) struct Backfill {
     model: ModelId,
     encoder_digest: String,
@@ -38,7 +38,7 @@ impl Backfill {
         Self { model, encoder_digest, always, needs_images, pending: HashMap::new(), collected: 0 }
     }
 
-    /// Collects the missing scores of one image. Full messages are passed to `send`.
+    /// Collects the missing scores of one image. Passes each full message to `send`.
     pub(super) fn check(
         &mut self,
         reader: &Store,

@@ -1,6 +1,8 @@
-//! The directories that wait for their survey, and the files and missing scores that surveys have found and that wait for a decoder or for
-//! inference. A survey advances in small steps between events and pauses while files that it has found still wait, so that a large
-//! directory of old images does not delay new ones.
+//! The directories that wait for their survey. Also the files and missing scores that surveys have found and that wait for a decoding or
+//! inference thread.
+//!
+//! A survey advances in small steps between events. It pauses while files that it has found wait, so that a large directory of old images
+//! does not delay new ones.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ pub(super) struct Job {
     pub(super) check_scores: bool,
 }
 
-/// Work for the next stage.
+/// A file for a decoding thread, or stored embeddings for an inference thread.
 pub(super) enum Offer {
     File(Candidate),
     Stored(StoredWork),
@@ -36,11 +38,11 @@ pub(super) enum Step {
     Idle,
 }
 
-/// Number of finds after which the images of the directory are counted for the progress display. Counting takes a second walk, which is
-/// not worth its cost for a few finds.
+/// Number of offers of a survey after which the images of its directory are counted for the progress display. Counting takes a second walk,
+/// which is not worth its cost for a few images.
 const MIN_FINDS_TO_COUNT: u64 = 32;
 
-/// The waiting surveys, the current survey and its finds.
+/// The waiting surveys, the current survey, and the files and missing scores that wait for the pipeline.
 pub(super) struct Backlog {
     recursive: bool,
     counters: Arc<Counters>,
@@ -53,7 +55,7 @@ pub(super) struct Backlog {
 struct Progress {
     seen: u64,
     finds: u64,
-    /// Number of images in the directory; 0 until there are [`MIN_FINDS_TO_COUNT`] finds.
+    /// Number of images in the directory; 0 until the survey has made [`MIN_FINDS_TO_COUNT`] offers.
     total: u64,
 }
 
@@ -63,7 +65,7 @@ impl Backlog {
         Self { recursive, counters, jobs: VecDeque::new(), current: None, offers: VecDeque::new() }
     }
 
-    /// Queues a survey. If a survey of the same directory or of its root already waits, it is used for both.
+    /// Queues a survey. If a survey of the same directory or of its root already waits, the two are merged.
     pub(super) fn scan(&mut self, job: Job) {
         let serves = |waiting: &&mut Job| waiting.dir == job.dir || waiting.dir == job.root;
         match self.jobs.iter_mut().find(serves) {
@@ -80,12 +82,12 @@ impl Backlog {
         self.update_progress();
     }
 
-    /// Returns whether there is something to survey and no finds are waiting.
+    /// Returns whether a directory waits for its survey and no offers wait for the pipeline.
     pub(super) fn can_step(&self) -> bool {
         self.offers.is_empty() && (self.current.is_some() || !self.jobs.is_empty())
     }
 
-    /// Advances the survey by one file.
+    /// Advances the current survey by one file.
     pub(super) fn step(&mut self) -> Step {
         let Some((job, mut walk, mut progress)) = self.current.take() else { return self.begin() };
         let Some(found) = walk.next() else {
@@ -108,7 +110,7 @@ impl Backlog {
         }
     }
 
-    /// Queues a find for the next stage.
+    /// Queues a file or missing scores for the pipeline.
     pub(super) fn offer(&mut self, offer: Offer) {
         self.offers.push_back(offer);
         if let Some((job, _, progress)) = &mut self.current {

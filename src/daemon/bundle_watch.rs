@@ -8,9 +8,9 @@ use crate::identity::FileStamp;
 #[derive(Debug, Clone)]
 pub(super) struct BundleWatch {
     pub(super) dir: PathBuf,
-    /// The files when the bundle was last loaded or refused.
+    /// The bundle's files when the bundle was last loaded or refused.
     accepted: Option<Vec<(PathBuf, FileStamp)>>,
-    /// The files at the last check.
+    /// The bundle's files at the last check.
     last: Option<Vec<(PathBuf, FileStamp)>>,
     unchanged_checks: u32,
 }

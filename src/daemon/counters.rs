@@ -1,4 +1,4 @@
-//! The counters of a run, written by the stages and read by progress bars, `sd_notify` and the final report.
+//! The counters of a run. The threads of the pipeline update them; progress bars, `sd_notify` and the final report read them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Counters {
     /// Image files found by surveys.
     pub(super) found: AtomicU64,
-    /// Found files that are unchanged since they were recorded.
+    /// Files found by surveys that are unchanged since they were recorded.
     pub(super) unchanged: AtomicU64,
-    /// Found files that failed before and whose next attempt is not due.
+    /// Files found by surveys that failed before and whose next attempt is not due.
     pub(super) waiting: AtomicU64,
     /// Files that were put in flight: handed to the decoders.
     pub(super) queued: AtomicU64,
@@ -29,7 +29,7 @@ pub struct Counters {
     pub(super) settling: AtomicU64,
     /// Images that the current survey has seen.
     pub(super) scan_seen: AtomicU64,
-    /// Images below the directory of the current survey; 0 while the survey has few finds.
+    /// Images below the directory of the current survey; 0 while the survey has found few files to score.
     pub(super) scan_total: AtomicU64,
 }
 

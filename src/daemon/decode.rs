@@ -24,8 +24,8 @@ pub(super) struct DecodeWorker {
 }
 
 impl DecodeWorker {
-    /// Runs until both lanes are closed. After a stop, queued candidates are discarded; the next start finds them again because they are
-    /// not in the database.
+    /// Runs until both lanes are closed. After a stop, queued candidates are discarded. They are not in the database, so the next start
+    /// finds them again.
     pub(super) fn run(mut self) {
         while let Some(candidate) = self.next() {
             if self.stop.is_stopped() {
@@ -63,7 +63,8 @@ impl DecodeWorker {
             return Err(Refusal::Changed);
         }
         let known = self.reader.image_by_content(&opened.content_id).unwrap_or_else(|error| {
-            // A failed look-up costs at most a second inference, because the writer detects the duplicate.
+            // After a failed look-up the file is processed as new content. If its content is known, this costs a second inference, and the
+            // writer detects the duplicate.
             log::warn!(
                 "{}: decoded as a new image, because the database cannot be searched for its content: {error}",
                 candidate.path.display()

@@ -1,5 +1,5 @@
-//! Surveys directories, waits until files have settled and sends them to the pipeline. The daemon's intake and `scan` share this
-//! code. They decide which directories to survey and when to stop.
+//! Surveys directories, waits until files have settled and sends them to the pipeline. The daemon's intake and `scan` share this driver.
+//! The intake and `scan` decide which directories to survey and when to stop.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct DriverOptions {
     pub(super) settling: usize,
     /// Whether subdirectories are surveyed.
     pub(super) recursive: bool,
-    /// Number of files that are looked up in the database together.
+    /// Number of files in one page: the files that are looked up in the database together.
     pub(super) page: usize,
     /// Lane for files that had to settle first.
     pub(super) settled_lane: Lane,
@@ -37,13 +37,13 @@ pub(super) struct DriverOptions {
 pub(super) enum Wake {
     /// A hint from a watched directory arrived.
     Hint(Hint),
-    /// These files changed while they were in flight and must be looked at again.
+    /// Files that changed while they were in flight and must be looked at again.
     Recheck(Vec<PathBuf>),
     /// The deadline was reached, or the pipeline has room.
     Continue,
 }
 
-/// The result of one page of a survey, without the files that go to the pipeline.
+/// The result of one page of a survey. Files that go to the pipeline are not part of it.
 #[derive(Default)]
 pub(super) struct Page {
     /// Directories and files that could not be read.
@@ -84,12 +84,12 @@ impl Driver {
         self.backlog.start_over();
     }
 
-    /// Returns whether there is something to survey and everything found so far has been sent on.
+    /// Returns whether a directory waits for its survey and all files found so far have been sent to the pipeline.
     pub(super) fn can_survey(&self) -> bool {
         self.backlog.can_step()
     }
 
-    /// Returns whether something waits for room in the pipeline.
+    /// Returns whether files or missing scores wait for room in the pipeline.
     pub(super) fn has_offers(&self) -> bool {
         !self.backlog.offers.is_empty()
     }
@@ -117,7 +117,7 @@ impl Driver {
         match self.offer_each(found, check_scores) {
             Ok(refused) => page.refused = refused,
             Err(error) => {
-                // These files were not compared with the database, so the survey is not complete and must run again.
+                // The refused files were not compared with the database, so the survey is not complete and must run again.
                 if let Some((job, _)) = page.ended {
                     self.backlog.scan(job);
                 }
@@ -223,7 +223,7 @@ impl Driver {
         Ok(Wake::Continue)
     }
 
-    /// Records which files are gone after a completed survey.
+    /// Records the missing files of a directory after its survey is complete.
     pub(super) fn note_missing(&self, job: &Job) -> Result<(), SurveyError> {
         if job.dir == job.root {
             self.surveyor.note_missing(&job.root)

@@ -39,7 +39,7 @@ impl InFlight {
         Self(Arc::new(Shared { state: Mutex::default(), nudge, nudged }))
     }
 
-    /// Puts a file in flight. Returns `false` if it already is.
+    /// Puts a file in flight. Returns `false` if the file is in flight already.
     pub(super) fn insert(&self, candidate: &Candidate) -> bool {
         let mut state = self.lock();
         if state.files.contains_key(&candidate.path) {
@@ -50,7 +50,8 @@ impl InFlight {
         true
     }
 
-    /// Returns whether a file is in flight. If its stamp differs from the candidate's, [`InFlight::take_rechecks`] returns the file later.
+    /// Returns whether a file is in flight. If the stamp `seen` differs from the candidate's, [`InFlight::take_rechecks`] returns the file
+    /// later.
     pub(super) fn covers(&self, path: &Path, seen: FileStamp) -> bool {
         let mut state = self.lock();
         let Some(flight) = state.files.get_mut(path) else { return false };
@@ -58,13 +59,13 @@ impl InFlight {
         true
     }
 
-    /// Marks a file, or all files in a directory, to be looked at again after they leave flight, because the path was removed.
+    /// Handles the removal of the file or directory at `path`: files in flight there are looked at again after their commit.
     pub(super) fn mark_for_recheck(&self, path: &Path) {
         let mut state = self.lock();
         state.files.iter_mut().filter(|(file, _)| file.starts_with(path)).for_each(|(_, flight)| flight.again = true);
     }
 
-    /// Removes a file from flight. With `again`, it is looked at again.
+    /// Removes a file from the files in flight. With `again`, the driver looks at the file again.
     pub(super) fn finish(&self, path: &Path, again: bool) {
         let mut state = self.lock();
         let Some((path, flight)) = state.files.remove_entry(path) else { return };

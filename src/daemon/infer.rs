@@ -1,5 +1,5 @@
-//! The inference threads, one for each stream of the device. New images are processed before stored embeddings. The threads do not
-//! share batches, because a thread that waits for images of other threads leaves its core idle.
+//! The inference threads, one for each stream of the device. New images are processed before stored embeddings. Each thread has its own
+//! batches: with shared batches, a thread that waits for images of other threads would leave its core idle.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +71,7 @@ impl InferWorker {
         Ok(())
     }
 
-    /// Scores an image together with queued ones. The batch is at most this thread's share of the images that the device runs at once.
+    /// Scores a picture together with queued ones. The batch is at most this thread's share of the images that the device runs at once.
     fn take_decoded(&mut self, first: Decoded) -> Result<(), End> {
         let policy = self.scorer.policy();
         let batch_size = (policy.image_batch * policy.streams).div_ceil(self.workers);
@@ -94,7 +94,7 @@ impl InferWorker {
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),
             Err(error @ ScorerError::DeviceFailed { .. }) => return Err(End::DeviceFailed(error)),
-            // An error of one image must not fail the other images of its batch.
+            // An error of one image must not fail the other images of its batch, so each image is embedded alone.
             Err(_) if inputs.len() > 1 => inputs.iter().map(|input| embed_one(&scorer, input)).collect(),
             Err(error) => vec![Err(error)],
         };
@@ -240,7 +240,7 @@ impl InferWorker {
         self.send(Outcome::Backfilled { tag_id: work.tag_id, reason: work.reason, scores })
     }
 
-    /// Records a failure of one image. Returns a device failure instead; the next start then finds the image again.
+    /// Records a failure of one image. Returns a device failure as an error; the image is then scored after the next start.
     fn fail(&mut self, candidate: Candidate, error: ScorerError) -> Result<(), End> {
         if let ScorerError::DeviceFailed { .. } = error {
             return Err(End::DeviceFailed(error));
@@ -259,11 +259,11 @@ impl InferWorker {
     }
 }
 
-/// The reason why an inference thread ends early.
+/// Why an inference thread ends early.
 enum End {
     /// The writer has ended because of its own failure.
     WriterGone,
-    /// No device is left to run on.
+    /// The device failed, and no other device is left.
     DeviceFailed(ScorerError),
 }
 

@@ -17,9 +17,9 @@ use crate::identity::FileStamp;
 use crate::store::{FileState, StoreError};
 use crate::watch::{self, Hint, RescanReason, RootState, ScanError, Sighting, Source, SourceOptions, StatusHandle};
 
-/// Largest number of queued hints. Further hints are replaced by a survey.
+/// Capacity of the channel of hints. When it is full, further hints are replaced by a survey.
 const HINT_CAPACITY: usize = 4096;
-/// Largest number of files that may be settling. If there are more, a survey finds them later.
+/// Largest number of files that may be settling at the same time. Further files are found by a later survey.
 const MAX_SETTLING: usize = 20_000;
 /// Number of files that a survey processes before the next hint is received.
 const PAGE_FILES: usize = 64;
@@ -47,8 +47,8 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Starts watching the directories. Change notifications queue up from here on, so the first survey misses no change that happens
-    /// while it runs. A failure gives the inlet back.
+    /// Starts watching the directories. Hints are queued from this call on, so the first survey misses no change that happens while it
+    /// runs. A failure gives the inlet back.
     pub(super) fn start(settings: &WatchSettings, inlet: Inlet) -> Result<Self, Box<(Inlet, DaemonError)>> {
         let (sender, hints) = bounded(HINT_CAPACITY);
         let clock = inlet.clock.clone();
@@ -144,7 +144,7 @@ impl Intake {
         Ok(())
     }
 
-    /// After a transient database error, such as a lock or a full disk, schedules a survey that finds the missed files. Returns other
+    /// Schedules a survey after a transient database error, such as a lock or a full disk. The survey finds the missed files. Returns other
     /// errors.
     fn postpone(&mut self, error: StoreError) -> Result<(), DaemonError> {
         if !error.is_transient() {

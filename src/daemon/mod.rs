@@ -14,9 +14,9 @@
 //! Decoding threads send failed and dropped files directly to the writer. Only the writer thread changes the database while the
 //! pipeline runs.
 //!
-//! Every channel is bounded, so a slow stage delays the stage before it and memory use stays constant. The database and the
-//! directories are the truth: an image is done when it is committed, and the next scan finds the files that were in flight when the
-//! process ended. Threads are joined from left to right.
+//! Every channel is bounded, so a slow thread delays the threads before it and memory use stays constant. The database and the directories
+//! are the truth: an image is done when it is committed, and the next scan finds the files that were in flight when the process ended.
+//! Threads are joined from left to right.
 
 mod backfill;
 mod backlog;

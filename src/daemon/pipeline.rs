@@ -1,4 +1,4 @@
-//! The stages after the driver: decoding, inference and writing. They are started together and ended from left to right.
+//! The decoding, inference and writer threads, which follow the driver. They are started together and ended in this order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const OUTCOME_CAPACITY: usize = 256;
 pub(super) enum Lane {
     /// Files that arrive while the daemon runs.
     Fresh,
-    /// Files that a survey has found, such as those of a newly mounted card or those that a new model must score.
+    /// Files that a survey has found, such as files of a newly mounted card or files that a new model must score.
     Backlog,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Inlet {
     pub(super) always: Vec<(TagId, String)>,
 }
 
-/// The pipeline is ending, because of a stop or of a failure that [`Pipeline::finish`] returns.
+/// The pipeline is ending, because a stop was requested or a thread has failed. [`Pipeline::finish`] returns the failure.
 #[derive(Debug)]
 pub(super) struct Ended;
 
@@ -102,7 +102,7 @@ impl Inlet {
     }
 }
 
-/// The threads of the running stages.
+/// The running decoding, inference and writer threads.
 pub(super) struct Pipeline {
     decoders: Vec<JoinHandle<()>>,
     infer: Vec<JoinHandle<Result<(), ScorerError>>>,
@@ -111,7 +111,7 @@ pub(super) struct Pipeline {
     _lock: WriteLock,
 }
 
-/// The arguments that the stages are started with.
+/// The arguments that the pipeline is started with.
 pub(super) struct Start<'a> {
     pub(super) settings: &'a Settings,
     pub(super) decoders: Decoders,
@@ -121,7 +121,7 @@ pub(super) struct Start<'a> {
     pub(super) clock: &'a SharedClock,
 }
 
-/// Both ends of the channels between the stages.
+/// Both ends of the channels between the driver and the threads of the pipeline.
 struct Channels {
     fresh: Channel<Candidate>,
     backlog: Channel<Candidate>,
@@ -146,7 +146,7 @@ impl Channels {
 }
 
 impl Start<'_> {
-    /// Opens the database, makes the scorer's model current and starts the stages.
+    /// Opens the database, makes the scorer's model current and starts the threads.
     pub(super) fn pipeline(&self) -> Result<(Pipeline, Inlet), DaemonError> {
         let path = &self.settings.store.path;
         let mut store = Store::open(path)?;
@@ -252,13 +252,13 @@ impl Start<'_> {
 }
 
 impl Pipeline {
-    /// Returns a channel that receives a message when a stage has ended. Before [`Pipeline::finish`] a stage ends only if it has failed.
+    /// Returns a channel that receives a message when a thread has ended. Before [`Pipeline::finish`] a thread ends only if it has failed.
     pub(super) fn ended(&self) -> &Receiver<()> {
         &self.ended
     }
 
-    /// Closes the inlet, lets the stages finish and commit their work, and joins their threads. If several stages have failed, returns
-    /// the failure nearest to the writer, because a failed stage ends the stages before it.
+    /// Closes the inlet, lets the threads finish and commit their work, and joins them. A failed thread ends the threads before it, so if
+    /// several threads have failed, the failure nearest to the writer is returned.
     pub(super) fn finish(self, inlet: Inlet) -> Result<(), DaemonError> {
         drop(inlet);
         let mut panicked = None;

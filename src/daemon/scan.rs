@@ -95,7 +95,7 @@ pub fn scan(
     let Pass { driver, unreadable, mut still_written, .. } = pass;
     let inlet = driver.surveyor.inlet;
     let in_flight = inlet.in_flight.clone();
-    // A failure of a later stage also ends the survey. Its message names the cause, so it is returned first.
+    // A failed thread of the pipeline also ends the survey. Its error names the cause, so it is returned first.
     pipeline.finish(inlet)?;
     match result {
         Ok(()) | Err(SurveyError::Ended) => {}
@@ -112,7 +112,7 @@ pub fn scan(
 struct Pass {
     driver: Driver,
     clock: SharedClock,
-    /// Never receives a hint, because a scan watches nothing.
+    /// A channel that never receives a hint, because a scan watches no directory.
     hints: Receiver<Hint>,
     unreadable: Vec<String>,
     still_written: Vec<PathBuf>,

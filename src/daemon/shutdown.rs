@@ -1,8 +1,8 @@
-//! Stop requests to threads. Dropping the handle is the only way to request a stop, so an early return requests it too.
+//! Stop requests to threads. Dropping the handle is the only way to request a stop, so returning early requests a stop too.
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
-/// The owner of the stop decision. Dropping it stops all threads that have a token.
+/// Requests a stop when it is dropped. All threads that have a token of this handle then stop.
 #[derive(Debug)]
 pub(super) struct StopHandle {
     _sender: Sender<()>,

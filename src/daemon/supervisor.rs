@@ -30,7 +30,7 @@ const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Runs until a stop signal. `load` reads the settings at the start and at every reload.
 ///
 /// # Errors
-/// [`DaemonError`]. A configuration or bundle that is refused at a reload is not an error; the old one stays in use.
+/// Returns [`DaemonError`]. A configuration or bundle that is refused at a reload is not an error; the old one stays in use.
 pub fn run(
     load: &dyn Fn() -> Result<Settings, ConfigError>,
     decoders: Decoders,
@@ -129,12 +129,12 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
 }
 
-/// The reason why a session ends.
+/// Why a session ends.
 enum End {
     Stop,
     /// A new configuration or model was accepted.
     Reload(Box<Loaded>),
-    /// A stage has failed. [`Session::finish`] returns the error.
+    /// A thread of the pipeline has failed. [`Session::finish`] returns the error.
     Failure,
 }
 
@@ -239,7 +239,7 @@ impl Session {
         Some(loaded)
     }
 
-    /// Stops the intake, lets the stages finish and commit their work, and returns the first failure.
+    /// Stops the intake, lets the pipeline finish and commit its work, and returns the first failure.
     fn finish(self) -> Result<(), DaemonError> {
         drop(self.stop);
         let (inlet, intake) = self.intake.join().map_err(|_| DaemonError::Panicked("intake"))?;

@@ -14,7 +14,7 @@ use super::work::{Outcome, StoredWork};
 /// Number of known files that are read from the database together.
 const PAGE_ROWS: usize = 512;
 
-/// The reason why a survey stopped.
+/// Why a survey stopped.
 #[derive(Debug)]
 pub(super) enum SurveyError {
     /// The pipeline is ending.

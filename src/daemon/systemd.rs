@@ -48,7 +48,7 @@ impl ServiceManager {
             self.status = status;
         }
         let counters = observer.counters.snapshot();
-        // Repeated commit attempts, for example on a full disk, count as progress, because a restart would not help.
+        // Repeated commit attempts, for example on a full disk, count as progress: a restart would not free the disk.
         let progress = counters.finished() + counters.backfilled + counters.commits;
         let (now, is_idle) = (self.clock.now().monotonic, observer.in_flight.len() == 0);
         if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.should_ping(now, is_idle, progress, stuck)) {

@@ -10,7 +10,7 @@ use edge_model::text::normalise_tag;
 /// Chooses tags for one configuration and one bundle.
 pub(super) struct Tagger {
     settings: TagSettings,
-    /// Encoded tags of the vocabulary. Empty if tags by similarity are disabled or the bundle does not suggest tags.
+    /// Encoded tags of the bundle's vocabulary. Empty if tags by similarity are disabled or the bundle does not suggest tags.
     vocabulary: Vec<EncodedTag>,
     default_tags: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The messages between the stages.
+//! The messages between the driver and the threads of the pipeline.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub(super) enum Decoded {
 pub(super) struct NewPicture {
     pub(super) candidate: Candidate,
     pub(super) content_id: ContentId,
-    /// The pixels are removed after the picture has been embedded.
+    /// The prepared picture. Its pixels are removed after the picture has been embedded.
     pub(super) picture: Prepared,
 }
 
@@ -60,8 +60,7 @@ pub(super) enum Outcome {
     Linked { candidate: Candidate, image_id: ImageId, tags: Vec<TagResult> },
     /// A file that could not be scored.
     Failed { candidate: Candidate, failure: FileFailure },
-    /// A file that was not scored and did not fail: it is gone, or with `again` it must be looked at again, for example because it has
-    /// changed.
+    /// A file that was not scored and did not fail: it is gone or has changed. With `again` the driver looks at it again.
     Dropped { candidate: Candidate, again: bool },
     /// Scores from stored embeddings.
     Backfilled { tag_id: TagId, reason: Option<TagReason>, scores: Vec<(ImageId, Scored)> },
@@ -73,7 +72,7 @@ pub(super) enum Outcome {
     Device(Device),
 }
 
-/// The reason why a file could not be scored, as recorded in the ledger.
+/// Why a file could not be scored, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileFailure {
     pub(super) stage: Stage,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::DaemonError;
 
-/// Prevents a second process from writing into a database. This is a kernel lock on a file beside the database, so it is released
+/// Prevents a second process from writing into a database. The lock is a kernel lock on a file beside the database, so it is released
 /// whenever the process ends.
 pub(super) struct WriteLock {
     _file: File,

@@ -1,5 +1,6 @@
-//! The writer thread, the only thread that changes the database while the pipeline runs. Each commit writes whole pages to flash memory,
-//! so commits are batched by count and by time. A single image is committed at once; a stream of images is committed once per interval.
+//! The writer thread, the only thread that changes the database while the pipeline runs. Each commit writes whole pages to flash memory, so
+//! commits are batched by count and by time. A single image is committed at once. Images in quick succession are committed once per
+//! interval.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
@@ -25,7 +26,7 @@ use super::work::{Candidate, NewPicture, Outcome, TagResult};
 /// Longest wait between two attempts of a commit after a transient error, such as a full disk or a locked database.
 const MAX_COMMIT_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// From this number of files in flight on, without those in the writer's buffer, the commit interval increases.
+/// Number of files in flight from which the commit interval increases. Files in the writer's buffer are not counted.
 const BUSY_IN_FLIGHT: usize = 64;
 /// Largest factor by which the commit interval increases.
 const MAX_INTERVAL_FACTOR: u32 = 4;
@@ -99,7 +100,7 @@ impl Writer {
             wait = (wait * 2).min(MAX_COMMIT_RETRY_DELAY);
         }
         for outcome in buffer.drain(..) {
-            // Logged after the commit, so that several attempts log it once.
+            // Log after the commit, so that a failure is logged once even if the commit needs several attempts.
             if let Outcome::Failed { candidate, failure } = &outcome {
                 log::warn!("{}: {}", candidate.path.display(), failure.error);
             }

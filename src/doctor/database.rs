@@ -12,9 +12,10 @@ const MIB: u64 = 1 << 20;
 
 /// Below this free space, the next commits may fail.
 const MIN_FREE_BYTES: u64 = 64 * MIB;
-/// Below this free space, the user is advised to free some.
+/// Below this free space, the report advises the user to free space.
 const LOW_FREE_BYTES: u64 = 1024 * MIB;
-/// Size from which the write-ahead log is too large. Each checkpoint truncates it, so the last checkpoints must have failed.
+/// Size in bytes from which the write-ahead log is too large. Each checkpoint truncates the log, so a larger log shows that checkpoints
+/// fail.
 const LARGE_WAL_BYTES: u64 = 256 * MIB;
 
 pub(super) fn findings(path: &Path) -> Vec<Finding> {
@@ -31,7 +32,7 @@ pub(super) fn findings(path: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Examines the directory of the database.
+/// Checks the database's directory: kind of file system, write access and free space.
 fn place(path: &Path) -> Finding {
     let subject = path.display().to_string();
     let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
@@ -105,7 +106,7 @@ fn advice(error: &StoreError) -> &'static str {
     }
 }
 
-/// Looks for damaged databases that the daemon replaced.
+/// Looks for damaged databases that the daemon has set aside. Returns none if there are none.
 fn replaced_databases(path: &Path) -> Option<Finding> {
     let prefix = format!("{}.damaged-", path.file_name()?.to_string_lossy());
     let entries = std::fs::read_dir(path.parent()?).ok()?.flatten();

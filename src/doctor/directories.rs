@@ -42,8 +42,8 @@ fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
     }
 }
 
-/// Compares the number of needed watches or instances with a limit of the kernel, which holds for all processes of a user together. A limit
-/// of 0 means that it cannot be read.
+/// Compares the number of inotify watches or instances that the daemon needs with the kernel's limit. The limit holds for all processes of
+/// a user together; 0 means that it cannot be read.
 fn limit(name: &'static str, needed: u64, limit: u64) -> Finding {
     let subject = format!("fs.inotify.{name}");
     let found = format!("{needed} needed, the limit is {limit}");

@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// In order, or a plain fact.
+    /// No problem, or a plain fact.
     Fine,
     /// Works but could be better.
     Note,
@@ -21,12 +21,12 @@ pub struct Finding {
     pub area: &'static str,
     /// The examined thing, such as `driver` or a path.
     pub subject: String,
-    /// How serious it is.
+    /// How serious the finding is.
     #[serde(rename = "state")]
     pub severity: Severity,
     /// What was found, in words.
     pub found: String,
-    /// The next step. Every problem has one.
+    /// Advice for the user. Every problem has one.
     pub next: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The GPU: whether there is one, and why it cannot be used.
+//! Checks the GPU: whether one is present, and which problem prevents its use.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use edge_model::backend::{BUILT_FOR_CUDA, DeviceChoice, Fact};
 
 const AREA: &str = "gpu";
 
-/// Device files of GPUs: two of discrete cards, two of Jetson boards.
+/// Device files of NVIDIA GPUs: two of discrete cards, two of Jetson boards.
 const NODES: [&str; 4] = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvmap"];
 
 /// Returns the findings, and whether the model can be tested on a GPU.
@@ -18,7 +18,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
     let nodes: Vec<&str> = NODES.into_iter().filter(|node| Path::new(node).exists()).collect();
     let mut findings: Vec<_> = nodes.iter().filter_map(|node| permission_problem(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {
-        // The driver loads the module with a setuid program when it is needed, which the service's sandbox forbids.
+        // The driver loads this module on demand with a setuid program. The service's sandbox forbids setuid programs.
         let next = "Load the module with `modprobe nvidia-uvm`. \
             To load it at every boot: `echo nvidia-uvm > /etc/modules-load.d/nvidia-uvm.conf`";
         findings.push(Finding::problem(AREA, "/dev/nvidia-uvm", "missing: the kernel module is not loaded", next));
@@ -57,7 +57,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
     (findings, is_usable)
 }
 
-/// Returns a problem where this user may not open the device file.
+/// Returns a problem if this user may not open the device file.
 fn permission_problem(node: &str) -> Option<Finding> {
     let error = File::options().read(true).write(true).open(node).err()?;
     (error.kind() == ErrorKind::PermissionDenied).then(|| {

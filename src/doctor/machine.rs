@@ -64,7 +64,7 @@ fn features() -> String {
     }
 }
 
-/// Below this available memory, a model as large as CLIP does not fit.
+/// Available memory in MiB below which a model as large as CLIP does not fit.
 const LOW_MEMORY_MIB: u64 = 512;
 
 fn memory() -> Option<Finding> {
@@ -123,7 +123,7 @@ fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
     (format!("{board}, Jetson Linux {major}.{minor} ({jetpack})"), wanted)
 }
 
-/// Reads the first text of a device tree's property, in which each text ends with a zero byte.
+/// Reads the first text of a device tree property. Each text in the property ends with a zero byte.
 fn device_tree(path: &str) -> Option<String> {
     let text = read(path)?;
     text.split('\0').find(|part| !part.is_empty()).map(|part| part.trim().to_owned())

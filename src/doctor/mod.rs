@@ -1,6 +1,6 @@
 //! Examines the machine that the daemon runs on, and advises on every problem.
 //!
-//! There is one file per area. Nothing is changed. Code that may hang or crash, because a GPU driver is broken, runs in a child process
+//! There is one file per area. The examination changes nothing. Tests that a broken GPU driver could hang or crash run in a child process
 //! ([`Prover`]). The command line prints the findings.
 
 mod database;
@@ -16,8 +16,8 @@ pub use prover::{Proof, Prover, ProverError, prove};
 
 use crate::config::Settings;
 
-/// Examines everything that `settings` name. Calls `report` with each finding at once, because testing the model takes seconds, and minutes
-/// the first time on a GPU.
+/// Examines the machine and everything that `settings` name. Calls `report` with each finding as soon as it is known: testing the model
+/// takes seconds, and minutes the first time on a GPU.
 pub fn examine(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     machine::findings().into_iter().for_each(&mut *report);
     directories::findings(&settings.watch).into_iter().for_each(&mut *report);

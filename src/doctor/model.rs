@@ -1,4 +1,4 @@
-//! The bundle, and its results on each device.
+//! Checks the configured bundle: its files against the manifest, and its goldens on each device.
 
 use super::finding::Finding;
 use super::prover::{Proof, Prover, ProverError};

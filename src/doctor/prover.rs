@@ -12,14 +12,14 @@ use edge_model::backend::{BackendOptions, DeviceChoice, Fact, Precision};
 use edge_model::image_input::{Limits, decode_reduced, square};
 use edge_model::scorer::{Scorer, ScorerError};
 
-/// Maximum time of a test. The first test on a GPU compiles its kernels, which takes minutes on a small board.
+/// Maximum time of a test. The first test on a GPU compiles its GPU kernels, which takes minutes on a small board.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(900);
-/// Maximum time to ask the libraries for their versions.
+/// Maximum time in which a child process reports the versions of the GPU libraries.
 const FACTS_TIMEOUT: Duration = Duration::from_secs(90);
-/// Number of measured runs of the image encoder. The fastest counts.
+/// Number of measured runs of the image encoder. The time of the fastest run is reported.
 const MEASURED_RUNS: usize = 5;
 
-/// The result of a model that reproduced its goldens on a device.
+/// The result of a test in which the model reproduced its goldens on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
     /// Effective precision. May be wider than the requested one.
@@ -34,7 +34,7 @@ pub struct Proof {
     pub embedding_off: f32,
 }
 
-/// Why there is no proof.
+/// Why a test in a child process has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ProverError {
     /// The child process cannot be started or waited for.
@@ -65,7 +65,7 @@ pub enum ProverError {
 /// Tests a model in this process.
 ///
 /// # Errors
-/// Why the model is refused.
+/// Returns the reason why the model is refused.
 pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ScorerError> {
     let started = Instant::now();
     let scorer = Scorer::open_in(model, device, &BackendOptions { precision, ..BackendOptions::default() })?;
@@ -88,7 +88,7 @@ pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result
     Ok(Proof { precision, open_s, image_s, score_off: replay.score, embedding_off })
 }
 
-/// Starts the child processes: this program with an internal subcommand.
+/// Starts child processes that test a model. A child process runs this program with an internal subcommand.
 #[derive(Debug, Clone)]
 pub struct Prover {
     program: PathBuf,
@@ -101,12 +101,12 @@ impl Prover {
     /// Creates a prover that starts the program of this process.
     ///
     /// # Errors
-    /// The path of the program is unknown.
+    /// Fails if the path of the program is unknown.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { program: std::env::current_exe()? })
     }
 
-    /// Tests a model on a device.
+    /// Tests a model on a device in a child process.
     pub(super) fn prove(&self, model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ProverError> {
         let mut command = self.command();
         command.arg("--model").arg(model).args([
@@ -118,7 +118,7 @@ impl Prover {
         answer::<Result<Proof, String>>(command, PROOF_TIMEOUT)?.map_err(ProverError::Refused)
     }
 
-    /// Returns facts about the GPU and its libraries.
+    /// Returns facts about the GPU and its libraries, read in a child process.
     pub(super) fn facts(&self) -> Result<Vec<Fact>, ProverError> {
         let mut command = self.command();
         command.arg("--facts");
@@ -127,13 +127,13 @@ impl Prover {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // Messages of libraries on stderr would disturb the report; errors come with the answer.
+        // Messages of libraries on stderr would disturb the report. Errors are part of the JSON on stdout.
         command.arg(Self::ARGUMENT).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
     }
 }
 
-/// Runs a command and parses the JSON on its standard output. Kills it where it exceeds the time limit.
+/// Runs a command and parses the JSON on its standard output. Kills the process if it exceeds the time limit.
 fn answer<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<T, ProverError> {
     let program = PathBuf::from(command.get_program());
     let process = |source| ProverError::Process { program: program.clone(), source };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Metadata that distinguishes one version of a file from another without reading its bytes.
+/// Size, times and inode of a file, as metadata that distinguishes one version of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Size of the file in bytes.
@@ -20,8 +20,8 @@ pub struct FileStamp {
     pub inode: u64,
 }
 
-/// The part of a [`FileStamp`] that the database records. The other two fields can change while the content stays the same, for
-/// example when a card is copied to a larger one.
+/// The part of a [`FileStamp`] that the database records: size and modification time. Change time and inode are left out,
+/// because they can change while the content stays the same, for example when a card is copied to a larger one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordedStamp {
     /// Size of the file in bytes.
@@ -43,8 +43,8 @@ impl FileStamp {
         }
     }
 
-    /// Like [`FileStamp::read`], but returns none for a file that is outside the directory `root` after following all links. Used
-    /// for paths from hints.
+    /// Like [`FileStamp::read`], but returns none for a file that is outside the directory `root` after following all links.
+    /// Used for paths from hints.
     ///
     /// # Errors
     /// Fails like [`FileStamp::read`], and if `root` cannot be resolved.

@@ -38,8 +38,8 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// Waits one minute after the first failure, doubled up to one day, with ten attempts. These take eight and a half hours, so
-    /// that a user has time to correct wrong permissions, for example.
+    /// Waits one minute after the first failure, doubled up to one day, with ten attempts. The ten attempts span eight and a
+    /// half hours, so that a user has time to correct the cause, such as wrong permissions.
     fn default() -> Self {
         let max_attempts = NonZeroU32::MIN.saturating_add(9);
         Self { first_delay: Duration::from_secs(60), max_delay: Duration::from_secs(24 * 60 * 60), max_attempts }
@@ -63,7 +63,7 @@ impl RetryPolicy {
 pub struct NewFailure<'a> {
     /// Path of the file.
     pub path: &'a Path,
-    /// Stage of the work at which the file failed.
+    /// Stage at which the file failed.
     pub stage: Stage,
     /// Error message, for the user.
     pub error: &'a str,

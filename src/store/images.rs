@@ -15,7 +15,8 @@ use super::{Batch, ImageId, Store, sql_size};
 use crate::identity::ContentId;
 
 pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
-/// INDEXED BY is needed, because with statistics of a single encoder SQLite would not choose this index.
+/// Query for images with an embedding. It needs INDEXED BY: if the statistics show a single encoder, SQLite would not choose
+/// this index.
 pub(super) const WITH_EMBEDDING: &str = "
     SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
     WHERE i.encoder_digest = ?1 AND i.id > ?2

@@ -64,7 +64,8 @@ pub(super) fn require_current(conn: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// Fails if [`bring_up_to_date`] must not change the database. Writes nothing.
+/// Fails if the database belongs to another program or has a newer schema, so that [`bring_up_to_date`] must not change it.
+/// Writes nothing.
 pub(super) fn require_ours(conn: &Connection, path: &Path) -> Result<()> {
     classify(conn, path).map(drop)
 }

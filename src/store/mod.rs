@@ -166,8 +166,8 @@ impl Store {
 
     /// Runs `work` in one read transaction and returns its result.
     ///
-    /// All its queries read the same state of the database. Many small queries run faster this way, because otherwise each one
-    /// starts its own transaction.
+    /// All queries of `work` read the same state of the database. Many small queries run faster in one transaction than in one
+    /// transaction each.
     pub fn in_read_transaction<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let reading = self.conn.unchecked_transaction().map_err(self.fail("start a read transaction"))?;
         let done = work();
@@ -245,7 +245,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 
 /// Refuses directories and files that are too small for a database; SQLite treats a file of one byte as an empty database.
 ///
-/// It checks only the metadata: opening and closing the file outside SQLite would release this process's POSIX locks on it.
+/// Only the metadata is checked: opening and closing the file outside SQLite would release this process's POSIX locks on it.
 fn require_database(path: &Path) -> Result<()> {
     const SMALLEST_BYTES: u64 = 512;
     let unreachable = |source| StoreError::Unreachable { path: path.to_owned(), source };

@@ -21,7 +21,7 @@ pub struct NewModel<'a> {
     pub manifest: &'a str,
     /// Digest of the image encoder and input rule.
     pub encoder_digest: &'a str,
-    /// Device on which it runs: `cpu` or `cuda`.
+    /// Device on which the model runs: `cpu` or `cuda`.
     pub device: &'a str,
     /// Effective precision on this device, such as `f32` or `f16`.
     pub precision: &'a str,
@@ -36,7 +36,7 @@ pub struct Model {
     pub digest: String,
     /// Name of the model in its manifest.
     pub name: String,
-    /// Device on which it runs: `cpu` or `cuda`.
+    /// Device on which the model runs: `cpu` or `cuda`.
     pub device: String,
     /// Effective precision on this device, such as `f32` or `f16`.
     pub precision: String,

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Its bytes could not be read.
+    /// The file's bytes could not be read.
     Read,
-    /// Its bytes are not a valid, complete image.
+    /// The file's bytes are not a valid, complete image.
     Decode,
-    /// It exceeds a limit of the configuration.
+    /// The file exceeds a limit of the configuration.
     Limit,
-    /// The model could not embed or score it.
+    /// The model could not embed or score the image.
     Infer,
     /// The decoder process terminated while it processed this file.
     Crash,

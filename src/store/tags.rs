@@ -20,15 +20,15 @@ pub(super) const SUMMARIES: &str = "
 /// Why a tag applies to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TagReason {
-    /// It is one of the image's embedded keywords.
+    /// The tag is one of the image's embedded keywords.
     Keyword,
-    /// It is the name of the image's directory.
+    /// The tag is the name of the image's directory.
     Directory,
-    /// It is among the most similar tags of the vocabulary.
+    /// The tag is among the most similar tags of the vocabulary.
     Similarity,
-    /// A user set it.
+    /// The tag is set in the configuration or on the command line.
     Manual,
-    /// It applies to every image.
+    /// The tag is a default tag of the bundle, for an image without other tags.
     Default,
 }
 

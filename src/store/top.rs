@@ -12,7 +12,8 @@ use super::paths::SqlPathBuf;
 use super::time::SqlTime;
 use crate::identity::ContentId;
 
-/// The cross joins fix the join order for any statistics, so that rows are read in index order without a sort.
+/// Query for the best images of a tag. Its cross joins fix the join order for any statistics, so that rows are read in index
+/// order without a sort.
 pub(super) const TOP: &str = "
     SELECT s.score, s.similarity, s.percentile, i.content_id, i.captured_at, m.digest,
         (SELECT min(f.path) FROM file AS f WHERE f.image_id = s.image_id AND f.state = 'present')
@@ -33,7 +34,7 @@ pub struct TopRow {
     pub similarity: Option<f32>,
     /// Share of the tag's reference scores below this score, 0..100.
     pub percentile: Option<f32>,
-    /// The smallest path of its present files.
+    /// The smallest path of the image's present files.
     pub path: PathBuf,
     /// Content id of the image.
     pub content_id: ContentId,

@@ -13,9 +13,9 @@ use crate::identity::FileStamp;
 /// An image file that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its path, which starts with the scanned directory as the caller named it.
+    /// Path of the file. It starts with the scanned directory as the caller named it.
     pub path: PathBuf,
-    /// Its stamp at the time of the scan.
+    /// Stamp of the file at the time of the scan.
     pub stamp: FileStamp,
 }
 
@@ -47,11 +47,12 @@ pub enum ScanError {
 /// The state of a root before a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootState {
-    /// It exists and is not empty.
+    /// The root exists and is not empty.
     Online,
-    /// It exists and is empty. The mount point of a removed card looks the same, so treat known files in it as offline.
+    /// The root exists and is empty. The mount point of a removed card looks the same, so treat known files in it as
+    /// offline.
     Empty,
-    /// It does not exist, for example because its card or network share is not mounted.
+    /// The root does not exist, for example because its card or network share is not mounted.
     Offline,
 }
 
@@ -102,7 +103,7 @@ pub fn count(dir: &Path, recursive: bool) -> u64 {
     visible.filter(|e| !e.file_type().is_dir() && has_image_extension(Path::new(e.file_name()))).count() as u64
 }
 
-/// A scan in progress. It yields the images and the unreadable entries, in no particular order.
+/// A scan in progress. This iterator yields the images and the unreadable entries, in no particular order.
 #[derive(Debug)]
 pub struct Scan {
     walk: walkdir::IntoIter,
@@ -268,7 +269,7 @@ mod tests {
     fn unreadable_entries_are_reported_and_the_rest_is_found() {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["a.jpg", "z/b.jpg"]);
-        // Permissions do not stop the superuser, but a path above the system's length limit does.
+        // The superuser can read a path without permissions, so the test uses a path above the system's length limit.
         let name = "d".repeat(200);
         let mut parent = openat(CWD, dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..22 {

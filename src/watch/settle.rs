@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Now;
 use crate::identity::FileStamp;
 
-/// The origin of a sighting.
+/// How a file was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sighting {
     /// A hint arrived: the file may just have changed.
@@ -19,7 +19,7 @@ pub enum Sighting {
     Scan,
 }
 
-/// The settler's answer to a sighting.
+/// The settler's reply to a sighting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
     /// The file is complete: it has not changed for long enough.
@@ -35,7 +35,7 @@ pub enum Observed {
 pub struct Settled {
     /// Path of the file.
     pub path: PathBuf,
-    /// Its stamp when it settled.
+    /// Stamp of the file when it settled.
     pub stamp: FileStamp,
 }
 
@@ -113,7 +113,7 @@ impl Settler {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns whether to scan for refused files now: true once, when at least half of the places are free again.
+    /// Returns whether to scan for refused files now: true once, when at most half of the capacity is in use.
     pub fn take_refused(&mut self) -> bool {
         let scan_now = self.refused && self.files.len() <= self.capacity / 2;
         self.refused &= !scan_now;

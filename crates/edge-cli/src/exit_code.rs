@@ -1,8 +1,8 @@
-//! The exit codes of both programs.
+//! The exit codes of `edge-scorer` and `edge-trainer`.
 
-/// Everything that was asked for was done.
+/// The program completed everything that was requested.
 pub const OK: u8 = 0;
-/// Something failed; everything else was done.
+/// Part of the request failed; everything else was done.
 pub const SOME_FAILED: u8 = 1;
 /// The command line is wrong (`EX_USAGE` of `sysexits.h`).
 pub const USAGE: u8 = 64;

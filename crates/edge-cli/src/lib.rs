@@ -22,7 +22,7 @@ pub use stop_flag::stop_flag;
 pub struct CommandError {
     /// Exit code of the process, one of [`exit_code`].
     pub code: u8,
-    /// The message; empty where nothing more is to be printed.
+    /// The message for the user; empty if the failure was printed already.
     pub message: String,
 }
 
@@ -101,7 +101,7 @@ pub fn conclude(program: &str, outcome: Outcome) -> ExitCode {
 pub fn parse<P: clap::Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         let code = if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };
-        // Nothing can be reported where stdout and stderr are closed.
+        // If stdout and stderr are closed, the failure cannot be reported.
         let _ = error.print();
         ExitCode::from(code)
     })

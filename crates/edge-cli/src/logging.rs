@@ -1,8 +1,8 @@
 //! Log lines on stderr.
 //!
-//! File names are untrusted input. Control characters in messages are escaped, so that no name can forge a log line or move the
-//! terminal's cursor. The number of lines from one place in the code is limited, so that a card full of broken files neither fills
-//! the disk nor hides other messages.
+//! File names are untrusted input. Control characters in messages are escaped, so that no name can forge a log line or move the terminal's
+//! cursor. The number of lines from one source line is limited, so that a card full of broken files neither fills the disk nor hides other
+//! messages.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,9 +14,9 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::output::printable;
 
-/// Maximum number of lines from one place in the code within one window.
+/// Maximum number of log lines from one source line within one window.
 const MAX_LINES: u64 = 100;
-/// Length of the window in which the lines of a place are counted.
+/// Length of the window in which the log lines of a source line are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Starts logging at the level `default`. The variable `EDGE_SCORER_LOG` overrides it, for example with `debug` or
@@ -47,7 +47,7 @@ pub fn start(default: LevelFilter) {
     }
 }
 
-/// A logger that limits the lines from each place in the code.
+/// A logger that limits the number of log lines from each source line.
 struct RateLimitedLogger {
     logger: Logger,
     started: Instant,
@@ -84,11 +84,11 @@ impl Log for RateLimitedLogger {
     }
 }
 
-/// The current window of each place in the code, by file and line.
+/// The current window of each source line, by file name and line number.
 #[derive(Debug, Default)]
 struct LogWindows(HashMap<(&'static str, u32), LogWindow>);
 
-/// Times count from the start of logging.
+/// The log lines of one source line in its current window. Times count from the start of logging.
 #[derive(Debug)]
 struct LogWindow {
     began: Duration,
@@ -96,7 +96,7 @@ struct LogWindow {
     left_out: u64,
 }
 
-/// Permission to write a line.
+/// Permission to write a log line.
 #[derive(Debug, PartialEq, Eq)]
 struct Admitted {
     /// Number of lines that the previous window left out.
@@ -106,7 +106,7 @@ struct Admitted {
 }
 
 impl LogWindows {
-    /// Counts a line. Returns `None` if its window is full.
+    /// Counts a log line. Returns `None` if its window is full.
     fn admit(&mut self, place: (&'static str, u32), now: Duration) -> Option<Admitted> {
         let window = self.0.entry(place).or_insert(LogWindow { began: now, written: 0, left_out: 0 });
         let mut left_out = 0;

@@ -1,4 +1,4 @@
-//! Parts of the output on stdout: safe text, aligned tables, numbers, errors of CSV writers.
+//! Helpers for output on stdout: safe text, aligned tables, numbers, errors of CSV writers.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -42,7 +42,7 @@ impl Table {
     /// Writes the header and the rows.
     ///
     /// # Errors
-    /// The error of `out`.
+    /// Returns the error of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut widths: Vec<usize> = self.header.iter().map(|name| name.width()).collect();
         for row in &self.rows {
@@ -77,7 +77,7 @@ pub fn csv_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// Formats a number with `decimals` decimals. No number gives `-`.
+/// Formats a number with `decimals` decimals. `None` gives `-`.
 pub fn number(value: Option<f32>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.decimals$}"))
 }

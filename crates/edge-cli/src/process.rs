@@ -1,6 +1,6 @@
 //! Process-wide settings that must be made while the process has a single thread.
 
-/// Makes the settings. Call it first in `main`.
+/// Makes the process-wide settings. Call it first in `main`.
 pub fn settle() {
     edge_model::backend::prepare_process();
     keep_freed_memory();
@@ -8,8 +8,8 @@ pub fn settle() {
 
 /// Makes the C library keep freed memory for the next allocation: up to 64 MiB at the top of each heap, and blocks of up to 32 MiB.
 ///
-/// By default it returns the pages of every picture and every model run to the system and asks for them again. With small models this
-/// took a quarter of the time of two cores.
+/// By default the C library returns the memory of every picture and every model run to the system and requests it again. With small models
+/// this took a quarter of the time of two cores.
 #[cfg(target_env = "gnu")]
 fn keep_freed_memory() {
     const MIB: i32 = 1 << 20;

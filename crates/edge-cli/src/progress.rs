@@ -1,4 +1,4 @@
-//! Progress of long work on stderr: a bar on a terminal, a plain line at intervals elsewhere. Owns indicatif.
+//! Progress of long work on stderr: a bar on a terminal, a plain line at intervals elsewhere. Only this module uses indicatif.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ pub struct ProgressMeter {
 /// The subject of a meter. It determines the text beside the counts.
 #[derive(Debug)]
 enum Subject {
-    /// Counted things, such as `images`: the rate.
+    /// Counted things, such as `images`. The rate is shown beside the counts.
     Things(&'static str),
-    /// A named phase, such as `epoch 3`: the time left.
+    /// A named phase, such as `epoch 3`. The time left is shown beside the counts.
     Phase(String),
 }
 
@@ -81,7 +81,7 @@ impl ProgressMeter {
         Self { bar, subject, done: 0, total, started: now, last_line: now }
     }
 
-    /// Reports that `done` of `total` are done.
+    /// Reports that `done` of `total` things or steps are done.
     pub fn set(&mut self, done: u64, total: u64) {
         (self.done, self.total) = (done, total);
         if let Some(bar) = &self.bar {

@@ -12,11 +12,11 @@ use crate::exit_code;
 /// [`exit_code::STOPPED_AT_ONCE`].
 ///
 /// # Errors
-/// The operating system refused a signal handler.
+/// Fails if the operating system refuses a signal handler.
 pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        // Handlers run in the order of registration. The shutdown comes first, so the first signal finds the flag still down.
+        // Handlers run in the order of registration. The shutdown is registered first, so it finds the flag still down at the first signal.
         flag::register_conditional_shutdown(signal, exit_code::STOPPED_AT_ONCE.into(), Arc::clone(&stopping))?;
         flag::register(signal, Arc::clone(&stopping))?;
     }

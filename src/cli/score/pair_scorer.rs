@@ -8,9 +8,9 @@ use super::pairs::{PairError, PairRow};
 use edge_model::image_input::{Limits, RgbImage, read_file};
 use edge_model::scorer::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError};
 
-/// Number of image embeddings and of encoded tags to cache, because a list may name an image again much later.
+/// Number of image embeddings and of encoded tags to cache. A list may name an image again much later.
 const CACHE_CAPACITY: usize = 8192;
-/// Number of images to cache where the head needs their patches, which take a hundred kilobytes or more per image.
+/// Number of images to cache if the head needs their patches. Patches take a hundred kilobytes or more per image.
 const CACHE_CAPACITY_WITH_PATCHES: usize = 256;
 
 type Result<T> = std::result::Result<T, PairError>;
@@ -100,7 +100,7 @@ impl PairScorer {
                 let error = PairError::from(error);
                 self.images.extend(decoded.into_iter().map(|path| (path, Err(error.clone()))));
             }
-            // One image must not fail the others, so each is embedded alone.
+            // A failure of one image must not fail the others, so each image is embedded alone.
             Err(_) => {
                 for (path, input) in decoded.into_iter().zip(&inputs) {
                     let alone = self.scorer.embed(std::slice::from_ref(input)).map_err(PairError::from);

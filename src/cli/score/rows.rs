@@ -1,4 +1,4 @@
-//! Output of `score` in each format. JSON lines and CSV are written row by row, a table at the end, when all widths are known.
+//! Output of `score` in each format. JSON lines and CSV are written row by row. A table is written at the end, when all widths are known.
 
 use std::io::{self, Write};
 
@@ -61,7 +61,7 @@ impl<W: Write> RowWriter<W> {
         Self { model, out }
     }
 
-    /// Writes the row of a pair: its score, or why it has none.
+    /// Writes the row of a pair: its score, or the reason why it has no score.
     pub(super) fn row(&mut self, pair: &PairRow, result: &Result<Scored, PairError>) -> io::Result<()> {
         let (path, tag, model) = (pair.path.as_str(), pair.tag.as_str(), self.model.as_str());
         match (&mut self.out, result) {

@@ -1,4 +1,4 @@
-//! Where files are decoded.
+//! Selects the process in which files are decoded.
 
 /// The processes in which files are decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

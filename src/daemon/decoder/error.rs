@@ -1,4 +1,4 @@
-//! Why a file cannot be read or decoded.
+//! The error of reading or decoding one file.
 
 use crate::daemon::work::FileFailure;
 use edge_model::image_input::ImageError;

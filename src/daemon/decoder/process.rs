@@ -1,4 +1,4 @@
-//! The daemon's side of a decoder process.
+//! Starts, controls and ends a decoder process from the daemon.
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -18,14 +18,14 @@ use crate::daemon::work::FileFailure;
 use crate::store::Stage;
 use edge_model::image_input::{Prepared, RgbImage};
 
-/// Time limit for the first answer of a new process.
+/// Time limit for the first reply of a new decoder process.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Memory for the program itself, its stack and the decoders' data other than pixels.
+/// Bytes of memory that a decoder process needs besides pixels: the program, its stack and the decoders' data.
 const BASE_MEMORY_BYTES: u64 = 512 << 20;
-/// Capacity of the reply pipe. A large pipe passes a picture's pixels in fewer, larger pieces.
+/// Capacity of the reply pipe in bytes. A large pipe passes a picture's pixels in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Starts a decoder process when the first file comes, and a new one after it has ended.
+/// Decodes files in a decoder process. The process is started for the first file, and again for the next file after it has ended.
 pub(in crate::daemon) struct DecoderProcess {
     /// Decodes in the daemon if no process can be started. This is less safe, but files are still scored.
     here: Here,
@@ -111,10 +111,10 @@ impl DecoderProcess {
     }
 
     fn start(&self) -> io::Result<Running> {
-        // This path starts the running program even after an upgrade has replaced its file.
+        // `/proc/self/exe` starts the running program even after an upgrade has replaced its file.
         let mut command = Command::new("/proc/self/exe");
         command.arg(Decoders::ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // A process group of its own keeps Ctrl-C away from the process. The daemon receives it and lets its decoders finish.
+        // Ctrl-C reaches only the daemon, because the process has its own process group. The daemon lets its decoders finish.
         let mut child = command.process_group(0).spawn()?;
         let (to, from) = (child.stdin.take(), child.stdout.take());
         let (Some(to), Some(from)) = (to, from) else { return Err(ErrorKind::BrokenPipe.into()) };

@@ -10,7 +10,7 @@ use super::opened::Opened;
 use crate::daemon::work::FileFailure;
 use edge_model::image_input::{InputRule, Limits, PictureFacts};
 
-/// The longest accepted message. A path with its escapes, or 64 keywords, are far shorter.
+/// The largest accepted message in bytes. A path with its escapes, or 64 keywords, are far shorter.
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 
 /// Request from the daemon to the decoder process.

@@ -1,4 +1,4 @@
-//! The decoder process: answers the requests on stdin until the pipe is closed.
+//! The decoder process: replies to requests on stdin until the pipe is closed.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

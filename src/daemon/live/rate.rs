@@ -1,4 +1,4 @@
-//! Files finished per second, over the last minute with files in flight.
+//! The rate of the daemon: files finished per second, over the last minute with files in flight.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ impl Rate {
     /// (`busy` is false) the rate does not change, because idle time does not predict the speed of later files.
     pub(super) fn observe(&mut self, now: Duration, finished: u64, busy: bool) {
         if !busy && self.seen.back().is_some_and(|&(_, last)| last == finished) {
-            // Shift the observations by the idle time, so that it does not count.
+            // Shift the observations by the idle time, so that the rate does not include it.
             let idle = self.seen.back().map_or(now, |&(at, _)| at);
             self.seen.iter_mut().for_each(|(at, _)| *at = at.saturating_add(now.saturating_sub(idle)));
             return;

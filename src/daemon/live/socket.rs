@@ -1,4 +1,4 @@
-//! The Unix socket of the live status: the daemon's end and the client's end.
+//! The Unix socket of the live status, for the daemon and for its clients.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -15,10 +15,10 @@ use super::status::LiveStatus;
 
 /// Time limit of the daemon for a write to a client, and of a client for a read from the daemon.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The largest accepted answer. Real answers have some kilobytes.
+/// The largest accepted status in bytes. Real statuses have some kilobytes.
 const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
-/// Address of the socket. An address has at most 108 bytes, so it names an open directory instead of the full path.
+/// Address of the socket, as a name in an open directory. The full path may exceed the 108 bytes of a socket address.
 struct Address {
     dir: File,
     name: String,
@@ -41,7 +41,7 @@ impl Address {
     }
 }
 
-/// Sends the status to each client until it is dropped.
+/// Sends the live status to each client that connects, until this socket is dropped.
 pub(in crate::daemon) struct StatusSocket {
     address: Address,
     stop: Arc<AtomicBool>,
@@ -49,8 +49,8 @@ pub(in crate::daemon) struct StatusSocket {
 }
 
 impl StatusSocket {
-    /// Listens beside the database. The caller holds the database's write lock, so an existing socket is left over from a
-    /// dead process and is replaced.
+    /// Listens beside the database. The caller holds the database's write lock, so an existing socket comes from a process that has ended,
+    /// and it is replaced.
     pub(in crate::daemon) fn start(
         database: &Path,
         status: impl Fn() -> LiveStatus + Send + 'static,
@@ -97,7 +97,7 @@ impl Drop for StatusSocket {
     }
 }
 
-/// Requests the status of the daemon that uses this database; `None` if no daemon answers.
+/// Requests the status of the daemon that uses this database; `None` if no daemon replies.
 pub fn ask(database: &Path) -> Option<LiveStatus> {
     let address = Address::of(database).ok()?;
     let stream = UnixStream::connect(address.path()).ok()?;
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn clients_receive_the_status_until_the_socket_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        // This path exceeds the length limit of socket addresses.
+        // The path of the database exceeds the length limit of socket addresses.
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         let database = deep.join("scores.db");

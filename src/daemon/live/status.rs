@@ -20,11 +20,11 @@ pub struct LiveStatus {
     pub in_flight: u64,
     /// Files that wait until they have been written completely.
     pub settling: u64,
-    /// Progress of the scan whose files wait for the decoders; `None` if no such files wait.
+    /// Progress of the survey whose files wait for the decoders; `None` if no such files wait.
     pub scan: Option<LiveScan>,
     /// Files finished per minute, over the last minute with files in flight.
     pub per_minute: f64,
-    /// Estimated seconds until all files in flight and all files of the scan are finished at that rate; an upper bound.
+    /// Estimated seconds, at the rate `per_minute`, until all files in flight and all files of the survey are finished; an upper bound.
     pub left_s: Option<u64>,
     /// Images scored since `started_at`.
     pub scored: u64,
@@ -38,7 +38,7 @@ pub struct LiveStatus {
     pub last_image: Option<LiveImage>,
     /// The watched directories, and how each is watched.
     pub sources: Vec<LiveSource>,
-    /// Resident memory of the daemon without its decoder processes.
+    /// Resident memory of the daemon in bytes, without its decoder processes.
     pub memory_bytes: Option<u64>,
 }
 
@@ -80,21 +80,21 @@ pub struct LiveModel {
     pub device_reason: String,
 }
 
-/// Progress of a scan.
+/// Progress of a survey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveScan {
-    /// Images that the scan has seen.
+    /// Number of images that the survey has seen.
     pub seen: u64,
-    /// Images below the scanned directory.
+    /// Number of images below the surveyed directory.
     pub total: u64,
 }
 
-/// An image that was scored.
+/// An image whose scores were committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveImage {
-    /// Its path; bytes that are not UTF-8 are replaced.
+    /// Path of the file; bytes that are not UTF-8 are replaced.
     pub path: String,
-    /// Time of the commit of its scores.
+    /// Time at which the scores were committed, in UTC, ISO 8601.
     pub at: String,
 }
 
@@ -105,6 +105,6 @@ pub struct LiveSource {
     pub dir: String,
     /// How changes are detected: `inotify`, `poll` or `waiting` (the directory does not exist).
     pub kind: String,
-    /// The reason, as text for people.
+    /// Why changes are detected in this way, as text for people.
     pub reason: String,
 }

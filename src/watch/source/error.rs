@@ -82,7 +82,7 @@ pub fn count_directories(root: &Path) -> u64 {
     WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_dir()).count() as u64
 }
 
-/// Suggests a limit: the present one plus twice the directories of this root, and at least 65536.
+/// Suggests a limit of inotify watches: `limit` plus twice the number of directories of the root, and at least 65536.
 fn suggested_limit(directories: u64, limit: u64) -> u64 {
     directories.saturating_mul(2).saturating_add(limit).max(65_536)
 }

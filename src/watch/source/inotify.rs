@@ -1,5 +1,5 @@
-//! Turns inotify events into hints. It watches directories and never single files, so that it sees a file being renamed
-//! into place. It does not follow links.
+//! Turns inotify events into hints. Directories are watched and never single files, so that a file that is renamed into a
+//! directory is noticed. Links are not followed.
 
 use std::fmt;
 use std::path::Path;
@@ -25,7 +25,7 @@ impl fmt::Debug for Inotify {
 }
 
 impl Inotify {
-    /// Starts to watch the sink's root.
+    /// Starts to watch the directory `root`, with its subdirectories if `recursive`. Hints go to `sink`.
     pub fn start(root: &Path, recursive: bool, sink: &Arc<Sink>) -> Result<Self, WatchError> {
         let fail = |error: notify::Error| WatchError::of_notify(root, recursive, &error);
         let handler = {
@@ -41,7 +41,8 @@ impl Inotify {
 
     /// Blocks until notify has added watches on the new directories that it has reported.
     pub fn catch_up(&mut self) {
-        // notify's thread adds watches at the end of a round of events and answers a configuration between two rounds.
+        // notify's thread adds watches at the end of a round of events. It replies to a configuration only between two
+        // rounds.
         if let Err(error) = self.watcher.configure(Config::default()) {
             log::debug!("notify does not answer: {error}");
         }
@@ -69,7 +70,7 @@ fn handle(sink: &Sink, recursive: bool, event: notify::Result<Event>) {
         } else if is_hidden_below(sink.root(), path) {
             continue;
         } else if gone {
-            // Report every deleted path: it can no longer be checked whether it was a file or a directory.
+            // Report every deleted path: after the deletion a file can no longer be told from a directory.
             sink.hint(Hint::Removed(path.clone()));
         } else {
             changed(sink, recursive, event.kind, path);

@@ -62,12 +62,12 @@ impl fmt::Display for SourceKind {
     }
 }
 
-/// The state of a source.
+/// How a source watches at present, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatus {
-    /// The way in which it watches.
+    /// The way in which the source watches.
     pub kind: SourceKind,
-    /// The reason, as text for people.
+    /// Why the source watches in this way, as text for people.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! Decides which file systems are polled: those that other machines or programs can change without an inotify event.
+//! Decides which file systems are polled: file systems that other machines or programs can change without an inotify event.
 
 use std::path::Path;
 

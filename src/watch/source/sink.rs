@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::hint::{Hint, RescanReason};
 
-/// The largest number of directories with a pending rescan. Above it the whole root is scanned, which bounds memory.
+/// The largest number of directories with a pending rescan. With more, the whole root is scanned instead, which bounds the
+/// memory.
 const MAX_RESCANS: usize = 64;
 
-/// Pending work that inotify's thread adds and the source's thread takes.
+/// Passes hints to the channel. Keeps rescans, the loss of the root and failures until the source's thread takes them.
 #[derive(Debug)]
 pub(super) struct Sink {
     root: PathBuf,
@@ -94,7 +95,7 @@ impl Sink {
 
     fn note(&self, change: impl FnOnce(&mut Pending)) {
         change(&mut self.lock());
-        // A nudge that is already in the channel covers this note as well.
+        // If the channel is full, the message in it wakes the thread for this request too.
         let _ = self.nudge.try_send(());
     }
 

@@ -82,7 +82,7 @@ fn reading_a_file_is_no_change() {
     let watched = Watched::new();
     fs::write(watched.path("a.jpg"), "x").unwrap();
     watched.wait_for(&watched.changed("a.jpg"));
-    // Writing a file causes several hints. All hints of a.jpg come before those of a file that is written later.
+    // Writing a file causes several hints. All hints of a.jpg come before the hints of a file that is written later.
     fs::write(watched.path("between.jpg"), "x").unwrap();
     watched.wait_for(&watched.changed("between.jpg"));
     fs::read(watched.path("a.jpg")).unwrap();
