@@ -22,7 +22,8 @@ pub fn ranking<B: Backend>(scores: Tensor<B, 1>, pairs: &[(usize, usize)]) -> Op
     Some(log_sigmoid(margin).mean().neg())
 }
 
-/// Returns the mean squared error, `1/D * sum of (f(x) - s)^2`: the second term of the loss of the same paper.
+/// Returns the mean squared error, `1/D * sum of (f(x) - s)^2`: the second term of the loss of Sugiura and Yamauchi, "A
+/// proposal of an image quality model that uses text tags".
 pub fn squared_error<B: Backend>(scores: Tensor<B, 1>, truth: Tensor<B, 1>) -> Tensor<B, 1> {
     (scores - truth).square().mean()
 }

@@ -48,7 +48,7 @@ pub struct EpochRecord {
     pub srcc: f64,
     /// Mean of the Spearman correlations within tags.
     pub within_tag_srcc: f64,
-    /// Whether it is the best epoch so far.
+    /// Whether the epoch is the best so far.
     pub best: bool,
     /// Wall-clock time of the training so far.
     pub seconds: f64,

@@ -16,7 +16,7 @@ use crate::{FitRequest, HeadName, TrainError, TrainOptions, fit};
 pub enum PaperRow {
     /// The network that scores an image under a tag.
     WithTags,
-    /// The same image encoder without text.
+    /// A network of the same image encoder that reads no tag.
     WithoutText,
     /// EfficientNet, which scores the image alone.
     Previous,

@@ -166,7 +166,7 @@ impl Pair {
                 });
             }
         });
-        // No failure moved the model to another device during the test.
+        // The model must still be on its device: no failure may have moved it to another during the test.
         assert_eq!((self.scorer.device().name, self.scorer.device().precision), self.device);
     }
 }

@@ -125,7 +125,8 @@ impl Resampling {
     }
 }
 
-/// Returns the number of a nested tag in the current copy of its group. `own` lists the tags of the copy seen so far.
+/// Returns the number of a tag in one drawn copy of its group. A tag whose images all lie in one group (nested) gets a
+/// new number in each copy. `own` lists the tags of this copy with their numbers.
 fn copy_of(tag: usize, own: &mut Vec<(usize, usize)>, next: &mut usize) -> usize {
     if let Some((_, number)) = own.iter().find(|(known, _)| *known == tag) {
         return *number;
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_interval_of_a_mean_is_that_of_the_normal_law() {
-        // The bootstrap's deviation of a mean of n independent values is their population deviation by sqrt(n).
+        // The standard deviation of the mean of n independent values is their population deviation divided by sqrt(n).
         let values: Vec<f64> = (0..400).map(|i| f64::from(i * 7919 % 400) / 400.0).collect();
         let resampling = Resampling::of_rows(values.len(), 4000, 11);
         let means = resampling.distributions(|r| vec![mean(&r.rows.iter().map(|&i| values[i]).collect::<Vec<_>>())]);

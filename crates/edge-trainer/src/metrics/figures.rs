@@ -22,7 +22,7 @@ pub struct Figures {
     pub srcc: f64,
     /// Mean over the tags of Spearman's correlation within each tag.
     pub within_tag_srcc: f64,
-    /// Number of tags in this mean: those with at least three images and a defined correlation.
+    /// Number of tags in the mean `within_tag_srcc`: those with at least three images and a defined correlation.
     pub tags: usize,
     /// Share of pairs in the right order, among the pairs of one tag whose truths differ by more than the tie
     /// threshold.

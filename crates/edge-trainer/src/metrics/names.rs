@@ -1,4 +1,4 @@
-//! Numbers for names.
+//! Numbers the distinct names of a list.
 
 /// Returns the distinct names in alphabetical order, and the index of each name among them.
 pub fn numbered<'a>(names: impl Iterator<Item = &'a str> + Clone) -> (Vec<&'a str>, Vec<usize>) {

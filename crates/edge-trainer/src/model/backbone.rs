@@ -207,8 +207,8 @@ impl<B: Backend> TextBackbone<B> {
 }
 
 impl<B: Backend> ImageBackbone<B> {
-    /// The parameters by layer, from input to output. The parameters before the first layer are a layer of their own; those behind
-    /// the last layer belong to the last layer.
+    /// The parameters of each layer, from input to output. Those before the first layer are a layer of their own; those behind the last
+    /// layer belong to it.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
@@ -219,7 +219,8 @@ impl<B: Backend> ImageBackbone<B> {
 }
 
 impl<B: Backend> TextBackbone<B> {
-    /// The parameters by layer, as [`ImageBackbone::layer_ids`]; none without a text side.
+    /// The parameters of each layer, from input to output; empty without a text side. Parameters before the first layer are a layer of
+    /// their own; those behind the last layer belong to it.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),

@@ -17,16 +17,16 @@ use crate::onnx::{Dim, GraphBuilder};
 pub const SHARES: [f32; BLOCKS] = [0.4, 0.3, 0.3];
 /// Largest number of principal components of each block.
 pub const COMPONENTS: [usize; BLOCKS] = [64, 128, 128];
-/// Largest number of answers; the rest of the embedding holds components.
+/// Largest number of answers. Components fill the embedding behind the answers.
 pub const MAX_ANSWERS: usize = 64;
-/// Factor of the components in the embedding. It is small because the answers hold everything that the components say about a
-/// score, and a head should not follow their noise.
+/// Factor of the components in the embedding. The answers already hold what the components say about a score. The factor is small, so that
+/// a head does not follow the noise of the components.
 pub const COMPONENT: f32 = 0.1;
 /// Number of weights of a filter.
 const FILTER: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
 
-/// Everything that is fitted for one block of F measurements: K principal components, and the components of the M pictures that are
-/// the kernel's centres.
+/// The fit of one block of F measurements: K principal components, and the components of the M training pictures that are the kernel's
+/// centres.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FittedBlock {
     /// Mean of each of the F measurements.
@@ -45,7 +45,7 @@ impl FittedBlock {
     }
 }
 
-/// Everything that is fitted for the encoder.
+/// The fit of the small image encoder: codebook, principal components, kernel centres and the weights of the answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderFit {
     /// The filters that measure the codes.
@@ -83,7 +83,7 @@ impl EncoderFit {
         ops.concat(parts, 1)
     }
 
-    /// Number of leading components of each block in the embedding.
+    /// Number of leading components of each block that the embedding holds.
     pub fn taken(&self) -> [usize; BLOCKS] {
         let each = (EMBEDDING - self.answers) / BLOCKS;
         std::array::from_fn(|i| each.min(self.blocks[i].components()))

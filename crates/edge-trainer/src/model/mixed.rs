@@ -17,7 +17,7 @@ thread_local! {
     static BF16: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls `work` with this thread's products in bfloat16 if `yes`, otherwise in 32 bits.
+/// Calls `work` with this thread's products in bfloat16 if `yes` is true, else in 32 bits.
 pub fn in_bf16<T>(yes: bool, work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {

@@ -1,5 +1,5 @@
-//! The networks. Each has one definition, written in the operations of [`ops`], that computes with burn and exports ONNX. Nothing
-//! here knows data sets or losses; weights come through [`crate::weights`].
+//! The networks. Each has one definition, written in the operations of [`ops`]; it computes with burn and exports ONNX. This module knows
+//! neither data sets nor losses. Weights come through [`crate::weights`].
 
 mod backbone;
 pub mod clip;

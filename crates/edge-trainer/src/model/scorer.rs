@@ -13,7 +13,7 @@ use super::text_encoder::TextShape;
 use super::{EMBEDDING, ImageEncoder, MAX_ANSWERS, TextEncoder};
 use edge_model::bundle::manifest::HeadKind;
 
-/// Everything that determines the shapes of the weights.
+/// Kinds and sizes of the networks, which determine the shapes of the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelShape {

@@ -12,7 +12,7 @@ use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 /// The operator set of every graph. 17 is the first with `LayerNormalization` and the last in which `ReduceMean` takes its axes as an
 /// attribute.
 const OPSET: i64 = 17;
-/// The version of the file format that belongs to this operator set.
+/// The version of the ONNX file format that belongs to operator set 17.
 const IR_VERSION: i64 = 8;
 /// The name of the batch dimension.
 const BATCH: &str = "N";
@@ -38,9 +38,9 @@ pub enum OnnxError {
     Shape {
         /// Name of the constant.
         name: String,
-        /// Its number of values.
+        /// Number of values of the constant.
         values: usize,
-        /// Its dimensions.
+        /// Dimensions of the constant.
         dims: Vec<usize>,
     },
     /// A weight is NaN or infinite.
@@ -63,7 +63,7 @@ pub struct GraphBuilder {
     error: Option<OnnxError>,
 }
 
-/// From this number of values on, keeping a constant in 16 bits is worth the additional node.
+/// Smallest number of values of a constant that is kept in 16 bits. For smaller constants the additional `Cast` node is not worthwhile.
 const WORTH_HALVING: usize = 1024;
 
 /// A constant: ONNX's number of its type, its dimensions and its bytes.

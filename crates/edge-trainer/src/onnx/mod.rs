@@ -1,4 +1,4 @@
-//! Writing ONNX graphs. Knows the protobuf types; the operators and the networks are in [`crate::model`].
+//! Builds ONNX graphs as protobuf. The operators and the networks are in [`crate::model`].
 
 mod builder;
 

@@ -52,11 +52,11 @@ pub enum Trainable {
     /// The head's if the encoders are pretrained, else all.
     #[default]
     Auto,
-    /// The head's. The images are encoded once and their features are kept.
+    /// Only the head's. The images are encoded once and their features are kept.
     Head,
-    /// The head's, those of the last N layers of both encoders, and those behind these layers.
+    /// The head's, those of the last N layers of both encoders, and those behind these layers in the encoders.
     Last(usize),
-    /// All.
+    /// All weights.
     All,
 }
 

@@ -19,7 +19,7 @@ use crate::metrics::{Figures, Measure};
 /// Smallest number of pairs of tags whose share in the right order is stated.
 const MIN_TAG_PAIRS: usize = 20;
 
-/// All figures of a training.
+/// The figures of a training that the bundle's documents state.
 #[derive(Debug, Clone)]
 pub struct Results {
     /// Figures on the validation images.
@@ -32,7 +32,7 @@ pub struct Results {
     pub default_tag: Figures,
     /// Share of the test images whose own tag has the highest similarity of all test tags.
     pub retrieval: f64,
-    /// The same share for a random choice of tag.
+    /// The share `retrieval` that a random choice of tag would reach.
     pub chance: f64,
     /// Figures of a fitted image encoder on kinds of images that it was not fitted to.
     pub unseen: Vec<UnseenRow>,

@@ -1,4 +1,4 @@
-//! All inputs of a training.
+//! The inputs of a training: options, device, encoders, examples, tokenizer and stored features.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The interface between a training and its caller: a place for the results, and the user's request to stop.
+//! The interface between a training and its caller, which stores the results and passes on the user's request to stop.
 
 use super::error::LearnError;
 use crate::checkpoint::StateDirectory;

@@ -1,4 +1,4 @@
-//! The weights of a training, and how a step changes them.
+//! The learner: the weights of a training and the optimizer steps that change them.
 
 use std::ops::ControlFlow;
 

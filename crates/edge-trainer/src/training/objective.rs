@@ -22,7 +22,7 @@ use crate::model::head::HeadInput;
 use crate::model::{ImageBatch, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::pairs::{Rated, fits, ranked_pairs};
 
-/// Weight of the cross-entropy between the values that tags choose and the right ones.
+/// Weight of the cross-entropy loss that teaches the weighted-sum head which answer belongs to a tag.
 const CHOICE_WEIGHT: f64 = 1.0;
 /// Softmax temperature of the contrastive loss between tags.
 const TEMPERATURE: f32 = 0.1;
@@ -116,7 +116,7 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         if let Some(choice) = choice {
             total = total + choice * CHOICE_WEIGHT;
         }
-        // These losses change the encoders alone.
+        // The losses below change only the encoders.
         if !self.inputs.is_head_only() && self.inputs.trains_text() {
             if let Some(alignment) = self.alignment_loss(model, batch, [image_embedding.clone(), text_embedding]) {
                 total = total + alignment * options.alignment_weight;
@@ -163,10 +163,10 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         Ok(self.texts.encode(texts, self.inputs.tokenizer, &self.device, || model.valid())?.lift())
     }
 
-    /// Cross-entropy between the value of the image embedding that each distinct text chooses and the right one: the
-    /// tag's own value, or the first value for the default tag and for texts without meaning. `None` if the head
-    /// chooses no values or the right ones are not known. Without this loss a prompt would choose the value that fits
-    /// its few images best, and an unknown tag any value.
+    /// Returns the cross-entropy of the answers that the head chooses for the distinct texts of a batch. The right
+    /// answer of a tag is its own; for the default tag and for texts without meaning it is the first answer. `None` if
+    /// the head chooses no answers or the right ones are unknown. Without this loss a prompt would choose the answer
+    /// that fits its few images best, and an unknown tag any answer.
     fn choice_loss(
         &mut self,
         model: &TagScorer<L>,
@@ -191,7 +191,7 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
     }
 
-    /// How well each image fits its tag, see [`fits`]. The similarity comes from the embeddings of this batch.
+    /// Returns how well each image fits its tag, by [`fits`]. The similarity comes from the embeddings of this batch.
     fn fits(&self, batch: &[&Example], image: &Tensor<L, 2>, text: &Tensor<L, 2>) -> Vec<Option<f32>> {
         let similarity = || values(loss::cosine(image.clone().inner(), text.clone().inner()));
         let similarity = self.inputs.backbone.knows_similarity().then_some(similarity);

@@ -1,5 +1,5 @@
-//! Texts without meaning. The model learns to score under them as it does without a tag, and so does not guess under
-//! unknown tags.
+//! Texts of random tokens, which have no meaning. The model is trained to score under them as it does without a tag, so
+//! that it does not guess under unknown tags.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -9,7 +9,7 @@ use crate::model::BackboneShape;
 
 /// Number of texts of random tokens in every step.
 const STRANGE: usize = 8;
-/// Most tokens of such a text.
+/// Most tokens of a text of random tokens.
 const STRANGE_TOKENS: usize = 6;
 
 /// Returns padded texts of random tokens; none for pretrained encoders.

@@ -8,7 +8,7 @@ use edge_model::text::TagTokenizer;
 use super::error::LearnError;
 use crate::model::{TagScorer, TextOutput};
 
-/// Most texts in the cache: each takes up to 200 kB with its token states.
+/// Most texts in the cache. A text takes up to 200 kB with its token states.
 const REMEMBERED: usize = 2048;
 
 /// The encoded texts of one text encoder. Each was encoded as a batch of one, so that its values do not depend on its

@@ -1,4 +1,4 @@
-//! Validation after an epoch.
+//! Scores the validation images after an epoch and rates the epoch.
 
 use std::ops::ControlFlow;
 
@@ -19,8 +19,8 @@ use crate::model::{ScoreUnit, TagScorer, values};
 /// Validation examples per batch.
 const BATCH: usize = 8;
 
-/// Returns the figure by which epochs are compared: the mean of the two correlations, or of the one that is defined. If
-/// neither is, it is the negative mean error.
+/// Returns the figure by which epochs are compared; higher is better. It is the mean of `srcc` and `within_tag_srcc`,
+/// or the one that is defined. If neither is, it is the negative mean error.
 pub(super) fn merit(figures: &Figures) -> f64 {
     let defined: Vec<f64> = [figures.srcc, figures.within_tag_srcc].into_iter().filter(|v| v.is_finite()).collect();
     if defined.is_empty() { -figures.error_mean } else { defined.iter().sum::<f64>() / defined.len() as f64 }

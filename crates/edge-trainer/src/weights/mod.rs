@@ -47,7 +47,7 @@ pub enum WeightError {
     Superfluous {
         /// Path of the file.
         path: PathBuf,
-        /// Names of these tensors in alphabetical order; at least one.
+        /// Names of the unused tensors in alphabetical order; at least one.
         keys: Vec<String>,
     },
     /// Weights cannot be written.
@@ -66,7 +66,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Name of the tensor.
         key: String,
-        /// Its shape in the file.
+        /// Shape of the tensor in the file.
         found: Vec<usize>,
         /// The shape that the architecture needs.
         expected: Vec<usize>,
@@ -79,7 +79,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Name of the tensor.
         key: String,
-        /// Its type in the file, such as `I64`.
+        /// Type of the tensor in the file, such as `I64`.
         found: String,
     },
     /// A weight is NaN or infinite.

@@ -1,4 +1,4 @@
-//! A bundle whose results are all zero, as are those of the stub GPU, whose kernels do nothing.
+//! A bundle whose outputs are all zero. The stub GPU's kernels do nothing and so also return zeros.
 
 use std::path::{Path, PathBuf};
 

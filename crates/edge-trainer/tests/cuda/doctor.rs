@@ -1,4 +1,4 @@
-//! `edge-scorer doctor` with each of these GPUs.
+//! `edge-scorer doctor` with a stub GPU that fails in different ways.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ impl Gpu {
     }
 }
 
-/// The finding on a subject.
+/// The entry of the report on a subject.
 #[track_caller]
 fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();

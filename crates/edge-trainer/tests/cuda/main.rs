@@ -15,7 +15,7 @@ use std::process::Command;
 use edge_testing::daemon::Daemon;
 use edge_testing::{Place, ProgramOutput, compile_library, jpeg};
 
-/// A place with a stub of a GPU, and a model that both the stub and the CPU can run.
+/// A directory with a stub of a GPU, and a model that both the stub and the CPU can run.
 struct Gpu {
     place: Place,
     model: PathBuf,
@@ -73,7 +73,7 @@ impl Gpu {
         ProgramOutput::of(command.output().unwrap())
     }
 
-    /// The device that `config check` reports when this one is asked for.
+    /// The device that `config check` reports for a requested device.
     #[track_caller]
     fn device(&self, device: &str) -> String {
         let said = self.run(&["config", "check", "--device", device]).expect(0);

@@ -14,7 +14,7 @@ use edge_testing::{Place, copy_dir, repository};
 use edge_trainer::render::{Scene, Treatment, picture};
 use serde_json::{Map, Value, json};
 
-/// A tokenizer of whole words for the tiny CLIP, which has 60 tokens. As in the real one, the last two begin and end a text.
+/// A tokenizer of whole words for the tiny CLIP, which has 60 tokens. The last two begin and end a text, as in CLIP's own tokenizer.
 fn tokenizer() -> Value {
     let words = "a photo of good , the over sea night street birds at dawn <unk>";
     let scenes: Vec<String> = Scene::ALL.iter().map(|s| s.tag().to_owned()).collect();

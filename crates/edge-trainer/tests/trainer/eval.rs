@@ -192,7 +192,7 @@ fn eval_takes_the_test_part_and_computes_the_same_figures_as_plain_loops() {
         let [value, low, high] = ["value", "low", "high"].map(|k| value[k].as_f64().unwrap());
         assert!(low <= high && value.is_finite(), "{measure}");
     }
-    // The figures that the training computed for the same images.
+    // The report's figures equal those that the training computed for the same images.
     for (key, measure) in
         [("test.srcc", "srcc"), ("test.kl", "kl"), ("test.emd", "emd"), ("test.wasserstein", "wasserstein")]
     {

@@ -25,7 +25,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Writes a table of twelve tags with four images each, of which the clean ones have the highest ratings. `extra` is appended to it.
+/// Writes a table of twelve tags with four images each; images without a fault have the highest ratings. `extra` is appended to the table.
 fn table(dir: &Path, header: &str, split: impl Fn(usize) -> &'static str, extra: &str) -> std::path::PathBuf {
     let mut csv = format!("{header}\n");
     let treatments = [Treatment::Clean, Treatment::Noisy, Treatment::Underexposed, Treatment::Blurred];

@@ -30,9 +30,9 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// `x * sigmoid(1.702 x)`, in OpenAI's models.
+    /// `x * sigmoid(1.702 x)`, in OpenAI's CLIP models.
     QuickGelu,
-    /// `x * Phi(x)`, in most others.
+    /// `x * Phi(x)`, in most other CLIP models.
     Gelu,
 }
 

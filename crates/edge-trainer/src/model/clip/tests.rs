@@ -104,7 +104,7 @@ fn both_encoders_agree_with_transformers_in_burn_and_in_tract() {
     compare(&tiny(), ALLOWED);
 }
 
-/// `scripts/check_backbone` makes the model and names it.
+/// Compares a model of full size, which `scripts/check_backbone` makes and passes to the test.
 #[test]
 fn a_model_of_full_size_agrees_with_transformers() {
     match std::env::var_os("EDGE_SCORER_CLIP_REFERENCE") {

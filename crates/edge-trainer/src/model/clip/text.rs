@@ -30,7 +30,7 @@ pub struct ClipText<B: Backend> {
     transformer: Transformer<B>,
     norm: LayerNorm<B>,
     projection: Linear<B>,
-    /// The id that ends a text; `None`: the highest id in it.
+    /// The id that ends a text; `None` if the highest id in the text ends it.
     end_of_text: Option<i64>,
     epsilon: f64,
 }
@@ -83,8 +83,8 @@ impl<B: Backend> ClipText<B> {
         EncodedText { embedding, states, mask }
     }
 
-    /// 1 at the first end of text, and 1 up to it, `[N, T]` each. Made of products and clipping, so that the engines need
-    /// neither ArgMax nor CumSum.
+    /// Returns two tables `[N, T]`: 1 at the first end-of-text token, and 1 at all tokens up to it. Products and clipping compute them, so
+    /// that the engines need neither ArgMax nor CumSum.
     fn ends<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids, length: usize) -> (O::Tensor<2>, O::Tensor<2>) {
         let is_end = match self.end_of_text {
             Some(id) => ops.equals(ids, id),
@@ -115,8 +115,8 @@ impl<B: Backend> ClipText<B> {
     }
 }
 
-/// `[T, T]`, 1 where the row's position is before the column's: a row of marks times this table counts the marks before each
-/// position.
+/// Returns a table `[T, T]` with 1 where the row's position is before the column's. A row of marks times this table counts the marks before
+/// each position.
 fn before(length: usize) -> Vec<f32> {
     (0..length * length).map(|at| if at / length < at % length { 1.0 } else { 0.0 }).collect()
 }

@@ -18,7 +18,7 @@ use crate::model::ops::LayerOps;
 use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightFile};
 
-/// A stage: blocks of one shape. The first one may halve the size of the maps.
+/// A row of table 1 of the paper (a stage): consecutive blocks of one shape. The first block may halve the size of the maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stage {
     expansion: usize,
@@ -28,7 +28,7 @@ struct Stage {
     kernel: usize,
 }
 
-/// Channels and strides of every part.
+/// Channels, strides and numbers of blocks of an EfficientNet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EfficientNetShape {
     stem: usize,
@@ -63,7 +63,7 @@ impl EfficientNetShape {
         Self { stem, stages, embedding }
     }
 
-    /// The stage, the number in the stage and the shape of every block.
+    /// For every block: the number of its stage and its number in the stage, both from 0, and its shape.
     fn blocks(&self) -> Vec<(usize, usize, BlockShape)> {
         let mut inputs = self.stem;
         let mut all = Vec::new();

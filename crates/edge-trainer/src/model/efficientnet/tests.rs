@@ -23,7 +23,7 @@ fn narrow() -> EfficientNetShape {
     EfficientNetShape::with_channels(8, [8, 8, 8, 8, 16, 24, 32], 128)
 }
 
-/// Compares with the reference in `dir`, in burn and in tract.
+/// Compares the network with the reference in `dir`, in burn and in tract.
 fn compare(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
     let reference = Reference::read(dir);
     let net = EfficientNet::<Flex>::load(&dir.join("model.safetensors"), shape, &Default::default()).unwrap();
@@ -41,7 +41,7 @@ fn it_agrees_with_timm_in_burn_and_in_tract() {
     compare(&tiny(), &narrow(), 1e-5);
 }
 
-/// `scripts/check_backbone efficientnet-b0` makes the weights and names them.
+/// Compares a B0 of full size, whose weights `scripts/check_backbone efficientnet-b0` makes and passes to the test.
 #[test]
 fn a_b0_of_full_size_agrees_with_its_maker() {
     match std::env::var_os("EDGE_SCORER_EFFICIENTNET_REFERENCE") {

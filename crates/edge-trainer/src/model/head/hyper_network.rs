@@ -9,9 +9,9 @@ use super::shape::HeadShape;
 use crate::model::layers::{LAYER_NORM_EPSILON, scaled};
 use crate::model::ops::LayerOps;
 
-/// Length of the code that the tag is reduced to; the weights are made from it.
+/// Length of the vector that the text embedding is reduced to. The small network's weights are computed from it.
 const CODE: usize = 64;
-/// Hidden units of the small network.
+/// Hidden units of the small network whose weights the tag gives.
 const UNITS: usize = 16;
 
 /// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
@@ -20,9 +20,10 @@ pub struct HyperNetwork<B: Backend> {
     image_norm: LayerNorm<B>,
     text_norm: LayerNorm<B>,
     code: Linear<B>,
-    /// From the tag's code to the weights of the generated network's first layer, `[D, UNITS]`.
+    /// From the reduced text embedding to the weights `[D, UNITS]` of the generated network's first layer.
     first: Linear<B>,
-    /// From the tag's code to the generated network's other parameters: biases of the first layer, weights and bias of the second.
+    /// From the reduced text embedding to the generated network's other parameters: biases of the first layer, weights and bias of the
+    /// second.
     rest: Linear<B>,
 }
 

@@ -1,5 +1,5 @@
-//! The heads, one file each: image and tag to score. In every head the image embedding also bypasses the attention, and every key
-//! sequence has more than one token, so neither the image nor the tag can drop out of the score.
+//! The heads, one file each: networks from image and tag to score. Neither input can drop out of the score of a head with attention: the
+//! image embedding bypasses the attention, and every key sequence has more than one token.
 
 mod gated_cross_attention;
 mod hyper_network;
@@ -47,7 +47,7 @@ pub enum Head<B: Backend> {
     Patch(PatchCrossAttention<B>),
     /// Attention between tokens cut from the two embeddings; see [`PooledCrossAttention`].
     Pooled(PooledCrossAttention<B>),
-    /// The same with a learned gate; see [`GatedCrossAttention`].
+    /// Attention between tokens cut from the two embeddings, with a learned gate; see [`GatedCrossAttention`].
     Gated(GatedCrossAttention<B>),
     /// A small network whose weights are computed from the text; see [`HyperNetwork`].
     Hyper(HyperNetwork<B>),
@@ -150,7 +150,7 @@ impl<B: Backend> Head<B> {
             Self::Patch(head) => {
                 let HeadShape { patches: [p, w], tokens: [t, v], .. } = shape;
                 let patches = g.input_f32("patch_tokens", &[Dim::Batch, Dim::Fixed(p), Dim::Fixed(w)]);
-                // The head does not read it, but bundles name it as an input.
+                // The head does not read the text embedding, but bundles name it as an input.
                 let _ = embedding_input(g, "text_embedding", shape);
                 let states = g.input_f32("token_states", &[Dim::Batch, Dim::Fixed(t), Dim::Fixed(v)]);
                 let mask = g.input_f32("token_mask", &[Dim::Batch, Dim::Fixed(t)]);

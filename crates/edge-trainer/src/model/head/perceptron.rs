@@ -1,4 +1,4 @@
-//! The last part of most heads: two layers from a fused embedding to one number.
+//! A perceptron of two layers, from a fused embedding to one number: the end of most heads.
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};

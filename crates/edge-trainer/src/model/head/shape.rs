@@ -1,4 +1,4 @@
-//! Sizes that the heads share.
+//! Sizes and the score unit that all heads use.
 
 use serde::{Deserialize, Serialize};
 

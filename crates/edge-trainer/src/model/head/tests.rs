@@ -163,7 +163,8 @@ fn heads_that_do_not_fit_a_backbone_say_so() {
     assert_eq!(problem(HeadKind::ImageOnly, odd), None);
 }
 
-/// For images whose tokens are all alike, attention returns the same for every text: differences in the score bypassed it.
+/// If all tokens of an image are equal, attention returns the same for every text. A score that differs between texts then proves that the
+/// text reaches it past the attention.
 #[test]
 fn the_text_reaches_the_pooled_score_where_attention_cannot_tell_the_tokens_apart() {
     let image = Tensor::zeros([N, SHAPE.embedding], &Default::default());

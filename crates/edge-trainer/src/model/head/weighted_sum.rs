@@ -19,14 +19,14 @@ use crate::model::ops::LayerOps;
 const GAIN: f32 = 0.9;
 /// Initial logit of the first answer; the others start near zero.
 const FIRST: f32 = 6.0;
-/// Initial spread of the logits between texts, as a share of a new linear layer's.
+/// Initial spread of the logits between texts, relative to a linear layer with burn's initial weights.
 const SPREAD: f64 = 0.3;
 
 /// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
 #[derive(Module, Debug)]
 pub struct WeightedSum<B: Backend> {
     text_norm: LayerNorm<B>,
-    /// Text -> logit of each of the K answers.
+    /// Text embedding -> logit of each of the K answers.
     choice: Linear<B>,
     /// Factor of each answer, `[K]`.
     gain: Param<Tensor<B, 1>>,

@@ -62,8 +62,8 @@ pub(super) fn measure<O: TensorOps>(
     ops.concat(rows, 1)
 }
 
-/// The border to crop, so that the number of patches in each direction is a multiple of eight: the engines' vector instructions are
-/// fastest then.
+/// Returns the border to crop, in pixels `[top, bottom, left, right]`. With it the number of patches in each direction is a multiple of
+/// eight, for which the engines' vector instructions are fastest.
 fn border(side_px: usize, stride: usize) -> [usize; 4] {
     let fitting = (side_px - CODE_PATCH_PX) / stride + 1;
     let count = if fitting < 8 { fitting } else { fitting / 8 * 8 };

@@ -2,7 +2,7 @@
 
 use crate::model::ops::TensorOps;
 
-/// About the variance of rounding to 8 bits. Variances below it are noise.
+/// About the variance that rounding to 8 bits causes, on the scale 0..1. Smaller variances are noise.
 pub(super) const ROUNDING: f32 = 1e-6;
 
 /// `log(x + floor)`.

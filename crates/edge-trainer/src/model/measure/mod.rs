@@ -15,7 +15,7 @@ pub use codes::{CODE_PATCH_PX, CodeLevel, Codebook, contrast_floor};
 pub use planes::{MEAN, SCALES, STD, patch_planes};
 use planes::{colours_kernel, halve};
 
-/// The smallest side of an input that leaves something to measure at every scale.
+/// Smallest side of an input, in pixels, that leaves something to measure at native, half and quarter size.
 pub const MIN_SIZE_PX: u32 = 64;
 /// Number of blocks of measurements.
 pub const BLOCKS: usize = 3;

@@ -91,8 +91,8 @@ fn mscn_statistics<O: TensorOps>(ops: &mut O, mscn: O::Tensor<4>, sigma: O::Tens
     }
 }
 
-/// Where the detail is, from the log local deviation: its spread over the cells of a grid, the mean of the central cells and of the
-/// upper half less the mean of all cells, and its mean and deviation over the picture.
+/// Statistics of where in the picture the detail is, from the log of the local deviation: its spread over the cells of a grid; the means of
+/// the central cells and of the upper half, each less the mean of all cells; its mean and deviation over the picture.
 fn place_statistics<O: TensorOps>(ops: &mut O, sigma: O::Tensor<4>, cell_px: usize, rows: &mut Vec<O::Tensor<2>>) {
     let log = ops.affine(sigma, 1.0, 1e-3);
     let log = ops.log(log);

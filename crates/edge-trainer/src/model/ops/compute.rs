@@ -1,4 +1,4 @@
-//! The operations carried out at once, with burn.
+//! The operations, computed immediately with burn.
 
 use std::ops::Range;
 
@@ -136,7 +136,7 @@ impl<B: Backend> TensorOps for Compute<B> {
         let [n, c, _, _] = x.dims();
         x.mean_dim(3).mean_dim(2).reshape([n, c])
     }
-    /// As a product of rows, `[N * C, H * W]`: burn walks four broadcast dimensions element by element.
+    /// Multiplies rows `[N * C, H * W]` instead of maps, because burn walks four broadcast dimensions element by element.
     fn scale_maps(&mut self, x: Tensor<B, 4>, factors: Tensor<B, 2>, _channels: usize) -> Tensor<B, 4> {
         let [n, c, h, w] = x.dims();
         (x.reshape([n * c, h * w]) * factors.reshape([n * c, 1])).reshape([n, c, h, w])

@@ -1,5 +1,6 @@
-//! The scores that the small image encoder predicts, and the ridge regression that predicts them. A question asks for
-//! the score of an image within a data set or under a tag; an answer is the predicted score.
+//! Fits the answers of the small image encoder: ridge regressions that predict the score of an image. There is one
+//! answer for each data set and one for each frequent tag. A `Question` names the data set or the tag, with the true
+//! scores.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,23 +14,23 @@ use crate::metrics::{numbered, spearman};
 use crate::model::{MAX_ANSWERS, SHARES};
 use crate::training::error::LearnError;
 
-/// Most images that the ridge regression is fitted to. Further images get answers only.
+/// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
-/// Fewest images of a tag with its own question.
+/// Fewest images of a tag that gets an answer of its own.
 const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 
-/// A question: the mean score within a data set, or the score under a tag.
+/// A target of the ridge regression: the scores of images within a data set or under a tag. Each has one answer.
 pub(super) struct Question {
     /// Name of the data set or the tag.
     name: String,
     about: About,
-    /// Images and their true scores.
+    /// Indices of images, each with the mean of its true scores.
     known: Vec<(usize, f64)>,
 }
 
-/// The kind of a question.
+/// Whether a question's scores are those of a data set or of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum About {
     DataSet,
@@ -37,8 +38,8 @@ enum About {
 }
 
 impl Question {
-    /// The rows of the images with a true score among the fitted images, and these scores. `row_of` gives each image's
-    /// row.
+    /// Returns (row, true score) of the question's images that the regression is fitted to. `row_of` gives the row of
+    /// each image; `None` for images outside the fit.
     fn among(&self, row_of: &[Option<usize>]) -> Vec<(usize, f64)> {
         self.known.iter().filter_map(|&(image, value)| Some((row_of[image]?, value))).collect()
     }
@@ -47,7 +48,7 @@ impl Question {
 /// Returns the questions: one for each data set in the order of their first images, then one for each frequent tag, the
 /// most frequent first.
 pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
-    // By image: the sum over its examples, and their number.
+    // For each image: the sum of the scores of its examples, and their number.
     type Known = BTreeMap<usize, (f64, f64)>;
     let mut by_source: Vec<(&str, Known)> = Vec::new();
     let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
@@ -74,16 +75,19 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
     of_sources.chain(frequent.into_iter().map(|known| question(About::Tag, known))).take(MAX_ANSWERS).collect()
 }
 
-/// The answers to all questions.
+/// The fitted answers of Q questions, for N images and M kernel centres.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// M weights per question. Their unit gives answers of mean 0 and held-out answers of deviation 1.
+    /// For each question, the weights of the M centres, scaled so that answers have the mean 0 and held-out answers the
+    /// deviation 1.
     weights: Vec<DVector<f64>>,
-    /// N answers per question, in the same unit.
+    /// For each question, the answers for the N images in the same scale. An image in the fit is answered by a fit
+    /// without its group.
     held_out: Vec<DVector<f64>>,
-    /// By question: its name, the ridge, and the share of the variance that held-out answers explain.
+    /// For each question: its name, the ridge parameter, and the share of the scores' variance that held-out answers
+    /// explain.
     figures: Vec<(String, f64, f64)>,
-    /// By tag: the index of its question.
+    /// For each tag with an answer of its own: the index of its question.
     pub(super) of_tag: HashMap<String, usize>,
     /// Accuracy of the answers to the first question on kinds of images that were left out of the fit.
     pub(super) unseen: Vec<UnseenRow>,
@@ -95,12 +99,12 @@ impl Answers {
         DMatrix::from_columns(&self.weights)
     }
 
-    /// The answers for one image, by question.
+    /// Returns the answers for one image, in the order of the questions.
     pub(super) fn of_image(&self, image: usize) -> Vec<f32> {
         self.held_out.iter().map(|answers| answers[image] as f32).collect()
     }
 
-    /// The result in one sentence.
+    /// Summarises the fit in one sentence.
     pub(super) fn summary(&self, centres: usize) -> String {
         let ridge = self.figures.first().map_or(0.0, |(_, ridge, _)| *ridge);
         let share = |(name, _, explained): &(String, f64, f64)| format!("{name} {:.1} %", 100.0 * explained);
@@ -112,8 +116,8 @@ impl Answers {
         )
     }
 
-    /// Adds the answers to a question in the common unit. Images that the regression was not fitted to are answered by
-    /// `all [N, M]`.
+    /// Adds a question's answers, scaled to a deviation of 1. Images in `rows` get their held-out answers. All other
+    /// images are answered from `all [N, M]`, their kernel with the centres.
     fn add(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! The distinct images of a data set, and work on all of them.
+//! Groups examples by image, and runs a function on all images in parallel.
 
 use std::collections::HashMap;
 

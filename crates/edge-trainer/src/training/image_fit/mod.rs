@@ -1,5 +1,5 @@
-//! Fits the small image encoder in closed form. Each image that it was fitted to is embedded as by an encoder that was
-//! fitted without the image's group. Otherwise the training and the validation on these embeddings would be too
+//! Fits the small image encoder in closed form and embeds the images that it was fitted to. Each of these embeddings
+//! comes from a fit without the image's group. Otherwise the training and the validation on them would be too
 //! optimistic.
 
 mod answers;
@@ -89,7 +89,8 @@ fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize
     turns.into_iter().map(|(_, image)| image).collect()
 }
 
-/// The embedding of one image from its parts, in the order of [`EncoderFit::embed`].
+/// Assembles the embedding of one image: its answers `row`, then the first `taken` components of each block, then
+/// zeros. This is the order of [`EncoderFit::embed`].
 fn embedding(mut row: Vec<f32>, components: &[DMatrix<f64>], taken: [usize; BLOCKS], image: usize) -> Vec<f32> {
     for (components, taken) in components.iter().zip(taken) {
         row.extend(components.row(image).iter().take(taken).map(|v| *v as f32 * COMPONENT));
@@ -126,7 +127,7 @@ fn block(components: &Components, centres: &DMatrix<f64>) -> FittedBlock {
     }
 }
 
-/// The components with the directions of the exported graph.
+/// Rounds the components' directions to 16-bit floats, as the exported graph stores them.
 fn with_rounded_directions(components: Components) -> Components {
     Components { directions: rounded(&components.directions), ..components }
 }
