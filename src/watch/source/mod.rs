@@ -152,7 +152,8 @@ impl Drop for Source {
         self.stop.take();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!(
-                "a thread that watches a directory panicked, which is a defect. Please report the message above"
+                "a thread that watched a directory had panicked, which is a defect: changes there may have been noticed late, by \
+                 the next scan. Please report the message above"
             );
         }
     }

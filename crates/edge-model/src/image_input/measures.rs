@@ -70,7 +70,7 @@ impl Sums {
         self.squares += u128::from(row.iter().map(square).sum::<u64>());
     }
 
-    /// Mean and standard deviation, with white luma scaled to 1.
+    /// Returns mean and standard deviation of the luma, which is 0 for black and 1 for white.
     fn mean_and_deviation(&self) -> (f32, f32) {
         let count = self.count.max(1) as f64;
         let mean = self.sum as f64 / count;

@@ -93,8 +93,8 @@ struct Span {
 }
 
 impl Span {
-    /// The interval `left..left + size` plus a margin. The margin is needed because the filter is cut off at the borders of the source
-    /// interval; its radius is two pixels of the coarser image.
+    /// Returns the interval `left..left + size` of the resized image, with a margin on both sides. The resize filter reaches two pixels of
+    /// the coarser image to each side. Without the margin it would be cut off at the borders of the source interval.
     fn around(left: u32, size: u32, resized: u32, source: f64) -> Self {
         let scale = source / f64::from(resized);
         let margin = (3.0 / scale.min(1.0)).ceil() as u32;

@@ -198,7 +198,7 @@ fn part_in_words(part: Part) -> &'static str {
     }
 }
 
-/// Returns remarks on data that are not the bundle's training data.
+/// Returns what a reader must know when a bundle is judged on other data than it was trained on, one sentence each.
 fn foreign(examples: &[Example], which: Which, manifest: &Manifest) -> Vec<String> {
     let mut remarks = vec![
         "the bundle was trained on other data: the digests differ. It is unknown which of these images were trained on"

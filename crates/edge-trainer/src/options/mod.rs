@@ -63,7 +63,7 @@ pub struct TrainOptions {
     /// Learning rate of the last layer of pretrained encoders, as a share of `lr`
     #[arg(skip)]
     pub encoder_lr: f64,
-    /// Learning rate of each earlier layer of those encoders, as a share of the following layer's
+    /// Learning rate of each earlier layer of pretrained encoders, as a share of the following layer's
     #[arg(skip)]
     pub layer_decay: f64,
     /// Largest norm of all gradients together

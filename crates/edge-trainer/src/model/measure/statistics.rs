@@ -178,7 +178,7 @@ fn smaller<O: TensorOps>(ops: &mut O, a: O::Tensor<4>, b: O::Tensor<4>) -> O::Te
     ops.sub(a, beyond)
 }
 
-/// The distance of a value of 0..1 from the middle of each bin, in bins.
+/// Returns a convolution with one output for each bin: the signed distance of the input, 0..1, from the middle of the bin, in bin widths.
 fn histogram_kernel() -> FixedConv {
     let steps = BINS as f32 - 1.0;
     let bias = (0..BINS).map(|i| -(i as f32)).collect();
