@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let measured = measured.collect::<Result<Vec<_>, _>>()?;
     if scorer.device() != device {
         eprintln!(
-            "{device} failed during the measurement; the later times are those of {}. Run it again",
+            "{device} failed during the measurement; the later times are those of {}. Repeat the measurement",
             scorer.device()
         );
     }

@@ -129,7 +129,9 @@ fn new_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Ra
     let encoded = scorer.encode_tag(tag)?;
     scorer.warn_if_unknown(&encoded);
     let (best, compared) = best_of_stored(store, &scorer, &encoded, arguments)?;
-    eprintln!("no image was scored under {tag:?} before: {compared} images ranked from their stored embeddings");
+    eprintln!(
+        "no image was scored under the tag {tag:?} before, so {compared} images are ranked from their stored embeddings"
+    );
     if compared == 0 && store.counts()?.images > 0 {
         let message = "the stored embeddings were made by another image encoder. Scan again with this model";
         return Err(CommandError::new(exit_code::CONFIG, message));
@@ -201,7 +203,10 @@ fn best_of_stored(
                 Ok(scored) => scored,
                 // An image without a score has no rank.
                 Err(error @ ScorerError::NotFinite(_)) => {
-                    log::warn!("the image with the id {} in the database is left out: {error}", image_id.0);
+                    log::warn!(
+                        "the image with the id {} in the database is left out of the ranking: {error}",
+                        image_id.0
+                    );
                     continue;
                 }
                 Err(error) => return Err(error.into()),

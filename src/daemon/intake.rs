@@ -150,7 +150,10 @@ impl Intake {
         if !error.is_transient() {
             return Err(error.into());
         }
-        log::warn!("the scan is interrupted and starts again in {} s: {error}", DATABASE_RETRY_DELAY.as_secs());
+        log::warn!(
+            "an error of the database interrupted the scan, which starts again in {} s: {error}",
+            DATABASE_RETRY_DELAY.as_secs()
+        );
         self.driver.start_over();
         self.next_rescan = self.clock.now().monotonic + DATABASE_RETRY_DELAY;
         self.resume_at = self.next_rescan;

@@ -64,7 +64,7 @@ pub fn run(
             }
             Err(error) => {
                 // Some errors appear only at the start, such as a database that cannot be written or a failure of inotify.
-                log::error!("{RELOAD_REFUSED}: {error}");
+                log::error!("{RELOAD_REFUSED}. Reason: {error}");
                 Session::start(&current, decoders, clock)?
             }
         };
@@ -246,7 +246,7 @@ impl Session {
         self.pipeline.finish(inlet)?;
         drop(self.socket);
         let counters = self.observer.counters.snapshot();
-        log::info!("{} scored, {} linked, {} failed", counters.scored, counters.linked, counters.failed);
+        log::info!("images: {} scored, {} copies, {} failed", counters.scored, counters.linked, counters.failed);
         intake
     }
 }
@@ -260,7 +260,7 @@ fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut Servic
             Some(loaded)
         }
         Err(error) => {
-            log::error!("{RELOAD_REFUSED}: {error}");
+            log::error!("{RELOAD_REFUSED}. Reason: {error}");
             manager.ready();
             None
         }
@@ -273,7 +273,7 @@ fn status_socket(database: &Path, observer: &Arc<Observer>) -> Option<StatusSock
     let warn = |error: &std::io::Error| {
         log::warn!(
             "{}: the status socket beside the database cannot be created: {error}. Scoring continues, but `edge-scorer status` \
-             does not show this daemon. Check that the directory is writable and that its file system supports sockets",
+             does not show this daemon. Check that the directory of the database is writable and that its file system supports sockets",
             database.display()
         );
     };

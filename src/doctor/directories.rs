@@ -48,7 +48,7 @@ fn limit(name: &'static str, needed: u64, limit: u64) -> Finding {
     let subject = format!("fs.inotify.{name}");
     let found = format!("{needed} needed, the limit is {limit}");
     let next = format!(
-        "Raise the limit with `sysctl {subject}={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\"",
+        "Raise the limit with `sysctl {subject}={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\" under [watch] in the configuration",
         (2 * needed).max(limit)
     );
     let severity = match limit {

@@ -75,7 +75,7 @@ pub enum StoreError {
         known: u32,
     },
     /// A migration step failed; the database is unchanged.
-    #[error("{}: cannot migrate the database to schema version {version}: {reason}. The database is unchanged. Keep a copy and report this", path.display())]
+    #[error("{}: cannot migrate the database to schema version {version}: {reason}. The database is unchanged. Keep a copy of the file and please report this message", path.display())]
     Migrate {
         /// Path of the database.
         path: PathBuf,

@@ -185,7 +185,10 @@ mod tests {
             text.starts_with("/s.db: cannot migrate the database to schema version 1: table score already exists"),
             "{text}"
         );
-        assert!(text.ends_with("The database is unchanged. Keep a copy and report this"), "{text}");
+        assert!(
+            text.ends_with("The database is unchanged. Keep a copy of the file and please report this message"),
+            "{text}"
+        );
         assert_eq!(normalised_schema(&conn).len(), 1, "nothing of the failed step is left");
     }
 }

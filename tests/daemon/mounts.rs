@@ -75,6 +75,6 @@ fn files_of_a_removed_card_are_offline_and_not_scored_again_when_it_returns() {
     shell.run("kill $daemon; wait $daemon; touch ended");
     until("the end of the daemon", || place.path("ended").exists().then_some(()));
     let log = std::fs::read_to_string(place.path("log")).unwrap();
-    assert!(log.contains("3 scored, 0 linked, 0 failed"), "a file was scored twice: {log}");
+    assert!(log.contains("3 scored, 0 copies, 0 failed"), "a file was scored twice: {log}");
     place.assert_sound();
 }

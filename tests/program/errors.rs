@@ -90,7 +90,7 @@ fn no_directory() {
         outcome.stderr
     );
     let long = "word ".repeat(300);
-    refused(&place, &["scan", "--model", model, "--tag", &long, "photos"], 64, "tokens long and the model takes");
+    refused(&place, &["scan", "--model", model, "--tag", &long, "photos"], 64, "tokens and the model takes at most");
 }
 
 #[test]

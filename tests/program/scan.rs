@@ -89,8 +89,10 @@ fn every_kind_of_file_is_scored_or_recorded_as_a_failure() {
 
     // The failed files are not due yet, which the exit code reports. Nothing else is left to do.
     let before = place.rows("SELECT * FROM score ORDER BY 1, 2, 3");
-    let outcome =
-        place.scan(&["--tag", "a good photo"]).expect(1).stderr_contains("4 files failed before and are not due yet");
+    let outcome = place
+        .scan(&["--tag", "a good photo"])
+        .expect(1)
+        .stderr_contains("4 files failed before and are not due for another try");
     assert!(
         outcome.stdout.contains("12 images found: 0 scored, 0 copies of known images, 8 unchanged, 0 failed"),
         "{}",
@@ -225,7 +227,8 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
         std::fs::File::options().write(true).open(image).unwrap().set_modified(modified).unwrap();
     }
     let tops = ["--tag", "night street", "--format", "json", "-n", "99"];
-    let unknown = place.scorer("top", &tops).expect(0).stderr_contains("5 images ranked from their stored embeddings");
+    let unknown =
+        place.scorer("top", &tops).expect(0).stderr_contains("5 images are ranked from their stored embeddings");
     let outcome = place.scan(&["--tag", "birds", "--tag", "Night  Street"]).expect(0);
     assert!(outcome.stdout.contains("5 scores computed from stored embeddings"), "{}", outcome.stdout);
     let known = place.scorer("top", &tops).expect(0);

@@ -111,7 +111,7 @@ fn a_row_that_fails_has_an_error_and_the_others_have_their_scores() {
     let says = |index: usize, text: &str| assert!(errors[index].unwrap().contains(text), "{index}: {errors:?}");
     says(1, "cannot be decoded as jpeg");
     says(2, "cannot be read: No such file");
-    says(3, "tokens long and the model takes");
+    says(3, "tokens and the model takes at most");
     says(4, "the tag is empty");
     says(5, "line 7 has no path or no tag");
     says(6, "is not a JPEG, PNG or WebP image");

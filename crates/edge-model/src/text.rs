@@ -38,7 +38,7 @@ pub enum TextError {
     #[error("the tag is empty: give a short text such as \"birds\"")]
     Empty,
     /// The prompt has more tokens than the text encoder takes.
-    #[error("the tag {tag:?} is {tokens} tokens long and the model takes {limit}: shorten it")]
+    #[error("the tag {tag:?} has {tokens} tokens and the model takes at most {limit}: shorten the tag")]
     TooLong {
         /// Text of the tag.
         tag: String,

@@ -35,7 +35,7 @@ pub(super) enum PairError {
     #[error("the row cannot be read: {0}. Save the file as CSV in UTF-8")]
     Malformed(String),
     /// The row lacks a value.
-    #[error("line {line} has no path or no tag: add it, or delete the line")]
+    #[error("line {line} has no path or no tag: add what is missing, or delete the line")]
     Incomplete {
         /// The line, counted from 1.
         line: u64,

@@ -11,7 +11,7 @@ pub enum WatchError {
     /// The user's limit of inotify watches is reached.
     #[error(
         "{}: its {directories} directories need one inotify watch each, and the limit of this user's watches is {limit}. Raise it with `sysctl \
-         fs.inotify.max_user_watches={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
+         fs.inotify.max_user_watches={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\" under [watch] in the configuration",
         root.display(),
         suggested_limit(*directories, *limit)
     )]
@@ -26,7 +26,7 @@ pub enum WatchError {
     /// The user's limit of inotify instances is reached.
     #[error(
         "{}: the limit of this user's inotify instances, {limit}, is reached. Raise it with `sysctl \
-         fs.inotify.max_user_instances={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\"",
+         fs.inotify.max_user_instances={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\" under [watch] in the configuration",
         root.display(),
         limit.saturating_mul(2).max(256)
     )]
@@ -37,7 +37,7 @@ pub enum WatchError {
         limit: u64,
     },
     /// The directory cannot be watched for another reason.
-    #[error("{}: cannot be watched: {reason}. Check its permissions, or set source = \"poll\"", root.display())]
+    #[error("{}: cannot be watched: {reason}. Check its permissions, or set source = \"poll\" under [watch] in the configuration", root.display())]
     Failed {
         /// The watched directory.
         root: PathBuf,
@@ -98,7 +98,7 @@ mod tests {
             error.to_string(),
             "/photos: its 70000 directories need one inotify watch each, and the limit of this user's watches is 8192. \
              Raise it with `sysctl fs.inotify.max_user_watches=148192` (as root; in /etc/sysctl.d/ for good), or set \
-             source = \"poll\""
+             source = \"poll\" under [watch] in the configuration"
         );
         let error = WatchError::TooManyInstances { root: "/photos".into(), limit: 128 };
         assert!(error.to_string().contains("`sysctl fs.inotify.max_user_instances=256`"), "{error}");

@@ -280,7 +280,7 @@ impl Watch {
     }
 
     fn set_status(&self, kind: SourceKind, reason: String) {
-        log::info!("{}: source {kind} ({reason})", self.root.display());
+        log::info!("{}: way of watching: {kind} ({reason})", self.root.display());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = SourceStatus { kind, reason };
     }
 }

@@ -83,7 +83,7 @@ pub enum BundleError {
         device: String,
     },
     /// The replayed goldens differ from the trainer's by more than the tolerance.
-    #[error("{}: {what} of the goldens is off by {difference:.3e} on {device}, the bundle allows {tolerance:.3e}: scores from \
+    #[error("{}: {what} of the goldens differs from the trainer's result by {difference:.3e} on {device}, the bundle allows {tolerance:.3e}: scores from \
         this device cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the bundle again", dir.display())]
     Drift {
         /// Directory of the bundle.
@@ -98,7 +98,7 @@ pub enum BundleError {
         device: String,
     },
     /// The target of a new bundle exists and is neither an empty directory nor a bundle.
-    #[error("{}: holds something other than a model bundle, which is not replaced. Name a directory that does not exist yet", path.display())]
+    #[error("{}: exists and is not a model bundle, so it is not replaced. Name a directory that does not exist yet", path.display())]
     InTheWay {
         /// The directory to be written.
         path: PathBuf,

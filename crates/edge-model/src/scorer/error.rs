@@ -46,8 +46,8 @@ pub enum ScorerError {
     NeedsImage,
     /// The device returned another result for the known answer's input than when it was proved.
     #[error(
-        "{device} returned a wrong result: {graph} is off by {difference:.3e} on an input whose answer is known, \
-         {allowed:.3e} is allowed"
+        "{device} returned a wrong result: {graph} differs from the known answer to a test input by \
+         {difference:.3e}, {allowed:.3e} is allowed"
     )]
     WrongAnswer {
         /// File name of the graph, such as `image_encoder.onnx`.

@@ -45,7 +45,9 @@ impl Failover {
         let current = self.current();
         let is_blamed = |error: &ScorerError| current.policy().needs_known_answers && error.may_be_the_devices();
         match work(&current) {
-            Err(error) if is_blamed(&error) => log::warn!("trying once more: {error}"),
+            Err(error) if is_blamed(&error) => {
+                log::warn!("a run on {} failed and is tried once more: {error}", current.device());
+            }
             result => return result,
         }
         let failure = match work(&current) {
@@ -73,7 +75,7 @@ impl Failover {
         // Another thread may have replaced the device already.
         if Arc::ptr_eq(&current, failed) {
             log::error!(
-                "from now on scoring runs on the CPU, which is slower: {}. A restart tries the device again",
+                "scoring is slower from now on, because it runs on the CPU ({}). A restart tries the device again",
                 cpu.reason
             );
             *current = Arc::new(cpu);

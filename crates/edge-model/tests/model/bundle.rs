@@ -223,7 +223,7 @@ fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
         if by < 1.0 {
             // The reported difference is the change, up to the model's own difference from the golden.
             assert!((difference - by).abs() <= *tolerance, "{error}");
-            damaged.is_refused(drift, &format!("{tensor} of the goldens is off by 2."));
+            damaged.is_refused(drift, &format!("{tensor} of the goldens differs from the trainer's result by 2."));
         }
     }
     // An encoder with all weights zero runs, but gives wrong results.
@@ -368,10 +368,7 @@ fn a_directory_that_is_not_a_bundle_is_never_replaced() {
     place.write("dear.jpg", b"only copy");
     let error = BundleWriter::create(&place.photos()).unwrap_err();
     assert!(matches!(error, BundleError::InTheWay { .. }));
-    assert!(
-        error.to_string().contains("photos: holds something other than a model bundle, which is not replaced"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("photos: exists and is not a model bundle, so it is not replaced"), "{error}");
     let error = BundleWriter::create(&place.photo("dear.jpg")).unwrap_err();
     assert!(matches!(error, BundleError::InTheWay { .. }), "{error}");
     // An empty directory is replaced.

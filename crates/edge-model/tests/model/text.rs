@@ -41,7 +41,10 @@ fn empty_and_too_long_tags_are_refused_and_never_truncated() {
     assert!(matches!(tokenizer.encode(" \t\n", None), Err(TextError::Empty)));
     assert_eq!(tokenizer.encode("birds birds", None).unwrap(), [1, 4, 4]);
     let error = tokenizer.encode("birds birds birds", None).unwrap_err();
-    assert_eq!(error.to_string(), "the tag \"birds birds birds\" is 4 tokens long and the model takes 3: shorten it");
+    assert_eq!(
+        error.to_string(),
+        "the tag \"birds birds birds\" has 4 tokens and the model takes at most 3: shorten the tag"
+    );
 }
 
 #[test]

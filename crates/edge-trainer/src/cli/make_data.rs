@@ -89,7 +89,7 @@ fn style(request: &StyleRequest) -> Outcome {
     let MadeStyles { sources, skipped, images, rows } = made;
     let out = request.out.display();
     eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
-    eprintln!("train on them with --data style:{out}");
+    eprintln!("train on the renderings with `edge-trainer fit --data style:{out} --out DIR`");
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn clip(out: &Path, config: Option<&Path>, seed: u64) -> Outcome {
         None => ClipConfig::vit_b32(),
     };
     draw_clip(out, &config, seed).map_err(TrainError::from)?;
-    eprintln!("a CLIP with random weights is in {}", out.display());
+    eprintln!("a CLIP model with random weights is in {}", out.display());
     Ok(())
 }
 

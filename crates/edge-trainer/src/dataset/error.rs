@@ -63,8 +63,8 @@ pub enum DataError {
     },
     /// Two parts share an image or a split unit.
     #[error(
-        "the parts of the data overlap: {item} is in {first} and in {second}. Put all of a group, and all copies of an \
-         image, into one part"
+        "the parts of the data overlap: {item} is in {first} and in {second}. Put all images of a group, and all copies \
+         of an image, into the same part"
     )]
     Leak {
         /// The shared image or split unit.

@@ -23,7 +23,7 @@ pub enum WeightError {
         reason: String,
     },
     /// The file is cut off or not a safetensors file.
-    #[error("{}: not a complete safetensors file ({reason}). Download it again", path.display())]
+    #[error("{}: not a complete safetensors file ({reason}). Download the file again", path.display())]
     Damaged {
         /// Path of the file.
         path: PathBuf,

@@ -103,7 +103,7 @@ fn a_device_without_memory_or_with_wrong_results() {
     for (fault, found) in [
         ("memory", "CUDA_ERROR_OUT_OF_MEMORY"),
         ("kernel", "CUDA_ERROR_LAUNCH_FAILED"),
-        ("wrong", "image_embedding of the goldens is off by"),
+        ("wrong", "image_embedding of the goldens differs from the trainer's result by"),
         ("nan", "the image embedding of the goldens is not finite"),
     ] {
         let Some(gpu) = Gpu::new() else { return };

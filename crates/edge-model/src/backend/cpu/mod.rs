@@ -64,7 +64,7 @@ impl Backend for Cpu {
             Ok(runnable) => Some(CpuGraph::boxed(file, runnable)),
             Err(error) => {
                 log::warn!(
-                    "{}: the prepared graph in the cache cannot be used and is made again: {error:#}",
+                    "{}: the prepared graph in the cache cannot be used ({error:#}), so it is made again",
                     file.name
                 );
                 None

@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path) -> Option<PreparedGraph> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
             log::warn!(
-                "{}: the prepared graph in the cache cannot be opened and is made again: {error}",
+                "{}: the prepared graph in the cache cannot be opened ({error}), so it is made again",
                 path.display()
             );
             return None;
@@ -94,7 +94,7 @@ pub(super) fn read(path: &Path) -> Option<PreparedGraph> {
             Some(prepared)
         }
         Err(error) => {
-            log::warn!("{}: the prepared graph in the cache is damaged and is made again: {error}", path.display());
+            log::warn!("{}: the prepared graph in the cache is damaged ({error}), so it is made again", path.display());
             None
         }
     }
@@ -170,8 +170,8 @@ pub(super) fn cache(path: &Path, prepared: PreparedGraph) -> PreparedGraph {
         Ok(()) => read(path).unwrap_or(prepared),
         Err(error) => {
             log::info!(
-                "{}: the prepared graph cannot be cached: {error}. The next start takes as long as this one, unless the \
-                 directory is writable and has free space",
+                "{}: the prepared graph cannot be cached: {error}. Make its directory writable and free some space, or \
+                 the next start takes as long as this one",
                 path.display()
             );
             prepared

@@ -36,7 +36,7 @@ pub(in crate::backend) fn backend(options: &BackendOptions) -> Result<Box<dyn Ba
     let check = || runtime()?.check().map_err(|e| format!("{e:#}"));
     if env::var_os(TF32).is_none_or(|value| value != "0") {
         log::warn!(
-            "{TF32} is not 0 in the environment, so the GPU may round 32-bit convolutions to TF32; set it to 0 and restart"
+            "{TF32} is not 0 in the environment, so the GPU may round 32-bit convolutions to TF32. Set {TF32}=0 and restart"
         );
     }
     DRIVER.call(LOAD_LIMIT, check).map_err(unavailable)?;

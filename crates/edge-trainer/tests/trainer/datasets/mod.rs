@@ -183,7 +183,7 @@ fn damage_in_ava_is_named() {
     fs::write(dir.path().join("generic_test.jpgl"), format!("{id}\n")).unwrap();
     let leak = examine(&spec, ava_options(AvaSplit::Official), 0.05).unwrap_err();
     assert!(leak.contains(&*id) && leak.contains(&*original), "{leak}");
-    assert!(leak.contains("is in test and in train. Put all of a group, and all copies of an image,"), "{leak}");
+    assert!(leak.contains("is in test and in train. Put all images of a group, and all copies of an image,"), "{leak}");
 
     let rows = fs::read_to_string(dir.path().join("AVA.txt")).unwrap();
     fs::write(dir.path().join("AVA.txt"), rows.replacen('\n', " x\n", 3)).unwrap();
