@@ -30,8 +30,8 @@ pub enum LearnError {
     Checkpoint(#[from] CheckpointError),
     /// The small image encoder cannot be fitted.
     #[error(
-        "the image encoder cannot be fitted to the scores of {what:?}: a score or a measured value is not finite. \
-         Check the scores of the data"
+        "the image encoder cannot be fitted to the scores of {what:?}: a score, or a value computed from an image, is \
+         not finite. Check the scores of the data; if all are finite numbers, please report this as a defect"
     )]
     NotFinite {
         /// The data set or the tag.

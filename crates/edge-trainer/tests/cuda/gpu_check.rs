@@ -17,7 +17,8 @@ fn suite() -> Option<PathBuf> {
     named.max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
 }
 
-/// Runs `scripts/gpu_check` with the stub. Returns its output and its report.
+/// Runs `scripts/gpu_check` with the parity suite, on the CUDA driver that `gpu` simulates. Returns the script's output and the report that it
+/// wrote.
 fn check(gpu: &Gpu, suite: &PathBuf) -> (ProgramOutput, String) {
     let mut command = Command::new(repository("scripts/gpu_check"));
     gpu.plug_in(&mut command);

@@ -221,7 +221,9 @@ impl EvalOp for Operator {
             OperatorKind::WindowProduct { windows, filters, .. } => {
                 let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
                 let &[count, channels, height, across] = shapes[0] else {
-                    bail!("{filters:?} need an input of the shape [N, C, H, W], not {shapes:?}")
+                    bail!(
+                        "a convolution needs images of the shape [N, C, H, W], but its inputs have the shapes {shapes:?}"
+                    )
                 };
                 ensure!(
                     channels == windows.channels,

@@ -102,7 +102,8 @@ impl<B: Backend> ClipText<B> {
         (ops.mul(is_end, mask.clone()), mask)
     }
 
-    /// Writes the encoder for prompts of T tokens; `token_states` and `token_mask` only `with_tokens`.
+    /// Writes the encoder for prompts of `length` tokens to `g`. With `with_tokens`, the graph also has the outputs `token_states` and
+    /// `token_mask`.
     pub fn export(&self, g: &mut GraphBuilder, length: usize, with_tokens: bool) {
         let ids = g.input_i64("input_ids", &[Dim::Batch, Dim::Fixed(length)]);
         let encoded = self.forward(g, ids, length);

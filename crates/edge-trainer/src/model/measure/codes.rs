@@ -22,7 +22,7 @@ pub const fn contrast_floor() -> f32 {
     (10.0 / 255.0) * (10.0 / 255.0)
 }
 
-/// The filters that measure one scale of the picture, with their shifts.
+/// The filters for one scale of the picture, and the constant that is subtracted from each filter's response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CodeLevel {
     /// Row-major `[K, 3, 7, 7]`; each plane's mean is zero.
