@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -9,7 +10,7 @@ use super::options::{Common, ListFormat, ListOutput};
 use crate::doctor::{Finding, Prover, Severity, examine, prove};
 use edge_cli::output::printable;
 use edge_cli::{CommandError, Outcome, exit_code};
-use edge_model::backend::{DeviceChoice, Precision, cuda_facts};
+use edge_model::backend::{BackendOptions, DeviceChoice, Precision, cuda_facts};
 
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
@@ -84,13 +85,18 @@ pub(super) struct ProveArguments {
     device: DeviceChoice,
     #[arg(long, default_value_t)]
     precision: Precision,
+    /// Time limit for one run on a GPU in seconds
+    #[arg(long, default_value_t = BackendOptions::GPU_TIMEOUT_S)]
+    gpu_timeout_s: u64,
 }
 
 /// Runs in a child process of `doctor`: tests the model or reads GPU facts, and prints the result as JSON.
 pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
     let answer = match &arguments.model {
         Some(model) if !arguments.facts => {
-            let proof = prove(model, arguments.device, arguments.precision).map_err(|e| e.to_string());
+            let gpu_timeout = Duration::from_secs(arguments.gpu_timeout_s);
+            let options = BackendOptions { precision: arguments.precision, cache_dir: None, gpu_timeout };
+            let proof = prove(model, arguments.device, &options).map_err(|e| e.to_string());
             serde_json::to_string(&proof)
         }
         _ => serde_json::to_string(&cuda_facts()),

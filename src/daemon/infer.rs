@@ -128,7 +128,10 @@ impl InferWorker {
         };
         let tags = known().unwrap_or_else(|error| {
             let path = picture.candidate.path.display();
-            log::warn!("{path}: the tags of this image in the database cannot be read ({error}). It is scored under the other tags only");
+            log::warn!(
+                "{path}: the tags of this image in the database cannot be read ({error}). It is scored under the other \
+                 tags only"
+            );
             Vec::new()
         });
         for tag in tags {

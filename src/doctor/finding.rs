@@ -24,7 +24,7 @@ pub struct Finding {
     /// How serious the finding is.
     #[serde(rename = "state")]
     pub severity: Severity,
-    /// What was found, in words.
+    /// The result of the examination as a sentence, such as `goldens reproduced`.
     pub found: String,
     /// Advice for the user. Every problem has one.
     pub next: Option<String>,
@@ -50,6 +50,6 @@ impl Finding {
         found: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self { severity: Severity::Problem, next: Some(next.into()), ..Self::fine(area, subject, found) }
+        Self { severity: Severity::Problem, ..Self::note(area, subject, found, next) }
     }
 }

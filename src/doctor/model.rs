@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use super::prover::{Proof, Prover, ProverError};
 use crate::config::Settings;
-use edge_model::backend::{DeviceChoice, Precision};
+use edge_model::backend::{BackendOptions, DeviceChoice, Precision};
 use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
@@ -27,7 +27,8 @@ pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, repo
     let cpu = [(DeviceChoice::Cpu, Precision::F32), (DeviceChoice::Cpu, Precision::Int8)];
     let devices = cpu.into_iter().chain(gpu.into_iter().filter(|_| has_gpu));
     for (device, precision) in devices {
-        report(proof(settings, device, precision, prover.prove(dir, device, precision)));
+        let options = BackendOptions { precision, ..settings.backend.clone() };
+        report(proof(settings, device, precision, prover.prove(dir, device, &options)));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use edge_model::backend::{BackendOptions, DeviceChoice, Fact, Precision};
+use edge_model::backend::{BackendOptions, DeviceChoice, Fact};
 use edge_model::image_input::{Limits, decode_reduced, square};
 use edge_model::scorer::{Scorer, ScorerError};
 
@@ -66,9 +66,9 @@ pub enum ProverError {
 ///
 /// # Errors
 /// Returns the reason why the model is refused.
-pub fn prove(model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ScorerError> {
+pub fn prove(model: &Path, device: DeviceChoice, options: &BackendOptions) -> Result<Proof, ScorerError> {
     let started = Instant::now();
-    let scorer = Scorer::open_in(model, device, &BackendOptions { precision, ..BackendOptions::default() })?;
+    let scorer = Scorer::open_in(model, device, options)?;
     let open_s = started.elapsed().as_secs_f64();
     let mut image_s = f64::INFINITY;
     if let Some(name) = scorer.manifest().goldens.images.first() {
@@ -106,14 +106,21 @@ impl Prover {
         Ok(Self { program: std::env::current_exe()? })
     }
 
-    /// Tests a model on a device in a child process.
-    pub(super) fn prove(&self, model: &Path, device: DeviceChoice, precision: Precision) -> Result<Proof, ProverError> {
+    /// Tests a model on a device in a child process, without the cache of prepared graphs.
+    pub(super) fn prove(
+        &self,
+        model: &Path,
+        device: DeviceChoice,
+        options: &BackendOptions,
+    ) -> Result<Proof, ProverError> {
         let mut command = self.command();
         command.arg("--model").arg(model).args([
             "--device",
             &device.to_string(),
             "--precision",
-            &precision.to_string(),
+            &options.precision.to_string(),
+            "--gpu-timeout-s",
+            &options.gpu_timeout.as_secs().to_string(),
         ]);
         answer::<Result<Proof, String>>(command, PROOF_TIMEOUT)?.map_err(ProverError::Refused)
     }

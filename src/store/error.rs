@@ -81,7 +81,7 @@ pub enum StoreError {
         path: PathBuf,
         /// The schema version that the step creates.
         version: u32,
-        /// What failed in the migration step.
+        /// The error that the migration step met.
         reason: String,
     },
     /// Another process has locked the database.

@@ -227,7 +227,8 @@ impl EvalOp for Operator {
                 };
                 ensure!(
                     channels == windows.channels,
-                    "{filters:?} do not fit the channels of an input of the shape {shapes:?}"
+                    "a convolution of {} channels cannot take inputs of the shapes {shapes:?}",
+                    windows.channels
                 );
                 let size = out.len() / count.max(1);
                 for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {

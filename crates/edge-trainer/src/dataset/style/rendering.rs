@@ -22,7 +22,7 @@ pub(super) enum Rendering {
 }
 
 impl Rendering {
-    /// Draws `styled` renderings in styles, of which the first is unchanged, and adds `faults` faults in all degrees.
+    /// Draws `styled` renderings in styles, then `faults` faults, each in every degree. The first rendering is the unchanged image.
     pub(super) fn draw(styled: usize, faults: usize, rng: &mut StdRng) -> Vec<Self> {
         let mut all: Vec<Self> = draw_styles(styled, rng).into_iter().map(Self::Styled).collect();
         if faults > 0 {
