@@ -40,7 +40,7 @@ pub(super) enum Step {
 
 /// Number of offers of a survey after which the images of its directory are counted for the progress display. Counting takes a second walk,
 /// which is not worth its cost for a few images.
-const MIN_FINDS_TO_COUNT: u64 = 32;
+const MIN_OFFERS_TO_COUNT: u64 = 32;
 
 /// The waiting surveys, the current survey, and the files and missing scores that wait for the pipeline.
 pub(super) struct Backlog {
@@ -54,8 +54,8 @@ pub(super) struct Backlog {
 #[derive(Default)]
 struct Progress {
     seen: u64,
-    finds: u64,
-    /// Number of images in the directory; 0 until the survey has made [`MIN_FINDS_TO_COUNT`] offers.
+    offers: u64,
+    /// Number of images in the directory; 0 until the survey has made [`MIN_OFFERS_TO_COUNT`] offers.
     total: u64,
 }
 
@@ -114,8 +114,8 @@ impl Backlog {
     pub(super) fn offer(&mut self, offer: Offer) {
         self.offers.push_back(offer);
         if let Some((job, _, progress)) = &mut self.current {
-            progress.finds += 1;
-            if progress.finds == MIN_FINDS_TO_COUNT {
+            progress.offers += 1;
+            if progress.offers == MIN_OFFERS_TO_COUNT {
                 progress.total = watch::count(&job.dir, self.recursive);
             }
         }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_survey_pauses_while_its_finds_wait_and_reports_its_progress() {
+    fn a_survey_pauses_while_its_offers_wait_and_reports_its_progress() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..40 {
             std::fs::write(dir.path().join(format!("{number}.jpg")), "x").unwrap();
@@ -173,7 +173,7 @@ mod tests {
         let mut backlog = Backlog::new(true, &counters);
         backlog.scan(Job::of_root(dir.path(), false));
         let shown = || (counters.snapshot().scan_seen, counters.snapshot().scan_total);
-        for number in 1..=MIN_FINDS_TO_COUNT {
+        for number in 1..=MIN_OFFERS_TO_COUNT {
             assert!(backlog.can_step());
             assert_eq!(shown().1, 0, "not counted before there are many");
             let Step::Found(_, Ok(found)) = backlog.step() else { panic!("an image") };
@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(shown().0, number);
             backlog.offers.clear();
         }
-        assert_eq!(shown(), (MIN_FINDS_TO_COUNT, 40));
+        assert_eq!(shown(), (MIN_OFFERS_TO_COUNT, 40));
         // The survey restarts in the middle, as after a database error.
         backlog.start_over();
         let images = std::iter::from_fn(|| matches!(backlog.step(), Step::Found(..)).then_some(())).count();

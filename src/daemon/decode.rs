@@ -1,4 +1,4 @@
-//! The decoding threads. Each one reads and hashes a file with its decoder, looks up the content id, and decodes new content.
+//! The decoding threads. Each thread has its decoder process read and hash a file, looks up the content id, and has new content decoded.
 
 use std::sync::Arc;
 

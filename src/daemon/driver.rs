@@ -203,7 +203,7 @@ impl Driver {
         let mut select = Select::new();
         select.recv(inlet.stop.channel());
         select.recv(hints);
-        select.recv(inlet.in_flight.nudged());
+        select.recv(inlet.in_flight.rechecks());
         select.recv(&timer);
         match self.backlog.offers.front() {
             Some(Offer::File(_)) => select.send(inlet.lane(Lane::Backlog)),
@@ -217,7 +217,7 @@ impl Driver {
         if let Ok(hint) = hints.try_recv() {
             return Ok(Wake::Hint(hint));
         }
-        if inlet.in_flight.nudged().try_recv().is_ok() {
+        if inlet.in_flight.rechecks().try_recv().is_ok() {
             return Ok(Wake::Recheck(inlet.in_flight.take_rechecks()));
         }
         Ok(Wake::Continue)

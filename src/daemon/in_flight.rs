@@ -17,8 +17,8 @@ pub(super) struct InFlight(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    nudge: Sender<()>,
-    nudged: Receiver<()>,
+    announce: Sender<()>,
+    rechecks: Receiver<()>,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +35,8 @@ struct Flight {
 
 impl InFlight {
     pub(super) fn new() -> Self {
-        let (nudge, nudged) = bounded(1);
-        Self(Arc::new(Shared { state: Mutex::default(), nudge, nudged }))
+        let (announce, rechecks) = bounded(1);
+        Self(Arc::new(Shared { state: Mutex::default(), announce, rechecks }))
     }
 
     /// Puts a file in flight. Returns `false` if the file is in flight already.
@@ -72,13 +72,13 @@ impl InFlight {
         if again || flight.again {
             state.again.push(path);
             // A full channel already holds a message, which is enough for this file too.
-            let _ = self.0.nudge.try_send(());
+            let _ = self.0.announce.try_send(());
         }
     }
 
     /// Returns a channel that receives a message when there are files to look at again.
-    pub(super) fn nudged(&self) -> &Receiver<()> {
-        &self.0.nudged
+    pub(super) fn rechecks(&self) -> &Receiver<()> {
+        &self.0.rechecks
     }
 
     /// Takes the files to look at again.
@@ -120,7 +120,7 @@ mod tests {
             in_flight.finish(Path::new(name), false);
         }
         in_flight.finish(Path::new("/dropped"), true);
-        assert_eq!(in_flight.nudged().try_iter().count(), 1);
+        assert_eq!(in_flight.rechecks().try_iter().count(), 1);
         assert_eq!(in_flight.take_rechecks(), ["/changed", "/d/gone", "/dropped"].map(PathBuf::from));
         assert!(in_flight.take_rechecks().is_empty() && in_flight.len() == 0);
     }

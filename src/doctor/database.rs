@@ -19,7 +19,7 @@ const LOW_FREE_BYTES: u64 = 1024 * MIB;
 const LARGE_WAL_BYTES: u64 = 256 * MIB;
 
 pub(super) fn findings(path: &Path) -> Vec<Finding> {
-    let mut findings = vec![place(path)];
+    let mut findings = vec![directory(path)];
     if path.exists() {
         findings.extend(contents(path));
     } else {
@@ -33,7 +33,7 @@ pub(super) fn findings(path: &Path) -> Vec<Finding> {
 }
 
 /// Checks the database's directory: kind of file system, write access and free space.
-fn place(path: &Path) -> Finding {
+fn directory(path: &Path) -> Finding {
     let subject = path.display().to_string();
     let dir = path.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if let Ok(Some(name)) = shared_file_system(dir) {

@@ -122,14 +122,14 @@ impl Prover {
             "--gpu-timeout-s",
             &options.gpu_timeout.as_secs().to_string(),
         ]);
-        answer::<Result<Proof, String>>(command, PROOF_TIMEOUT)?.map_err(ProverError::Refused)
+        output_of::<Result<Proof, String>>(command, PROOF_TIMEOUT)?.map_err(ProverError::Refused)
     }
 
     /// Returns facts about the GPU and its libraries, read in a child process.
     pub(super) fn facts(&self) -> Result<Vec<Fact>, ProverError> {
         let mut command = self.command();
         command.arg("--facts");
-        answer(command, FACTS_TIMEOUT)
+        output_of(command, FACTS_TIMEOUT)
     }
 
     fn command(&self) -> Command {
@@ -141,7 +141,7 @@ impl Prover {
 }
 
 /// Runs a command and parses the JSON on its standard output. Kills the process if it exceeds the time limit.
-fn answer<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<T, ProverError> {
+fn output_of<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Result<T, ProverError> {
     let program = PathBuf::from(command.get_program());
     let process = |source| ProverError::Process { program: program.clone(), source };
     let mut child = command.spawn().map_err(process)?;
@@ -180,7 +180,7 @@ mod tests {
     fn shell(script: &str, limit: Duration) -> Result<Vec<u32>, ProverError> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdout(Stdio::piped());
-        answer(command, limit)
+        output_of(command, limit)
     }
 
     #[test]

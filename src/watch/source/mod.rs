@@ -114,7 +114,7 @@ impl Source {
         clock: SharedClock,
     ) -> Result<Self, WatchError> {
         let root = std::path::absolute(root).map_err(|source| WatchError::of_io(root, source))?;
-        let (sink, nudges) = Sink::new(&root, hints);
+        let (sink, wake_ups) = Sink::new(&root, hints);
         let initial = SourceStatus { kind: SourceKind::Waiting, reason: String::new() };
         let status = Arc::new(Mutex::new(initial));
         let (stop, stopped) = bounded(0);
@@ -131,7 +131,7 @@ impl Source {
         watch.begin()?;
         let thread = std::thread::Builder::new()
             .name("watch".to_owned())
-            .spawn(move || watch.run(&nudges, &stopped))
+            .spawn(move || watch.run(&wake_ups, &stopped))
             .map_err(|source| WatchError::of_io(&root, source))?;
         Ok(Self { status, stop: Some(stop), thread: Some(thread) })
     }
@@ -225,11 +225,11 @@ impl Watch {
         self.next_poll.map_or(check, |poll| poll.min(check))
     }
 
-    fn run(mut self, nudges: &Receiver<()>, stopped: &Receiver<()>) {
+    fn run(mut self, wake_ups: &Receiver<()>, stopped: &Receiver<()>) {
         loop {
             select! {
                 recv(stopped) -> _ => return,
-                recv(nudges) -> _ => {}
+                recv(wake_ups) -> _ => {}
                 recv(self.clock.timer(self.next_look())) -> _ => {}
             }
             self.check_root();

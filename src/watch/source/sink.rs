@@ -18,7 +18,7 @@ const MAX_RESCANS: usize = 64;
 pub(super) struct Sink {
     root: PathBuf,
     hints: Sender<Hint>,
-    nudge: Sender<()>,
+    wake_up: Sender<()>,
     pending: Mutex<Pending>,
 }
 
@@ -32,8 +32,8 @@ struct Pending {
 impl Sink {
     /// Makes a sink for the hints of one root, and the channel that wakes the source's thread.
     pub fn new(root: &Path, hints: Sender<Hint>) -> (Self, Receiver<()>) {
-        let (nudge, nudges) = bounded(1);
-        (Self { root: root.to_owned(), hints, nudge, pending: Mutex::default() }, nudges)
+        let (wake_up, wake_ups) = bounded(1);
+        (Self { root: root.to_owned(), hints, wake_up, pending: Mutex::default() }, wake_ups)
     }
 
     /// Returns the path of the watched directory.
@@ -96,7 +96,7 @@ impl Sink {
     fn note(&self, change: impl FnOnce(&mut Pending)) {
         change(&mut self.lock());
         // If the channel is full, the message in it wakes the thread for this request too.
-        let _ = self.nudge.try_send(());
+        let _ = self.wake_up.try_send(());
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -111,12 +111,12 @@ mod tests {
     #[test]
     fn hints_that_do_not_fit_become_one_rescan() {
         let (hints, received) = bounded(2);
-        let (sink, nudges) = Sink::new(Path::new("/r"), hints);
+        let (sink, wake_ups) = Sink::new(Path::new("/r"), hints);
         for name in ["/r/1.jpg", "/r/2.jpg", "/r/3.jpg", "/r/4.jpg"] {
             sink.hint(Hint::Changed(name.into()));
         }
         assert_eq!(received.len(), 2);
-        assert_eq!(nudges.len(), 1);
+        assert_eq!(wake_ups.len(), 1);
         assert_eq!(sink.take_rescans(), BTreeMap::from([("/r".into(), RescanReason::ChannelFull)]));
         assert!(sink.take_rescans().is_empty());
     }
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn many_rescans_become_one_of_the_root() {
         let (hints, _received) = bounded(1);
-        let (sink, _nudges) = Sink::new(Path::new("/r"), hints);
+        let (sink, _wake_ups) = Sink::new(Path::new("/r"), hints);
         for n in 0..1000 {
             sink.rescan(&Path::new("/r").join(n.to_string()), RescanReason::NewDirectory);
         }

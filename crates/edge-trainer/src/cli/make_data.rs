@@ -88,7 +88,9 @@ fn style(request: &StyleRequest) -> Outcome {
     let made = make(request, &mut MessagePrinter::default()).map_err(TrainError::from)?;
     let MadeStyles { sources, skipped, images, rows } = made;
     let out = request.out.display();
-    eprintln!("{images} renderings of {sources} images ({skipped} skipped) with {rows} ratings are in {out}");
+    eprintln!(
+        "{out} holds {images} renderings of {sources} source images and {rows} ratings; {skipped} other images were skipped"
+    );
     eprintln!("train on the renderings with `edge-trainer fit --data style:{out} --out DIR`");
     Ok(())
 }

@@ -13,7 +13,7 @@ pub(super) struct ConvFilters {
     windows: ConvWindows,
 }
 
-/// The windows of a convolution: all that lie inside the picture, `stride` pixels apart.
+/// The windows of a convolution: all that lie inside the input, `stride` pixels apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ConvWindows {
     pub(super) channels: usize,
@@ -35,14 +35,14 @@ pub(super) const MIN_PRODUCT_FILTERS: usize = 16;
 const BLOCK_PIXELS: usize = 1024;
 
 impl ConvWindows {
-    /// Returns whether the windows are the single pixels of the picture.
+    /// Returns whether the windows are the single pixels of the input.
     pub(super) fn is_pixels(&self) -> bool {
         (self.size, self.stride) == ([1, 1], [1, 1])
     }
 
-    /// Returns the number of windows, down and across, in a picture of that height and width; 0 if the picture is smaller than a window.
-    pub(super) fn count(&self, picture: [usize; 2]) -> [usize; 2] {
-        std::array::from_fn(|axis| match picture[axis].checked_sub(self.size[axis]) {
+    /// Returns the number of windows, down and across, in an input of that height and width; 0 if the input is smaller than a window.
+    pub(super) fn count(&self, input_size: [usize; 2]) -> [usize; 2] {
+        std::array::from_fn(|axis| match input_size[axis].checked_sub(self.size[axis]) {
             Some(rest) => rest / self.stride[axis] + 1,
             None => 0,
         })
@@ -75,13 +75,13 @@ impl ConvFilters {
         self.values.len() / self.depth()
     }
 
-    /// Computes the convolution of one example. `input` is `[C, height, width]`, `picture` is its height and width, and `out` is `[F, windows
+    /// Computes the convolution of one example. `input` is `[C, height, width]`, `input_size` is its height and width, and `out` is `[F, windows
     /// down, windows across]`.
-    pub(super) fn run(&self, kernel: F32Kernel, input: &[f32], picture: [usize; 2], out: &mut [f32]) {
+    pub(super) fn run(&self, kernel: F32Kernel, input: &[f32], input_size: [usize; 2], out: &mut [f32]) {
         if self.windows.is_pixels() && self.count() < MIN_PRODUCT_FILTERS {
-            return self.sum_channels(input, picture[0] * picture[1], out);
+            return self.sum_channels(input, input_size[0] * input_size[1], out);
         }
-        let [down, across] = self.windows.count(picture);
+        let [down, across] = self.windows.count(input_size);
         let (windows, depth) = (down * across, self.depth());
         let left = MatrixRows { values: &self.values, stride: depth, width: depth };
         SCRATCH.with_borrow_mut(|ConvScratch { panel, lines }| {
@@ -91,11 +91,11 @@ impl ConvFilters {
             for first in (0..windows).step_by(COLUMNS) {
                 let columns = COLUMNS.min(windows - first);
                 let mut window = first;
-                // Windows of the same row share the lines of the picture.
+                // Windows of the same row share the lines of the input.
                 while window < first + columns {
                     let (row, column) = (window / across, window % across);
                     let count = (across - column).min(first + columns - window);
-                    lines.load(self.windows, input, picture, row);
+                    lines.load(self.windows, input, input_size, row);
                     self.gather(lines, column..column + count, &mut panel[..depth - 1], window - first);
                     window += count;
                 }
@@ -137,7 +137,7 @@ impl ConvFilters {
     }
 }
 
-/// The lines of the picture that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`
+/// The lines of the input that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`
 /// columns apart, as neighbouring windows read them, are therefore adjacent.
 #[derive(Default)]
 struct PictureLines {
@@ -150,18 +150,19 @@ struct PictureLines {
 }
 
 impl PictureLines {
-    fn load(&mut self, windows: ConvWindows, input: &[f32], picture: [usize; 2], row: usize) {
+    fn load(&mut self, windows: ConvWindows, input: &[f32], input_size: [usize; 2], row: usize) {
         if self.window_row.replace(row) == Some(row) {
             return;
         }
         let stride = windows.stride[1];
-        self.length = picture[1].div_ceil(stride);
+        self.length = input_size[1].div_ceil(stride);
         self.values.resize(windows.channels * windows.size[0] * stride * self.length, 0.0);
         let mut lines = self.values.chunks_exact_mut(stride * self.length);
         for channel in 0..windows.channels {
             for y in 0..windows.size[0] {
                 let Some(line) = lines.next() else { return };
-                let from = &input[(channel * picture[0] + row * windows.stride[0] + y) * picture[1]..][..picture[1]];
+                let from =
+                    &input[(channel * input_size[0] + row * windows.stride[0] + y) * input_size[1]..][..input_size[1]];
                 for (remainder, to) in line.chunks_exact_mut(self.length).enumerate() {
                     to.iter_mut().zip(from.iter().skip(remainder).step_by(stride)).for_each(|(to, from)| *to = *from);
                 }
@@ -193,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn filters_see_every_window_inside_the_picture() {
+    fn filters_see_every_window_inside_the_input() {
         let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::convolution") else { return };
-        // Windows that overlap, touch and leave gaps; panels that start inside a row of windows; a window as large as the picture.
-        for (filters, channels, size, stride, picture) in [
+        // Windows that overlap, touch and leave gaps; panels that start inside a row of windows; a window as large as the input.
+        for (filters, channels, size, stride, input_size) in [
             (99, 3, [7, 7], [6, 6], [49, 61]),
             (255, 1, [16, 16], [16, 16], [70, 64]),
             (16, 2, [3, 5], [1, 2], [12, 40]),
@@ -208,18 +209,19 @@ mod tests {
             let windows = ConvWindows { channels, size, stride };
             let depth = channels * size[0] * size[1] + 1;
             let weights = values(1, filters * depth);
-            let (input, [down, across]) = (values(2, channels * picture[0] * picture[1]), windows.count(picture));
+            let (input, [down, across]) =
+                (values(2, channels * input_size[0] * input_size[1]), windows.count(input_size));
             let all = ConvFilters::new(weights.clone().into(), windows).unwrap();
             assert_eq!(all.count(), filters);
             let mut out = vec![f32::NAN; filters * down * across];
-            all.run(kernels.f32(), &input, picture, &mut out);
+            all.run(kernels.f32(), &input, input_size, &mut out);
             for (at, found) in out.iter().enumerate() {
                 let (filter, row, column) = (at / (down * across), at / across % down, at % across);
                 let filter = &weights[filter * depth..(filter + 1) * depth];
                 let mut sum = f64::from(filter[depth - 1]);
                 for (k, weight) in filter[..depth - 1].iter().enumerate() {
                     let (c, y, x) = (k / (size[0] * size[1]), k / size[1] % size[0], k % size[1]);
-                    let at = (c * picture[0] + row * stride[0] + y) * picture[1] + column * stride[1] + x;
+                    let at = (c * input_size[0] + row * stride[0] + y) * input_size[1] + column * stride[1] + x;
                     sum += f64::from(*weight) * f64::from(input[at]);
                 }
                 assert!((f64::from(*found) - sum).abs() < 2e-5, "{all:?} at {at}: {found} for {sum}");
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_smaller_than_a_window_has_none() {
+    fn an_input_smaller_than_a_window_has_none() {
         let windows = ConvWindows { channels: 1, size: [4, 4], stride: [1, 1] };
         assert_eq!((windows.count([3, 9]), windows.count([4, 9])), ([0, 6], [1, 6]));
     }

@@ -93,7 +93,7 @@ for_each_width! {
 }
 
 for_each_width! {
-    /// Computes the mean of all rows. Rows are as long as `out`.
+    /// Writes the mean of each column to `out`. A row has as many values as `out`.
     fn mean_of_columns(values: &[f32], out: &mut [f32]) {
         out.fill(0.0);
         for row in values.chunks_exact(out.len()) {

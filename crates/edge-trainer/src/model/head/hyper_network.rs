@@ -10,7 +10,7 @@ use crate::model::layers::{LAYER_NORM_EPSILON, scaled};
 use crate::model::ops::LayerOps;
 
 /// Length of the vector that the text embedding is reduced to. The small network's weights are computed from it.
-const CODE: usize = 64;
+const CODE_SIZE: usize = 64;
 /// Hidden units of the small network whose weights the tag gives.
 const UNITS: usize = 16;
 
@@ -33,14 +33,14 @@ impl<B: Backend> HyperNetwork<B> {
         let d = shape.embedding;
         // The first weights of the small network start with a variance of about 1 / D, as those of a layer with D inputs do.
         let shrink = (1.0 / d as f64).sqrt();
-        let first = LinearConfig::new(CODE, d * UNITS).init(device);
-        let first = scaled(first, [shrink, (CODE as f64 / d as f64).sqrt()]);
+        let first = LinearConfig::new(CODE_SIZE, d * UNITS).init(device);
+        let first = scaled(first, [shrink, (CODE_SIZE as f64 / d as f64).sqrt()]);
         Self {
             image_norm: LayerNormConfig::new(d).init(device),
             text_norm: LayerNormConfig::new(d).init(device),
-            code: LinearConfig::new(d, CODE).init(device),
+            code: LinearConfig::new(d, CODE_SIZE).init(device),
             first,
-            rest: LinearConfig::new(CODE, 2 * UNITS + 1).init(device),
+            rest: LinearConfig::new(CODE_SIZE, 2 * UNITS + 1).init(device),
         }
     }
 

@@ -81,8 +81,8 @@ pub(super) struct Answers {
     /// For each question, the weights of the M centres, scaled so that answers have the mean 0 and held-out answers the
     /// deviation 1.
     weights: Vec<DVector<f64>>,
-    /// For each question, the answers for the N images in the same scale. An image in the fit is answered by a fit
-    /// without its group.
+    /// For each question, the held-out answers for the N images, scaled by the same factor as the weights. The answer
+    /// for an image of the fit comes from another fit, which left out the image's group.
     held_out: Vec<DVector<f64>>,
     /// For each question: its name, the ridge parameter, and the share of the scores' variance that held-out answers
     /// explain.
@@ -148,7 +148,7 @@ impl Answers {
 ///
 /// # Errors
 /// [`LearnError::NotFinite`] if a score or a measurement is not finite.
-pub(super) fn answer(
+pub(super) fn fit_answers(
     images: &DistinctImages<'_>,
     order: &[usize],
     projected: &[DMatrix<f64>],
@@ -273,7 +273,7 @@ mod tests {
         let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
         let questions = [question("none", Vec::new()), question("all", known)];
         let order: Vec<usize> = (0..12).collect();
-        let answers = answer(&images, &order, &blocks, &blocks, &questions).unwrap();
+        let answers = fit_answers(&images, &order, &blocks, &blocks, &questions).unwrap();
         assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
         assert_eq!(answers.of_tag[""], 0);
         assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());

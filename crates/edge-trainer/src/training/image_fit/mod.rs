@@ -16,7 +16,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use answers::{answer, questions};
+use answers::{fit_answers, questions};
 use codebook::learn_codebook;
 use images::{DistinctImages, on_images};
 
@@ -56,7 +56,7 @@ pub fn fit_image_encoder(
     let centres: Vec<DMatrix<f64>> = projected.iter().map(|rows| rounded(&rows.select_rows(centres))).collect();
 
     let questions = questions(&images);
-    let fitted = answer(&images, &order, &projected, &centres, &questions)?;
+    let fitted = fit_answers(&images, &order, &projected, &centres, &questions)?;
     note(listener, fitted.summary(centres[0].nrows()));
     let weights = fitted.weights();
     let blocks: Vec<FittedBlock> = components.iter().zip(&centres).map(|(c, centres)| block(c, centres)).collect();

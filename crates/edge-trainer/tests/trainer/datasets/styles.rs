@@ -46,12 +46,20 @@ fn styles_are_made_again_byte_for_byte_and_the_same_pixels_have_different_scores
     let made = make(&images, &first, "--seed 7");
     assert!(made.status.success(), "{}", stderr(&made));
     assert!(stderr(&made).contains("each counts as 5.5 on a scale of 1 to 10"), "{}", stderr(&made));
-    assert!(stderr(&made).contains("100 renderings of 20 images (0 skipped) with 400 ratings"), "{}", stderr(&made));
+    assert!(
+        stderr(&made).contains("100 renderings of 20 source images and 400 ratings; 0 other images were skipped"),
+        "{}",
+        stderr(&made)
+    );
     assert!(make(&images, &again, "--seed 7").status.success() && make(&images, &other, "--seed 8").status.success());
     assert_eq!(files(&first), files(&again));
     assert_ne!(files(&first), files(&other));
     let few = make(&images, &dir.path().join("few"), "--limit 9 --renderings 2 --tags-per-rendering 2");
-    assert!(stderr(&few).contains("18 renderings of 9 images (0 skipped) with 36 ratings"), "{}", stderr(&few));
+    assert!(
+        stderr(&few).contains("18 renderings of 9 source images and 36 ratings; 0 other images were skipped"),
+        "{}",
+        stderr(&few)
+    );
     let occupied = make(&images, &first, "");
     assert!(!occupied.status.success() && stderr(&occupied).contains("is not empty"), "{}", stderr(&occupied));
 

@@ -274,12 +274,12 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     }
     let mut b = Builder::new();
     let shape = b.shape(&[-1, 3, (T / 3) as i64, W as i64]);
-    let picture = b.node("Reshape", &["x", &shape], Vec::new());
+    let input = b.node("Reshape", &["x", &shape], Vec::new());
     let conv = |b: &mut Builder, dims: &[usize], more: Vec<AttributeProto>| {
         let (filters, bias) = (b.constant(dims), b.constant(&[dims[0]]));
         b.node(
             "Conv",
-            &[&picture, &filters, &bias],
+            &[&input, &filters, &bias],
             [vec![integers("kernel_shape", &[dims[2] as i64, dims[3] as i64])], more].concat(),
         )
     };
