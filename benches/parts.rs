@@ -1,5 +1,5 @@
-//! Benchmarks of each step from a file to a score: `cargo bench --bench parts`. `scripts/bench_peer` and `scripts/bench_store` measure all
-//! steps together and compare them with other programs.
+//! Benchmarks of each step from a file to a score: `cargo bench --bench parts`. `scripts/bench_peer` and `scripts/bench_store` measure
+//! whole runs of `edge-scorer` and compare them with other programs.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -22,7 +22,8 @@ fn scorer() -> Scorer {
     Scorer::open(&Path::new(ROOT).join("models/small"), DeviceChoice::Cpu).expect("the shipped model")
 }
 
-/// Returns a sample image, enlarged and with added grain. Its file has about as many bytes as a camera's photograph of the same size.
+/// Returns a sample image, enlarged and with added grain. Encoded as JPEG, it has about as many bytes as a camera's photograph of the same
+/// size.
 fn picture(width: u32, height: u32) -> RgbImage {
     let sample = image::open(Path::new(ROOT).join("samples/forest-clean.jpg")).expect("a sample").into_rgb8();
     let mut picture = image::imageops::resize(&sample, width, height, FilterType::CatmullRom);

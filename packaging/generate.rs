@@ -35,7 +35,7 @@ fn bash_completion(command: &Command) -> io::Result<String> {
     let registration = format!(" -o default {identifier}\n");
     if !script.contains(&registration) {
         return Err(io::Error::other(
-            "clap_complete registers its bash function in another way than before: adapt packaging/generate.rs",
+            "clap_complete does not register its bash function in the expected form; adapt packaging/generate.rs",
         ));
     }
     Ok(script.replace(&registration, &format!(" -o default {name}\n")))

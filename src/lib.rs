@@ -2,13 +2,13 @@
 //!
 //! The modules in reading order. A module imports only modules above it, so this is also the order of imports:
 //!
-//! 1. [`clock`] gives the time, so that tests of waiting need not wait. [`identity`] identifies files and images.
+//! 1. [`clock`] gives the time and lets tests set it. [`identity`] identifies files and images.
 //! 2. [`store`] is the database of images, tags, scores and failures. [`watch`] finds the files to score.
 //! 3. [`config`] reads the configuration. [`daemon`] takes each file from its discovery to a committed score.
 //! 4. [`doctor`] reports the problems of this machine that keep the daemon from working.
 //! 5. [`cli`] is the command line.
 //!
-//! The crate `edge_model` computes the scores; all of these modules use it.
+//! The crate `edge_model` computes the scores. The modules from [`watch`] on use it.
 
 pub mod cli;
 pub mod clock;

@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Number of measured runs of each batch
     #[arg(long, value_name = "N", default_value = "20", value_hint = ValueHint::Other)]
     runs: NonZeroUsize,
-    /// Show the time of each operator of the image encoder instead
+    /// Show the time of each operator of the image encoder, not of batches
     #[arg(long, conflicts_with_all = ["batch", "format"])]
     operators: bool,
     #[command(flatten)]
@@ -58,7 +58,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let measured = measured.collect::<Result<Vec<_>, _>>()?;
     if scorer.device() != device {
         eprintln!(
-            "{device} failed during the measurement; the later times are those of {}. Repeat the measurement",
+            "{device} failed during the measurement; the times after the failure were measured on {}. Repeat the \
+             measurement",
             scorer.device()
         );
     }

@@ -21,9 +21,10 @@ pub(super) struct Arguments {
     output: ListOutput,
 }
 
-const NOTES: &str = "Each line names a subject and the result of its examination. `!` marks a result that could be better and `X` a
-problem; the next line gives advice. The exit code is 1 if there is a problem. Run the doctor as the daemon's user, so that it
-has the same permissions:
+const NOTES: &str =
+    "Each line names a subject and the result of its examination. `!` marks a result that could be better and `X` a
+problem; the line below such a result gives advice. The exit code is 1 if there is a problem. Run the doctor as the
+daemon's user, so that it has the same permissions:
   sudo -u edge-scorer edge-scorer doctor --config /etc/edge-scorer/edge-scorer.toml";
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -47,13 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
     match problems {
         0 => Ok(()),
-        1 => {
-            Err(CommandError::new(exit_code::SOME_FAILED, "1 problem found; follow the advice below the line marked X"))
-        }
-        _ => Err(CommandError::new(
-            exit_code::SOME_FAILED,
-            format!("{problems} problems found; follow the advice below the lines marked X"),
-        )),
+        1 => Err(CommandError::new(exit_code::SOME_FAILED, "1 problem found; follow the advice")),
+        _ => Err(CommandError::new(exit_code::SOME_FAILED, format!("{problems} problems found; follow the advice"))),
     }
 }
 

@@ -20,8 +20,8 @@ const PAGE_ROWS: usize = 1000;
 pub(super) struct Arguments {
     #[command(flatten)]
     common: Common,
-    /// Retry all failed files, including quarantined ones; a running daemon does so within seconds, otherwise the next
-    /// scan
+    /// Retry all failed files, including quarantined ones. A running daemon retries them within seconds; without a
+    /// daemon, the next scan does
     #[arg(long)]
     retry: bool,
     /// Retry only this file, or the files below this directory
@@ -88,7 +88,8 @@ fn retry(database: &Path, path: Option<&Path>) -> Outcome {
     let count = Store::open(database)?.retry_failures(only.as_deref(), Timestamp::now())?;
     writeln!(
         stdout(),
-        "{count} failed files are due: a running daemon retries them within seconds, otherwise the next scan does"
+        "{count} failed files are due for a retry. A running daemon retries them within seconds; without a daemon, the \
+         next scan does"
     )?;
     Ok(())
 }

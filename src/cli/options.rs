@@ -34,7 +34,7 @@ pub(super) struct Common {
 
 fn device_parser() -> impl TypedValueParser<Value = DeviceChoice> {
     let values = [
-        PossibleValue::new("auto").help("CUDA if the model passes its self-test there, else the CPU"),
+        PossibleValue::new("auto").help("CUDA if the model's goldens come out right there, else the CPU"),
         PossibleValue::new("cpu").help("The CPU"),
         PossibleValue::new("cuda").help("CUDA; an error if it cannot be used"),
     ];
@@ -53,7 +53,7 @@ fn precision_parser() -> impl TypedValueParser<Value = Precision> {
 /// Tags and directories of `run` and `scan`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Targets {
-    /// Score every image under this tag too (repeatable)
+    /// Score every image under this tag in addition to the configured tags (repeatable)
     #[arg(long = "tag", value_name = "TEXT", value_hint = ValueHint::Other)]
     pub(super) tags: Vec<String>,
     /// Directories [default: those of the configuration]

@@ -86,9 +86,8 @@ fn print_report(report: &ScanReport, elapsed: Duration) -> io::Result<()> {
         writeln!(out, "{} scores computed from stored embeddings", counters.backfilled)?;
     }
     if counters.waiting > 0 {
-        let advice =
-            "`edge-scorer failures` lists them, `edge-scorer failures --retry` lets the next scan try them again";
-        eprintln!("{} files failed before and are not due for another try: {advice}", counters.waiting);
+        let advice = "`edge-scorer failures` lists them; `edge-scorer failures --retry` makes the next scan retry them";
+        eprintln!("{} files failed before and are not due for a retry. {advice}", counters.waiting);
     }
     for path in &report.still_written {
         eprintln!("{}: still being written. Scan again later", printable(&path.display().to_string()));

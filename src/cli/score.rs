@@ -27,8 +27,8 @@ const EXAMPLES: &str = "Examples:
   echo 'path,tag
 a.jpg,birds' | edge-scorer score --pairs - --format csv
 The CSV needs a header with the columns path and tag; other columns are ignored. Relative paths are relative to the
-working directory or, where no such file exists, to the CSV's directory. A row that fails has an error instead of
-numbers; all other rows are scored and the exit code is 1.";
+working directory or, where no such file exists, to the CSV's directory. A row that fails has an error instead of a
+score. The other rows are still scored, and the exit code is 1.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group(ArgGroup::new("work").required(true).args(["tags", "pairs"])))]

@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()> {
-    let Some(live) = live else { return writeln!(out, "daemon        none is running on this database") };
+    let Some(live) = live else { return writeln!(out, "daemon        no daemon is running on this database") };
     writeln!(out, "daemon        process {}, version {}, running since {}", live.pid, live.version, live.started_at)?;
     writeln!(out, "since start   {live}")?;
     if let Some(last) = &live.last_image {

@@ -1,4 +1,4 @@
-//! `edge-scorer top`: the best images of a tag. Where no image is scored under the tag yet, all images are scored now from their stored
+//! `edge-scorer top`: the best images of a tag. If no image is scored under the tag yet, all images are scored now from their stored
 //! embeddings.
 
 use std::cmp::Ordering;
@@ -115,12 +115,12 @@ fn stored_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Returns whether the current model scored any image under the tag, whatever `--since` is.
+/// Returns whether the current model has scored any image under the tag. `--since` is ignored.
 fn is_scored(store: &Store, tag: &str) -> Result<bool, CommandError> {
     Ok(!store.top(tag, 1, None)?.is_empty())
 }
 
-/// Scores all stored embeddings under the tag, and ranks them.
+/// Ranks the images by new scores, which are computed from the stored embeddings.
 fn new_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<RankingRow>, CommandError> {
     let (_, scorer) = arguments.common.scorer()?;
     if scorer.needs_images() {
@@ -128,11 +128,11 @@ fn new_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Ra
     }
     let encoded = scorer.encode_tag(tag)?;
     scorer.warn_if_unknown(&encoded);
-    let (best, compared) = best_of_stored(store, &scorer, &encoded, arguments)?;
+    let StoredRanking { best, compared, usable } = best_of_stored(store, &scorer, &encoded, arguments)?;
     eprintln!(
-        "no image was scored under the tag {tag:?} before, so {compared} images are ranked from their stored embeddings"
+        "no image has a score under the tag {tag:?} yet. {compared} images are scored now, from their stored embeddings"
     );
-    if compared == 0 && store.counts()?.images > 0 {
+    if usable == 0 && store.counts()?.images > 0 {
         let message = "the stored embeddings were made by another image encoder. Scan again with this model";
         return Err(CommandError::new(exit_code::CONFIG, message));
     }
@@ -155,7 +155,7 @@ fn new_ranking(store: &Store, tag: &str, arguments: &Arguments) -> Result<Vec<Ra
     Ok(rows)
 }
 
-/// An image with its score. The order is reversed, so that a heap returns the worst image first.
+/// An image with its score. A better image is less than a worse one, so that a [`BinaryHeap`] returns the worst image first.
 #[derive(Debug, Clone, PartialEq)]
 struct Ranked {
     image_id: ImageId,
@@ -176,19 +176,29 @@ impl Ord for Ranked {
     }
 }
 
-/// Scores the stored embeddings under the tag. Returns the best images in order, and the number of images compared.
+/// The result of scoring the stored embeddings under a tag.
+struct StoredRanking {
+    /// The best images, the best one first.
+    best: Vec<Ranked>,
+    /// Number of images that were scored: those since `--since`.
+    compared: u64,
+    /// Number of stored embeddings that this model's image encoder made, whatever their time.
+    usable: u64,
+}
+
+/// Scores the stored embeddings under the tag.
 fn best_of_stored(
     store: &Store,
     scorer: &Scorer,
     tag: &EncodedTag,
     arguments: &Arguments,
-) -> Result<(Vec<Ranked>, u64), CommandError> {
+) -> Result<StoredRanking, CommandError> {
     let (mut best, mut compared, mut after) = (BinaryHeap::new(), 0, None);
-    let (mut progress, mut seen, total) = (ProgressMeter::counting("images"), 0, store.counts()?.images);
+    let (mut progress, mut usable, total) = (ProgressMeter::counting("images"), 0, store.counts()?.images);
     loop {
         let page = store.images_with_embedding(scorer.encoder_digest(), after, PAGE_EMBEDDINGS)?;
         let Some(last) = page.last() else { break };
-        seen += page.len() as u64;
+        usable += page.len() as u64;
         after = Some(last.image_id);
         let mut images = Vec::with_capacity(page.len());
         for stored in page {
@@ -203,10 +213,7 @@ fn best_of_stored(
                 Ok(scored) => scored,
                 // An image without a score has no rank.
                 Err(error @ ScorerError::NotFinite(_)) => {
-                    log::warn!(
-                        "the image with the id {} in the database is left out of the ranking: {error}",
-                        image_id.0
-                    );
+                    log::warn!("image {} of the database is left out of the ranking: {error}", image_id.0);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -216,10 +223,10 @@ fn best_of_stored(
                 best.pop();
             }
         }
-        progress.set(seen, total);
+        progress.set(usable, total);
     }
     progress.finish();
-    Ok((best.into_sorted_vec(), compared))
+    Ok(StoredRanking { best: best.into_sorted_vec(), compared, usable })
 }
 
 /// Returns whether the image was captured since `since`. An image without a capture time counts by the time at which it was found.

@@ -48,7 +48,8 @@ impl ManualClock {
         self.lock().now.wall = wall;
     }
 
-    /// Returns whether a timer with this deadline exists and has not fired. A thread waits for it or is about to wait.
+    /// Returns whether a timer with this deadline exists and has not fired. If so, a thread waits for it or is about
+    /// to wait.
     pub(crate) fn has_timer(&self, deadline: Duration) -> bool {
         self.lock().timers.iter().any(|(at, _)| *at == deadline)
     }

@@ -45,12 +45,12 @@ pub struct WatchSettings {
 pub struct TagSettings {
     /// Tags that every image gets.
     pub always: Vec<String>,
-    /// Whether keywords embedded in the file (XMP, IPTC) are tags.
+    /// Whether the keywords embedded in an image file (XMP, IPTC) become tags.
     pub from_keywords: bool,
-    /// Whether the name of the file's directory is a tag.
+    /// Whether the name of an image file's directory becomes a tag.
     pub from_directory: bool,
-    /// Number of tags taken from the bundle's vocabulary, the most similar first. Used only if the bundle states that its similarity is
-    /// good enough for tags.
+    /// Number of tags that each image gets from the bundle's vocabulary: the tags most similar to the image. Used only if the bundle states
+    /// that its similarity is good enough for tags.
     pub from_similarity: usize,
 }
 
@@ -61,8 +61,8 @@ pub struct StoreSettings {
     pub path: PathBuf,
     /// Maximum number of images in one commit.
     pub commit_images: usize,
-    /// Time between two commits, and the longest time that a result waits for its commit. A full commit is written earlier, and the first
-    /// result after a pause is committed at once. With many files in flight the interval grows up to four times.
+    /// Time between two commits. A result waits at most this long for its commit, or up to four times as long while many files are in
+    /// flight. A full commit is written earlier. The first result after a pause is committed at once.
     pub commit_interval: Duration,
     /// When a failed file is tried again.
     pub retry: RetryPolicy,
@@ -71,7 +71,7 @@ pub struct StoreSettings {
 /// The validated configuration. It can be loaded without a model; [`Settings::model_dir`] fails if there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Directory of the configured bundle, else of the shipped bundle; none if neither exists.
+    /// Directory of the configured bundle, else of the shipped bundle. `None` if no bundle is configured and the shipped one was not found.
     model_dir: Option<PathBuf>,
     /// The device that the model runs on.
     pub device: DeviceChoice,
@@ -274,7 +274,7 @@ fn ranged(key: &str, value: Option<u64>, default: u64, range: RangeInclusive<u64
     if range.contains(&value) {
         Ok(value)
     } else {
-        Err(Invalid::Value(format!("{key} is {value}, it must be {} to {}", range.start(), range.end())))
+        Err(Invalid::Value(format!("{key} is {value}; it must be {} to {}", range.start(), range.end())))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The shipped bundle, relative to a directory that may contain it.
+/// Path of the shipped bundle, relative to each directory that is searched for it.
 const SHIPPED: &str = "models/small";
 
-/// Finds the shipped bundle: in the user's data directory, in a directory above the program (a checkout, whose programs are in
-/// `target/release`) or in the system's share directories. Returns the first one that has a manifest.
+/// Returns the directory of the shipped bundle: the first one that has a manifest. Searches the user's data directory, then the
+/// directories above the program (in a checkout, the program is in `target/release`), then the system's share directories.
 pub fn shipped_model() -> Option<PathBuf> {
     let user = xdg("XDG_DATA_HOME", ".local/share").map(|d| d.join("edge-scorer"));
     let program = env::current_exe().ok().and_then(|p| p.canonicalize().ok());

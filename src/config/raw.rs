@@ -25,7 +25,7 @@ pub enum ConfigError {
         /// The parser's message, with line and column.
         reason: String,
     },
-    /// The file has a key that does not exist.
+    /// The file has an unknown key.
     #[error("{}:{line}: unknown key {key}{}", path.display(), nearest.as_ref().map_or_else(
         || format!("; the known keys are {}", known.join(", ")), |n| format!("; did you mean {n}?")))]
     UnknownKey {
@@ -37,7 +37,7 @@ pub enum ConfigError {
         key: String,
         /// The most similar known key, if one is similar enough.
         nearest: Option<String>,
-        /// All keys of the table.
+        /// All known keys of the table in which the unknown key is.
         known: Vec<String>,
     },
     /// A value of the file is invalid.
@@ -56,7 +56,7 @@ pub enum ConfigError {
     },
     /// No bundle is named and the shipped one was not found.
     #[error(
-        "no model: the shipped bundle is neither near the program nor in a share directory. Give --model DIR or set [model] dir"
+        "no model: the shipped bundle was found neither in a models directory above the program nor in a share directory. Give --model DIR or set [model] dir"
     )]
     NoModel,
     /// No database is named and no state directory is known.
@@ -92,9 +92,9 @@ table! {
     RawModel {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// `auto`, `cpu` or `cuda`.
+        /// The device that the model runs on: `auto`, `cpu` or `cuda`.
         device: String,
-        /// `f32`, `f16` or `int8`.
+        /// The precision of large products: `f32`, `f16` or `int8`.
         precision: String,
     }
 }
@@ -105,7 +105,7 @@ table! {
         dirs: Vec<PathBuf>,
         /// Whether subdirectories are watched too.
         recursive: bool,
-        /// `auto`, `inotify` or `poll`.
+        /// How changes are found: `auto`, `inotify` or `poll`.
         source: String,
         /// Whether newly arrived files are scored before files that a scan found.
         new_first: bool,
@@ -122,11 +122,11 @@ table! {
     RawTags {
         /// Tags that every image gets.
         always: Vec<String>,
-        /// Whether keywords embedded in the file are tags.
+        /// Whether the keywords embedded in an image file become tags.
         from_keywords: bool,
-        /// Whether the name of the file's directory is a tag.
+        /// Whether the name of an image file's directory becomes a tag.
         from_directory: bool,
-        /// Number of tags taken from the bundle's vocabulary.
+        /// Number of tags that each image gets from the bundle's vocabulary.
         from_similarity: u64,
     }
 }
@@ -209,12 +209,12 @@ impl RawConfig {
 
 /// An unknown key in the configuration file.
 struct UnknownKey {
-    /// Tables of the key, such as `watch.`; empty at the top level.
+    /// Name of the table in which the key is, with a dot at the end, such as `watch.`; empty at the top level.
     prefix: String,
     key: String,
     /// Byte offset of the key in the file.
     offset: usize,
-    /// All keys of the table.
+    /// All known keys of that table.
     known: Vec<String>,
 }
 

@@ -25,7 +25,7 @@ fn values_are_checked_and_named() {
     let error = load("[model]\ndevice = \"tpu\"").unwrap_err().to_string();
     assert!(error.contains("model.device: \"tpu\" is not a device: use auto, cpu or cuda"), "{error}");
     let error = load("[tags]\nfrom_similarity = 1000").unwrap_err().to_string();
-    assert!(error.contains("tags.from_similarity is 1000, it must be 0 to 100"), "{error}");
+    assert!(error.contains("tags.from_similarity is 1000; it must be 0 to 100"), "{error}");
     let error = load("[watch]\nrecursive = 3").unwrap_err().to_string();
     assert!(error.contains("recursive = 3") && error.contains("boolean"), "{error}");
     let error = load("[tags]\nalways = [\" \"]").unwrap_err().to_string();

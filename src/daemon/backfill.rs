@@ -38,7 +38,7 @@ impl Backfill {
         Self { model, encoder_digest, always, needs_images, pending: HashMap::new(), collected: 0 }
     }
 
-    /// Collects the missing scores of one image. Passes each full message to `send`.
+    /// Collects the missing scores of one image, unless they need its file. Passes each full message to `send`.
     pub(super) fn check(
         &mut self,
         reader: &Store,
@@ -85,7 +85,7 @@ impl Backfill {
         Ok(Needs::NoFile)
     }
 
-    /// Returns all work that was collected since the last call.
+    /// Returns the collected work that was not passed to `send`.
     pub(super) fn finish(&mut self) -> Vec<StoredWork> {
         self.collected = 0;
         self.pending.drain().map(|(_, work)| work).collect()

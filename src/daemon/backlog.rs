@@ -1,5 +1,5 @@
-//! The directories that wait for their survey. Also the files and missing scores that surveys have found and that wait for a decoding or
-//! inference thread.
+//! The backlog: the directories that wait for their survey, and the files and missing scores that surveys have found and that wait for a
+//! decoding or inference thread.
 //!
 //! A survey advances in small steps between events. It pauses while files that it has found wait, so that a large directory of old images
 //! does not delay new ones.

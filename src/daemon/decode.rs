@@ -1,4 +1,5 @@
-//! The decoding threads. Each thread has its decoder process read and hash a file, looks up the content id, and has new content decoded.
+//! The decoding threads. A thread lets its decoder read and hash a file, then looks up the content id in the database. If no stored
+//! embedding can be used, the decoder then decodes the picture.
 
 use std::sync::Arc;
 

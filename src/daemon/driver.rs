@@ -117,7 +117,7 @@ impl Driver {
         match self.offer_each(found, check_scores) {
             Ok(refused) => page.refused = refused,
             Err(error) => {
-                // The refused files were not compared with the database, so the survey is not complete and must run again.
+                // Not all files of this page were compared with the database, so the survey is not complete and must run again.
                 if let Some((job, _)) = page.ended {
                     self.backlog.scan(job);
                 }
@@ -130,8 +130,8 @@ impl Driver {
         Ok(page)
     }
 
-    /// Queues settled files that must be read until [`Driver::send_queued`] sends them. Returns the files that the settler refused because
-    /// it was full.
+    /// Finds the files that must be read. Queues the settled ones for [`Driver::send_queued`] and leaves the others to the settler.
+    /// Returns the files that the settler refused because it was full.
     fn offer_each(&mut self, found: Vec<Found>, check_scores: bool) -> Result<Vec<PathBuf>, SurveyError> {
         let must_read = self.surveyor.must_read_each(&found, check_scores)?;
         self.offer_stored();

@@ -22,7 +22,7 @@ pub(super) type TagCache = Arc<Mutex<HashMap<String, Option<EncodedTag>>>>;
 /// The state of an inference thread.
 pub(super) struct InferWorker {
     pub(super) scorer: Arc<Scorer>,
-    /// The device that is recorded in the database.
+    /// The device that this thread last reported to the writer; at first the device that is recorded in the database.
     pub(super) device: Device,
     pub(super) tagger: Arc<Tagger>,
     pub(super) reader: Store,
@@ -129,8 +129,8 @@ impl InferWorker {
         let tags = known().unwrap_or_else(|error| {
             let path = picture.candidate.path.display();
             log::warn!(
-                "{path}: the tags of this image in the database cannot be read ({error}). It is scored under the other \
-                 tags only"
+                "{path}: the tags that the database has for this image cannot be read: {error}. The image is scored \
+                 under its other tags only"
             );
             Vec::new()
         });
@@ -188,7 +188,8 @@ impl InferWorker {
         Ok((kept, encoded))
     }
 
-    /// Returns the encoded tag, or `None` if the model cannot encode the text. Logs a warning when a text is first encoded.
+    /// Returns the encoded tag, or `None` if the model cannot encode the text. Logs a warning the first time that a text is
+    /// unknown to the model or cannot be encoded.
     fn encoded(&mut self, text: &str) -> Result<Option<EncodedTag>, ScorerError> {
         // The lock is held during encoding, so that a new tag is encoded once and its warning is logged once.
         let mut cache = self.tag_cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,7 +223,7 @@ impl InferWorker {
             Err(error) => {
                 let count = work.images.len();
                 log::warn!(
-                    "{count} known images get no score under the tag {:?} before the next start: {error}",
+                    "{count} known images cannot be scored under the tag {:?} now: {error}. The next start tries again",
                     work.tag
                 );
                 return Ok(());
@@ -235,7 +236,7 @@ impl InferWorker {
         let usable = |(id, scored): (ImageId, Result<Scored, ScorerError>)| {
             let warn = |error: &_| {
                 let (id, tag) = (id.0, &work.tag);
-                log::warn!("the image with the id {id} in the database gets no score under the tag {tag:?}: {error}");
+                log::warn!("image {id} of the database gets no score under the tag {tag:?}: {error}");
             };
             Some((id, scored.inspect_err(warn).ok()?))
         };

@@ -40,7 +40,7 @@ pub(super) struct Intake {
     next_rescan: Duration,
     /// Time of the next query for failed files that are due.
     next_retry: Duration,
-    /// Surveys are paused until this time.
+    /// Time until which surveys are paused.
     resume_at: Duration,
     /// Whether a survey that looks for missing scores has been requested since the start.
     scores_checked: bool,
@@ -144,14 +144,14 @@ impl Intake {
         Ok(())
     }
 
-    /// Schedules a survey after a transient database error, such as a lock or a full disk. The survey finds the missed files. Returns other
-    /// errors.
+    /// Schedules a survey after a transient database error, such as a lock or a full disk. The survey finds the missed files. Any other
+    /// error is returned.
     fn postpone(&mut self, error: StoreError) -> Result<(), DaemonError> {
         if !error.is_transient() {
             return Err(error.into());
         }
         log::warn!(
-            "an error of the database interrupted the scan, which starts again in {} s: {error}",
+            "a database error interrupted the scan, which starts again in {} s: {error}",
             DATABASE_RETRY_DELAY.as_secs()
         );
         self.driver.start_over();
@@ -195,7 +195,10 @@ impl Intake {
             }
             Ok(None) => self.driver.settler.remove(path),
             Err(error) => {
-                log::warn!("{}: its metadata cannot be read: {error}. The next scan tries again", path.display());
+                log::warn!(
+                    "{}: the metadata of the file cannot be read: {error}. The next scan tries again",
+                    path.display()
+                );
             }
         }
         Ok(())
@@ -227,7 +230,7 @@ impl Intake {
         }
     }
 
-    /// Sends failed files whose next attempt is due to the pipeline.
+    /// Queues for the pipeline the failed files whose next attempt is due.
     fn retry_due(&mut self, now: Duration) -> Result<(), SurveyError> {
         if now < self.next_retry || now < self.resume_at {
             return Ok(());

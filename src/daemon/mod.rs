@@ -81,7 +81,7 @@ pub enum DaemonError {
     #[error("no directory to watch: name one on the command line or under [watch] dirs in the configuration")]
     NothingToWatch,
     /// Another process writes into the same database.
-    #[error("{}: another edge-scorer (process {pid}) is writing into this database. Stop it, or use another --db", path.display())]
+    #[error("{}: another edge-scorer (process {pid}) is writing into this database. Stop that process, or give another database with --db", path.display())]
     Locked {
         /// Path of the database.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub enum DaemonError {
     },
     /// A thread panicked, which is a defect of this program.
     #[error(
-        "the {0} thread panicked, which is a defect. All committed results are safe. Please report the message above"
+        "the {0} thread panicked, which is a defect. All committed results are safe. Please report the panic message in the log"
     )]
     Panicked(&'static str),
 }

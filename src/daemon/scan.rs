@@ -48,7 +48,7 @@ impl ScanReport {
     }
 }
 
-/// Scores every image below the directories in the settings that the database does not contain yet.
+/// Scores the images below the directories in the settings. Images that the database already contains get only their missing scores.
 ///
 /// # Errors
 /// [`DaemonError`]: a directory does not exist, the database cannot be written, or the device fails.
@@ -135,7 +135,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Surveys a directory and sends all settled files that must be read to the pipeline.
+    /// Surveys a directory. Sends to the pipeline the files that must be read and have settled.
     fn survey(&mut self, dir: &Path) -> Result<(), SurveyError> {
         self.driver.scan(Job::of_root(dir, true));
         loop {

@@ -24,7 +24,7 @@ use super::systemd::ServiceManager;
 use super::tagging::check_always;
 use super::write_lock::WriteLock;
 
-/// Interval of the watchdog and status updates and of the checks for a replaced bundle.
+/// Time between two rounds of periodic work: watchdog ping, status update, and check for a replaced bundle.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until a stop signal. `load` reads the settings at the start and at every reload.
@@ -63,7 +63,7 @@ pub fn run(
                 session
             }
             Err(error) => {
-                // Some errors appear only at the start, such as a database that cannot be written or a failure of inotify.
+                // Some errors appear only at the start of a session, such as a database that cannot be written or a failure of inotify.
                 log::error!("{RELOAD_REFUSED}. Reason: {error}");
                 Session::start(&current, decoders, clock)?
             }
@@ -94,7 +94,7 @@ fn set_database_aside(
     let Some(aside) = store::set_aside_if_damaged(path, clock.now().wall)? else { return Err(error.into()) };
     log::error!("{error}");
     log::error!(
-        "the damaged database is kept as {}. A new database is created, and all present images are scored again. \
+        "the damaged database is kept as {}. A new database is created, and all images that are there are scored again. \
          Check the disk for errors",
         aside.display()
     );
@@ -146,7 +146,7 @@ struct Session {
     intake_ended: Receiver<()>,
     observer: Arc<Observer>,
     stuck_timeout: Duration,
-    /// `None` if the socket could not be created, for example because the file system does not support sockets.
+    /// Socket of the live status. `None` if it could not be created, for example because the file system does not support sockets.
     socket: Option<StatusSocket>,
     bundle: BundleWatch,
 }
@@ -223,7 +223,7 @@ impl Session {
         }
     }
 
-    /// Loads the replaced bundle. Returns `None` if it is refused or is the model in use.
+    /// Loads the bundle that has replaced the one in use. Returns `None` if it is refused or contains the model in use.
     fn try_replacement(
         &self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
@@ -246,7 +246,12 @@ impl Session {
         self.pipeline.finish(inlet)?;
         drop(self.socket);
         let counters = self.observer.counters.snapshot();
-        log::info!("images: {} scored, {} copies, {} failed", counters.scored, counters.linked, counters.failed);
+        log::info!(
+            "files: {} scored, {} copies of known images, {} failed attempts",
+            counters.scored,
+            counters.linked,
+            counters.failed
+        );
         intake
     }
 }
@@ -256,7 +261,7 @@ fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut Servic
     manager.reloading();
     match load().map_err(DaemonError::from).and_then(open) {
         Ok(loaded) => {
-            log::info!("reloading");
+            log::info!("the new configuration and model are loaded; the threads are restarted");
             Some(loaded)
         }
         Err(error) => {

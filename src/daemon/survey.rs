@@ -58,8 +58,8 @@ impl Surveyor {
     }
 
     /// Returns whether a file must be read. A known file is recorded as present. With `check_scores`, its missing scores are collected.
-    /// Scores can be missing only after the tags or the model changed, so one check after a start is enough. A file that was not
-    /// present at that time is checked when it comes back.
+    /// Scores can be missing only after the tags or the model changed, so one check after a start is enough. A file that was missing
+    /// or offline is checked when it comes back, even without `check_scores`.
     pub(super) fn must_read(&mut self, path: &Path, stamp: FileStamp, check_scores: bool) -> Result<bool, SurveyError> {
         let Self { inlet, backfill, stored } = self;
         must_read(inlet, backfill, stored, path, stamp, check_scores)
@@ -93,8 +93,8 @@ impl Surveyor {
         std::mem::take(&mut self.stored)
     }
 
-    /// Records known files below `root` that are gone as missing. If the root is gone, unreadable or empty, such as the mount point of a
-    /// removed card, records all its files as offline instead.
+    /// Records as missing the known files below `root` that are gone. If the root itself is gone, unreadable or empty, such as the mount
+    /// point of a removed card, records all its files as offline instead.
     pub(super) fn note_missing(&self, root: &Path) -> Result<(), SurveyError> {
         if !matches!(watch::root_state(root), Ok(RootState::Online)) {
             self.inlet.record(Outcome::Offline { root: root.to_owned() })?;
@@ -103,7 +103,7 @@ impl Surveyor {
         self.note_missing_below(root)
     }
 
-    /// Records known files below `dir` that are gone as missing.
+    /// Records as missing the known files below `dir` that are gone.
     pub(super) fn note_missing_below(&self, dir: &Path) -> Result<(), SurveyError> {
         let mut after: Option<PathBuf> = None;
         loop {
@@ -162,7 +162,7 @@ fn must_read(
     }
 }
 
-/// Returns whether a file may be read now. A file that failed is not due before its next attempt.
+/// Returns whether a file may be read now. After a failure, an unchanged file may be read only when its next attempt is due.
 fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyError> {
     let failure = inlet.reader.failure_of(path)?;
     let due = failure.is_none_or(|f| f.should_try(stamp.recorded(), inlet.clock.now().wall));

@@ -59,7 +59,7 @@ impl ServiceManager {
 
 /// Decides when to send watchdog pings.
 struct Watchdog {
-    /// The service manager kills a daemon that has not pinged for this long.
+    /// Time without a ping after which the service manager kills the daemon.
     interval: Duration,
     last_ping: Option<Duration>,
     last_progress: Duration,

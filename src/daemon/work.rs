@@ -38,7 +38,7 @@ pub(super) struct NewPicture {
 pub(super) struct StoredWork {
     pub(super) tag: String,
     pub(super) tag_id: TagId,
-    /// Set if the images do not have the tag yet.
+    /// Why the images get the tag; `None` if they already have it.
     pub(super) reason: Option<TagReason>,
     pub(super) images: Vec<StoredEmbedding>,
 }

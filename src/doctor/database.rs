@@ -10,9 +10,9 @@ use crate::watch::shared_file_system;
 const AREA: &str = "database";
 const MIB: u64 = 1 << 20;
 
-/// Below this free space, the next commits may fail.
+/// Free space in bytes below which the next commits may fail.
 const MIN_FREE_BYTES: u64 = 64 * MIB;
-/// Below this free space, the report advises the user to free space.
+/// Free space in bytes below which the report advises the user to free some.
 const LOW_FREE_BYTES: u64 = 1024 * MIB;
 /// Size in bytes from which the write-ahead log is too large. Each checkpoint truncates the log, so a larger log shows that checkpoints
 /// fail.
@@ -78,13 +78,13 @@ fn contents(path: &Path) -> Vec<Finding> {
             findings.push(Finding::fine(AREA, "contents", found));
             if counts.wal_bytes > LARGE_WAL_BYTES {
                 let found = format!("the write-ahead log has grown to {} MiB", counts.wal_bytes / MIB);
-                let next = "A program that keeps a read transaction open prevents its truncation: end it, or restart the daemon";
+                let next = "The log cannot be truncated while a program keeps a read transaction open. End that program, or restart the daemon";
                 findings.push(Finding::note(AREA, "log", found, next));
             }
             if counts.quarantined > 0 {
                 let found =
                     format!("{} files are quarantined: they failed too often to be retried", counts.quarantined);
-                let next = "`edge-scorer failures` lists them, `edge-scorer failures --retry` retries them";
+                let next = "`edge-scorer failures` lists them; `edge-scorer failures --retry` retries them";
                 findings.push(Finding::note(AREA, "failures", found, next));
             }
         }
@@ -93,14 +93,14 @@ fn contents(path: &Path) -> Vec<Finding> {
 }
 
 const DAMAGE_ADVICE: &str =
-    "Restart the daemon: it keeps the damaged file, creates a new database and scores all present images again";
+    "Restart the daemon: it keeps the damaged file, creates a new database and scores all images that are there again";
 
 fn advice(error: &StoreError) -> &'static str {
     match error {
         StoreError::NeedsMigration { .. } => {
             "Start the daemon, or run `edge-scorer migrate`. Copy the file first if you may go back to the older version"
         }
-        StoreError::TooNew { .. } => "Install the edge-scorer that wrote it, or a newer one",
+        StoreError::TooNew { .. } => "Install the version of edge-scorer that wrote the database, or a newer one",
         error if error.is_damage() => DAMAGE_ADVICE,
         _ => "Check the permissions of the file and of its directory, and the disk",
     }
@@ -115,8 +115,11 @@ fn replaced_databases(path: &Path) -> Option<Finding> {
         entries.filter(|e| is_database(&e.file_name().to_string_lossy())).map(|e| e.path()).collect();
     replaced.sort();
     let last = replaced.last()?;
-    let found = format!("{} damaged databases were set aside, the latest as {}", replaced.len(), last.display());
-    let next =
-        "The disk is worn out or does not flush its cache: replace it. Delete the files when you no longer need them";
+    let found = format!(
+        "number of damaged databases that were set aside: {}; the latest is {}",
+        replaced.len(),
+        last.display()
+    );
+    let next = "The disk may be worn out, or may not flush its cache: replace the disk. Delete the damaged databases when you no longer need them";
     Some(Finding::note(AREA, "damage", found, next))
 }

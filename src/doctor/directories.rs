@@ -28,8 +28,7 @@ pub(super) fn findings(settings: &WatchSettings) -> Vec<Finding> {
 fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
     let subject = dir.display().to_string();
     if let Err(error) = fs::read_dir(dir) {
-        let next =
-            "Create or mount it, and give the daemon's user read access. The daemon watches it as soon as it appears";
+        let next = "Create or mount the directory, and give the daemon's user read access. The daemon watches it as soon as it appears";
         return Finding::problem(AREA, subject, error.to_string(), next);
     }
     match (why_poll(dir), settings.source) {
@@ -46,7 +45,7 @@ fn directory(dir: &Path, settings: &WatchSettings) -> Finding {
 /// a user together; 0 means that it cannot be read.
 fn limit(name: &'static str, needed: u64, limit: u64) -> Finding {
     let subject = format!("fs.inotify.{name}");
-    let found = format!("{needed} needed, the limit is {limit}");
+    let found = format!("{needed} needed; the limit is {limit}");
     let next = format!(
         "Raise the limit with `sysctl {subject}={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\" under [watch] in the configuration",
         (2 * needed).max(limit)

@@ -27,7 +27,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
         findings.push(Finding::fine(AREA, "kernel module", version.lines().next().unwrap_or_default()));
     }
     if choice == DeviceChoice::Cpu {
-        findings.push(Finding::fine(AREA, "use", "not used: the CPU is configured"));
+        findings.push(Finding::fine(AREA, "use", "the GPU is not used, because the configuration selects the CPU"));
         return (findings, false);
     }
     if BUILT_FOR_CUDA.is_none() {
@@ -51,7 +51,7 @@ pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, 
             AREA,
             "driver",
             error.to_string(),
-            "Check `dmesg`, restart the machine, reinstall the driver. Until it works, set device = \"cpu\"",
+            "Check `dmesg`, then restart the machine or reinstall the driver. Until the driver works, set device = \"cpu\"",
         )),
     }
     (findings, is_usable)
@@ -62,7 +62,7 @@ fn permission_problem(node: &str) -> Option<Finding> {
     let error = File::options().read(true).write(true).open(node).err()?;
     (error.kind() == ErrorKind::PermissionDenied).then(|| {
         let next = "Add the user to the file's group (`usermod -aG video,render edge-scorer`), then restart the daemon";
-        Finding::problem(AREA, node, "this user may not open it", next)
+        Finding::problem(AREA, node, "this user may not open the device file", next)
     })
 }
 

@@ -92,7 +92,7 @@ fn jetson() -> Option<Finding> {
     })
 }
 
-/// Returns a description of the board and advice where its JetPack does not fit this program. `release` is the text of
+/// Returns a description of the board and advice if its JetPack does not fit this program. `release` is the text of
 /// `/etc/nv_tegra_release`, whose first line is like `# R36 (release), REVISION: 4.3, GCID: ...`.
 fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
     let field = |before: &str| {
@@ -110,12 +110,14 @@ fn jetpack(release: &str, board: &str) -> (String, Option<String>) {
         _ => None,
     };
     let wanted = match jetpack {
-        Some(4 | 5) => Some("Install JetPack 6 or later to use the GPU: this one's CUDA is too old".to_owned()),
+        Some(4 | 5) => {
+            Some("Install JetPack 6 or later to use the GPU: the CUDA of older versions is too old".to_owned())
+        }
         Some(6) if BUILT_FOR_CUDA == Some(13) => {
-            Some("Use a program built with the feature cuda: JetPack 6 has CUDA 12".to_owned())
+            Some("Use an edge-scorer built with the feature cuda: JetPack 6 has CUDA 12".to_owned())
         }
         Some(7) if BUILT_FOR_CUDA == Some(12) => {
-            Some("Use a program built with the feature cuda-13: JetPack 7 has CUDA 13".to_owned())
+            Some("Use an edge-scorer built with the feature cuda-13: JetPack 7 has CUDA 13".to_owned())
         }
         _ => None,
     };

@@ -1,7 +1,7 @@
 //! Examines the machine that the daemon runs on, and advises on every problem.
 //!
-//! There is one file per area. The examination changes nothing. Tests that a broken GPU driver could hang or crash run in a child process
-//! ([`Prover`]). The command line prints the findings.
+//! There is one file per area. The examination changes nothing. A child process ([`Prover`]) runs the tests that a broken GPU driver could
+//! hang or crash. The command line prints the findings.
 
 mod database;
 mod directories;

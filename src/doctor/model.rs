@@ -7,7 +7,7 @@ use edge_model::backend::{BackendOptions, DeviceChoice, Precision};
 use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
-const BUNDLE_ADVICE: &str = "Copy the bundle again from its source, or name another one with --model or [model] dir";
+const BUNDLE_ADVICE: &str = "Copy the bundle again from the original, or name another one with --model or [model] dir";
 
 pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     let dir = match settings.model_dir() {
@@ -67,12 +67,12 @@ fn proof(
             AREA,
             subject,
             reason,
-            "Nothing can be scored on this device. Fix the problems reported above, or set another device",
+            "Nothing can be scored with this device and precision. Fix the problems reported above, or configure another device or precision",
         )
     } else {
         let next = match device {
-            DeviceChoice::Cuda => "It is not used. To use it, fix the problems reported under gpu above",
-            _ => "It is not used. Do not configure it with this model",
+            DeviceChoice::Cuda => "This device is not configured. To use it, fix the problems reported under gpu above",
+            _ => "This device and precision are not configured. Do not configure them with this model",
         };
         Finding::note(AREA, subject, reason, next)
     }

@@ -30,7 +30,7 @@ pub struct Proof {
     pub image_s: f64,
     /// Largest difference of a score from its golden.
     pub score_off: f32,
-    /// Largest difference of an embedding from its golden, relative to the largest magnitude.
+    /// Largest difference of an embedding from its golden, as a fraction of the largest magnitude in the golden embeddings.
     pub embedding_off: f32,
 }
 
@@ -46,18 +46,18 @@ pub enum ProverError {
         source: std::io::Error,
     },
     /// The child process did not finish in time and was killed.
-    #[error("the test did not finish within {} s", limit.as_secs())]
+    #[error("the child process did not finish within {} s", limit.as_secs())]
     TimedOut {
         /// The time after which the child process was killed.
         limit: Duration,
     },
     /// The child process ended without a result, for example because the driver crashed.
-    #[error("the test process ended without a result ({status})")]
+    #[error("the child process ended without a result ({status})")]
     Crashed {
         /// Exit status or signal of the child process.
         status: ExitStatus,
     },
-    /// The model was refused, with the message of a [`ScorerError`] in the child process.
+    /// The child process refused the model. Holds the message of its [`ScorerError`].
     #[error("{0}")]
     Refused(String),
 }
@@ -157,7 +157,7 @@ fn output_of<T: DeserializeOwned>(mut command: Command, limit: Duration) -> Resu
     serde_json::from_str(&text).map_err(|_| ProverError::Crashed { status })
 }
 
-/// Waits for the child process. Kills it at the time limit and returns none.
+/// Waits for the child process and returns its exit status. At the time limit, kills the process and returns none.
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
     loop {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Size, times and inode of a file, as metadata that distinguishes one version of the file from another.
+/// Size, times and inode of a file. They distinguish one version of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileStamp {
     /// Size of the file in bytes.

@@ -29,8 +29,8 @@ impl Batch<'_> {
         self.execute("COMMIT", [], "commit the transaction").map(drop)
     }
 
-    /// Runs a statement that writes. Fails if SQLite has rolled back the transaction: the statement would then be committed
-    /// without the other records of the batch.
+    /// Runs a statement that writes and returns the number of changed rows. Fails if SQLite has rolled back the transaction:
+    /// the statement would then be committed without the other records of the batch.
     pub(super) fn execute(&self, sql: &str, params: impl Params, doing: &'static str) -> Result<usize> {
         if self.store.conn.is_autocommit() {
             return Err(StoreError::Undone { path: self.store.path.clone(), doing });

@@ -55,7 +55,7 @@ pub enum StoreError {
         application_id: i32,
     },
     /// A newer edge-scorer wrote the database.
-    #[error("{}: the database has schema version {found}, this program knows versions up to {known}. Install the edge-scorer that wrote it, or a newer one", path.display())]
+    #[error("{}: the database has schema version {found}, but this program knows only versions up to {known}. Install the version of edge-scorer that wrote the database, or a newer one", path.display())]
     TooNew {
         /// Path of the database.
         path: PathBuf,
@@ -65,7 +65,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The database has an older schema and was opened for reading only.
-    #[error("{}: the database has schema version {found}, this program reads version {known}. Run `edge-scorer migrate` first", path.display())]
+    #[error("{}: the database has schema version {found}, but this program reads version {known}. Run `edge-scorer migrate` first", path.display())]
     NeedsMigration {
         /// Path of the database.
         path: PathBuf,
@@ -147,7 +147,7 @@ pub enum StoreError {
         doing: &'static str,
     },
     /// A score, similarity or percentile is NaN or infinite.
-    #[error("the {quantity} to record is {value}, not a finite number. Test the model with `edge-scorer config check`")]
+    #[error("the {quantity} is {value}, which cannot be recorded. Test the model with `edge-scorer config check`")]
     NotFinite {
         /// The kind of number, such as `score`.
         quantity: &'static str,

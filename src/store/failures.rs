@@ -38,8 +38,9 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// Waits one minute after the first failure, doubled up to one day, with ten attempts. The ten attempts span eight and a
-    /// half hours, so that a user has time to correct the cause, such as wrong permissions.
+    /// Waits one minute after the first failure and twice as long after each further one, at most a day. The tenth failure
+    /// quarantines the file. Ten attempts take eight and a half hours, so that a user has time to correct the cause, such as
+    /// wrong permissions.
     fn default() -> Self {
         let max_attempts = NonZeroU32::MIN.saturating_add(9);
         Self { first_delay: Duration::from_secs(60), max_delay: Duration::from_secs(24 * 60 * 60), max_attempts }
@@ -86,7 +87,7 @@ pub struct Failure {
     pub next_retry_at: Option<Timestamp>,
     /// True if the file is retried only on request or after a change.
     pub quarantined: bool,
-    /// Stamp of the file when it failed.
+    /// Stamp of the file at the last failure.
     pub stamp: RecordedStamp,
     /// Time of the first failure since the file last changed.
     pub first_failed_at: Timestamp,
@@ -164,8 +165,8 @@ impl Store {
 impl Batch<'_> {
     /// Records a failed attempt and the time of the next one.
     ///
-    /// If the file has changed since its last failure, the attempts are counted from 1 again. If another version of the file is
-    /// recorded with an image, that record is deleted.
+    /// If the file has changed since its last failure, the count of attempts starts again at 1. If the file table holds
+    /// another version of the file, that row is deleted.
     pub fn record_failure(&self, failure: &NewFailure<'_>, policy: &RetryPolicy, now: Timestamp) -> Result<()> {
         let doing = "record a failure";
         let path = SqlPath(failure.path);

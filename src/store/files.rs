@@ -95,7 +95,7 @@ impl Store {
 
     /// Returns one page of the recorded files under the directory `root`: at most `limit`, in a fixed order, after `after`.
     ///
-    /// To read all files with constant memory, pass the last path of each page as `after` of the next until a page is empty.
+    /// To read all files with constant memory, pass the last path of each page as `after` for the next page, until a page is empty.
     pub fn files_under(&self, root: &Path, after: Option<&Path>, limit: usize) -> Result<Vec<FileRow>> {
         let mut files = Vec::new();
         for range in ranges_after(root, after) {

@@ -15,8 +15,8 @@ use super::{Batch, ImageId, Store, sql_size};
 use crate::identity::ContentId;
 
 pub(super) const BY_CONTENT: &str = "SELECT id, encoder_digest FROM image WHERE content_id = ?1";
-/// Query for images with an embedding. It needs INDEXED BY: if the statistics show a single encoder, SQLite would not choose
-/// this index.
+/// Query for images with an embedding. INDEXED BY names the index, because SQLite does not choose it if the statistics show
+/// a single encoder.
 pub(super) const WITH_EMBEDDING: &str = "
     SELECT i.id, i.embedding FROM image AS i INDEXED BY image_by_encoder
     WHERE i.encoder_digest = ?1 AND i.id > ?2
@@ -84,7 +84,7 @@ pub struct StoredEmbedding {
 pub struct ImageRow {
     /// Content id of the image.
     pub content_id: ContentId,
-    /// The smallest path of its present files; none if no file is present.
+    /// Path of a present file of the image, the first in SQLite's order; none if no file is present.
     pub path: Option<PathBuf>,
     /// Capture time, if the image's metadata contain it.
     pub captured_at: Option<Timestamp>,

@@ -57,7 +57,8 @@ pub use top::TopRow;
 /// Time for which a statement waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Size to which the write-ahead log is truncated after a checkpoint, so that it does not stay large after a burst of writes.
+/// Size limit of the write-ahead log after a checkpoint. A larger log is truncated, so that it does not stay large after a
+/// burst of writes.
 const WAL_LIMIT_BYTES: i64 = 4 << 20;
 
 /// Capacity of the cache of prepared statements; enough for all statements of a scan and a batch.
@@ -148,7 +149,8 @@ impl Store {
     /// Opens an existing database for reading. A writer in this or another process may have it open at the same time.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if there is no database; none is created. An older schema is refused as well.
+    /// [`StoreError::NotFound`] if there is no database; none is created. Refuses a file that is not a database of this program,
+    /// and an older or newer schema.
     pub fn open_read_only(path: &Path) -> Result<Self> {
         let path = &absolute(path)?;
         if !path.try_exists().map_err(|source| StoreError::Unreachable { path: path.to_owned(), source })? {
@@ -243,7 +245,8 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Refuses directories and files that are too small for a database; SQLite treats a file of one byte as an empty database.
+/// Refuses a directory, and a file that is too small for a database but not empty. SQLite treats a file of one byte as an
+/// empty database.
 ///
 /// Only the metadata is checked: opening and closing the file outside SQLite would release this process's POSIX locks on it.
 fn require_database(path: &Path) -> Result<()> {

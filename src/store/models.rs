@@ -91,7 +91,7 @@ impl Store {
 }
 
 impl Batch<'_> {
-    /// Records that a model now runs on another device, with its precision and the reason.
+    /// Records the device on which a model runs from now on, its precision there and the reason for the device.
     pub fn set_device(&self, model: ModelId, device: &str, precision: &str, reason: &str) -> Result<()> {
         let sql = "UPDATE model SET device = ?2, precision = ?3, device_reason = ?4 WHERE id = ?1";
         self.execute(sql, params![model, device, precision, reason], "record the device").map(drop)

@@ -94,7 +94,7 @@ mod tests {
         let tag = batch.tag_id("birds").unwrap();
         let score = NewScore { score: f32::NAN, similarity: None, percentile: None };
         let error = batch.record_score(image, tag, model, &score, NOW).unwrap_err();
-        let text = "the score to record is NaN, not a finite number. Test the model with `edge-scorer config check`";
+        let text = "the score is NaN, which cannot be recorded. Test the model with `edge-scorer config check`";
         assert_eq!(error.to_string(), text);
         let score = NewScore { score: 1.0, similarity: Some(f32::INFINITY), percentile: None };
         assert!(batch.record_score(image, tag, model, &score, NOW).is_err());

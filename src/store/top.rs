@@ -34,7 +34,7 @@ pub struct TopRow {
     pub similarity: Option<f32>,
     /// Share of the tag's reference scores below this score, 0..100.
     pub percentile: Option<f32>,
-    /// The smallest path of the image's present files.
+    /// Path of a present file of the image, the first in SQLite's order.
     pub path: PathBuf,
     /// Content id of the image.
     pub content_id: ContentId,

@@ -22,20 +22,20 @@ pub struct Found {
 /// The reason why a directory, or an entry in it, cannot be scanned.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// The root does not exist. The state of the files in it is unknown.
+    /// The scanned directory does not exist. The state of the files in it is unknown.
     #[error("{}: the directory does not exist. Mount or create it. The scores of its images are kept", root.display())]
     Offline {
         /// Path of the missing directory.
         root: PathBuf,
     },
-    /// The root is not a directory.
-    #[error("{}: not a directory. Name the directory that holds the images", root.display())]
+    /// The path is not a directory, or it leads out of the root.
+    #[error("{}: not a directory inside the watched directory. Name the directory that holds the images", root.display())]
     NotADirectory {
-        /// Path that is not a directory.
+        /// The path that cannot be scanned.
         root: PathBuf,
     },
-    /// An entry below the root cannot be read. The scan continues without it.
-    #[error("{}: cannot be read: {source}. Give this user read access (and search access to the directories), or move it out of the watched directory", path.display())]
+    /// A directory or file cannot be read. A scan in progress continues without it.
+    #[error("{}: cannot be read: {source}. Give this user read access to it and search access to the directories above it, or move it out of the watched directory", path.display())]
     Unreadable {
         /// Path of the directory or file.
         path: PathBuf,

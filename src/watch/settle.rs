@@ -63,9 +63,9 @@ impl Settler {
 
     /// Records a sighting of a file.
     ///
-    /// A file that a scan finds is ready at once if it is not empty and was modified at least the settle time ago by the
-    /// time of day. An empty file waits because its writer may just have created it. A hinted file waits in any case,
-    /// because a copy may carry the modification time of its original.
+    /// A file that a scan finds is ready at once if it is not empty and its modification time, by the wall clock, is at
+    /// least the settle time ago. An empty file waits, because its writer may just have created it. A hinted file waits in
+    /// any case, because a copy may carry the modification time of its original.
     pub fn observe(&mut self, path: &Path, stamp: FileStamp, sighting: Sighting, now: Now) -> Observed {
         match self.files.get(path) {
             Some(waiting) if sighting == Sighting::Scan && waiting.stamp == stamp => return Observed::Waiting,
@@ -89,7 +89,7 @@ impl Settler {
     }
 
     /// Removes and returns at most `limit` files whose deadline has passed, earliest deadline first. `stat` returns a
-    /// file's present stamp, or `None` if the file is gone. A file whose stamp has changed without a hint waits again.
+    /// file's current stamp, or `None` if the file is gone. A file whose stamp has changed without a hint waits again.
     pub fn due(&mut self, now: Now, limit: usize, mut stat: impl FnMut(&Path) -> Option<FileStamp>) -> Vec<Settled> {
         let mut settled = Vec::new();
         while settled.len() < limit {
@@ -113,7 +113,8 @@ impl Settler {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns whether to scan for refused files now: true once, when at most half of the capacity is in use.
+    /// Returns true if files were refused and at most half of the capacity is in use now. The caller must then scan for the
+    /// refused files, because the next call returns false.
     pub fn take_refused(&mut self) -> bool {
         let scan_now = self.refused && self.files.len() <= self.capacity / 2;
         self.refused &= !scan_now;
@@ -165,7 +166,7 @@ mod tests {
             self.clock.advance(Duration::from_millis(millis));
         }
 
-        /// Writes a file without a sighting.
+        /// Writes a file to the simulated disk without telling the settler.
         fn write(&mut self, path: &str, size_bytes: u64) {
             let mtime_ns = i64::try_from(self.clock.now().wall.as_nanosecond()).unwrap();
             let inode = self.disk.get(Path::new(path)).map_or(self.disk.len() as u64, |stamp| stamp.inode);

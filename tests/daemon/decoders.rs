@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FAILURES: &str = "SELECT stage, attempts, quarantined FROM failure";
 
-/// Starts a daemon with one decoder and waits until it has decoded one image. Returns both.
+/// Starts a daemon with one decoder process and waits until an image is recorded. Returns the daemon and the decoder's process id.
 fn one_decoder(place: &Place, more: &str) -> (Daemon, Pid) {
     let text = format!(
         "[threads]\ndecode = 1\n[watch]\nsettle_ms = 20\nrescan_interval_s = 1\n[store]\ncommit_interval_ms = 50\n{more}"
@@ -20,7 +20,7 @@ fn one_decoder(place: &Place, more: &str) -> (Daemon, Pid) {
     (daemon, decoder)
 }
 
-/// The daemon's only decoder.
+/// Returns the process id of the daemon's only decoder process.
 fn only_decoder(daemon: &Daemon) -> Pid {
     let decoders = daemon.decoders();
     assert_eq!(decoders.len(), 1, "{decoders:?}");
@@ -45,7 +45,7 @@ fn a_file_that_kills_its_decoder_fails_alone_and_is_quarantined_after_the_second
     assert_eq!(
         error,
         "the decoder process crashed on this file: signal 6 (SIGABRT); it may have run out of memory. If other programs \
-         open the file, please report it"
+         can open the file, please report the crash"
     );
     // Another decoder takes the next file, and the bad file when its retry is due.
     place.write("good.jpg", &jpeg(3));

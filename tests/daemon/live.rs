@@ -45,7 +45,7 @@ fn the_status_is_that_of_the_running_daemon() {
     daemon.stop();
     assert!(!socket.exists());
     assert_eq!(status_of(&place)["daemon"], Value::Null);
-    assert!(place.scorer("status", &[]).expect(0).stdout.contains("none is running on this database"));
+    assert!(place.scorer("status", &[]).expect(0).stdout.contains("no daemon is running on this database"));
 }
 
 #[test]

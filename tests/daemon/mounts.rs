@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 
 use edge_testing::{Place, can_unshare, jpeg, make_old, model, skip, until};
 
-/// Options of `unshare`: new user and mount namespaces, with the user as root.
+/// Options of `unshare`: new user and mount namespaces, in which the current user counts as root.
 const NAMESPACE: [&str; 1] = ["-Urm"];
 const FILES: &str = "SELECT replace(path, rtrim(path, replace(path, '/', '')), ''), state FROM file ORDER BY 1";
 
-/// A shell in the namespace, which starts the daemon there.
+/// A shell in the new namespaces. It mounts the card and starts the daemon there.
 struct Shell(Child);
 
 impl Shell {
@@ -75,6 +75,6 @@ fn files_of_a_removed_card_are_offline_and_not_scored_again_when_it_returns() {
     shell.run("kill $daemon; wait $daemon; touch ended");
     until("the end of the daemon", || place.path("ended").exists().then_some(()));
     let log = std::fs::read_to_string(place.path("log")).unwrap();
-    assert!(log.contains("3 scored, 0 copies, 0 failed"), "a file was scored twice: {log}");
+    assert!(log.contains("3 scored, 0 copies of known images, 0 failed attempts"), "a file was scored twice: {log}");
     place.assert_sound();
 }

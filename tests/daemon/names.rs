@@ -20,7 +20,8 @@ const NAMES: [&[u8]; 8] = [
     "right \u{202e}gpj.exe.jpg".as_bytes(),
 ];
 
-/// Fails if the text contains control characters other than line breaks, or characters that reverse the text direction.
+/// Fails if `text` contains control characters other than line breaks, or characters that reverse the text direction. The message
+/// names `output`.
 #[track_caller]
 fn assert_harmless(output: &str, text: &str) {
     let is_unsafe = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';

@@ -21,7 +21,7 @@ fn a_failed_file_is_tried_again_when_it_is_due_and_when_the_user_asks() {
     let photos = place.photos();
     let outcome =
         place.run(["failures", "--db", place.db().to_str().unwrap(), "--retry", "--path", photos.to_str().unwrap()]);
-    assert!(outcome.expect(0).stdout.starts_with("1 failed files are due"));
+    assert!(outcome.expect(0).stdout.starts_with("1 failed files are due for a retry."));
     place.wait_for_rows(LEDGER, &["decode|3|1"]);
     assert!(place.value(last) > before, "the file was not tried again");
     // Three attempts before the quarantine and three after the request.

@@ -122,7 +122,7 @@ fn a_slow_writer_is_waited_for() {
     assert_eq!(place.value("SELECT content_id FROM image"), blake3::hash(&whole).to_hex().as_str());
     assert_eq!(place.value("SELECT count(*) FROM failure"), "0");
     let log = daemon.stop();
-    assert!(log.contains("1 scored, 0 copies, 0 failed"), "{log}");
+    assert!(log.contains("1 scored, 0 copies of known images, 0 failed attempts"), "{log}");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_start_finds_files_that_came_and_went_while_no_daemon_ran() {
     let daemon = watch(&place);
     place.wait_for_rows(FILES, &["a.jpg|missing", "b.jpg|present", "new.jpg|present"]);
     let log = daemon.stop();
-    assert!(log.contains("1 scored, 0 copies, 0 failed"), "{log}");
+    assert!(log.contains("1 scored, 0 copies of known images, 0 failed attempts"), "{log}");
 }
 
 #[test]
@@ -217,7 +217,10 @@ fn a_kill_loses_no_image_and_scores_none_twice() {
     let daemon = place.daemon(&["--config", &config, &photos]);
     place.wait_for_rows("SELECT count(*), count(DISTINCT image_id) FROM file", &[&format!("{count}|{count}")]);
     let log = daemon.stop();
-    assert!(log.contains(&format!("{} scored, 0 copies, 0 failed", count as usize - before.len())), "{log}");
+    assert!(
+        log.contains(&format!("{} scored, 0 copies of known images, 0 failed attempts", count as usize - before.len())),
+        "{log}"
+    );
     assert_eq!(place.value("SELECT count(*) FROM score"), count.to_string());
     let after =
         place.rows("SELECT content_id, scored_at FROM image JOIN score ON score.image_id = image.id ORDER BY 1");
@@ -329,7 +332,7 @@ fn a_polled_directory_and_one_that_comes_later() {
     rename(place.path("away"), place.path("later")).unwrap();
     place.wait_for_rows(FILES, &["a.jpg|present"]);
     let log = daemon.stop();
-    assert!(log.contains("1 scored, 0 copies, 0 failed"), "{log}");
+    assert!(log.contains("1 scored, 0 copies of known images, 0 failed attempts"), "{log}");
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn with_too_few_watches_auto_polls() {
     let test = "watch_kernel::with_too_few_watches_auto_polls";
     let Some(mut watching) = Watching::start(test, &["-Ur"], &allow_watches(4), dir.path(), "auto") else { return };
     let start = &watching.start;
-    assert!(start.starts_with("started poll inotify does not work here"), "{start}");
+    assert!(start.starts_with("started poll inotify does not work:"), "{start}");
     assert!(start.contains("its 10 directories need one inotify watch each"), "{start}");
     assert!(watching.next(&["rescan"]).unwrap().starts_with("rescan the directory is polled"));
 }

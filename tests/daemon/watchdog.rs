@@ -11,10 +11,10 @@ use rustix::process::Signal;
 const IMAGES: &str = "SELECT count(*) FROM image";
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// Time without a ping after which pings count as stopped. The daemon ticks once a second.
+/// Time without a ping after which the pings count as stopped. In these tests the daemon pings about once a second.
 const PING_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// A stopped thread of another process. It continues when this is dropped.
+/// A stopped thread of another process. The thread continues when this value is dropped.
 struct Stopped(i32);
 
 impl Stopped {

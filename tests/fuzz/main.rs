@@ -1,6 +1,6 @@
-//! Untrusted inputs with random changes. No reader may crash, hang or use much memory, whatever the bytes are; returning an error is
-//! always right. `EDGE_SCORER_FUZZ` is the number of executions per target (3,000 by default), `EDGE_SCORER_FUZZ_SEED` the seed of the
-//! random changes (1 by default). `scripts/fuzz` runs a million executions.
+//! Fuzz tests: each target reads untrusted input, and gets valid inputs (`seeds`) with random changes. No reader may crash, hang or use
+//! much memory, whatever the bytes are; returning an error is always right. `EDGE_SCORER_FUZZ` is the number of executions per target
+//! (3,000 by default). `EDGE_SCORER_FUZZ_SEED` starts the random number generator (1 by default). `scripts/fuzz` runs a million executions.
 //!
 //! The current input is in `target/tmp/fuzz-NAME`. After a crash it is the input that caused the crash.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -23,8 +23,8 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// Runs a target on changed seeds. The number of executions is divided by `share`, for targets that take longer. `target` returns whether
-/// it accepted the input.
+/// Runs a target on randomly changed `seeds`. `share` divides the number of executions, for targets that take longer. `target` returns
+/// whether it accepted the input.
 fn fuzz(name: &str, seeds: &[Vec<u8>], share: u64, mut target: impl FnMut(&[u8]) -> bool) {
     let executions = (from_environment("EDGE_SCORER_FUZZ").unwrap_or(3_000) / share).max(1);
     let mut random = Random(from_environment("EDGE_SCORER_FUZZ_SEED").unwrap_or(1));
@@ -71,7 +71,7 @@ fn metadata() {
     fuzz("metadata", &seeds::metadata(), 1, |bytes| !keywords_of(bytes).is_empty() || exif_only(bytes));
 }
 
-/// Whether the bytes begin with Exif data, as the seed without keywords does.
+/// Whether an Exif segment follows the first two bytes. One seed has Exif data without keywords and must be accepted.
 fn exif_only(bytes: &[u8]) -> bool {
     bytes.get(2..4) == Some(&[0xFF, 0xE1]) && bytes.get(6..10) == Some(b"Exif")
 }

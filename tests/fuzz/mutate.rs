@@ -29,7 +29,7 @@ const WORDS: [&[u8]; 22] = [
     b"\xF0\x9F\x90\xA6\xE2\x80\x8D\xCC\x81",
 ];
 
-/// Returns a seed with one to eight changes, some of which insert bytes of another seed.
+/// Returns `seed` with one to eight random changes. Some changes insert bytes of `other`.
 pub fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(8) {

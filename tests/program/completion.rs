@@ -153,7 +153,7 @@ fn bash_completes_subcommands_options_values_and_files() {
     assert_eq!(shell.types(&["edge-scorer top --tag my", TAB]), ["top", "--tag", "my"], "a tag is not a file");
 }
 
-/// Every described subcommand with its path, such as `edge-scorer-config-check`.
+/// Names of the man pages of a command and all its subcommands, such as `edge-scorer-config-check`.
 fn subcommands(command: &clap::Command, path: &str) -> Vec<String> {
     let children =
         command.get_subcommands().flat_map(|child| subcommands(child, &format!("{path}-{}", child.get_name())));

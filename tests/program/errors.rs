@@ -29,7 +29,7 @@ fn no_model() {
     let photos = photos.to_str().unwrap();
     for command in [&["run", photos][..], &["scan", photos], &["score", "--tag", "x", "a.jpg"], &["config", "check"]] {
         let arguments = [command, &["--model", "/nonexistent"]].concat();
-        refused(&place, &arguments, 78, "/nonexistent: there is no model bundle here. Give --model DIR");
+        refused(&place, &arguments, 78, "/nonexistent: there is no such directory. Name a model bundle with --model");
     }
     assert!(!place.path(".local/state").exists(), "a refused command created files");
 
@@ -49,7 +49,11 @@ fn no_model() {
         let output = check();
         assert_eq!(output.status.code(), Some(78));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(stderr.contains("no model: the shipped bundle is neither near the program nor"), "{stderr}");
+        assert!(
+            stderr
+                .contains("no model: the shipped bundle was found neither in a models directory above the program nor"),
+            "{stderr}"
+        );
     }
     let share = place.path(".local/share/edge-scorer/models");
     std::fs::create_dir_all(&share).unwrap();
@@ -156,7 +160,7 @@ fn wrong_configuration() {
         78,
         "model.device: \"tpu\" is not a device: use auto, cpu or cuda",
     );
-    check("[model]\ndir = \"m\"\n[limits]\nmax_pixels = 0\n", 78, "limits.max_pixels is 0, it must be 1 to ");
+    check("[model]\ndir = \"m\"\n[limits]\nmax_pixels = 0\n", 78, "limits.max_pixels is 0; it must be 1 to ");
     refused(&place, &["run", "--config", "none.toml"], 66, "none.toml: the configuration cannot be read: No such file");
 }
 

@@ -12,7 +12,8 @@ use image::ImageFormat;
 
 const STATES: &str = "SELECT CAST(path AS TEXT), state, image_id FROM file ORDER BY path";
 
-/// Returns the rows of a query with two columns as a map from the file name, relative to the photo directory, to the second column.
+/// Runs a query with two columns, the first of them a path. Returns a map from the path, relative to the photo directory, to the second
+/// column.
 fn by_name(place: &Place, sql: &str) -> BTreeMap<String, String> {
     let photos = format!("{}/", place.photos().display());
     let cut = |row: String| {
@@ -92,7 +93,7 @@ fn every_kind_of_file_is_scored_or_recorded_as_a_failure() {
     let outcome = place
         .scan(&["--tag", "a good photo"])
         .expect(1)
-        .stderr_contains("4 files failed before and are not due for another try");
+        .stderr_contains("4 files failed before and are not due for a retry. `edge-scorer failures` lists");
     assert!(
         outcome.stdout.contains("12 images found: 0 scored, 0 copies of known images, 8 unchanged, 0 failed"),
         "{}",
@@ -104,11 +105,11 @@ fn every_kind_of_file_is_scored_or_recorded_as_a_failure() {
     real_sqlite3(&place);
 }
 
-/// `failures` as table and JSON, and `--retry` of files that were repaired and files that were not.
+/// Tests `failures` as a table and as JSON, and `--retry` with one repaired file and three that still fail.
 fn list_and_retry_failures(place: &Place) {
     let table = place.scorer("failures", &[]).expect(0).stdout;
     assert!(!table.contains('\x1b') && table.lines().count() == 5, "{table}");
-    assert!(table.contains("3600000000 pixels, the limit is 200000000"), "{table}");
+    assert!(table.contains("3600000000 pixels; the limit is 200000000"), "{table}");
     let json = place.scorer("failures", &["--format", "json"]).expect(0).stdout;
     let rows: Vec<serde_json::Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len(), 4);
@@ -118,7 +119,8 @@ fn list_and_retry_failures(place: &Place) {
     let only = place.scorer("failures", &["--retry", "--path", empty.to_str().unwrap()]).expect(0);
     assert_eq!(
         only.stdout,
-        "1 failed files are due: a running daemon retries them within seconds, otherwise the next scan does\n"
+        "1 failed files are due for a retry. A running daemon retries them within seconds; without a daemon, the next \
+         scan does\n"
     );
     let outcome = place.scan(&[]).expect(1);
     assert!(outcome.stdout.contains("0 scored, 0 copies of known images, 8 unchanged, 1 failed"), "{}", outcome.stdout);
@@ -126,7 +128,8 @@ fn list_and_retry_failures(place: &Place) {
     std::fs::write(&empty, jpeg(20)).unwrap();
     assert_eq!(
         place.scorer("failures", &["--retry"]).expect(0).stdout,
-        "4 failed files are due: a running daemon retries them within seconds, otherwise the next scan does\n"
+        "4 failed files are due for a retry. A running daemon retries them within seconds; without a daemon, the next \
+         scan does\n"
     );
     let outcome = place.scan(&["--tag", "a good photo"]).expect(1);
     assert!(outcome.stdout.contains("1 scored, 0 copies of known images, 8 unchanged, 3 failed"), "{}", outcome.stdout);
@@ -228,7 +231,7 @@ fn a_new_tag_is_scored_from_stored_embeddings() {
     }
     let tops = ["--tag", "night street", "--format", "json", "-n", "99"];
     let unknown =
-        place.scorer("top", &tops).expect(0).stderr_contains("5 images are ranked from their stored embeddings");
+        place.scorer("top", &tops).expect(0).stderr_contains("5 images are scored now, from their stored embeddings");
     let outcome = place.scan(&["--tag", "birds", "--tag", "Night  Street"]).expect(0);
     assert!(outcome.stdout.contains("5 scores computed from stored embeddings"), "{}", outcome.stdout);
     let known = place.scorer("top", &tops).expect(0);

@@ -62,7 +62,8 @@ fn every_image_under_every_tag_in_order_and_in_every_format() {
     assert_eq!(warnings.len(), 2, "{}", jsonl.stderr);
     for (warning, tag) in warnings.iter().zip(["night  street", "birds"]) {
         let names_tag = warning.contains(&format!("does not know the tag {:?}", tag.replace("  ", " ")));
-        assert!(names_tag && warning.contains("the nearest being") && warning.contains("(similarity "), "{warning}");
+        let names_nearest = warning.contains(". The nearest of them is \"");
+        assert!(names_tag && names_nearest && warning.contains("(cosine of the text embeddings "), "{warning}");
     }
     let known = score(&place, &["--tag", "A good photo", "photos/0.jpg"]).expect(0);
     assert_eq!(known.stderr, "");
@@ -158,7 +159,7 @@ fn lists_are_read_in_the_forms_that_people_write() {
     assert_eq!(found[1], rows(&plain)[0]);
 
     let outcome = score_input(&place, &["--pairs", "-"], "file,tag\na,b\n").expect(64);
-    outcome.stderr_contains("has no column \"path\" (it has [\"file\", \"tag\"]); path and tag are needed");
+    outcome.stderr_contains("has no column \"path\". Its columns are [\"file\", \"tag\"]; path and tag are required");
     score(&place, &["--pairs", "none.csv"]).expect(66).stderr_contains("none.csv: cannot be read: No such file");
 }
 

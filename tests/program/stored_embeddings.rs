@@ -71,6 +71,8 @@ fn an_embedding_that_is_not_finite_fails_alone() {
     let outcome =
         place.scorer("top", &top).expect(0).stderr_contains("is not finite: the model cannot score this input");
     assert_eq!(outcome.json().as_array().unwrap().len(), 3);
+    let none = place.scorer("top", &[&top[..], &["--since", "2999-01-01"]].concat()).expect(0);
+    assert_eq!(none.json().as_array().unwrap().len(), 0, "no image is that new");
     place.write("copy of 2.jpg", &jpeg(2));
     place.write("new.jpg", &jpeg(5));
     let outcome = place.scan(&["--tag", "night"]).expect(1).stderr_contains("copy of 2.jpg: the ");

@@ -13,6 +13,6 @@ pub const CONFIG: u8 = 78;
 /// A second stop signal ended the process at once: 128 + SIGINT, as shells report it.
 pub const STOPPED_AT_ONCE: u8 = 130;
 
-/// The exit codes as one line for `--help`.
-pub const HELP: &str =
-    "Exit codes: 0 all done, 1 something failed, 64 usage, 66 input missing, 78 configuration or bundle refused.";
+/// The list of the exit codes for `--help`.
+pub const HELP: &str = "Exit codes: 0 all done, 1 part of the request failed, 64 usage, 66 input missing or \
+    unreadable, 78 configuration or bundle refused, 130 stopped by a second signal.";

@@ -96,8 +96,8 @@ pub fn conclude(program: &str, outcome: Outcome) -> ExitCode {
 /// Parses the command line.
 ///
 /// # Errors
-/// The exit code of a process that has nothing more to do: help and version are printed to stdout and give [`exit_code::OK`], mistakes are
-/// printed to stderr and give [`exit_code::USAGE`].
+/// Returns the exit code if the process has nothing more to do. Help and version are printed to stdout, with [`exit_code::OK`]. A wrong
+/// command line is reported on stderr, with [`exit_code::USAGE`].
 pub fn parse<P: clap::Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         let code = if error.use_stderr() { exit_code::USAGE } else { exit_code::OK };

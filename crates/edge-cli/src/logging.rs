@@ -1,8 +1,8 @@
 //! Log lines on stderr.
 //!
 //! File names are untrusted input. Control characters in messages are escaped, so that no name can forge a log line or move the terminal's
-//! cursor. The number of lines from one source line is limited, so that a card full of broken files neither fills the disk nor hides other
-//! messages.
+//! cursor. The number of log lines from one log statement is limited, so that a card full of broken files neither fills the disk nor hides
+//! other messages.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,12 +14,12 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::output::printable;
 
-/// Maximum number of log lines from one source line within one window.
+/// Maximum number of log lines from one log statement within one window.
 const MAX_LINES: u64 = 100;
-/// Length of the window in which the log lines of a source line are counted.
+/// Length of the window in which the log lines of one log statement are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Starts logging at the level `default`. The variable `EDGE_SCORER_LOG` overrides it, for example with `debug` or
+/// Starts logging at the level `default`. The environment variable `EDGE_SCORER_LOG` overrides it, for example with `debug` or
 /// `edge_scorer::watch=trace`.
 pub fn start(default: LevelFilter) {
     // systemd's journal adds the time itself.
@@ -47,7 +47,7 @@ pub fn start(default: LevelFilter) {
     }
 }
 
-/// A logger that limits the number of log lines from each source line.
+/// A logger that limits the number of log lines from each log statement.
 struct RateLimitedLogger {
     logger: Logger,
     started: Instant,
@@ -84,11 +84,11 @@ impl Log for RateLimitedLogger {
     }
 }
 
-/// The current window of each source line, by file name and line number.
+/// The current window of each log statement, by the statement's file name and line number.
 #[derive(Debug, Default)]
 struct LogWindows(HashMap<(&'static str, u32), LogWindow>);
 
-/// The log lines of one source line in its current window. Times count from the start of logging.
+/// The current window of one log statement: the time when it began, counted from the start of logging, and the numbers of log lines.
 #[derive(Debug)]
 struct LogWindow {
     began: Duration,
@@ -106,7 +106,7 @@ struct Admitted {
 }
 
 impl LogWindows {
-    /// Counts a log line. Returns `None` if its window is full.
+    /// Counts a log line of the log statement at `place`. Returns `None` if the statement's window is full.
     fn admit(&mut self, place: (&'static str, u32), now: Duration) -> Option<Admitted> {
         let window = self.0.entry(place).or_insert(LogWindow { began: now, written: 0, left_out: 0 });
         let mut left_out = 0;

@@ -8,8 +8,8 @@ pub fn settle() {
 
 /// Makes the C library keep freed memory for the next allocation: up to 64 MiB at the top of each heap, and blocks of up to 32 MiB.
 ///
-/// By default the C library returns the memory of every picture and every model run to the system and requests it again. With small models
-/// this took a quarter of the time of two cores.
+/// By default the C library returns the memory of every picture and every model run to the system and requests it again. With small
+/// models, returning and requesting it took a quarter of the processor time.
 #[cfg(target_env = "gnu")]
 fn keep_freed_memory() {
     const MIB: i32 = 1 << 20;

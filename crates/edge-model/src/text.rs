@@ -21,7 +21,7 @@ pub struct TextRule {
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// The tokenizer's file is missing or damaged.
-    #[error("{}: not a usable tokenizer: {reason}. Copy the bundle again from its source", path.display())]
+    #[error("{}: not a usable tokenizer: {reason}. Copy the bundle again from the original", path.display())]
     Tokenizer {
         /// Path of the tokenizer's file.
         path: PathBuf,
@@ -30,8 +30,8 @@ pub enum TextError {
     },
     /// The manifest's text rule is invalid.
     #[error(
-        "the rule that makes prompts from tags is not usable: {0}. If a bundle is opened, copy it again from its source; if a \
-         model is trained, correct --template"
+        "the rule that makes prompts from tags is not usable: {0}. To use a bundle, copy it again from the original. To train a \
+         model, correct --template"
     )]
     Rule(String),
     /// The tag is empty or only white space.
@@ -42,7 +42,7 @@ pub enum TextError {
     TooLong {
         /// Text of the tag.
         tag: String,
-        /// Number of tokens of its prompt, including special tokens.
+        /// Number of tokens of the tag's prompt, including special tokens.
         tokens: usize,
         /// The context length: the most tokens that the text encoder takes.
         limit: usize,

@@ -18,9 +18,9 @@ pub fn repository(path: &str) -> PathBuf {
     root.join(path)
 }
 
-/// The path of a built program, in the directory that `EDGE_SCORER_PROGRAMS` names. Without it, the program is where plain cargo puts it,
-/// beside the directory of the test programs. Cargo builds a package's programs only for the tests of that package; `scripts/test`
-/// builds all.
+/// The path of a built program, in the directory that `EDGE_SCORER_PROGRAMS` names. Without that variable, the path is the one that
+/// plain cargo uses, beside the directory of the test programs. Cargo builds a package's programs only for the tests of that package;
+/// `scripts/test` builds all programs.
 #[track_caller]
 pub fn program(name: &str) -> PathBuf {
     let path = match std::env::var_os("EDGE_SCORER_PROGRAMS") {

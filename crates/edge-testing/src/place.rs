@@ -24,7 +24,7 @@ impl ProgramOutput {
         Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// Fails unless this is the exit code.
+    /// Fails unless the exit code is `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
@@ -170,7 +170,7 @@ impl Place {
         self.try_rows(sql).unwrap_or_else(|| panic!("the database does not answer {sql}"))
     }
 
-    /// The value of a query with one row.
+    /// The only row of a query. Fails if the query returns none or several.
     #[track_caller]
     pub fn value(&self, sql: &str) -> String {
         let rows = self.rows(sql);

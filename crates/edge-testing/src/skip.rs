@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-/// Reports that `test` did not run, or not all of it. The line goes past the test runner's capture to stderr, and is appended to the
-/// file named by `EDGE_SCORER_SKIP_LOG`, whose lines `scripts/test` counts.
+/// Reports that `test` did not run, or ran only in part. The line is written to stderr directly, so the test runner does not capture
+/// it. It is also appended to the file that `EDGE_SCORER_SKIP_LOG` names; `scripts/test` counts the lines of that file.
 pub fn skip(test: &str, reason: &str) {
     let line = format!("SKIPPED {test}: {reason}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
@@ -15,8 +15,8 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// The name of the running test, which the test runner gives to its thread. With `--test-threads=1` the thread has another name, and
-/// this is the name of the test program.
+/// The name of the running test: the test runner gives it to the test's thread. With `--test-threads=1` the test runs in the main
+/// thread, and the path of the test program is returned.
 pub fn test_name() -> String {
     let thread = std::thread::current();
     match thread.name() {
@@ -25,7 +25,8 @@ pub fn test_name() -> String {
     }
 }
 
-/// Whether a program is installed: a path to an existing file, or a name in a directory of `PATH`. If not, reports `test` as skipped.
+/// Whether a program is installed. `program` is a path with a `/`, or the name of a file in a directory of `PATH`. If it is not
+/// installed, reports `test` as skipped.
 pub fn has_program(test: &str, program: &str) -> bool {
     let dirs = std::env::var_os("PATH").unwrap_or_default();
     let found = Path::new(program).is_file() && program.contains('/')

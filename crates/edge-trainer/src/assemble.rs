@@ -142,8 +142,8 @@ fn records(data: &DataSet, examples: &[Example]) -> Vec<DataRecord> {
 pub struct Findings {
     /// Metrics by name, such as `test.srcc`.
     pub metrics: BTreeMap<String, f64>,
-    /// Quantiles of the reference images' scores, each image under its own tag, on the bundle's scale, in ascending
-    /// order.
+    /// Quantiles of the scores of the reference images, on the bundle's scale, in ascending order. Each image is scored
+    /// under its own tag.
     pub quantiles: Vec<f32>,
     /// Quantiles of the reference scores under each tag, by tag.
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
@@ -166,7 +166,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Exports the weights as graphs for images that `rule` resizes and normalises, and makes the goldens.
+    /// Exports the weights as graphs and makes the goldens. `rule` is the input rule of the graphs.
     ///
     /// # Errors
     /// [`AssembleError::Export`] and those of [`golden::make`].

@@ -59,7 +59,8 @@ fn even_share(examples: &[Example], examples_of: &[Vec<usize>], rng: &mut StdRng
     chosen
 }
 
-/// Returns all examples in batches of `at_once` images, in the order in which the images first occur.
+/// Divides all examples into batches of `at_once` images, in the order in which the images first occur. Returns the
+/// indices of the examples of each batch.
 pub fn in_order(examples: &[Example], at_once: usize) -> Vec<Vec<usize>> {
     by_image(examples).chunks(at_once.max(1)).map(<[Vec<usize>]>::concat).collect()
 }
@@ -96,9 +97,9 @@ fn runs(by_tag: BTreeMap<&str, Vec<usize>>, per_tag: usize, rng: &mut StdRng) ->
 /// The distinct images of a list of examples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchImages {
-    /// Index of the first example of each image.
+    /// For each image, the index of its first example.
     pub first: Vec<usize>,
-    /// For each example, the index of its image.
+    /// For each example, the index of its image in `first`.
     pub image_of: Vec<usize>,
 }
 

@@ -93,13 +93,16 @@ impl FeatureCache {
     /// Reads the features of an image as a batch of one.
     ///
     /// # Errors
-    /// [`FeatureError::File`], also if the file has another length.
+    /// [`FeatureError::File`], also if the file has the wrong length.
     pub fn get(&self, content_id: &str) -> Result<ImageOutput<Host>, FeatureError> {
         let path = self.path(content_id);
         let bytes = std::fs::read(&path).map_err(FileError::at(&path))?;
         if bytes.len() != self.entry_bytes() {
             let (found, expected) = (bytes.len(), self.entry_bytes());
-            let reason = format!("the stored features have {found} bytes instead of {expected}. Run the command again");
+            let reason = format!(
+                "the stored features have {found} bytes instead of {expected}. Run the command again to compute \
+                 them anew"
+            );
             return Err(FileError { path, reason }.into());
         }
         let values: Vec<f32> = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();

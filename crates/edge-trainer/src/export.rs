@@ -12,13 +12,14 @@ use edge_model::bundle::manifest::{ImageSide, TextSide};
 use edge_model::image_input::InputRule;
 use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scorer, ScorerError};
 
-/// Largest allowed difference between the trained network and the exported graphs. Differences of text embeddings are
-/// shares of the largest magnitude, differences of scores are in score units.
+/// Largest allowed difference of text embeddings and scores between the trained network and the exported graphs.
+/// Differences of text embeddings are shares of the largest magnitude in the embeddings, differences of scores are in
+/// score units.
 pub const PARITY: f32 = 1e-4;
 /// Largest allowed difference of image embeddings between the trained network and the exported graphs, as a share of
-/// the largest magnitude: half a step of the 16-bit floats that store the embeddings. It is larger than [`PARITY`]
-/// because the small model's embeddings are sums of thousands of terms that nearly cancel, so they depend on the order
-/// of summation.
+/// the largest magnitude in the embeddings. It is half a step of the 16-bit floats that store the embeddings. It is
+/// larger than [`PARITY`] because the small model's embeddings are sums of thousands of terms that nearly cancel, so
+/// they depend on the order of summation.
 pub const IMAGE_PARITY: f32 = 1.0 / 2048.0;
 
 /// Reason why the trained weights cannot be exported.
@@ -29,14 +30,14 @@ pub enum ExportError {
     Onnx(#[from] OnnxError),
     /// The outputs of the exported graphs differ from those of the trained network.
     #[error(
-        "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, at most \
-         {allowed:e} is allowed. No bundle was written. This is a defect of the export: please report it with the run \
-         directory"
+        "the exported graphs do not reproduce the trained network: the {what} differs by {difference:e}, which \
+         is more than the allowed {allowed:e}. No bundle was written. This is a defect of the export: please report \
+         it with the run directory"
     )]
     Parity {
         /// The output that differs, such as the score.
         what: &'static str,
-        /// The largest difference found, in the unit of the limit.
+        /// The largest difference found, in the same unit as `allowed`.
         difference: f32,
         /// The largest allowed difference.
         allowed: f32,
@@ -60,7 +61,7 @@ pub struct Graphs {
 }
 
 impl Graphs {
-    /// Exports the graphs for inputs under `rule`.
+    /// Exports the graphs for images prepared by `rule`.
     ///
     /// # Errors
     /// [`ExportError::Onnx`].
@@ -80,20 +81,21 @@ impl Graphs {
     }
 }
 
-/// The largest differences between burn and tract.
+/// The largest differences between the trained network and the exported graphs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parity {
-    /// Largest difference of image embeddings, as a share of the largest magnitude.
+    /// Largest difference of image embeddings, as a share of the largest magnitude in the embeddings.
     pub image_embedding: f32,
-    /// Largest difference of text embeddings, as a share of the largest magnitude.
+    /// Largest difference of text embeddings, as a share of the largest magnitude in the embeddings.
     pub text_embedding: f32,
-    /// Largest difference of scores from the same embeddings, in score units.
+    /// Largest difference of scores, in score units.
     pub score: f32,
 }
 
-/// Compares the outputs of the trained network with those of the opened bundle. A head that reads only embeddings gets
-/// the same embeddings in both, those of the network, so that the score's difference is due to the head alone. A head
-/// that reads tokens gets the outputs of the encoders on each side, so that its difference includes theirs.
+/// Compares the outputs of the trained network with those of the opened bundle. If the head reads only embeddings, both
+/// heads get the network's embeddings, so that the difference of the scores is due to the head alone. If the head reads
+/// tokens, each head gets the outputs of its own encoders, so that the difference of the scores includes differences of
+/// the encoders.
 ///
 /// # Errors
 /// [`ExportError::Parity`] above [`PARITY`] or [`IMAGE_PARITY`], [`ExportError::Scorer`].

@@ -1,4 +1,4 @@
-//! Embeddings of images by an encoder that is not trained any further.
+//! Image features that are computed before the training, by an encoder that is not trained further.
 
 use std::collections::HashMap;
 
@@ -30,10 +30,10 @@ pub struct FittedEncoder {
     pub fit: EncoderFit,
     /// Embeddings of the images. Each comes from a fit that left out the image's split unit.
     pub table: FeatureTable,
-    /// For each tag, the index in the image embedding of its answer, the number that predicts the score. It is the
-    /// tag's own answer or the answer of its data set.
+    /// For each tag, the index of its answer in the image embedding. The answer is the tag's own or that of its data
+    /// set.
     pub answer_of: HashMap<String, usize>,
-    /// Accuracy of the embedding's first answer on kinds of images that the fit left out.
+    /// Accuracy of the answer to the first question on kinds of images that the fit left out.
     pub unseen: Vec<UnseenRow>,
 }
 
@@ -45,8 +45,8 @@ impl Encoded {
     }
 }
 
-/// Accuracy of the embedding's first answer on one kind of images, such as those of one generator, if the fit left out
-/// all images of this kind.
+/// Accuracy of the answer to the first question on one kind of images, such as those of one generator. The figures
+/// compare fits with and without this kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnseenRow {
     /// Name of the kind, such as the generator that made the images.

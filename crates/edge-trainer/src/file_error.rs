@@ -14,7 +14,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// Returns a closure that converts any error at `path`.
+    /// Returns a closure that converts any error to a [`FileError`] of `path`.
     pub(crate) fn at<E: Display>(path: &Path) -> impl FnOnce(E) -> Self {
         move |e| Self { path: path.to_owned(), reason: format!("cannot be read or written: {e}") }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::TrainOptions;
 use super::dataset::style::StyleRequest;
 
-/// Name in a bundle of the file with all inputs of its training.
+/// Name of the file in a bundle that holds all inputs of the training.
 pub const FIT_FILE: &str = "fit.toml";
 
 /// The content of a `fit.toml`. Options that the file lacks have their defaults. Paths are relative to the working
@@ -32,7 +32,7 @@ pub struct FitSetup {
     #[arg(long, value_name = "SPEC")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<String>,
-    /// Directory of the bundle; an older bundle there is replaced after the new one has passed its checks
+    /// Directory of the bundle; an existing bundle in this directory is replaced once the new one has passed all checks
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub struct FitSetup {
 
 impl FitSetup {
     /// Returns the setup of the flags, completed by the setup of the file. If a flag sets the output directory, the
-    /// file's run directory is ignored too, because it belongs to the file's output directory.
+    /// file's run directory is ignored, because it belongs to the file's output directory.
     #[must_use]
     pub fn or(self, file: Self) -> Self {
         let run = self.run.or(if self.out.is_none() { file.run } else { None });

@@ -34,7 +34,7 @@ const PICTURES: [(Scene, Treatment, u32, u32); 4] = [
 /// Golden images and tags with the trained network's outputs for them.
 #[derive(Debug, Clone)]
 pub struct Goldens {
-    /// File names and PNG bytes.
+    /// File names and PNG bytes of the golden images.
     pub images: Vec<(String, Vec<u8>)>,
     /// Texts of the golden tags.
     pub tags: Vec<String>,
@@ -93,8 +93,8 @@ pub fn make(
     Ok(Goldens { images, tags: tags.to_vec(), tensors })
 }
 
-/// Returns the head's input for one image under every tag. The image embedding is rounded to f16, because the scorer
-/// stores it so.
+/// Returns the head's input for one image under every tag. The image embedding is rounded to f16, as the scorer stores
+/// it.
 fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> {
     let [tags, dim] = text.embedding.dims();
     let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
@@ -108,7 +108,7 @@ fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> 
 }
 
 fn internal(e: impl std::fmt::Display) -> GoldenError {
-    GoldenError::Internal(format!("a golden image: {e}"))
+    GoldenError::Internal(format!("a golden cannot be made: {e}"))
 }
 
 fn matrix(x: Tensor<Host, 2>) -> Result<Array2<f32>, GoldenError> {

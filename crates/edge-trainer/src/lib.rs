@@ -1,8 +1,8 @@
 //! The library of `edge-trainer`: trains on rated images and writes a proved bundle.
 //!
-//! Owns burn and the protobuf types of the ONNX export. Reports progress through [`message::Listener`] only; the
-//! command line displays it. Uses the code of the scorer to read images, to encode tags and to prove the bundle. Knows
-//! neither the daemon nor its database.
+//! Only this crate depends on burn. It contains the ONNX export with its protobuf types. Reports progress through
+//! [`message::Listener`] only; the command line displays it. Uses the code of the scorer to read images, to encode tags
+//! and to prove the bundle. Knows neither the daemon nor its database.
 
 mod assemble;
 pub mod backbone;

@@ -42,7 +42,7 @@ pub enum LoadError {
     Internal(String),
 }
 
-/// Number of loaded batches that wait for the network. Each thread loads one more.
+/// Largest number of loaded batches that wait for the network. Each thread holds one more batch.
 const AHEAD: usize = 2;
 
 /// A square section of an image.
@@ -59,7 +59,7 @@ pub struct View {
 }
 
 impl View {
-    /// Returns the centre square, which is the view of the scorer.
+    /// Returns the centre square, which the scorer uses.
     pub fn centre(size_px: u32) -> Self {
         Self { size_px, x: 0.5, y: 0.5, mirrored: false }
     }
@@ -75,7 +75,7 @@ impl View {
 pub struct LoadJob {
     /// Path of the image.
     pub path: PathBuf,
-    /// Content id, which stored features are found by.
+    /// Content id, the key of stored features.
     pub content_id: String,
     /// Section to cut out after resizing.
     pub view: View,
@@ -91,7 +91,7 @@ impl LoadJob {
 /// Loads images as input of a network.
 #[derive(Debug, Clone, Copy)]
 pub struct Loader<'a> {
-    /// Rule of resizing and normalising.
+    /// Input rule: how images are resized and normalised.
     pub rule: &'a InputRule,
     /// Stored features of the images; if present, no image is opened.
     pub features: Option<Features<'a>>,

@@ -4,8 +4,8 @@ use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
-/// Returns the ranking loss, `-1/|P| * sum over (better, worse) in P of log sigmoid(f(better) - f(worse))`; `None`
-/// without pairs.
+/// Returns the ranking loss, `-1/|P| * sum over (better, worse) in P of log sigmoid(f(better) - f(worse))`, where P is
+/// `pairs` and f gives the `scores`; `None` without pairs.
 ///
 /// It is the ranking term of Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags"; the
 /// pairwise probability is that of RankNet (Burges et al., "Learning to rank using gradient descent", ICML 2005).
@@ -22,8 +22,8 @@ pub fn ranking<B: Backend>(scores: Tensor<B, 1>, pairs: &[(usize, usize)]) -> Op
     Some(log_sigmoid(margin).mean().neg())
 }
 
-/// Returns the mean squared error, `1/D * sum of (f(x) - s)^2`: the second term of the loss of Sugiura and Yamauchi, "A
-/// proposal of an image quality model that uses text tags".
+/// Returns the mean squared error, `1/D * sum of (f(x) - s)^2`, over the D `scores` f(x) and true scores s. It is the
+/// second term of the loss of Sugiura and Yamauchi, "A proposal of an image quality model that uses text tags".
 pub fn squared_error<B: Backend>(scores: Tensor<B, 1>, truth: Tensor<B, 1>) -> Tensor<B, 1> {
     (scores - truth).square().mean()
 }

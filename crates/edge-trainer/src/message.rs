@@ -40,13 +40,13 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Mean loss over the training batches.
     pub loss: f64,
-    /// Mean ranking loss, a part of the loss.
+    /// Mean of the loss's ranking term over the training batches.
     pub ranking: f64,
-    /// Mean squared error, a part of the loss.
+    /// Mean of the loss's squared error term over the training batches.
     pub squared_error: f64,
-    /// Spearman correlation on the validation images.
+    /// Spearman's correlation on the validation images.
     pub srcc: f64,
-    /// Mean of the Spearman correlations within tags.
+    /// Mean over the tags of Spearman's correlation within each tag, on the validation images.
     pub within_tag_srcc: f64,
     /// Whether the epoch is the best so far.
     pub best: bool,

@@ -46,9 +46,9 @@ where
 pub struct RateShares(HashMap<ParamId, f64>);
 
 impl RateShares {
-    /// Adds layer-wise decay (Clark et al., "ELECTRA", 2020). `layers` are in the order from the input. The last one
-    /// has the share `last`, each other one `decay` of the following layer's share. Layers before the last `trained`
-    /// ones have the share 0.
+    /// Adds layer-wise decay (Clark et al., "ELECTRA", 2020). `layers` are in the order from the input. The last layer
+    /// has the share `last`, every earlier layer `decay` times the share of the layer behind it. Only the last
+    /// `trained` layers are trained; all layers before them have the share 0.
     pub fn add(&mut self, layers: &[Vec<ParamId>], last: f64, decay: f64, trained: usize) {
         for (from_top, layer) in layers.iter().rev().enumerate() {
             let share = if from_top < trained { last * decay.powi(from_top as i32) } else { 0.0 };
@@ -130,7 +130,7 @@ pub fn average<B: Backend, M: Module<B>>(average: M, model: &M, share: f64, step
     average.map(&mut Mix { values: gather.values, share })
 }
 
-/// Collects the parameters by their id. burn's container for gradients holds any tensors.
+/// Collects the values of parameters by id. It uses burn's container for gradients, which holds any tensors.
 struct Gather<B> {
     values: GradientsParams,
     backend: std::marker::PhantomData<B>,
@@ -151,7 +151,7 @@ impl<B: Backend> ModuleMapper<B> for Mix {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let Some(new) = self.values.remove::<B, D>(param.id) else { return param };
         let moved = 1.0 - self.share;
-        // This form leaves parameters that did not change exactly as they are.
+        // In this form, rounding does not change a parameter whose old and new values are equal.
         param.map(|old| old.clone() + (new - old) * moved)
     }
 }

@@ -1,6 +1,6 @@
 //! Forms ordered pairs of images within a tag.
 
-/// Values that decide the order of a pair.
+/// A rated image, with the values that decide its order in a pair of images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rated<'a> {
     /// Text of the tag that the image was rated under.
@@ -28,8 +28,8 @@ pub fn ranked_pairs(batch: &[Rated<'_>], tie_threshold: f32) -> Vec<(usize, usiz
     pairs
 }
 
-/// Returns the fit of each image of a batch to its tag: the stated values, or, if none is stated, the similarity of
-/// trained encoders if available. The two are never mixed, because their scales differ.
+/// Returns the fit of each image of a batch to its tag. These are the stated values. If the whole batch has none, they
+/// are the similarities of trained encoders, if available. The two are never mixed, because their scales differ.
 pub fn fits(stated: Vec<Option<f32>>, similarity: Option<impl FnOnce() -> Vec<f32>>) -> Vec<Option<f32>> {
     match similarity {
         Some(similarity) if stated.iter().all(Option::is_none) => similarity().into_iter().map(Some).collect(),

@@ -16,7 +16,7 @@ use crate::{FitRequest, HeadName, TrainError, TrainOptions, fit};
 pub enum PaperRow {
     /// The network that scores an image under a tag.
     WithTags,
-    /// A network of the same image encoder that reads no tag.
+    /// A network that has the same image encoder and reads no tag.
     WithoutText,
     /// EfficientNet, which scores the image alone.
     Previous,
@@ -35,7 +35,7 @@ impl PaperRow {
         }
     }
 
-    /// Returns the options of its training: the given ones with the name, head and backbone of the network.
+    /// Returns the options for training the network: the given ones with its name, head and backbone.
     fn options(self, given: &TrainOptions) -> TrainOptions {
         let mut options = TrainOptions { name: self.name().replace(' ', "-"), ..given.clone() };
         match self {
@@ -82,7 +82,7 @@ pub fn train_paper_rows(
         let out = request.dir.join(&options.name);
         let name = row.name();
         if out.join(file::MANIFEST).is_file() {
-            note(listener, format!("{name}: the existing bundle in {} is used", out.display()));
+            note(listener, format!("{name}: uses the existing bundle in {}", out.display()));
         } else {
             let run = run_dir_of(&out);
             let resume = StateDirectory::of(&run).path().is_dir();

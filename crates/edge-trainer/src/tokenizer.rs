@@ -7,7 +7,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl};
 
-/// A tokenizer that cannot be trained.
+/// The tokenizer cannot be trained.
 #[derive(Debug, thiserror::Error)]
 #[error("the tokenizer cannot be trained on the tags of the data: {0}. Check the column tag of the data")]
 pub struct TokenizerError(String);

@@ -23,8 +23,8 @@ const DEVICES: [(DeviceChoice, Precision); 4] = [
 
 const TAGS: [&str; 5] = ["a good photo", "night street", "sunset over the sea", "a dog", "black and white"];
 
-/// Largest allowed differences: of a score on a scale of 10, and of an embedding as a share of its largest value. Embeddings are stored in
-/// 16 bits, whose relative precision is about 1/2000.
+/// Largest allowed differences from the CPU in f32: for scores on a scale of 10, and for embeddings as a share of the largest value of an
+/// embedding. Embeddings are stored in 16 bits, whose relative precision is about 1/2000.
 fn allowed(precision: Precision) -> (f32, f32) {
     match precision {
         Precision::F32 => (2e-3, 1.5e-3),

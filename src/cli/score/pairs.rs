@@ -44,13 +44,16 @@ pub(super) enum PairError {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The decoder panicked on one of the images that were decoded together with this one.
-    #[error("the decoder panicked on this image or on one next to it; this is a defect, please report it")]
+    #[error(
+        "the decoder panicked on this image or on another image that the same thread decoded. This is a defect; please \
+         report it"
+    )]
     DecoderPanicked,
     /// The model refused the image or the tag, or the device failed.
     #[error(transparent)]
     Scorer(Arc<ScorerError>),
     /// The model returned too few results.
-    #[error("the model returned no score for this row; this is a defect, please report it")]
+    #[error("the model returned no score for this row. This is a defect; please report it")]
     Unscored,
 }
 
@@ -71,7 +74,8 @@ pub(super) fn read(file: &Path) -> Result<impl Iterator<Item = PairRow> + use<>,
         // Spreadsheets write a byte order mark, which becomes part of the first column's name.
         let found = header.iter().position(|h| h.trim_start_matches('\u{feff}').trim().eq_ignore_ascii_case(name));
         let columns: Vec<&str> = header.iter().collect();
-        let advice = format!("the header has no column {name:?} (it has {columns:?}); path and tag are needed");
+        let advice =
+            format!("the header has no column {name:?}. Its columns are {columns:?}; path and tag are required");
         found.ok_or_else(|| fail(exit_code::USAGE, advice))
     };
     let (path_column, tag_column) = (column("path")?, column("tag")?);

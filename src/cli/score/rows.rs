@@ -46,7 +46,7 @@ pub(super) struct RowWriter<W: Write> {
 enum Out<W: Write> {
     Table(Table, W),
     Jsonl(W),
-    /// The writer, and whether the header is written.
+    /// The writer, and whether it has written the header.
     Csv(Box<csv::Writer<W>>, bool),
 }
 

@@ -25,7 +25,8 @@ const BASE_MEMORY_BYTES: u64 = 512 << 20;
 /// Capacity of the reply pipe in bytes. A large pipe passes a picture's pixels in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Decodes files in a decoder process. The process is started for the first file, and again for the next file after it has ended.
+/// Decodes files in a decoder process. Starts the process for the first file. If the process has ended, starts a new one for the next
+/// file.
 pub(in crate::daemon) struct DecoderProcess {
     /// Decodes in the daemon if no process can be started. This is less safe, but files are still scored.
     here: Here,
@@ -57,8 +58,8 @@ impl DecoderProcess {
                 Ok(running) => self.running = Some(running),
                 Err(error) if !self.has_warned => {
                     log::warn!(
-                        "no decoder process can be started: {error}. Files are decoded in the daemon, where a broken file can stop \
-                         it. Check this user's limits on processes and memory"
+                        "no decoder process can be started: {error}. Files are decoded in the daemon itself, so a broken \
+                         file can stop the daemon. Check this user's limits on processes and memory"
                     );
                     self.has_warned = true;
                 }
@@ -156,14 +157,15 @@ impl DecoderProcess {
         let status = self.running.take().and_then(Running::end);
         let failure = if error.kind() == ErrorKind::TimedOut {
             let limit = self.timeout.as_secs_f64();
-            let error =
-                format!("not read and decoded within {limit} s. If the file is valid, raise limits.decode_timeout_s");
+            let error = format!(
+                "reading and decoding took longer than {limit} s. If the file is valid, raise limits.decode_timeout_s"
+            );
             FileFailure { stage: Stage::Time, error }
         } else {
             FileFailure {
                 stage: Stage::Crash,
                 error: format!(
-                    "the decoder process crashed on this file: {}. If other programs open the file, please report it",
+                    "the decoder process crashed on this file: {}. If other programs can open the file, please report the crash",
                     describe_end(status, error)
                 ),
             }
@@ -173,7 +175,7 @@ impl DecoderProcess {
 }
 
 impl Running {
-    /// Waits for the process to end, or kills it, and returns its exit status.
+    /// Ends the process and returns its exit status. A process that has closed its pipe gets one second to end by itself.
     fn end(mut self) -> Option<ExitStatus> {
         // A process that has closed its pipe is about to end. A process that hangs must be killed.
         let deadline = Instant::now() + Duration::from_secs(1);

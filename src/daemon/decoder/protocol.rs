@@ -1,5 +1,6 @@
 //! Messages between the daemon and its decoder processes. A message is its length in bytes (u32, little-endian), followed
-//! by JSON. After a picture's message come its pixels: S rows of S pixels of red, green and blue.
+//! by JSON. After the message [`Reply::Picture`] come the pixels of the square: S rows of S pixels, each with one byte of
+//! red, green and blue.
 
 use std::io::{self, Read, Write};
 
@@ -10,7 +11,8 @@ use super::opened::Opened;
 use crate::daemon::work::FileFailure;
 use edge_model::image_input::{InputRule, Limits, PictureFacts};
 
-/// The largest accepted message in bytes. A path with its escapes, or 64 keywords, are far shorter.
+/// The largest accepted message in bytes. A path with its JSON escapes is far shorter, and so are the keywords of a file
+/// (at most 64).
 const MAX_MESSAGE_BYTES: u32 = 1 << 20;
 
 /// Request from the daemon to the decoder process.
@@ -22,7 +24,7 @@ pub(super) enum Request {
     Open { path: Vec<u8> },
     /// Returns the keywords in the opened file.
     Keywords,
-    /// Returns the picture in the opened file.
+    /// Returns the picture's facts and its square.
     Picture,
 }
 
@@ -35,7 +37,7 @@ pub(super) enum Reply {
     Opened(Opened),
     /// Reply to `Keywords`: the keywords embedded in the file.
     Keywords(Vec<String>),
-    /// Reply to `Picture`; the pixels follow.
+    /// Reply to `Picture`: the picture's facts and the side of its square. The square's pixels follow the message.
     Picture { facts: PictureFacts, side_px: u32 },
     /// Reply to any request: the file does not exist.
     Gone,

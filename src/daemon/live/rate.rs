@@ -13,8 +13,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Records that `finished` files were finished at the time `now` of a monotonic clock. While no files are in flight
-    /// (`busy` is false) the rate does not change, because idle time does not predict the speed of later files.
+    /// Records the number of files finished until `now`, a time of a monotonic clock. While no files are in flight (`busy`
+    /// is false) the rate does not change, because idle time does not predict the speed of later files.
     pub(super) fn observe(&mut self, now: Duration, finished: u64, busy: bool) {
         if !busy && self.seen.back().is_some_and(|&(_, last)| last == finished) {
             // Shift the observations by the idle time, so that the rate does not include it.

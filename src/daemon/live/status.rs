@@ -24,7 +24,8 @@ pub struct LiveStatus {
     pub scan: Option<LiveScan>,
     /// Files finished per minute, over the last minute with files in flight.
     pub per_minute: f64,
-    /// Estimated seconds, at the rate `per_minute`, until all files in flight and all files of the survey are finished; an upper bound.
+    /// Estimated seconds until all files in flight and all files of the survey are finished, at the rate `per_minute`. An upper bound,
+    /// because unchanged files of the survey take no time.
     pub left_s: Option<u64>,
     /// Images scored since `started_at`.
     pub scored: u64,

@@ -10,8 +10,8 @@ use walkdir::WalkDir;
 pub enum WatchError {
     /// The user's limit of inotify watches is reached.
     #[error(
-        "{}: its {directories} directories need one inotify watch each, and the limit of this user's watches is {limit}. Raise it with `sysctl \
-         fs.inotify.max_user_watches={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\" under [watch] in the configuration",
+        "{}: its {directories} directories need one inotify watch each, but this user's limit is {limit}. Raise the limit with `sysctl \
+         fs.inotify.max_user_watches={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\" under [watch] in the configuration",
         root.display(),
         suggested_limit(*directories, *limit)
     )]
@@ -25,8 +25,8 @@ pub enum WatchError {
     },
     /// The user's limit of inotify instances is reached.
     #[error(
-        "{}: the limit of this user's inotify instances, {limit}, is reached. Raise it with `sysctl \
-         fs.inotify.max_user_instances={}` (as root; in /etc/sysctl.d/ for good), or set source = \"poll\" under [watch] in the configuration",
+        "{}: the limit of this user's inotify instances, {limit}, is reached. Raise the limit with `sysctl \
+         fs.inotify.max_user_instances={}` (as root; permanently in /etc/sysctl.d/), or set source = \"poll\" under [watch] in the configuration",
         root.display(),
         limit.saturating_mul(2).max(256)
     )]
@@ -96,8 +96,8 @@ mod tests {
         let error = WatchError::TooManyWatches { root: "/photos".into(), directories: 70_000, limit: 8192 };
         assert_eq!(
             error.to_string(),
-            "/photos: its 70000 directories need one inotify watch each, and the limit of this user's watches is 8192. \
-             Raise it with `sysctl fs.inotify.max_user_watches=148192` (as root; in /etc/sysctl.d/ for good), or set \
+            "/photos: its 70000 directories need one inotify watch each, but this user's limit is 8192. Raise the \
+             limit with `sysctl fs.inotify.max_user_watches=148192` (as root; permanently in /etc/sysctl.d/), or set \
              source = \"poll\" under [watch] in the configuration"
         );
         let error = WatchError::TooManyInstances { root: "/photos".into(), limit: 128 };

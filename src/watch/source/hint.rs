@@ -10,11 +10,11 @@ pub enum Hint {
     Changed(PathBuf),
     /// A file, or a directory with everything in it, was deleted or renamed.
     Removed(PathBuf),
-    /// Hints may have been lost: scan this directory.
+    /// Scan this directory: hints may have been lost, or the directory is polled.
     Rescan {
         /// The watched directory or a directory in it.
         dir: PathBuf,
-        /// Why hints may have been lost.
+        /// Why the directory is to be scanned.
         reason: RescanReason,
     },
 }

@@ -44,7 +44,7 @@ impl Inotify {
         // notify's thread adds watches at the end of a round of events. It replies to a configuration only between two
         // rounds.
         if let Err(error) = self.watcher.configure(Config::default()) {
-            log::debug!("notify does not answer: {error}");
+            log::debug!("notify does not reply: {error}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sends hints at changes in a watched directory, by inotify or by polling. A hint may be late, duplicate or missing, but
 //! no loss is silent: every possibly lost hint causes a [`Hint::Rescan`].
 //!
-//! Every source has one thread, which is joined when the source is dropped. inotify's own thread never blocks on the
+//! Every source has one thread, which is joined when the source is dropped. notify's thread never blocks on the
 //! channel: if the channel is full, it requests a rescan, which the source's thread delivers when there is room.
 
 mod error;
@@ -93,7 +93,7 @@ pub struct SourceOptions {
     pub poll_interval: Duration,
 }
 
-/// Watches one directory until it is dropped.
+/// Watches one directory and sends hints at its changes. Dropping the source ends the watching.
 #[derive(Debug)]
 pub struct Source {
     status: Arc<Mutex<SourceStatus>>,
@@ -152,8 +152,8 @@ impl Drop for Source {
         self.stop.take();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!(
-                "a thread that watched a directory had panicked, which is a defect: changes there may have been noticed late, by \
-                 the next scan. Please report the message above"
+                "a thread that watched a directory panicked, which is a defect. Changes in the directory may have been noticed \
+                 only by the next scan. Please report the panic message in the log"
             );
         }
     }
@@ -180,7 +180,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Starts to watch the directory that is at the root now.
+    /// Starts to watch the root in the configured way, or waits for it if it does not exist.
     fn begin(&mut self) -> Result<(), WatchError> {
         self.inotify = None;
         self.next_poll = None;
@@ -202,7 +202,7 @@ impl Watch {
                         self.inotify = Some(inotify);
                         self.set_status(SourceKind::Inotify, "a local file system".to_owned());
                     }
-                    Err(error) => self.poll(format!("inotify does not work here: {error}")),
+                    Err(error) => self.poll(format!("inotify does not work: {error}")),
                 },
             },
         }
@@ -235,7 +235,7 @@ impl Watch {
             self.check_root();
             if let Some(reason) = self.sink.take_failure() {
                 log::warn!(
-                    "{}: inotify may miss changes ({reason}), so the directory is also polled",
+                    "{}: the directory is also polled from now on, because inotify may miss changes. Reason: {reason}",
                     self.root.display()
                 );
                 self.poll(reason);
@@ -263,7 +263,7 @@ impl Watch {
         self.sink.rescan(&self.root, RescanReason::RootChanged);
     }
 
-    /// Sends the pending rescans and waits for room in the channel. Returns false if the receiver is gone or the source stops.
+    /// Sends the pending rescans; blocks while the channel is full. Returns false if the receiver is gone or the source stops.
     fn deliver(&mut self, stopped: &Receiver<()>) -> bool {
         let rescans = self.sink.take_rescans();
         if let (Some(inotify), false) = (&mut self.inotify, rescans.is_empty()) {
@@ -280,7 +280,12 @@ impl Watch {
     }
 
     fn set_status(&self, kind: SourceKind, reason: String) {
-        log::info!("{}: way of watching: {kind} ({reason})", self.root.display());
+        let way = match kind {
+            SourceKind::Inotify => "watched by inotify",
+            SourceKind::Poll => "watched by polling",
+            SourceKind::Waiting => "waiting for the directory",
+        };
+        log::info!("{}: {way} ({reason})", self.root.display());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = SourceStatus { kind, reason };
     }
 }

@@ -25,7 +25,7 @@ const POLLED: [(u64, &str); 15] = [
 pub fn why_poll(root: &Path) -> Option<String> {
     match shared_file_system(root) {
         Ok(name) => name.map(|name| format!("inotify does not report changes by other machines or programs on {name}")),
-        Err(error) => Some(format!("the type of its file system cannot be determined: {error}")),
+        Err(error) => Some(format!("the type of the directory's file system cannot be determined: {error}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Passes a source's hints to the channel without blocking inotify's thread. If the channel is full, the sink notes a
+//! Passes a source's hints to the channel without blocking notify's thread. If the channel is full, the sink notes a
 //! rescan, which the source's own thread delivers.
 
 use std::collections::BTreeMap;
@@ -46,14 +46,14 @@ impl Sink {
         &self.hints
     }
 
-    /// Sends a hint, or requests a scan of the root if the channel is full.
+    /// Sends a hint, or requests a rescan of the root if the channel is full.
     pub fn hint(&self, hint: Hint) {
         if let Err(TrySendError::Full(_)) = self.hints.try_send(hint) {
             self.rescan(&self.root, RescanReason::ChannelFull);
         }
     }
 
-    /// Requests a scan of a directory.
+    /// Requests a rescan of a directory.
     pub fn rescan(&self, dir: &Path, reason: RescanReason) {
         self.note(|pending| {
             if pending.rescans.contains_key(&self.root) {
@@ -78,7 +78,7 @@ impl Sink {
         self.note(|pending| pending.failure = Some(reason));
     }
 
-    /// Takes the scans requested since the last call.
+    /// Returns and removes the pending rescans.
     pub fn take_rescans(&self) -> BTreeMap<PathBuf, RescanReason> {
         std::mem::take(&mut self.lock().rescans)
     }
@@ -88,7 +88,7 @@ impl Sink {
         std::mem::take(&mut self.lock().root_lost)
     }
 
-    /// Takes the reason of a failure since the last call.
+    /// Returns the reason if inotify has failed since the last call.
     pub fn take_failure(&self) -> Option<String> {
         self.lock().failure.take()
     }

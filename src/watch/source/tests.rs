@@ -35,7 +35,7 @@ impl Watched {
         self.dir.path().join(name)
     }
 
-    /// Skips and returns the hints before the expected one.
+    /// Waits for the expected hint and returns the hints that came before it.
     fn wait_for(&self, expected: &Hint) -> Vec<Hint> {
         wait_for(&self.hints, expected)
     }

@@ -6,7 +6,7 @@ use edge_testing::{Place, jpeg, make_old, until};
 
 const FILES: &str = "SELECT count(*) FROM file";
 
-/// Returns the damaged databases that the daemon replaced.
+/// Returns the paths of the damaged databases that the daemon set aside.
 fn replaced_databases(place: &Place) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(place.dir.path()).unwrap().flatten().map(|entry| entry.path());
     entries.filter(|path| path.to_str().unwrap().contains("scores.db.damaged-")).collect()

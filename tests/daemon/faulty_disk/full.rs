@@ -42,7 +42,7 @@ fn images_that_arrive_while_the_disk_is_full_are_recorded_when_there_is_room_aga
     place.wait_for_rows(FILES, &["7"]);
     place.wait_for_rows("SELECT stage, attempts FROM failure", &["decode|1"]);
     let log = daemon.stop();
-    assert!(log.contains("7 scored, 0 copies, 1 failed"), "{log}");
+    assert!(log.contains("7 scored, 0 copies of known images, 1 failed attempts"), "{log}");
     place.assert_sound();
 }
 

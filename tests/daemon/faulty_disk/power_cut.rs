@@ -61,7 +61,7 @@ impl Remains {
         ok && (tables.is_empty() || rows(incomplete).is_ok_and(|rows| rows.is_empty()))
     }
 
-    /// Scans the images again, as the next start does. Each must be recorded once, with its score.
+    /// Scans the images again, as the next start does. Each image must be recorded once, with its score.
     fn recovers(&self, photos: &Path) {
         self.0.scorer("scan", &["--tag", "trees", photos.to_str().unwrap()]).expect(0);
         self.0.assert_sound();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edge_testing::random::Random;
 
-/// Disks write a sector completely or not at all.
+/// Size of a sector in bytes. A disk writes a sector completely or not at all.
 const SECTOR: usize = 512;
 
 /// One change or one flush of one file of the database.
@@ -53,7 +53,7 @@ pub fn read(mut record: &[u8]) -> Vec<Event> {
 
 #[derive(Debug, Default)]
 struct File {
-    /// `None` while the file does not exist.
+    /// The file's bytes on the disk; `None` while the file does not exist.
     on_disk: Option<Vec<u8>>,
     in_memory: Vec<Operation>,
 }
@@ -109,7 +109,8 @@ impl File {
     }
 }
 
-/// Applies an event to a file. `kept` receives the offset of a sector in the data of a write and returns whether it is written.
+/// Applies an operation to a file. A write is applied sector by sector: `kept` receives the offset of a sector's bytes in the data and
+/// returns whether they are written.
 fn apply(file: &mut Option<Vec<u8>>, operation: &Operation, mut kept: impl FnMut(usize) -> bool) {
     match operation {
         Operation::Write { offset, data } => {

@@ -55,7 +55,7 @@ impl fmt::Debug for ChosenBackend {
     }
 }
 
-/// Offers the backends of `choice` to `accept`, in order of preference, and returns its first success.
+/// Offers the backends of `choice` to `accept`, in order of preference, and returns the first value that `accept` builds.
 ///
 /// `accept` returns a value that it built on the backend, such as a model whose goldens were replayed, or an error that says why the
 /// backend cannot be used. A device that does not support `options.precision` uses the next wider precision that it supports.

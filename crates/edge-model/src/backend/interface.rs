@@ -19,7 +19,7 @@ pub enum Input {
     I64(ArrayD<i64>),
 }
 
-/// Number of examples in each run of a graph.
+/// Number of images, texts or pairs in each run of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchSize {
     /// Always this number: the backend may optimise the graph for it.
@@ -40,7 +40,8 @@ pub struct BackendOptions {
 }
 
 impl BackendOptions {
-    /// Default of `gpu_timeout` in seconds. A run takes milliseconds, and a few seconds for the largest models on the smallest boards.
+    /// Default of `gpu_timeout` in seconds. A run takes milliseconds; with the largest models on the smallest boards it takes a few
+    /// seconds.
     pub const GPU_TIMEOUT_S: u64 = 30;
 }
 
@@ -147,7 +148,7 @@ pub trait Backend: Send + Sync {
     fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError>;
 }
 
-/// A prepared graph. Several threads may run it at the same time.
+/// A graph that is ready to run on a device. Several threads may run it at the same time.
 pub trait Graph: Send + Sync {
     /// Runs the graph. Inputs and outputs are in the graph's order; there is at least one output.
     ///

@@ -36,7 +36,7 @@ fn typed(mut onnx: &[u8], batch: BatchSize, precision: Precision) -> TractResult
     Ok(model)
 }
 
-/// Returns the graph for the batch size.
+/// Returns the graph with its batch dimension set to the batch size; unchanged for [`BatchSize::Any`].
 pub(super) fn for_batch(model: TypedModel, batch: BatchSize) -> TractResult<TypedModel> {
     match batch {
         BatchSize::Any => Ok(model),
@@ -83,7 +83,7 @@ fn is_worth_f16(model: &TypedModel, id: usize) -> bool {
     (node.op_is::<EinSum>() || node.op_is::<Conv>()) && weights.is_some_and(|weights| weights >= MIN_F16_WEIGHTS)
 }
 
-/// Runs a prepared graph. The error is tract's message.
+/// Runs a graph and returns its outputs. The error is tract's message.
 pub(super) fn run(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<ArrayD<f32>>, String> {
     let outputs = values(runnable, inputs).and_then(|values| runnable.run(values)).map_err(|e| format!("{e:#}"))?;
     if outputs.is_empty() {
@@ -108,7 +108,7 @@ fn values(runnable: &dyn Runnable, inputs: Vec<Input>) -> TractResult<TVec<TValu
     inputs.into_iter().enumerate().map(value).collect()
 }
 
-/// Runs a prepared graph and returns the time of each operator. The error is tract's message.
+/// Runs a graph and returns the time of each operator. The error is tract's message.
 pub(super) fn profile(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec<OperatorTime>, String> {
     let mut times = Vec::new();
     let work = || {

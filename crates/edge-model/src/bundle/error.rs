@@ -6,19 +6,20 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// The directory does not exist.
-    #[error("{}: there is no model bundle here. Give --model DIR or [model] dir in the configuration", dir.display())]
+    #[error("{}: there is no such directory. Name a model bundle with --model DIR or with `dir` under [model] in the \
+        configuration", dir.display())]
     Missing {
-        /// The directory that was named.
+        /// Directory that was named as a bundle.
         dir: PathBuf,
     },
     /// The directory contains no manifest.
-    #[error("{}: not a model bundle, it has no manifest.json. Name the directory that `edge-trainer fit --out` wrote", dir.display())]
+    #[error("{}: not a model bundle: there is no manifest.json. Name the directory that `edge-trainer fit --out` wrote", dir.display())]
     NoManifest {
         /// Directory that was named as a bundle.
         dir: PathBuf,
     },
     /// The manifest is not valid JSON, or does not have exactly the keys of its schema.
-    #[error("{}: the manifest is damaged or is not a manifest: {reason}. Copy the bundle again from its source", path.display())]
+    #[error("{}: the manifest is damaged or is not a manifest: {reason}. Copy the bundle again from the original", path.display())]
     Manifest {
         /// Path of `manifest.json`.
         path: PathBuf,
@@ -26,8 +27,9 @@ pub enum BundleError {
         reason: String,
     },
     /// The manifest has another schema version than this build reads.
-    #[error("{}: manifest schema version {found} is unknown, this program reads version {known}. {}", path.display(),
-        if *found > u64::from(*known) { "Update edge-scorer" } else { "Write the bundle again with this version's edge-trainer" })]
+    #[error("{}: manifest schema version {found} is unknown; this program reads version {known}. {}", path.display(),
+        if *found > u64::from(*known) { "Update edge-scorer" } else {
+            "Write the bundle again with the edge-trainer of the same version as this program" })]
     SchemaVersion {
         /// Path of `manifest.json`.
         path: PathBuf,
@@ -37,7 +39,7 @@ pub enum BundleError {
         known: u32,
     },
     /// The manifest contradicts itself.
-    #[error("{}: the manifest is inconsistent: {reason}. Copy the bundle again from its source", path.display())]
+    #[error("{}: the manifest is inconsistent: {reason}. Copy the bundle again from the original", path.display())]
     Inconsistent {
         /// Path of `manifest.json`.
         path: PathBuf,
@@ -51,8 +53,8 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// A file has another size or digest than the manifest states.
-    #[error("{}: the file differs from the manifest ({what} is {found}, the manifest says {expected}): it was changed or \
-        cut off. Copy the bundle again", path.display())]
+    #[error("{}: the file differs from the manifest ({what} is {found}, but the manifest says {expected}): it was changed or \
+        truncated. Copy the bundle again", path.display())]
     Digest {
         /// Path of the file that differs.
         path: PathBuf,
@@ -72,7 +74,7 @@ pub enum BundleError {
         reason: String,
     },
     /// The model returned NaN or infinity for a golden.
-    #[error("{}: {what} of the goldens is not finite on {device}: the model or the device is broken. Score with another \
+    #[error("{}: {device} returns NaN or infinity for {what} of a golden: the model or the device is broken. Score with another \
         device (`device = \"cpu\"`) or another bundle", dir.display())]
     NotFinite {
         /// Directory of the bundle.
@@ -83,16 +85,17 @@ pub enum BundleError {
         device: String,
     },
     /// The replayed goldens differ from the trainer's by more than the tolerance.
-    #[error("{}: {what} of the goldens differs from the trainer's result by {difference:.3e} on {device}, the bundle allows {tolerance:.3e}: scores from \
-        this device cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the bundle again", dir.display())]
+    #[error("{}: {what} of the goldens differs from the trainer's result by {difference:.3e} on {device}; at most {tolerance:.3e} \
+        is allowed. Scores from this device cannot be trusted. Try another device (`device = \"cpu\"`); if that fails too, copy the \
+        bundle again", dir.display())]
     Drift {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// Name of the output, such as `score`.
+        /// Name of the output, such as `the score`.
         what: &'static str,
         /// The largest difference found, in the unit of the tolerance.
         difference: f32,
-        /// The largest difference that the manifest allows.
+        /// The largest difference that is allowed on this device.
         tolerance: f32,
         /// Name of the device that computed the output.
         device: String,
@@ -116,7 +119,7 @@ pub enum BundleError {
 }
 
 impl BundleError {
-    /// Returns a function that makes an I/O error on `path` a [`BundleError::Io`].
+    /// Returns a function that turns an I/O error on `path` into a [`BundleError::Io`].
     pub(super) fn io(path: &std::path::Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, action, source }

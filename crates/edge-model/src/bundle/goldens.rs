@@ -7,7 +7,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::manifest::Tolerance;
 
-/// The outputs of the trainer's own network for G golden images and T golden tags of D-dimensional embeddings.
+/// Outputs for G golden images and T golden tags, with embeddings of length D: those of the trainer's own network, or those of
+/// a replay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GoldenTensors {
     /// Image embeddings of the golden images, `[G, D]`, before rounding to f16.
@@ -24,13 +25,13 @@ pub struct GoldenTensors {
 /// The result of a replay: the largest absolute difference between the goldens and the outputs of a device, by kind of output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Replay {
-    /// Image embeddings: a fraction of the largest magnitude in the golden image embeddings.
+    /// Difference of image embeddings, as a fraction of the largest magnitude in the golden image embeddings.
     pub image_embedding: f32,
-    /// Text embeddings: a fraction of the largest magnitude in the golden text embeddings.
+    /// Difference of text embeddings, as a fraction of the largest magnitude in the golden text embeddings.
     pub text_embedding: f32,
-    /// Scores, in units of the bundle's score scale.
+    /// Difference of scores, in units of the bundle's score scale.
     pub score: f32,
-    /// Similarities, as a difference of cosines.
+    /// Difference of similarities, which are cosines.
     pub similarity: f32,
 }
 
@@ -54,7 +55,7 @@ impl GoldenTensors {
         safetensors::serialize(views, Some(HashMap::new())).map_err(|e| e.to_string())
     }
 
-    /// Reads a safetensors file. The error says what is wrong with it.
+    /// Reads the tensors from a safetensors file. The error says what is wrong with the file.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let matrix = |name: &str| {
@@ -83,7 +84,10 @@ impl GoldenTensors {
         let expected = [[images, dim], [tags, dim], [images, tags], [images, tags]];
         for ((name, tensor), expected) in self.named().into_iter().zip(expected) {
             if tensor.shape() != expected {
-                return Err(format!("{name} has the shape {:?}, the manifest requires {expected:?}", tensor.shape()));
+                return Err(format!(
+                    "{name} has the shape {:?}, but the manifest requires {expected:?}",
+                    tensor.shape()
+                ));
             }
         }
         Ok(())
@@ -111,7 +115,7 @@ impl GoldenTensors {
     }
 }
 
-/// Largest absolute difference; infinite for different shapes and for values that are not finite.
+/// Returns the largest absolute difference; infinite for different shapes and for values that are not finite.
 fn difference(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
     if a.shape() != b.shape() {
         return f32::INFINITY;
@@ -123,13 +127,13 @@ fn difference(a: &Array2<f32>, b: &Array2<f32>) -> f32 {
 }
 
 impl Replay {
-    /// The first difference above its tolerance: the name of the output, the difference, the tolerance.
+    /// Returns the first difference above its tolerance: the name of the output, the difference and the tolerance.
     pub fn violation(&self, tolerance: &Tolerance) -> Option<(&'static str, f32, f32)> {
         [
-            ("image_embedding", self.image_embedding, tolerance.embedding),
-            ("text_embedding", self.text_embedding, tolerance.embedding),
-            ("score", self.score, tolerance.score),
-            ("similarity", self.similarity, tolerance.similarity),
+            ("the image embedding", self.image_embedding, tolerance.embedding),
+            ("the text embedding", self.text_embedding, tolerance.embedding),
+            ("the score", self.score, tolerance.score),
+            ("the similarity", self.similarity, tolerance.similarity),
         ]
         .into_iter()
         .find(|(_, difference, allowed)| difference > allowed)
@@ -159,7 +163,7 @@ mod tests {
         off.score[[1, 2]] = f32::NAN;
         let tolerance = Tolerance { embedding: 1e-3, score: 1e-2, similarity: 1e-3 };
         assert_eq!(golden.compare(&golden).violation(&tolerance), None);
-        assert_eq!(golden.compare(&off).violation(&tolerance), Some(("score", f32::INFINITY, 1e-2)));
+        assert_eq!(golden.compare(&off).violation(&tolerance), Some(("the score", f32::INFINITY, 1e-2)));
         assert!(GoldenTensors::from_bytes(&bytes[..bytes.len() - 3]).is_err());
     }
 }

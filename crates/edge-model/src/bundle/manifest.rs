@@ -37,11 +37,11 @@ pub struct Manifest {
     pub tags: Vec<TagEntry>,
     /// Whether tags outside `tags` may be scored without a warning.
     pub open_vocabulary: bool,
-    /// Tags for images that get no tag from any other source.
+    /// Tags for images that have no other tag.
     pub default_tags: Vec<String>,
     /// Whether the similarity is reliable enough to choose an image's tags from the vocabulary.
     pub suggests_tags: bool,
-    /// Calibration for tags that are not in `tags`: see [`TagEntry::quantiles`].
+    /// Quantiles for tags that have none of their own; see [`TagEntry::quantiles`].
     pub quantiles: Vec<f32>,
     /// The data that the model was trained on, and their division into parts.
     pub training: Training,
@@ -49,7 +49,7 @@ pub struct Manifest {
     pub metrics: BTreeMap<String, f64>,
     /// Inputs with the outputs that the trainer computed for them.
     pub goldens: Goldens,
-    /// Every other file of the bundle, by its path relative to the bundle, separated by `/`.
+    /// Every file of the bundle but `manifest.json`, by its path relative to the bundle, with `/` as separator.
     pub files: BTreeMap<String, FileDigest>,
 }
 
@@ -274,17 +274,17 @@ pub fn percentile(quantiles: &[f32], score: f32) -> Option<f32> {
 }
 
 impl Manifest {
-    /// The manifest's entry for a tag, ignoring ASCII case.
+    /// Returns the manifest's entry for a tag; ignores ASCII case.
     pub fn tag(&self, text: &str) -> Option<&TagEntry> {
         self.tags.iter().find(|t| t.text.eq_ignore_ascii_case(text))
     }
 
-    /// The share of the reference scores of `tag` below `score`, 0..=100; see [`percentile`].
+    /// Returns the share of the reference scores of `tag` below `score`, 0..=100; see [`percentile`].
     pub fn percentile(&self, tag: &str, score: f32) -> Option<f32> {
         percentile(self.quantiles_of(tag), score)
     }
 
-    /// The quantiles for percentiles of `tag`: the tag's own quantiles or, if it has none, those of the whole model.
+    /// Returns the quantiles for percentiles of `tag`: the tag's own quantiles or, if it has none, those of the whole model.
     pub fn quantiles_of(&self, tag: &str) -> &[f32] {
         let own = self.tag(tag).map(|t| t.quantiles.as_slice()).filter(|q| !q.is_empty());
         own.unwrap_or(&self.quantiles)

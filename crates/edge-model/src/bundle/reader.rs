@@ -145,7 +145,7 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
         return fail("it has no goldens, so the model cannot be proved".to_owned());
     }
     if !(1..=65536).contains(&manifest.architecture.embedding_dim) {
-        return fail(format!("embedding_dim is {}, it must be 1 to 65536", manifest.architecture.embedding_dim));
+        return fail(format!("embedding_dim is {}; it must be 1 to 65536", manifest.architecture.embedding_dim));
     }
     let tolerance = manifest.goldens.tolerance;
     if [tolerance.embedding, tolerance.score, tolerance.similarity].iter().any(|t| !(*t > 0.0 && t.is_finite())) {
@@ -153,7 +153,7 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     }
     let scale = &manifest.score_scale;
     if !(scale.min.is_finite() && scale.max.is_finite() && scale.min < scale.max) {
-        return fail(format!("score_scale goes from {} to {}, max must be above min", scale.min, scale.max));
+        return fail(format!("score_scale goes from {} to {}; max must be above min", scale.min, scale.max));
     }
     let curves = manifest.tags.iter().map(|t| (t.text.as_str(), &t.quantiles));
     for (owner, quantiles) in curves.chain([("the whole model", &manifest.quantiles)]) {

@@ -50,10 +50,11 @@ impl BundleWriter {
     }
 
     /// Writes the manifest with its `files` filled in, calls `verify` on the finished directory and renames the directory into
-    /// place. Returns the result of `verify`. An existing bundle is replaced in one step; if anything fails, it stays.
+    /// place. Returns the result of `verify`. An existing bundle is replaced in one step where the file system allows it. If anything
+    /// fails, the existing bundle stays.
     ///
     /// # Errors
-    /// The error of `verify`, or a [`BundleError`] converted to its type.
+    /// The error of `verify`, or a [`BundleError`] converted to the error type of `verify`.
     pub fn finish<T, E: From<BundleError>>(
         self,
         mut manifest: Manifest,
@@ -91,7 +92,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
 
 fn put_in_place(work: TempDir, target: &Path) -> Result<(), BundleError> {
     use std::os::unix::fs::PermissionsExt;
-    let failed = || BundleError::io(target, "the finished bundle cannot be renamed to it");
+    let failed = || BundleError::io(target, "the finished bundle cannot be moved to this path");
     // Temporary directories are private, but the daemon's own user must be able to read a bundle.
     std::fs::set_permissions(work.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed())?;
     if target.exists() {

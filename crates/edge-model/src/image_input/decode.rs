@@ -24,8 +24,8 @@ pub struct Picture {
     pub width_px: u32,
     /// Height of the image at full resolution, after orientation.
     pub height_px: u32,
-    /// Exact width and height of the image, in units of one element of `pixels`. An image 517 pixels wide decoded at 1/2 has 259
-    /// columns, and its extent is 258.5.
+    /// Width and height of the image, measured in `pixels`. They can be fractions after a reduced decode: an image 517 pixels wide
+    /// is decoded at 1/2 to 259 columns, and its extent is 258.5.
     pub extent: (f64, f64),
     /// Metadata embedded in the file.
     pub metadata: Metadata,

@@ -3,7 +3,7 @@
 /// Error of one image file. The message does not contain the path; the code that reports the error adds it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
-    /// The operating system returned an error.
+    /// The file cannot be read: the operating system returned an error.
     #[error("cannot be read: {reason}")]
     Unreadable {
         /// The operating system's message.
@@ -15,7 +15,7 @@ pub enum ImageError {
     #[error("is not a regular file: name an image file")]
     NotAFile,
     /// The file has no bytes.
-    #[error("is empty: the copy may have been cut off, copy it again")]
+    #[error("is empty: the copy may have been cut off; copy it again")]
     Empty,
     /// The file is not a JPEG, PNG or WebP image.
     #[error("is not a JPEG, PNG or WebP image (it begins with {begins}): convert it to one of these formats")]
@@ -24,7 +24,10 @@ pub enum ImageError {
         begins: String,
     },
     /// The file exceeds one of the limits.
-    #[error("is too large: {what} of {is} {unit}, the limit is {limit} (raise it under [limits] in the configuration)")]
+    #[error(
+        "is too large: {what} of {is} {unit}; the limit is {limit} (to allow more, raise the limit under [limits] in the \
+         configuration)"
+    )]
     TooLarge {
         /// The part that is too large, such as `file`.
         what: &'static str,

@@ -58,8 +58,8 @@ pub(super) fn decode(
     RgbImage::from_raw(width, height, pixels).map(Some).ok_or_else(|| fail("its size overflows".to_owned()))
 }
 
-/// Whether all pixels were decoded in spite of a warning. An example is libjpeg's warning of the padded segments that some
-/// cameras write.
+/// Whether libjpeg decodes all pixels of a file for which it gives this warning. Some cameras pad the segments of their files, which
+/// libjpeg reports in this way.
 #[cfg(feature = "turbojpeg")]
 fn is_harmless(warning: &str) -> bool {
     warning.contains("extraneous bytes before marker")

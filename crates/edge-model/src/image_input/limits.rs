@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Largest file, in bytes.
     pub max_file_bytes: u64,
-    /// Most pixels: width times height as stated in the file's header.
+    /// Largest number of pixels: width times height as stated in the file's header.
     pub max_pixels: u64,
-    /// Most memory that the decoded pixels may take, in bytes.
+    /// Largest amount of memory for the decoded pixels, in bytes.
     pub max_decode_bytes: u64,
 }
 

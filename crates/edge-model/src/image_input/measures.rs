@@ -17,8 +17,8 @@ pub struct Measures {
     pub sharpness: f32,
 }
 
-/// Luma of a white pixel. Luma is an integer: the weighted sum with PIL's Rec. 601 weights, times 256. Integer sums can be
-/// vectorised; float sums depend on their order and would take as long as decoding the image.
+/// Luma of a white pixel. Luma is the sum of red, green and blue with PIL's Rec. 601 weights, times 256, as an integer. Sums of
+/// integers can be vectorised. Sums of floats depend on the order of addition and would take as long as decoding the image.
 const ONE: f64 = (255 << 8) as f64;
 
 impl Measures {
@@ -54,7 +54,8 @@ impl Measures {
     }
 }
 
-/// Count, sum and sum of squares of integers below 2^19. The squares of one row fit into 64 bits, those of an image into 128.
+/// Count, sum and sum of squares of integers below 2^19. The sum of squares of one row fits into 64 bits, that of an image into
+/// 128.
 #[derive(Default)]
 struct Sums {
     count: u64,
@@ -70,7 +71,7 @@ impl Sums {
         self.squares += u128::from(row.iter().map(square).sum::<u64>());
     }
 
-    /// Returns mean and standard deviation of the luma, which is 0 for black and 1 for white.
+    /// Returns mean and standard deviation of the added integers, divided by the luma of white.
     fn mean_and_deviation(&self) -> (f32, f32) {
         let count = self.count.max(1) as f64;
         let mean = self.sum as f64 / count;

@@ -61,8 +61,8 @@ fn xmp_keywords(packet: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// The keywords (record 2, data set 25) of an IPTC-IIM stream, which may be bare or inside Photoshop's `8BIM` resource 0x0404.
-/// The layout of a data set is `1C record dataset length_hi length_lo bytes`.
+/// The keywords of an IPTC-IIM stream, which may be bare or inside Photoshop's `8BIM` resource 0x0404. The layout of an entry is
+/// `1C record dataset length_hi length_lo bytes`; keywords are entries of record 2, dataset 25.
 fn iptc_keywords(block: &[u8]) -> Vec<String> {
     let stream = photoshop_iptc(block).unwrap_or(block);
     let mut keywords = Vec::new();

@@ -16,8 +16,8 @@ pub fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>, ImageError> {
     read_file_and_metadata(path, limits).map(|(bytes, _)| bytes)
 }
 
-/// Reads a whole file like [`read_file`] and returns the metadata that the open file has after the last byte was read. If the
-/// metadata equals what the caller saw before, nobody wrote to the file in between.
+/// Reads a whole file like [`read_file`]. Returns its bytes and its file system metadata, read after the last byte. If the caller
+/// saw the same metadata before the call, nobody wrote to the file in between.
 ///
 /// # Errors
 /// The same as [`read_file`].

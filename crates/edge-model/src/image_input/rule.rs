@@ -34,11 +34,11 @@ impl InputRule {
     /// Describes the first invalid value; `None` if the rule is valid.
     pub fn problem(&self) -> Option<String> {
         if self.size_px == 0 || self.size_px > 4096 {
-            return Some(format!("image_input.size_px is {}, it must be 1 to 4096", self.size_px));
+            return Some(format!("image_input.size_px is {}; it must be 1 to 4096", self.size_px));
         }
         if self.resize_short_px < self.size_px || self.resize_short_px > 8192 {
             return Some(format!(
-                "image_input.resize_short_px is {}, it must be size_px ({}) to 8192",
+                "image_input.resize_short_px is {}; it must be size_px ({}) to 8192",
                 self.resize_short_px, self.size_px
             ));
         }

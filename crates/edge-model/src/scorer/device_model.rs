@@ -85,7 +85,7 @@ impl DeviceModel {
         }
     }
 
-    /// Encodes images on as many threads as the device's policy allows. Returns them in the same order.
+    /// Encodes images on as many threads as the device's policy allows. Returns the results in the order of the images.
     pub(super) fn encode_images(&self, squares: &[RgbImage]) -> Result<Vec<UnroundedImage>, ScorerError> {
         let Policy { image_batch, streams, .. } = self.policy();
         let batches: Vec<&[RgbImage]> = squares.chunks(image_batch).collect();
@@ -111,7 +111,7 @@ impl DeviceModel {
         Ok(self.image_encoder.profile(vec![Input::F32(input)])?)
     }
 
-    /// The image encoder's input, `f32 [rows, 3, S, S]`; rows beyond the images are zero.
+    /// The normalised images as the image encoder's input, `f32 [rows, 3, S, S]`. Rows without an image are zero.
     fn normalised<'a>(
         &self,
         squares: impl Iterator<Item = &'a RgbImage>,
@@ -201,16 +201,16 @@ impl DeviceModel {
     }
 }
 
-/// Error of 16-bit products, measured on several models; `score` is a fraction of the score scale.
+/// Largest differences allowed for products in f16, measured on several models; `score` is a fraction of the score scale.
 const F16: Tolerance = Tolerance { embedding: 2e-2, score: 2e-3, similarity: 5e-3 };
-/// Error of 8-bit products, measured on several models; `score` is a fraction of the score scale.
+/// Largest differences allowed for products in int8, measured on several models; `score` is a fraction of the score scale.
 const INT8: Tolerance = Tolerance { embedding: 5e-2, score: 1e-2, similarity: 2e-2 };
 
 fn shape_error(graph: &'static str, found: &[usize], expected: Vec<usize>) -> ScorerError {
     ScorerError::Shape { graph, found: found.to_vec(), expected }
 }
 
-/// The image encoder's second output, `[N, P, W]`.
+/// The patch tokens, which are the image encoder's second output: `[N, P, W]`.
 fn patch_tokens(output: Option<ArrayD<f32>>, rows: usize) -> Result<Array3<f32>, ScorerError> {
     let output = output.unwrap_or_default();
     let found = output.shape().to_vec();
@@ -219,7 +219,7 @@ fn patch_tokens(output: Option<ArrayD<f32>>, rows: usize) -> Result<Array3<f32>,
     if tokens.len_of(Axis(0)) == rows { Ok(tokens) } else { Err(wrong()) }
 }
 
-/// The text encoder's second and third output: token states, `[N, T, V]`, and token mask, `[N, T]`.
+/// Token states and token mask of N tags, from the text encoder's second and third output: `[N, T, V]` and `[N, T]`.
 fn tag_tokens(
     states: Option<ArrayD<f32>>,
     mask: Option<ArrayD<f32>>,

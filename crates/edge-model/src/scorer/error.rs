@@ -18,7 +18,7 @@ pub enum ScorerError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A golden image cannot be decoded.
-    #[error("golden image {name}: {source}. Copy the bundle again from its source")]
+    #[error("golden image {name}: {source}. Copy the bundle again from the original")]
     GoldenImage {
         /// The image's file name in the bundle.
         name: String,
@@ -28,7 +28,7 @@ pub enum ScorerError {
     /// A graph returned a tensor of another shape than the manifest implies.
     #[error(
         "{graph} returned a tensor of shape {found:?} instead of {expected:?}: the graph does not match the manifest. Copy the \
-         bundle again"
+         bundle again from the original"
     )]
     Shape {
         /// File name of the graph, such as `image_encoder.onnx`.
@@ -40,21 +40,21 @@ pub enum ScorerError {
     },
     /// The head reads patch tokens and was given only a stored embedding.
     #[error(
-        "this model reads the image itself for every tag, so a stored embedding is not enough: give the tag before the images \
-         are scored (--tag, or [tags] always in the configuration)"
+        "this model reads the image itself for every tag, so a stored embedding is not enough: name the tag before the images \
+         are scored, with --tag or in the list \"always\" under [tags] in the configuration"
     )]
     NeedsImage,
     /// The device returned another result for the known answer's input than when it was proved.
     #[error(
-        "{device} returned a wrong result: {graph} differs from the known answer to a test input by \
-         {difference:.3e}, {allowed:.3e} is allowed"
+        "{device} returned a wrong result: the output of {graph} for a golden input differs from the known answer by \
+         {difference:.3e}; at most {allowed:.3e} is allowed"
     )]
     WrongAnswer {
         /// File name of the graph, such as `image_encoder.onnx`.
         graph: &'static str,
         /// Name of the device, such as `cuda`.
         device: &'static str,
-        /// The largest difference, in the unit of the goldens' tolerance.
+        /// The largest difference from the known answer, in the unit of the goldens' tolerance.
         difference: f32,
         /// The largest difference allowed.
         allowed: f32,

@@ -9,7 +9,7 @@ use super::replay::prove;
 use crate::backend::choice::{first_accepted, on_cpu};
 use crate::backend::{BackendOptions, DeviceChoice};
 
-/// The model on the device in use, with the device choice and the backend options for moving it to the CPU.
+/// The model on the device in use, with the device choice and the backend options. The CPU uses the same options if it takes over.
 pub(super) struct Failover {
     choice: DeviceChoice,
     options: BackendOptions,
@@ -37,7 +37,7 @@ impl Failover {
     }
 
     /// Runs `work` on the device in use and returns its result. If `work` fails and the device may be the cause, `work` is tried
-    /// once more there. If it fails again and the choice was [`DeviceChoice::Auto`], the CPU replaces the device for good.
+    /// once more there. If it fails again and the choice was [`DeviceChoice::Auto`], the CPU runs `work` and replaces the device for good.
     ///
     /// # Errors
     /// The error of `work`; [`ScorerError::DeviceFailed`] if no other device can take over.
@@ -75,8 +75,9 @@ impl Failover {
         // Another thread may have replaced the device already.
         if Arc::ptr_eq(&current, failed) {
             log::error!(
-                "scoring is slower from now on, because it runs on the CPU ({}). A restart tries the device again",
-                cpu.reason
+                "scoring is slower from now on, because it runs on the CPU ({}). After a restart, {} is tried again",
+                cpu.reason,
+                failed.device()
             );
             *current = Arc::new(cpu);
         }

@@ -21,7 +21,7 @@ pub(super) struct KnownAnswer {
     pub(super) tag_ids: Vec<i64>,
     pub(super) tag: EncodedTag,
     pub(super) score: f32,
-    /// The largest magnitude in the goldens' image embeddings and in their text embeddings.
+    /// The largest magnitude of an element in the goldens' image embeddings, and the same in their text embeddings.
     pub(super) largest: [f32; 2],
 }
 

@@ -38,9 +38,9 @@ use model::Model;
 /// The device that a model runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name: `cpu` or `cuda`.
+    /// Name of the device: `cpu` or `cuda`.
     pub name: &'static str,
-    /// The precision of its matrix products, such as `f32`.
+    /// Precision of the matrix products, such as `f32`.
     pub precision: Precision,
     /// Why this device was chosen.
     pub reason: String,
@@ -130,7 +130,7 @@ impl Scorer {
         Device { name: current.device(), precision: current.backend.precision(), reason: current.reason.clone() }
     }
 
-    /// Batch sizes and threads for the device in use.
+    /// The policy of the device in use: images per run, number of streams and need of known answers.
     pub fn policy(&self) -> Policy {
         self.failover.current().policy()
     }
@@ -153,7 +153,8 @@ impl Scorer {
         image_input::square(picture, &self.manifest().image_input)
     }
 
-    /// Encodes images (see [`Scorer::square`]) on as many threads as the device's policy allows. Returns them in the same order.
+    /// Encodes images, given as squares (see [`Scorer::square`]), on as many threads as the device's policy allows. Returns the results
+    /// in the order of the images.
     ///
     /// # Errors
     /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`], [`ScorerError::DeviceFailed`]. An error concerns

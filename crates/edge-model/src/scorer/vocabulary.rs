@@ -11,24 +11,25 @@ pub struct UnknownTag {
     pub tag: String,
     /// The number of tags in the vocabulary.
     pub known: usize,
-    /// The known tag with the nearest text embedding, and the cosine of the two embeddings, -1..=1, after the mean embedding of
-    /// all known tags is subtracted from both.
+    /// The known tag with the nearest text embedding, and the cosine of the two embeddings, -1..=1. The mean embedding of all
+    /// known tags is subtracted from both embeddings first.
     pub nearest: Option<(String, f32)>,
 }
 
 /// Writes the warning, for example `the model does not know the tag "a lake": ...`.
 impl fmt::Display for UnknownTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model does not know the tag {:?}: it was trained on {} others", self.tag, self.known)?;
-        if let Some((nearest, similarity)) = &self.nearest {
-            write!(f, ", the nearest being {nearest:?} (similarity {similarity:.2})")?;
+        let Self { tag, known, nearest } = self;
+        write!(f, "the model does not know the tag {tag:?}: it was trained on {known} other tags. ")?;
+        if let Some((nearest, similarity)) = nearest {
+            write!(f, "The nearest of them is {nearest:?} (cosine of the text embeddings {similarity:.2}). ")?;
         }
-        f.write_str(". Its scores under this tag depend on the image and hardly on the tag")
+        write!(f, "Scores under {tag:?} depend on the image and hardly on the tag")
     }
 }
 
 impl UnknownTag {
-    /// Describes a tag that is not among the `known` ones, the encoded vocabulary.
+    /// Describes a tag outside the vocabulary. `known` holds all tags of the vocabulary, encoded.
     pub(super) fn new(tag: &EncodedTag, known: &[EncodedTag]) -> Self {
         // The mean is subtracted first, because the part that all embeddings share would make every cosine large.
         let mean = mean(known.iter().map(|k| k.embedding.as_slice()));
@@ -40,7 +41,7 @@ impl UnknownTag {
     }
 }
 
-/// The element-wise mean of rows of one length.
+/// The element-wise mean of rows, which all have the same length.
 fn mean<'a>(rows: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
     let (mut sum, mut count) = (Vec::new(), 0.0_f32);
     for row in rows {
@@ -80,7 +81,8 @@ mod tests {
         let far = unknown("qqq").unwrap();
         assert!(far.nearest.unwrap().1 < similarity);
         assert!(
-            near.to_string().contains("does not know the tag") && near.to_string().contains("similarity 0."),
+            near.to_string().contains("does not know the tag")
+                && near.to_string().contains("(cosine of the text embeddings 0."),
             "{near}"
         );
     }

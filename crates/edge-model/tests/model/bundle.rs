@@ -36,7 +36,7 @@ impl Damaged {
         std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
     }
 
-    /// Changes a file, and its size and digest in the manifest accordingly.
+    /// Changes a file of the bundle, and writes its new size and digest into the manifest.
     fn forge(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = std::fs::read(self.file(name)).unwrap();
         change(&mut bytes);
@@ -50,7 +50,8 @@ impl Damaged {
         Scorer::open(&self.dir, DeviceChoice::Cpu).unwrap_err()
     }
 
-    /// Fails unless the library refuses the bundle with this error, and `config check` prints it and exits with 78.
+    /// Fails unless the library refuses the bundle with an error of this variant whose text contains `message`, and `config check`
+    /// prints the text and exits with 78.
     #[track_caller]
     fn is_refused(&self, variant: fn(&ScorerError) -> bool, message: &str) {
         let error = self.refusal();
@@ -81,13 +82,14 @@ fn directories_that_are_not_bundles_are_refused() {
     let damaged = Damaged { place: Place::new(), dir: "/nonexistent/model".into() };
     damaged.is_refused(
         |e| matches!(e, ScorerError::Bundle(BundleError::Missing { .. })),
-        "/nonexistent/model: there is no model bundle here. Give --model DIR or [model] dir in the configuration",
+        "/nonexistent/model: there is no such directory. Name a model bundle with --model DIR or with `dir` under \
+         [model] in the configuration",
     );
     let damaged = Damaged::new();
     std::fs::remove_file(damaged.file("manifest.json")).unwrap();
     damaged.is_refused(
         |e| matches!(e, ScorerError::Bundle(BundleError::NoManifest { .. })),
-        "not a model bundle, it has no manifest.json. Name the directory that `edge-trainer fit --out` wrote",
+        "not a model bundle: there is no manifest.json. Name the directory that `edge-trainer fit --out` wrote",
     );
     std::fs::write(damaged.file("manifest.json"), "{\"schema_version\": 1,").unwrap();
     damaged.is_refused(
@@ -96,7 +98,7 @@ fn directories_that_are_not_bundles_are_refused() {
     );
     std::fs::write(damaged.file("manifest.json"), b"\xff\xfe{}").unwrap();
     let error = damaged.refusal().to_string();
-    assert!(error.ends_with("it is not UTF-8. Copy the bundle again from its source"), "{error}");
+    assert!(error.ends_with("it is not UTF-8. Copy the bundle again from the original"), "{error}");
     std::fs::write(damaged.file("manifest.json"), "{}").unwrap();
     assert!(damaged.refusal().to_string().contains("it has no schema_version"));
 }
@@ -107,9 +109,9 @@ fn other_schemas_and_unknown_keys_are_refused() {
     let version = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::SchemaVersion { known: 1, .. }));
     // A newer manifest may have any keys. The error is about the version.
     damaged.change_manifest(|m| *m = json!({ "schema_version": 2, "something": "new" }));
-    damaged.is_refused(version, "schema version 2 is unknown, this program reads version 1. Update edge-scorer");
+    damaged.is_refused(version, "schema version 2 is unknown; this program reads version 1. Update edge-scorer");
     damaged.change_manifest(|m| *m = json!({ "schema_version": 0 }));
-    damaged.is_refused(version, "schema version 0 is unknown, this program reads version 1. Write the bundle again");
+    damaged.is_refused(version, "schema version 0 is unknown; this program reads version 1. Write the bundle again");
 
     let manifest = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::Manifest { .. }));
     let damaged = Damaged::new();
@@ -174,7 +176,10 @@ fn missing_cut_and_changed_files_are_refused() {
     std::fs::File::options().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
     damaged.is_refused(
         |e| matches!(e, ScorerError::Bundle(BundleError::Digest { what: "size", .. })),
-        &format!("the file differs from the manifest (size is {} bytes, the manifest says {length} bytes)", length - 1),
+        &format!(
+            "the file differs from the manifest (size is {} bytes, but the manifest says {length} bytes)",
+            length - 1
+        ),
     );
     let damaged = Damaged::new();
     let mut bytes = std::fs::read(damaged.file("README.md")).unwrap();
@@ -182,7 +187,7 @@ fn missing_cut_and_changed_files_are_refused() {
     std::fs::write(damaged.file("README.md"), bytes).unwrap();
     damaged.is_refused(
         |e| matches!(e, ScorerError::Bundle(BundleError::Digest { what: "sha256", .. })),
-        "it was changed or cut off. Copy the bundle again",
+        "it was changed or truncated. Copy the bundle again",
     );
 }
 
@@ -219,11 +224,12 @@ fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
         let ScorerError::Bundle(BundleError::Drift { what, difference, tolerance, .. }) = &error else {
             panic!("{error}")
         };
-        assert!(*what == tensor && difference > tolerance, "{error}");
+        let output = format!("the {}", tensor.replace('_', " "));
+        assert!(*what == output && difference > tolerance, "{error}");
         if by < 1.0 {
             // The reported difference is the change, up to the model's own difference from the golden.
             assert!((difference - by).abs() <= *tolerance, "{error}");
-            damaged.is_refused(drift, &format!("{tensor} of the goldens differs from the trainer's result by 2."));
+            damaged.is_refused(drift, &format!("{output} of the goldens differs from the trainer's result by 2."));
         }
     }
     // An encoder with all weights zero runs, but gives wrong results.
@@ -232,11 +238,11 @@ fn a_model_that_does_not_reproduce_its_goldens_is_refused() {
         let weights = bytes.chunks_exact_mut(2048).filter(|block| holds_weights(block));
         weights.for_each(|block| block.fill(0));
     });
-    damaged.is_refused(drift, "scores from this device cannot be trusted");
+    damaged.is_refused(drift, "Scores from this device cannot be trusted");
 }
 
-/// Whether a block of a graph's file consists of weights: 32-bit or 16-bit floats of usual magnitude. Blocks of names and lengths
-/// do not.
+/// Whether a block of a graph's file holds weights: it consists of 32-bit or 16-bit floats of usual magnitude. Blocks of names and
+/// lengths do not look like this.
 fn holds_weights(block: &[u8]) -> bool {
     let usual = |magnitude: f32| magnitude == 0.0 || (1e-9..1e2).contains(&magnitude);
     let single = |b: &[u8]| usual(f32::from_le_bytes(b.try_into().unwrap()).abs());
@@ -257,7 +263,7 @@ fn a_model_that_answers_nan_is_refused() {
     });
     damaged.is_refused(
         |e| matches!(e, ScorerError::Bundle(BundleError::NotFinite { .. })),
-        "the text embedding of the goldens is not finite on cpu: the model or the device is broken",
+        "cpu returns NaN or infinity for the text embedding of a golden: the model or the device is broken",
     );
 }
 

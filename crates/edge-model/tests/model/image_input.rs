@@ -112,7 +112,7 @@ fn limits_are_checked_before_the_pixels_are_decoded() {
     let bytes = std::fs::read(repository("crates/edge-model/tests/data/input/large.jpg")).unwrap();
     let tight = |limits: Limits| image_input::decode(&bytes, &limits).unwrap_err().to_string();
     let pixels = tight(Limits { max_pixels: 1000, ..Limits::default() });
-    assert!(pixels.contains("picture of 820000 pixels, the limit is 1000"), "{pixels}");
+    assert!(pixels.contains("picture of 820000 pixels; the limit is 1000"), "{pixels}");
     let memory = tight(Limits { max_decode_bytes: 1 << 20, ..Limits::default() });
     assert!(memory.contains("decoded picture") && memory.contains("[limits]"), "{memory}");
     let file = repository("crates/edge-model/tests/data/input/large.jpg");

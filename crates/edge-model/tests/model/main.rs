@@ -1,4 +1,4 @@
-//! The library `edge-model` from outside: bundles, decoding and tags.
+//! Tests of the library `edge-model` through its public items: bundles, decoding and tags.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bundle;

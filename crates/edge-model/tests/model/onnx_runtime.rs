@@ -1,5 +1,5 @@
-//! The shipped bundle's graphs in ONNX Runtime. The graphs of other heads and backbones are tested in `edge-trainer`,
-//! `tests/trainer/backbones.rs`.
+//! Tests that ONNX Runtime reproduces the goldens with the shipped bundle's graphs. The graphs of other heads and backbones are
+//! tested in `edge-trainer`, `tests/trainer/backbones.rs`.
 
 #[path = "../support/onnx_runtime.rs"]
 mod support;

@@ -36,7 +36,10 @@ pub fn draw_clip(dir: &Path, config: &ClipConfig, seed: u64) -> Result<(), Backb
     };
     let size = tokenizer.get_vocab_size(true);
     if size > config.text.vocab_size {
-        return Err(fail(&path, format!("it needs {size} tokens, but vocab_size is {}", config.text.vocab_size)));
+        return Err(fail(
+            &path,
+            format!("the tokenizer has {size} tokens, but vocab_size is {}", config.text.vocab_size),
+        ));
     }
     // The text encoder reads its output at the end token, whose id depends on the tokenizer.
     let mut config = *config;
@@ -95,7 +98,7 @@ mod tests {
         let mut config = config();
         config.text.vocab_size = 60;
         let message = draw_clip(dir.path(), &config, 1).unwrap_err().to_string();
-        assert!(message.contains("tokenizer.json: it needs 258 tokens, but vocab_size is 60"), "{message}");
+        assert!(message.contains("tokenizer.json: the tokenizer has 258 tokens, but vocab_size is 60"), "{message}");
         assert!(!dir.path().join(WEIGHTS).exists());
     }
 }

@@ -45,7 +45,7 @@ pub enum BackboneError {
     /// The weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// Another file of the backbone cannot be used.
+    /// A file other than the configuration and the weights cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
         /// Path of the file.
@@ -56,7 +56,7 @@ pub enum BackboneError {
     /// The tokenizer cannot be trained.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// The tokenizer does not fit the prompts.
+    /// The rule that makes prompts from tags is invalid.
     #[error(transparent)]
     Text(#[from] TextError),
     /// A bug in this program.
@@ -78,7 +78,7 @@ pub enum Backbone {
     Clip {
         /// Directory with `config.json`, `model.safetensors` and `tokenizer.json`.
         dir: PathBuf,
-        /// The shape of its encoders.
+        /// The shape of the encoders.
         config: ClipConfig,
         /// The rule that makes the image encoder's input from an image.
         rule: InputRule,
@@ -173,11 +173,12 @@ impl Backbone {
         let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
         let json = std::fs::read_to_string(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
         let tokenizer: Tokenizer = json.parse().map_err(|e| fail(format!("not a tokenizer file: {e}")))?;
-        let end = tokenizer.token_to_id(CLIP_END).ok_or_else(|| fail(format!("it has no token {CLIP_END}")))?;
+        let end =
+            tokenizer.token_to_id(CLIP_END).ok_or_else(|| fail(format!("the tokenizer has no token {CLIP_END}")))?;
         let size = tokenizer.get_vocab_size(true);
         if size > config.text.vocab_size {
             let known = config.text.vocab_size;
-            return Err(fail(format!("it has {size} tokens, but vocab_size in config.json is {known}")));
+            return Err(fail(format!("the tokenizer has {size} tokens, but vocab_size in config.json is {known}")));
         }
         let context_length = options.context_length.min(config.text.positions);
         let template = template(options, "a photo of {tag}");
@@ -205,7 +206,7 @@ impl Backbone {
         }
     }
 
-    /// Returns a model of the backbone's encoders and a head with random weights.
+    /// Returns a model with the backbone's encoders and weights. The weights of the head are random.
     ///
     /// # Errors
     /// [`BackboneError::Weights`].

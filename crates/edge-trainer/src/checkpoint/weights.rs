@@ -21,8 +21,8 @@ pub(super) fn save_weights<B: Backend>(model: &TagScorer<B>, head_only: bool, pa
     saved.map_err(FileError::at(path))
 }
 
-/// Loads a file that [`save_weights`] wrote into a model of the same shape. With `head_only` the encoders stay
-/// unchanged.
+/// Loads the weights from a file that [`save_weights`] wrote with the same `head_only`. The saved model must have the
+/// shape of `model`. With `head_only` the encoders stay unchanged.
 pub(super) fn load_weights<B: Backend>(
     model: TagScorer<B>,
     head_only: bool,

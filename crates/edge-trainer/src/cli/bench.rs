@@ -55,8 +55,8 @@ fn table(times: &StepTimes) -> String {
     let what = if times.head_only { "the head alone" } else { "all trained weights" };
     let median = times.median();
     format!(
-        "{image} and {text}, {what}, on {} in {:?}: {:.1} ms per step of {} images of {} px and {} tags, {:.1} \
-         images/s\n",
+        "{image} and {text}, {what}, on {} with precision {:?}: {:.1} ms per step of {} images of {} px and {} tags, \
+         {:.1} images/s\n",
         times.device,
         times.precision,
         median * 1e3,

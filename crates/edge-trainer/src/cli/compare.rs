@@ -35,10 +35,11 @@ pub struct CompareArguments {
     /// The rated images: agiqa:DIR, table:FILE, or a path whose kind is recognised
     #[arg(long, value_name = "SPEC")]
     data: String,
-    /// A bundle and its name; may be repeated [default: the rows of the published table, trained into OUT]
+    /// A bundle and its name; may be repeated [default: one bundle for each row of the published table, trained into
+    /// OUT]
     #[arg(long = "model", value_name = "NAME=DIR", value_parser = parse_model)]
     models: Vec<(String, PathBuf)>,
-    /// Directory for the report and for the bundles that are trained
+    /// Directory for the report and, without --model, for the trained bundles
     #[arg(long, value_name = "DIR", required_unless_present = "models")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -50,10 +51,10 @@ pub struct CompareArguments {
     options: JudgeOptions,
 }
 
-/// Heading in the help text above the flags for the training.
+/// Heading above the training flags in the help text.
 const TRAINING: &str = "Training of the rows (without --model)";
 
-/// The flags for the training of the published table's rows.
+/// The flags for training the bundles of the published table's rows.
 #[derive(Debug, Args)]
 struct TrainingArguments {
     /// Options in TOML, such as config.toml of a run

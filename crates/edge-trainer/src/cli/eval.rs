@@ -34,7 +34,8 @@ pub struct EvalArguments {
     /// Which images to judge
     #[arg(long, value_parser = parse_which, value_name = "test|validation|train|all", default_value = "test")]
     part: Which,
-    /// Figures by tag, or by condition under which the images were made (column condition; AGIQA-3K's generators)
+    /// Group the figures by tag, or by the condition under which an image was made (column condition of a table,
+    /// generator and setting in AGIQA-3K)
     #[arg(long, default_value = "tag")]
     by: By,
     /// Directory that the report is written to

@@ -29,10 +29,11 @@ the same part; without groups, all images of a tag are.";
 pub struct FitArguments {
     #[command(flatten)]
     setup: FitSetup,
-    /// Options in TOML, such as config.toml of an earlier run; fit.toml of a bundle also names data and output
+    /// Options in TOML, such as config.toml of an earlier run or fit.toml of a bundle. fit.toml also names the data and
+    /// the output
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Resume the training in this run directory, with its options
+    /// Resume the training in this run directory with the options of that run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "config"])]
     resume: Option<PathBuf>,
     /// Directory that keeps the features of images between runs [default: features in the user's cache directory]
@@ -45,7 +46,7 @@ pub struct FitArguments {
     options: OptionFlags<AllOptions>,
 }
 
-/// `--method`, a short form for `--backbone` and `--head`.
+/// Value of `--method`, which is a short form of `--backbone` and `--head`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
     Tag,
@@ -102,7 +103,7 @@ pub(super) fn user_cache(name: &str) -> PathBuf {
 }
 
 impl FitArguments {
-    /// Returns the content of the `--config` file, with the given flags applied.
+    /// Returns the options of the `--resume` run or of the `--config` file, with the given flags applied.
     fn file(&self) -> Result<FitFile, CommandError> {
         let resumed = self.resume.as_ref().map(|run| run.join(CONFIG));
         let FitFile { setup, mut options } = match resumed.as_ref().or(self.config.as_ref()) {

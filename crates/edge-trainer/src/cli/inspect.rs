@@ -55,10 +55,10 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     writeln!(out, "text encoder    {}, prompts of {} tokens", a.text_encoder, m.text_input.context_length)?;
     writeln!(out, "parameters      {}", a.parameters)?;
     let (size, short) = (m.image_input.size_px, m.image_input.resize_short_px);
-    writeln!(out, "input           {size} px square from {short} px on the short side")?;
+    writeln!(out, "input           {size} px square, cut from the image resized to a short side of {short} px")?;
     writeln!(out, "scores          {} to {}: {}", m.score_scale.min, m.score_scale.max, m.score_scale.unit)?;
-    let others = if m.open_vocabulary { "accepted" } else { "accepted with a warning" };
-    writeln!(out, "tags            {} trained; others are {others}", m.tags.len())?;
+    let unknown = if m.open_vocabulary { "accepted" } else { "accepted with a warning" };
+    writeln!(out, "tags            {} trained; unknown tags are {unknown}", m.tags.len())?;
     writeln!(out, "default tags    {}", m.default_tags.join(", "))?;
     for data in &m.training.data {
         writeln!(out, "data            {} ({}), sha256 {}", data.name, data.licence, data.sha256)?;

@@ -1,4 +1,4 @@
-//! `edge-trainer make-data`: makes drawn pictures, style data sets, and CLIP models with random weights.
+//! `edge-trainer make-data`: makes sample images, style data sets, and CLIP models with random weights.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const EXAMPLES: &str = "Examples:
   edge-trainer make-data style --images ~/Pictures --out data/styles --seed 7 --limit 500
   edge-trainer fit --data style:data/styles --out models/styles";
 
-/// Quality of the JPEG samples.
+/// Quality of the sample images in JPEG format, 1 to 100.
 const JPEG_QUALITY: u8 = 88;
 
 /// The arguments of `make-data`.
@@ -34,21 +34,21 @@ pub struct MakeDataArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Twelve drawn pictures of good and bad quality, as JPEG, PNG and WebP
+    /// Twelve sample images of good and bad quality, as JPEG, PNG and WebP
     Samples {
-        /// Directory for the pictures; files with the same names are overwritten
+        /// Directory for the images; files with the same names are overwritten
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
     /// Images in photographic styles at several strengths, each rated under several tags
     Style(StyleRequest),
-    /// A CLIP directory with random weights for `fit --backbone`, to measure speed and memory at full size; its scores
-    /// mean nothing
+    /// A CLIP directory with random weights for `fit --backbone`, to measure speed and memory at full size. The model's
+    /// scores mean nothing
     Clip {
         /// Directory for the files; files with the same names are overwritten
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// config.json of a CLIP model whose size to use [default: the size of ViT-B/32]
+        /// config.json of a CLIP model; the new model has the same size [default: the size of ViT-B/32]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
         /// Seed of the random weights
@@ -57,7 +57,7 @@ enum What {
     },
 }
 
-/// A drawn picture: scene, treatment, (width, height) in pixels, seed and file extension.
+/// A sample image: scene, treatment, (width, height) in pixels, seed and file extension.
 type Sample = (Scene, Treatment, (u32, u32), u64, &'static str);
 
 const SAMPLES: [Sample; 12] = [
@@ -89,7 +89,8 @@ fn style(request: &StyleRequest) -> Outcome {
     let MadeStyles { sources, skipped, images, rows } = made;
     let out = request.out.display();
     eprintln!(
-        "{out} holds {images} renderings of {sources} source images and {rows} ratings; {skipped} other images were skipped"
+        "{out} holds {images} renderings of {sources} source images and {rows} ratings; {skipped} other source images \
+         were skipped"
     );
     eprintln!("train on the renderings with `edge-trainer fit --data style:{out} --out DIR`");
     Ok(())

@@ -25,7 +25,7 @@ impl Selection for AllOptions {
     }
 }
 
-/// The option flags that the user gave to a command, which takes the options that `S` selects.
+/// The option flags that the user gave to a command. `S` selects the options that the command takes.
 #[derive(Debug, Clone)]
 pub(super) struct OptionFlags<S> {
     /// The given flags and values as command line words, such as `--lr=0.1`.

@@ -27,8 +27,8 @@ pub fn recognises(dir: &Path) -> bool {
     headers().unwrap_or(false)
 }
 
-/// Reads AGIQA-3K. The text from which an image was generated is its tag and its split unit, `mos_quality` (0 to 5) its
-/// score, and `mos_align` its alignment.
+/// Reads AGIQA-3K. An image's tag is the prompt that it was generated from, and its split unit is the tag in lower
+/// case. Its score is `mos_quality` (0 to 5), its alignment `mos_align`.
 pub fn read(dir: &Path) -> Result<DataSet, DataError> {
     let path = dir.join(TABLE);
     let mut reader = csv::Reader::from_reader(File::open(&path).map_err(DataError::missing(&path))?);

@@ -147,7 +147,8 @@ fn drop_rare_tags(
     let kept: BTreeSet<u32> = images.iter().filter(|(_, n)| **n >= least).map(|(&tag, _)| tag).collect();
     if kept.is_empty() {
         let most = images.values().max().copied().unwrap_or(0);
-        let reason = format!("no tag has {least} images, the most frequent one has {most}: lower --min-images-per-tag");
+        let reason =
+            format!("no tag has at least {least} images; the most frequent tag has {most}. Lower --min-images-per-tag");
         return Err(DataError::Table { path: dir.join(ROWS_FILE), reason });
     }
     rows.iter_mut().for_each(|r| r.tags.retain(|tag| kept.contains(tag)));
@@ -176,7 +177,7 @@ fn draw(rows: &mut Vec<AvaRow>, count: usize, seed: u64) -> Option<String> {
     }
     rows.shuffle(&mut StdRng::seed_from_u64(seed));
     rows.truncate(count);
-    Some(format!("{count} of {all} images are used, drawn by seed {seed}: the number of the paper's experiment"))
+    Some(format!("{count} of {all} images are used, as many as in the paper's experiment; seed {seed} drew them"))
 }
 
 /// Returns the part of each image by AVA's lists. If both lists exist, images in neither are dropped from `rows`. If
@@ -184,7 +185,8 @@ fn draw(rows: &mut Vec<AvaRow>, count: usize, seed: u64) -> Option<String> {
 fn official(dir: &Path, rows: &mut Vec<AvaRow>, notes: &mut Vec<String>) -> Result<BTreeMap<u64, Part>, DataError> {
     let test = list(dir, TEST_LIST)?.ok_or_else(|| {
         let reason = format!(
-            "the official split needs AVA's list {TEST_LIST} here or in {LISTS}. Add it, or use --ava-split paper"
+            "the official split needs AVA's list {TEST_LIST} in this directory or in its subdirectory {LISTS}. Add it, \
+             or use --ava-split paper"
         );
         DataError::Missing { path: dir.to_owned(), reason }
     })?;
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!(data.examples.len(), 2);
         assert!(data.notes[0].contains("dropped: Abstract; Insects, etc"), "{:?}", data.notes);
         let message = |rows: &str, least| ava(rows, &[], AvaSplit::Paper, least).unwrap_err().to_string();
-        assert!(message(THREE, 1000).contains("the most frequent one has 1: lower --min-images-per-tag"));
+        assert!(message(THREE, 1000).contains("the most frequent tag has 1. Lower --min-images-per-tag"));
         assert!(message("1 2 3\n", 1).contains("AVA.txt, line 1: the line has 3 fields instead of 15"));
         assert!(
             message(&THREE.replace("14 0 1396", "99 0 1396"), 1).contains("line 2: the tag id 99 is not in tags.txt")

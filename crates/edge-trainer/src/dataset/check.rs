@@ -43,7 +43,10 @@ impl CheckReport {
             ));
         }
         if self.repeated_rows > 0 {
-            out.push(format!("{} rows repeat an image and its tag and are skipped", self.repeated_rows));
+            out.push(format!(
+                "{} rows are skipped because an earlier row has the same image, tag and part",
+                self.repeated_rows
+            ));
         }
         out
     }

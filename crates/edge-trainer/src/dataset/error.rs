@@ -13,7 +13,7 @@ pub enum DataError {
     Missing {
         /// Path of the missing file or directory.
         path: PathBuf,
-        /// Error of the operating system, or a description of the missing part.
+        /// Error of the operating system, or a sentence that names the missing file or directory.
         reason: String,
     },
     /// The path matches no known format.
@@ -48,8 +48,8 @@ pub enum DataError {
     },
     /// Too many images are missing or unreadable.
     #[error(
-        "{bad} of {all} images cannot be used, more than --max-bad-fraction {allowed} allows; the first: {example}. \
-         Repair the data, or raise --max-bad-fraction to train without these images"
+        "{bad} of {all} images cannot be used, more than --max-bad-fraction {allowed} allows. The first such image: \
+         {example}. Repair the data, or raise --max-bad-fraction to train without these images"
     )]
     TooManyBad {
         /// Number of images that are missing or cannot be decoded.

@@ -13,7 +13,8 @@ pub struct Example {
     pub tag: String,
     /// Mean score given by people.
     pub score: f32,
-    /// Rated fit of the image to the tag, on the data set's own scale; `None` if the data set does not rate it.
+    /// Rating of how well the image matches the tag, on the data set's own scale; `None` if the data set has no such
+    /// rating.
     pub alignment: Option<f32>,
     /// Part that the data set assigns the example to; `None` if it assigns none.
     pub part: Option<Part>,
@@ -28,7 +29,7 @@ pub struct Example {
     pub content_id: String,
 }
 
-/// A data set after reading, before any image is opened.
+/// Examples with a description of the data set that they come from. Reading a data set opens no image.
 #[derive(Debug, Clone, Default)]
 pub struct DataSet {
     /// Name of the data set.
@@ -43,7 +44,7 @@ pub struct DataSet {
     pub scale: Option<(f32, f32)>,
     /// Share of the split units in the test part, 0 to 1; `None` if the format does not fix it.
     pub test_share: Option<f64>,
-    /// One sentence for each kind of row that was left out during reading.
+    /// Sentences about the reading, such as one for each kind of row that was left out.
     pub notes: Vec<String>,
     /// All rows that can be used, each an image with a tag and a score.
     pub examples: Vec<Example>,

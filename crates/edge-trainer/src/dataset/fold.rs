@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A fold of a cross-validation: one of `of` equal shares of a data set's split units. The fold is the test part; the
-/// other shares are for training and validation. In text form such as `2/5`.
+/// other shares are for training and validation. The text form is `number/of`, such as `2/5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fold {
@@ -23,7 +23,7 @@ impl FromStr for Fold {
         let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
         match numbers {
             Some((number, of)) if of >= 2 && (1..=of).contains(&number) => Ok(Self { number, of }),
-            _ => Err(format!("the fold is {text:?}; write it like 2/5, which is the second of five parts")),
+            _ => Err(format!("the fold is {text:?}; write it like 2/5, which is the second of five folds")),
         }
     }
 }

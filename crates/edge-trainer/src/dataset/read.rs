@@ -60,8 +60,8 @@ pub fn read_all(specs: &[String], options: &ReadOptions) -> Result<DataSet, Data
     let scales: Vec<_> = sets.iter().map(|set| set.scale).collect();
     if scales.windows(2).any(|pair| pair[0] != pair[1]) {
         let stated = |set: &DataSet| match set.scale {
-            Some((low, high)) => format!("{} has {low} to {high}", set.name),
-            None => format!("{} states none", set.name),
+            Some((low, high)) => format!("the scale of {} is {low} to {high}", set.name),
+            None => format!("{} states no scale", set.name),
         };
         return Err(DataError::Scales { found: sets.iter().map(stated).collect::<Vec<_>>().join(", ") });
     }

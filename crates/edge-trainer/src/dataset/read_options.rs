@@ -17,7 +17,7 @@ pub enum AvaSplit {
 /// Options of the data set readers. Only the reader of AVA uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// AVA: tags with fewer images are dropped.
+    /// AVA: smallest number of images of a tag; rarer tags are dropped.
     pub min_images_per_tag: usize,
     /// AVA: division into parts.
     pub ava_split: AvaSplit,

@@ -83,7 +83,8 @@ pub fn divide(examples: Vec<Example>, shares: Shares) -> Result<Parts, DataError
     Ok(parts)
 }
 
-/// Returns the part of each example as its row states it, and a description of the division.
+/// Returns the part of each example, and a description of the division. The rows state the parts; rows that state none
+/// are for training. If no row states the validation part, the seed draws it from the training part.
 fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(Vec<Part>, String), DataError> {
     let mut assignment: Vec<Part> = examples.iter().map(|e| e.part.unwrap_or(Part::Train)).collect();
     refuse_leaks(examples, &assignment)?;
@@ -100,7 +101,7 @@ fn as_stated(examples: &[Example], validation_share: f64, seed: u64) -> Result<(
         }
     }
     let how = format!(
-        "as stated in the data, except for the validation images: {} training groups, seed {seed}",
+        "as stated in the data; the validation part is {} groups that seed {seed} drew from the training part",
         chosen.len()
     );
     Ok((assignment, how))
@@ -119,7 +120,8 @@ fn by_group(examples: &[Example], validation_share: f64, test_share: f64, seed: 
     };
     let part_of: HashMap<usize, Part> = order.iter().zip(0..).map(|(&set, place)| (set, part_at(place))).collect();
     let assignment = sets.iter().map(|set| part_of[set]).collect();
-    (assignment, format!("by group (the tag, unless the data name groups), {} groups, seed {seed}", order.len()))
+    let how = format!("by group (a group is a tag unless the data state groups), {} groups, seed {seed}", order.len());
+    (assignment, how)
 }
 
 /// Assigns each split unit a part by its name, independently of the other split units. The folds do not depend on the
@@ -144,10 +146,11 @@ fn by_name_of_group(examples: &[Example], shares: Shares) -> (Vec<Part>, String)
     let test = shares
         .fold
         .map_or_else(|| format!("seed {}", shares.seed), |fold| format!("fold {fold}, seed {}", shares.seed));
-    (
-        assignment,
-        format!("by the names of the groups (the tag, unless the data name groups), {} groups, {test}", names.len()),
-    )
+    let how = format!(
+        "by the names of the groups (a group is a tag unless the data state groups), {} groups, {test}",
+        names.len()
+    );
+    (assignment, how)
 }
 
 /// Returns a pseudo-random number from 0 (included) to 1 (excluded) that depends on the text only.
@@ -157,7 +160,7 @@ fn unit_hash(text: &str) -> f64 {
     (first >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Returns the distinct set numbers in an order drawn by the seed.
+/// Returns the distinct numbers of `sets` in an order drawn by the seed.
 fn shuffled(sets: impl Iterator<Item = usize>, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = sets.collect::<BTreeSet<_>>().into_iter().collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -207,7 +210,7 @@ fn refuse_leaks(examples: &[Example], assignment: &[Part]) -> Result<(), DataErr
         }
         let first = *groups.entry(example.group.as_str()).or_insert(second);
         if first != second {
-            let item = format!("the group (the tag, unless the data name groups) {:?}", example.group);
+            let item = format!("the group {:?} (a group is a tag unless the data state groups)", example.group);
             return Err(DataError::Leak { item, first, second });
         }
     }
@@ -298,7 +301,8 @@ mod tests {
     fn stated_parts_that_leak_are_refused_with_an_example() {
         let message = |a, b| divide(vec![a, b], shares(0.1, 0.1, 1)).unwrap_err().to_string();
         let same_tag = message(example("a", "Dogs", Some(Part::Train)), example("b", "dogs", Some(Part::Test)));
-        assert!(same_tag.contains("\"dogs\" is in train and in test"), "{same_tag}");
+        let reason = "the group \"dogs\" (a group is a tag unless the data state groups) is in train and in test";
+        assert!(same_tag.contains(reason), "{same_tag}");
         let same_image = message(example("a", "x", Some(Part::Train)), example("a", "y", Some(Part::Validation)));
         assert!(same_image.contains("the image a is in train and in validation"), "{same_image}");
     }
@@ -316,7 +320,7 @@ mod tests {
             (0..80).map(|i| example(&format!("i{i}"), &format!("tag {}", i % 40), part(i))).collect();
         let parts = divide(examples, shares(0.1, 0.5, 7)).unwrap();
         assert_eq!(parts.sizes(), [54, 6, 20]);
-        assert!(parts.how.contains("3 training groups"), "{}", parts.how);
+        assert!(parts.how.contains("the validation part is 3 groups that seed 7 drew"), "{}", parts.how);
         assert!(parts.test.iter().all(|e| e.part == Some(Part::Test)));
     }
 

@@ -1,6 +1,6 @@
 //! The devices that train: the processor, and NVIDIA GPUs with the `train-cuda` feature. A device is probed before it
-//! is used, because burn panics on a device that does not exist. Other modules run on any device through
-//! [`DeviceTask`].
+//! is used, because burn panics on a device that does not exist. Other modules run their computations on any device
+//! through [`DeviceTask`].
 
 mod cuda;
 mod train_device;
@@ -62,6 +62,6 @@ mod tests {
     fn a_gpu_of_any_number_is_not_there() {
         let error = find(DeviceRequest::Cuda(999)).unwrap_err().to_string();
         assert!(error.starts_with("cuda:999 cannot be used: "), "{error}");
-        assert!(error.ends_with("To train without it, give --device cpu"), "{error}");
+        assert!(error.ends_with("To train on the processor, give --device cpu"), "{error}");
     }
 }

@@ -63,11 +63,11 @@ impl From<DeviceRequest> for String {
 
 /// Reason why a device cannot be used, with the way to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{device} cannot be used: {reason}. To train without it, give --device cpu")]
+#[error("{device} cannot be used: {reason}. To train on the processor, give --device cpu")]
 pub struct DeviceError {
     /// Name of the requested device, such as `cuda:1`.
     pub device: String,
-    /// Name of the missing part and the way to install it.
+    /// Description of the cause, such as a missing library, and the way to fix it.
     pub reason: String,
 }
 
@@ -87,7 +87,7 @@ pub enum TrainDevice {
 }
 
 impl TrainDevice {
-    /// Whether `--precision auto` means 16-bit matrix products on this device.
+    /// Returns whether `--precision auto` means 16-bit matrix products (bf16) on this device.
     pub fn prefers_bf16(&self) -> bool {
         *self != Self::Cpu
     }

@@ -40,7 +40,7 @@ pub struct Division {
     /// Whether the names of the split units alone decided the parts, as for a training on several data sets.
     #[serde(skip)]
     pub by_name: bool,
-    /// AVA: tags with fewer images were dropped.
+    /// AVA: smallest number of images of a tag; rarer tags were dropped.
     #[serde(default = "default_min_images")]
     pub min_images_per_tag: usize,
     /// AVA: whether the test images are drawn as in the paper or taken from AVA's own list.
@@ -90,7 +90,7 @@ pub struct ChosenImages {
     pub how: Vec<String>,
 }
 
-/// Reads the data that `spec` names, as the bundle's training options require, and checks every image.
+/// Reads the data that `spec` names with the read options of the bundle's training, and checks every image.
 ///
 /// # Errors
 /// [`JudgeError::Division`], [`JudgeError::Data`].
@@ -144,7 +144,7 @@ pub fn choose(
 ) -> Result<ChosenImages, JudgeError> {
     let (all, manifest) = (examples.len(), bundle.manifest());
     let Which::Only(part) = which else {
-        let mut how = vec![format!("{all} of {all} examples, all parts")];
+        let mut how = vec![format!("{all} of {all} examples: all parts")];
         how.extend(if data.is_the_bundles {
             vec![format!("{SAME_DATA}: many of the judged images were used for training")]
         } else {
@@ -160,15 +160,16 @@ pub fn choose(
         Part::Test => parts.test,
     };
     let (n, words) = (examples.len(), part_in_words(part));
-    let mut how =
-        vec![format!("{n} of {all} examples, {words}, divided with the bundle's seed and shares: {division}")];
+    let mut how = vec![format!(
+        "{n} of {all} examples: {words}. The data were divided with the bundle's seed and shares: {division}"
+    )];
     if !data.is_the_bundles {
         how.extend(foreign(&examples, which, manifest));
     } else if is_divided_otherwise(sizes, manifest) || (part == Part::Test && has_trained_groups(&examples, manifest)) {
         let then = manifest.training.examples;
         how.push(format!(
             "{SAME_DATA}, but the division differs: {sizes:?} examples for training, validation and test here, \
-             {then:?} in the manifest. Judged images may have been trained on"
+             {then:?} in the manifest. The bundle may have been trained on judged images"
         ));
     } else {
         let untouched = if part == Part::Test { ", so no judged image was trained on" } else { "" };
@@ -177,8 +178,8 @@ pub fn choose(
     Ok(ChosenImages { data, examples, how })
 }
 
-/// Returns whether the sizes of the parts differ from those of the training. If several data sets were trained on
-/// together, the sizes cannot be compared.
+/// Returns whether the sizes of the parts differ from those of the bundle's training. Returns false if the bundle was
+/// trained on several data sets, because the sizes cannot be compared then.
 fn is_divided_otherwise(sizes: [usize; 3], manifest: &Manifest) -> bool {
     manifest.training.data.len() == 1 && sizes != manifest.training.examples
 }
@@ -193,15 +194,16 @@ fn has_trained_groups(examples: &[Example], manifest: &Manifest) -> bool {
 fn part_in_words(part: Part) -> &'static str {
     match part {
         Part::Test => "the test part",
-        Part::Validation => "the validation part, which decided the kept epoch",
+        Part::Validation => "the validation part, which decided the epoch to keep",
         Part::Train => "the training part, which the weights were fitted to",
     }
 }
 
-/// Returns what a reader must know when a bundle is judged on other data than it was trained on, one sentence each.
+/// Returns the remarks for a bundle that is judged on other data than it was trained on, one sentence each.
 fn foreign(examples: &[Example], which: Which, manifest: &Manifest) -> Vec<String> {
     let mut remarks = vec![
-        "the bundle was trained on other data: the digests differ. It is unknown which of these images were trained on"
+        "the bundle was trained on other data: the digests differ. It is unknown which of the judged images it was \
+         trained on"
             .to_owned(),
     ];
     let tags = distinct_tags(examples);
@@ -210,7 +212,7 @@ fn foreign(examples: &[Example], which: Which, manifest: &Manifest) -> Vec<Strin
         remarks.push(format!("{known} of the {} judged tags are tags that the bundle was trained on", tags.len()));
     }
     if which != Which::All {
-        remarks.push("if none of the images was trained on, judge all images with --part all".to_owned());
+        remarks.push("if the bundle was trained on none of the images, judge all images with --part all".to_owned());
     }
     remarks
 }

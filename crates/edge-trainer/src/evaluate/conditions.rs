@@ -37,11 +37,11 @@ pub struct Ladder {
     pub human: Vec<String>,
     /// Conditions in the order of the means by the model, the best first.
     pub model: Vec<String>,
-    /// Whether both orders are equal.
+    /// Whether people and the model order all conditions of the ladder equally.
     pub same_order: bool,
-    /// Share of the replicates in which both orders are equal.
+    /// Share of the replicates in which people and the model order all conditions of the ladder equally.
     pub probability: f64,
-    /// Comparisons of each two conditions of the ladder.
+    /// One comparison for every two conditions of the ladder.
     pub steps: Vec<LadderStep>,
 }
 
@@ -52,9 +52,9 @@ pub struct LadderStep {
     pub better: String,
     /// The condition with the lower mean by people.
     pub worse: String,
-    /// Difference of the means by people.
+    /// Mean of `better` minus mean of `worse`, by people.
     pub human: Estimate,
-    /// Difference of the means by the model; negative if the model prefers the other condition.
+    /// Mean of `better` minus mean of `worse`, by the model; negative if the model prefers `worse`.
     pub model: Estimate,
     /// Share of the replicates in which people and the model agree on the order.
     pub probability: f64,
@@ -80,7 +80,7 @@ fn condition(example: &Example) -> &str {
 }
 
 impl ConditionMeans {
-    /// Compares the conditions of judged examples. `resampling` is the resampling of these examples.
+    /// Compares the conditions of judged examples. `resampling` draws replicates of the same examples.
     pub fn of(examples: &[Example], judged: &[Judged], resampling: &Resampling) -> Self {
         let (names, condition_of) = numbered(examples.iter().map(condition));
         let all = Replicate { rows: (0..judged.len()).collect(), tags: vec![] };
@@ -130,7 +130,7 @@ impl Means<'_> {
         Estimate::new(self.whole[condition], &self.drawn[condition])
     }
 
-    /// Returns the difference of two conditions in each replicate.
+    /// Returns the mean of condition `a` minus the mean of condition `b` in each replicate.
     fn drawn_difference(&self, a: usize, b: usize) -> Vec<f64> {
         self.drawn[a].iter().zip(&self.drawn[b]).map(|(a, b)| a - b).collect()
     }
@@ -160,7 +160,8 @@ fn means(replicate: &Replicate, condition_of: &[usize], judged: &[Judged], count
     sums.into_iter().map(|(n, human, model)| (human / n, model / n)).unzip()
 }
 
-/// Returns the beginnings before the last `_` that several names share, each with the indices of these names.
+/// Returns the prefixes that several names share, each with the indices of the names. A name's prefix ends before its
+/// last `_`.
 fn prefixes(names: &[&str]) -> Vec<(String, Vec<usize>)> {
     let mut by_prefix: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, name) in names.iter().enumerate() {
@@ -215,7 +216,7 @@ fn places(values: &[f64]) -> Vec<usize> {
     places
 }
 
-/// Returns Spearman's correlation of the pairs whose first value is defined.
+/// Returns Spearman's correlation of `a` and `b` over the positions where `a` is finite.
 fn spearman_of_defined(a: &[f64], b: &[f64]) -> f64 {
     let (a, b): (Vec<f64>, Vec<f64>) = a.iter().zip(b).filter(|(a, _)| a.is_finite()).unzip();
     spearman(&a, &b)

@@ -25,10 +25,10 @@ pub struct DataSetRow {
     pub right_tags: Measures,
     /// Figures with own tags minus figures with shuffled tags, on the same replicates.
     pub right_minus_shuffled: Measures,
-    /// Share of the comparisons of two tags of one image in which the model ranks the tags as people do, 0 to 1; `NaN`
-    /// without comparisons.
+    /// Share of tag comparisons in which the model and people agree, 0 to 1; `NaN` without comparisons. Each comparison
+    /// ranks two tags of one image.
     pub tag_order: f64,
-    /// Number of comparisons that `tag_order` is a share of.
+    /// Number of tag comparisons that `tag_order` counts.
     pub tag_pairs: usize,
     /// Mean of the correlations in `conditions`, -1 to 1; `NaN` if there are none.
     pub within_conditions: f64,

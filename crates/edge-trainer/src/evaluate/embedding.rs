@@ -57,11 +57,11 @@ pub fn embed<'a>(
 }
 
 impl<'a> Embedded<'a> {
-    /// Combines examples with image embeddings that were computed before, such as those from the fit of the encoder.
+    /// Combines examples with image embeddings that were computed before, such as those of an encoder fit.
     ///
     /// # Errors
-    /// [`JudgeError::Scorer`] for an embedding that cannot be stored as 16-bit floats, [`JudgeError::Internal`] for a
-    /// missing one.
+    /// [`JudgeError::Scorer`] for an embedding that cannot be stored as 16-bit floats, [`JudgeError::Internal`] for an
+    /// image without an embedding.
     pub fn known<'t>(
         examples: &'a [Example],
         embedding: impl Fn(&Example) -> Option<&'t [f32]>,

@@ -35,8 +35,8 @@ pub enum JudgeError {
     },
     /// The manifest does not describe the division of the training data.
     #[error(
-        "{}: training.config of the manifest does not describe how the data were divided ({reason}), so the images \
-         that were trained on are unknown. Judge all images with --part all", dir.display()
+        "{}: training.config of the manifest does not describe how the data were divided ({reason}), so it is \
+         unknown which images the model was trained on. Judge all images with --part all", dir.display()
     )]
     Division {
         /// Directory of the bundle.

@@ -51,12 +51,12 @@ pub struct EpochFigures {
     pub srcc: Option<f64>,
     /// Mean over the tags of Spearman's correlation within each tag, on the validation images.
     pub within_tag_srcc: Option<f64>,
-    /// Whether the epoch was the best one so far.
+    /// Whether the epoch was better than all epochs before it.
     pub best: bool,
 }
 
 impl EpochFigures {
-    /// Converts the records of a training.
+    /// Converts the epoch records of a training.
     ///
     /// # Errors
     /// [`JudgeError::Internal`].
@@ -66,7 +66,7 @@ impl EpochFigures {
         Ok(Self::list(&values))
     }
 
-    /// Converts the elements of a JSON array. Elements that cannot be parsed are skipped.
+    /// Parses the figures of epochs from the elements of a JSON array. Skips elements that cannot be parsed.
     pub fn list(values: &[Value]) -> Vec<Self> {
         values.iter().filter_map(|value| Self::deserialize(value).ok()).collect()
     }
@@ -79,7 +79,7 @@ pub struct Evaluation {
     pub model: ModelName,
     /// The judged data; `None` if a training judges its own test part.
     pub data: Option<DataName>,
-    /// Sentences for the report about which images were judged.
+    /// Sentences for the report that describe which images were judged.
     pub images: Vec<String>,
     /// Number of judged (image, tag) pairs.
     pub n: usize,
@@ -93,7 +93,7 @@ pub struct Evaluation {
     pub shuffled_tags: Measures,
     /// Figures with all images under the default tag.
     pub default_tag: Measures,
-    /// Figures with own tags minus figures with shuffled tags, on the same replicates.
+    /// Differences: figures with own tags minus figures with shuffled tags. Both use the same bootstrap replicates.
     pub right_minus_shuffled: Measures,
     /// Text of the default tag.
     pub default_tag_text: String,

@@ -29,7 +29,7 @@ impl Bootstrap {
         Self { replicates, seed, level: LEVEL }
     }
 
-    /// Returns the bootstrap replicates of these examples. A replicate draws whole split units.
+    /// Returns the resampling of these examples. A replicate draws whole split units.
     pub fn resampling(self, examples: &[Example]) -> Resampling {
         let groups: Vec<&str> = examples.iter().map(|e| e.group.as_str()).collect();
         let tags: Vec<&str> = examples.iter().map(|e| e.tag.as_str()).collect();
@@ -44,7 +44,7 @@ pub struct TagRow {
     pub tag: String,
     /// Number of judged images of the tag or condition.
     pub n: usize,
-    /// Spearman's correlation of the images of the tag or condition. The replicates of its interval draw these images.
+    /// Spearman's correlation over the images of the tag or condition. The bootstrap draws these images one by one.
     pub srcc: Estimate,
 }
 
@@ -92,7 +92,7 @@ impl Measured {
     }
 }
 
-/// Computes Spearman's correlation within each tag. The replicates of an interval draw the images of the tag.
+/// Computes Spearman's correlation within each tag. The bootstrap draws the images of a tag one by one.
 pub fn tag_rows(judged: &[Judged], bootstrap: Bootstrap) -> Vec<TagRow> {
     let (names, tag) = numbered(judged.iter().map(|j| j.tag.as_str()));
     let sample = ScoreSample::of(judged);

@@ -1,8 +1,8 @@
 //! Judges bundles as the daemon uses them: the scorer runs the exported graphs, without burn.
 //!
-//! `embedding` runs images and tags through the scorer, `choice` chooses the images to judge, `figures` computes
-//! figures with intervals, `conditions` and `data_sets` compute them for conditions and data sets, `percentiles` holds
-//! the reference of percentiles. [`eval`] implements `edge-trainer eval`, [`compare`] implements `edge-trainer
+//! `embedding` computes the embeddings, `choice` chooses the images to judge, and `figures` computes figures with
+//! intervals. `conditions` and `data_sets` compute the figures of conditions and of data sets. `percentiles` chooses
+//! the reference scores of percentiles. [`eval`] implements `edge-trainer eval`, [`compare`] implements `edge-trainer
 //! compare`. [`super::report`] writes the results to files.
 
 mod choice;

@@ -11,7 +11,7 @@ pub struct JudgeOptions {
     /// Seed of the bootstrap and of the shuffled tags [default: the seed of the bundle's training]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Replicates of the bootstrap
+    /// Number of bootstrap replicates
     #[arg(long = "bootstrap", value_name = "N", default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u32).range(2..))]
     pub replicates: u32,
@@ -24,7 +24,7 @@ pub struct JudgeOptions {
 }
 
 impl JudgeOptions {
-    /// Returns the bootstrap for a bundle whose training had the seed `training_seed`.
+    /// Returns the settings of the bootstrap. The default seed is `training_seed`, the seed of the bundle's training.
     pub(super) fn bootstrap(&self, training_seed: u64) -> Bootstrap {
         Bootstrap::new(self.replicates as usize, self.seed.unwrap_or(training_seed))
     }

@@ -12,7 +12,7 @@ use crate::batches::BatchImages;
 use crate::dataset::Example;
 use crate::metrics::{Judged, kolmogorov_to_uniform};
 
-/// Smallest number of images rated under a tag for which they alone are the tag's reference.
+/// A tag with at least this many rated images has only these images as its reference images.
 const MIN_OWN_IMAGES: usize = 250;
 
 /// Rated images whose scores are the reference scores of percentiles.
@@ -29,9 +29,9 @@ impl<'a> PercentileReference<'a> {
         Self { images, first }
     }
 
-    /// Returns the reference scores of a tag, all under this tag. The reference images are those rated under the tag if
-    /// there are at least `MIN_OWN_IMAGES`, otherwise all images of the data sets that contain the tag. For a tag that
-    /// no data set contains they are the images of the first data set.
+    /// Returns the scores of the tag's reference images under this tag. The reference images are the images rated under
+    /// the tag if there are at least `MIN_OWN_IMAGES`. Otherwise they are all images of the data sets that contain the
+    /// tag. If no data set contains the tag, they are the images of the first data set.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -62,7 +62,7 @@ impl<'a> PercentileReference<'a> {
     }
 }
 
-/// Returns the examples of at most `most` evenly chosen images of each data set, under all their tags.
+/// Chooses at most `most` evenly spaced images of each data set. Returns all examples of the chosen images.
 pub fn reference_examples<'e>(examples: impl Iterator<Item = &'e Example> + Clone, most: usize) -> Vec<Example> {
     let mut by_source: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut seen = HashSet::new();
@@ -79,8 +79,8 @@ pub fn reference_examples<'e>(examples: impl Iterator<Item = &'e Example> + Clon
     examples.filter(|e| chosen.contains(e.content_id.as_str())).cloned().collect()
 }
 
-/// Returns for each data set Kolmogorov's distance between the uniform distribution and the percentiles of judged
-/// images under their own tags. `quantiles` returns the reference quantiles of a tag.
+/// Returns Kolmogorov's distance for each data set: the distance between the percentiles of its judged images and the
+/// uniform distribution. Each image is judged under its own tag. `quantiles` returns the reference quantiles of a tag.
 pub fn percentile_distances<'q>(
     examples: &[Example],
     judged: &[Judged],

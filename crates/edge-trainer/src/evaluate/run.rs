@@ -18,7 +18,7 @@ use crate::dataset::Example;
 use crate::message::Listener;
 use crate::metrics::Rules;
 
-/// Path in the bundle of the figures that the trainer reported.
+/// Path of the trainer's figures within the bundle.
 const REPORT: &str = "report/metrics.json";
 
 /// Request to judge a bundle.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::dataset::Example;
 use crate::metrics::Judged;
 
-/// Compares each two tags of one image whose true scores differ by more than `tie_threshold`. Returns the share of the
-/// comparisons in which the predictions have the same order as the true scores, and the number of comparisons. Equal
-/// predictions count half. `judged` holds the prediction of each example.
+/// Compares every two tags of the same image whose true scores differ by more than `tie_threshold`. Returns the share
+/// of the comparisons in which the predictions have the same order as the true scores, and the number of comparisons.
+/// Equal predictions count half. `judged` holds the prediction of each example.
 pub fn tag_order(examples: &[Example], judged: &[Judged], tie_threshold: f64) -> (f64, usize) {
     let mut by_image: BTreeMap<&str, Vec<&Judged>> = BTreeMap::new();
     for (example, judged) in examples.iter().zip(judged) {

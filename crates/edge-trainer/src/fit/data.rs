@@ -9,8 +9,8 @@ use crate::TrainOptions;
 use crate::dataset::{self, DataError, DataSet, Parts, Shares};
 use crate::message::{Listener, Message, note, warn};
 
-/// Opens every image once, leaves out unusable images, divides the examples, and reports the result. With `by_name` the
-/// names of the split units alone decide the parts.
+/// Opens every image once, leaves out unusable images, divides the examples, and reports the result. If `by_name` is
+/// true, the names of the split units alone decide the parts.
 pub(super) fn check_and_divide(
     data: &DataSet,
     by_name: bool,

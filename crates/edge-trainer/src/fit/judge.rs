@@ -23,19 +23,21 @@ use crate::training::Trained;
 
 /// Number of evenly spaced quantiles per tag.
 const QUANTILES: usize = 33;
-/// The similarity may suggest tags if it finds an image's own tag at least this many times as often as chance.
+/// Smallest ratio of retrieval to retrieval by chance at which the similarity may suggest tags. Retrieval is the share
+/// of images whose own tag has the highest similarity of all tags.
 const RETRIEVAL_GAIN: f64 = 10.0;
-/// Number of runs of the image encoder whose median is the reported time per picture.
+/// Number of timed runs of the image encoder. The report states their median.
 const TIMED_RUNS: usize = 9;
 /// Number of bootstrap replicates for the intervals in the report.
 const REPLICATES: usize = 1000;
 
-/// The candidate bundle, written to a temporary directory and opened by the scorer, with its embeddings.
+/// The candidate bundle in a temporary directory, opened by the scorer, with the embeddings of the validation and
+/// reference images.
 struct CandidateBundle<'a> {
     content: Content,
     scorer: Scorer,
     validation: Embedded<'a>,
-    /// The reference images of the percentiles; `None` if these are the validation images.
+    /// The reference images of the percentiles; `None` if the validation images are used.
     reference: Option<Embedded<'a>>,
     /// Keeps the bundle's files while the scorer is open.
     _dir: tempfile::TempDir,
@@ -70,8 +72,8 @@ impl<'a> CandidateBundle<'a> {
         content.write(&bundle, plan.provenance, &Findings::default())?;
         let scorer = Scorer::open(&bundle, DeviceChoice::Cpu)?;
         let examples = &plan.parts.validation;
-        // A fitted encoder was fitted to the scores of the validation and training images. Use the embeddings of these
-        // images that the fits without their scores gave.
+        // A fitted encoder was fitted to the scores of the validation and training images. For these images, use the
+        // embeddings from fits that left out their scores.
         let (validation, reference) = match &encoded.fitted {
             Some(fitted) => {
                 let known =
@@ -90,7 +92,7 @@ struct Judging<'a> {
     trained: &'a Trained,
     encoded: &'a Encoded,
     candidate: &'a CandidateBundle<'a>,
-    /// The test images with their features by the candidate bundle.
+    /// The test images, embedded by the candidate bundle.
     test: &'a Embedded<'a>,
 }
 
@@ -130,8 +132,8 @@ impl Judging<'_> {
         Ok(Figures::of(&judged, f64::from(self.plan.request.options.tie_threshold)))
     }
 
-    /// Returns findings that hold only the quantiles of the reference scores: under every training tag, and under the
-    /// images' own tags for unknown tags.
+    /// Returns findings that hold only quantiles of the reference scores. Each training tag and the default tag has its
+    /// own quantiles. The quantiles for unknown tags come from scores of images under their own tags.
     fn quantiles(&self) -> Result<Findings, TrainError> {
         let candidate = self.candidate;
         let (scorer, images) = (&candidate.scorer, candidate.reference.as_ref().unwrap_or(&candidate.validation));
@@ -156,8 +158,8 @@ impl Judging<'_> {
         let mut evaluation = evaluate::evaluate(scorer, self.test, &settings, quantiles)?;
         let [train, validation, _] = plan.parts.sizes();
         evaluation.images = vec![format!(
-            "the test part of {}, divided {}; {train} other examples were used for training, {validation} to \
-             decide when to stop",
+            "the test part of {}, divided {}; {train} other examples were used for training, and {validation} more \
+             for deciding when to stop",
             plan.provenance.data_name, plan.provenance.split
         )];
         evaluation.epochs = EpochFigures::of_records(&self.trained.epochs)?;
@@ -165,7 +167,7 @@ impl Judging<'_> {
     }
 }
 
-/// Returns the median time in milliseconds of the image encoder for one picture on one thread.
+/// Returns the median time that the image encoder needs for one image on one thread, in milliseconds.
 fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
     let picture = [RgbImage::new(size_px, size_px)];
     let mut seconds = Vec::with_capacity(TIMED_RUNS);
@@ -178,7 +180,7 @@ fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
     Ok(1e3 * quantile(&seconds, 0.5))
 }
 
-/// Returns the quantiles, rounded to 0.0001 to keep the manifest small.
+/// Returns the quantiles of `scores`, rounded to 0.0001 to keep the manifest small.
 fn rounded_quantiles(scores: &[f32]) -> Vec<f32> {
     quantiles(scores, QUANTILES).into_iter().map(|q| (q * 1e4).round() / 1e4).collect()
 }

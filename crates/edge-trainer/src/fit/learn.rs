@@ -78,7 +78,7 @@ fn trains_encoders(plan: &FitPlan<'_>) -> Result<bool, TrainError> {
     let untrained = |value: &str| {
         let name = &options.backbone;
         Err(TrainError::Options(format!(
-            "--train {value} needs pretrained encoders, but those of {name} have random weights. Use --train all"
+            "--train {value} needs pretrained encoders, but the encoders of {name} have random weights. Use --train all"
         )))
     };
     match options.train {

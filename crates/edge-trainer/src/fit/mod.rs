@@ -22,7 +22,7 @@ use crate::evaluate::reference_examples;
 use crate::message::{Listener, note};
 use crate::model::head::problem;
 
-/// Largest number of reference images of percentiles from each data set.
+/// Largest number of images per data set that are reference images of percentiles.
 const REFERENCE_IMAGES: usize = 3000;
 
 /// Trains on the data and writes a proved bundle.
@@ -116,7 +116,10 @@ fn saved_progress(
 ) -> Result<TrainProgress, TrainError> {
     let progress = StateDirectory::of(&request.run).progress()?;
     if progress.data_sha256 != data_sha256 {
-        let reason = format!("its data had the digest {}, these have {data_sha256}", progress.data_sha256);
+        let reason = format!(
+            "the training was started on data with the digest {}, but the data now have the digest {data_sha256}",
+            progress.data_sha256
+        );
         return Err(CheckpointError::Resume { run: request.run.clone(), reason }.into());
     }
     let (epoch, steps) = (progress.epoch, progress.sums.steps);

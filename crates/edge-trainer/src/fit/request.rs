@@ -22,7 +22,7 @@ pub struct FitRequest {
     pub run: PathBuf,
     /// Directory that keeps the features of images between runs.
     pub cache: PathBuf,
-    /// Whether to resume the training whose state is in `run`.
+    /// Whether to resume the training whose progress is saved in `run`.
     pub resume: bool,
     /// Set to `true` to stop the training after the current step.
     pub stop: Arc<AtomicBool>,

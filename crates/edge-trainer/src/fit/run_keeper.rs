@@ -16,7 +16,7 @@ pub struct RunKeeper<'a> {
     pub run: &'a mut RunDirectory,
     /// Path of the run directory.
     pub dir: &'a Path,
-    /// The directory for the state between two steps.
+    /// The directory in which the state of the training is saved.
     pub state: StateDirectory,
     /// The encoders that the training started from.
     pub backbone: &'a Backbone,

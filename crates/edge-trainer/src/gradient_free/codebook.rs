@@ -19,8 +19,8 @@ pub struct Filters {
     pub shifts: DVector<f64>,
 }
 
-/// Learns `count` filters from standardised `patches [N, P]`. In the whitened space they are cluster centres of length
-/// 1.
+/// Learns `count` filters from standardised `patches [N, P]`. In the whitened space the filters are cluster centres of
+/// length 1.
 pub fn learn_filters(patches: &DMatrix<f64>, count: usize, rng: &mut StdRng) -> Filters {
     let (mean, whitening) = whitening(patches);
     let white = DMatrix::from_fn(patches.nrows(), patches.ncols(), |i, j| patches[(i, j)] - mean[j]) * &whitening;
@@ -37,7 +37,7 @@ pub fn learn_filters(patches: &DMatrix<f64>, count: usize, rng: &mut StdRng) -> 
     Filters { filters, shifts }
 }
 
-/// Returns the mean of the patches and the symmetric matrix that makes them uncorrelated.
+/// Returns the mean patch, and the symmetric matrix that makes the values of a patch uncorrelated.
 fn whitening(patches: &DMatrix<f64>) -> (DVector<f64>, DMatrix<f64>) {
     let n = patches.nrows().max(1) as f64;
     let mean = DVector::from_iterator(patches.ncols(), patches.column_iter().map(|c| c.sum() / n));
@@ -48,8 +48,9 @@ fn whitening(patches: &DMatrix<f64>) -> (DVector<f64>, DMatrix<f64>) {
     (mean, scaled * eigenvectors.transpose())
 }
 
-/// Returns the centres after one iteration. Every patch is added to the centre with which it has the largest product,
-/// weighted by this product. A centre without patches is replaced by a random patch.
+/// Returns the centres after one iteration, scaled to length 1. A centre is the weighted sum of the patches that have
+/// their largest scalar product with it; the weights are these products. A centre without patches is replaced by a
+/// random patch.
 fn updated(white: &DMatrix<f64>, centres: &DMatrix<f64>, rng: &mut StdRng) -> DMatrix<f64> {
     let products = white * centres.transpose();
     let mut sums = DMatrix::zeros(centres.nrows(), centres.ncols());

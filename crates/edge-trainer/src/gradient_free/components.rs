@@ -11,7 +11,7 @@ const CONSTANT: f64 = 1e-7;
 
 /// Standardisation and projection to principal components. Each component is divided by the square root of its standard
 /// deviation. Without the division the first few components dominate; divided by the whole standard deviation, noise
-/// has the same weight as the other components. The mean square of all components over the training data is 1.
+/// has the same weight as the other components. The mean square over all components and all training data is 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Components {
     /// Mean of each of the F measurements over the training data, `[F]`.
@@ -23,7 +23,7 @@ pub struct Components {
 }
 
 impl Components {
-    /// Returns the `count` leading components of `rows [N, F]`, or fewer if there are fewer.
+    /// Returns the `count` leading components of `rows [N, F]`, or all components if there are fewer.
     pub fn fit(rows: &DMatrix<f64>, count: usize) -> Self {
         let n = rows.nrows().max(1) as f64;
         let (mean, scale): (Vec<f64>, Vec<f64>) = rows
@@ -61,8 +61,8 @@ impl Components {
     }
 }
 
-/// Returns the directions `[F, K]` of the largest mean squares of `rows [N, F]`, the largest first, and these mean
-/// squares. Solves the smaller of the two eigenvalue problems, `F x F` or `N x N`.
+/// Returns at most `count` directions `[F, K]` along which `rows [N, F]` have the largest mean squares, and these mean
+/// squares. The largest comes first. Solves the smaller of the two eigenvalue problems, `F x F` or `N x N`.
 fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
     let n = rows.nrows().max(1) as f64;
     let tall = rows.nrows() > rows.ncols();
@@ -94,7 +94,7 @@ fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
 mod tests {
     use super::*;
 
-    /// Rows with two strong directions, a weak one and a constant.
+    /// Returns rows with two strong directions, a weak direction and a constant measurement.
     fn rows(n: usize) -> DMatrix<f64> {
         DMatrix::from_fn(n, 5, |i, j| {
             let t = i as f64;

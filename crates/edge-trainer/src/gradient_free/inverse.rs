@@ -6,8 +6,8 @@ use nalgebra::{Cholesky, DMatrix};
 const SMALL: usize = 64;
 
 /// Returns the inverse, or `None` if the matrix is not positive definite. The recursion over halves does nearly all of
-/// the work in matrix products: nalgebra's own inverse works column by column and takes twenty times as long at a side
-/// of 2000.
+/// the work in matrix products: nalgebra's own inverse works column by column and takes twenty times as long for a
+/// matrix of 2000 rows.
 pub fn inverse(matrix: &DMatrix<f64>) -> Option<DMatrix<f64>> {
     let factor = inverse_factor(matrix)?;
     Some(factor.transpose() * factor)

@@ -5,10 +5,10 @@ use nalgebra::DMatrix;
 /// Distance at which the kernel falls to `1 / e`, in standard deviations of the components.
 pub const LENGTH: f64 = 4.0;
 
-/// Returns the Gram matrix `[A, B]` of the kernel `sum over blocks of share exp(-r / LENGTH)`, where `r` is the root
-/// mean square difference of two rows within a block: a Matern kernel of order 1/2 (Rasmussen, Williams, "Gaussian
-/// processes for machine learning", 2006, section 4.2). `a` and `b` hold the blocks as matrices `[A, columns]` and `[B,
-/// columns]`, `shares` the share of each block.
+/// Returns the Gram matrix `[A, B]` between the rows of `a` and the rows of `b`. The kernel is `sum over blocks of
+/// share exp(-r / LENGTH)`, where `r` is the root mean square difference of two rows within a block. This is a Matern
+/// kernel of order 1/2 (Rasmussen, Williams, "Gaussian processes for machine learning", 2006, section 4.2). `a` and `b`
+/// hold one matrix per block, `[A, columns]` and `[B, columns]`; `shares` holds the share of each block.
 ///
 /// # Panics
 /// If the numbers of blocks or of their columns differ.

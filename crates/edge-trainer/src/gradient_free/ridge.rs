@@ -13,22 +13,22 @@ const JITTER: f64 = 1e-10;
 /// processes for machine learning", 2006, section 8.3.1).
 #[derive(Debug, Clone)]
 pub struct KernelRidge {
-    /// Kernel of the centres, `[M, M]`.
+    /// Kernel between the centres, `[M, M]`.
     centres: DMatrix<f64>,
     /// Kernel between examples and centres, `[N, M]`.
     examples: DMatrix<f64>,
-    /// Lists of examples that are held out together, by index.
+    /// Indices of the examples of each group. The examples of a group are held out together.
     groups: Vec<Vec<usize>>,
 }
 
-/// A fit to Q targets at once.
+/// The fit of a kernel ridge regression to Q targets.
 #[derive(Debug, Clone)]
 pub struct KernelFit {
     /// The weight of each of the M centres for each target, `[M, Q]`.
     pub weights: DMatrix<f64>,
     /// The mean of each target, which is added to every prediction.
     pub mean: Vec<f64>,
-    /// The prediction for each example by a fit without the examples that are held out together with it, `[N, Q]`.
+    /// The prediction for each example, `[N, Q]`, by a fit that leaves out the example and its group.
     pub held_out: DMatrix<f64>,
     /// The ridge parameter with the smallest held-out error.
     pub ridge: f64,
@@ -51,8 +51,9 @@ impl KernelRidge {
         Self { groups, ..self }
     }
 
-    /// Fits `targets [L, Q]` of the examples `labelled` with the ridge among `ridges` that has the smallest held-out
-    /// error. Returns `None` if no ridge has a solution, which happens only with values that are not finite.
+    /// Fits the regression to `targets [L, Q]` of the examples `labelled`. Chooses from `ridges` the ridge parameter
+    /// with the smallest held-out error. Returns `None` if the equations have no solution for any ridge parameter,
+    /// which happens only with values that are not finite.
     pub fn fit(&self, labelled: &[usize], targets: &DMatrix<f64>, ridges: &[f64]) -> Option<KernelFit> {
         let known = self.examples.select_rows(labelled);
         let mean: Vec<f64> = targets.column_iter().map(|t| t.mean()).collect();

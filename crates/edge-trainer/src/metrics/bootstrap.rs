@@ -1,11 +1,11 @@
 //! Confidence intervals by a seeded percentile bootstrap.
 //!
-//! A replicate draws groups with replacement, because images of one group are not independent. A group is a set of
-//! examples that the division never separates (the tag, unless the data name groups). Each drawn group contributes all
-//! of its images. This follows the variance of clustered data better than drawing groups and images (Davison and
-//! Hinkley, "Bootstrap methods and their application", 1997, section 3.8). It also avoids repeated images within a
-//! small tag, which would raise its rank correlation. A tag whose images all lie in one group counts as a separate tag
-//! each time the group is drawn. If there is only one group, its images are drawn.
+//! A replicate draws groups with replacement, because images of one group are not independent. A group is a split unit:
+//! the images of one tag, unless the data name groups. Each drawn group contributes all of its images. This follows the
+//! variance of clustered data better than drawing groups and then images within them (Davison and Hinkley, "Bootstrap
+//! methods and their application", 1997, section 3.8). It also avoids repeated images within a small tag, which would
+//! raise its rank correlation. A tag whose images all lie in one group counts as a separate tag each time the group is
+//! drawn. If there is only one group, its images are drawn one by one.
 //!
 //! The interval lies between the 2.5 % and 97.5 % quantiles of the figure over the replicates (Efron and Tibshirani,
 //! "An introduction to the bootstrap", 1993, chapter 13). Two predictions are compared on the same replicates, so that
@@ -33,7 +33,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Returns the figure with the interval of its replicates.
+    /// Returns the figure with its interval. `replicates` holds the figure's values over the bootstrap replicates.
     pub fn new(value: f64, replicates: &[f64]) -> Self {
         let (low, high) = interval(replicates);
         Self { value, low, high }
@@ -45,7 +45,7 @@ impl Estimate {
 pub struct Replicate {
     /// Indices of the drawn examples.
     pub rows: Vec<usize>,
-    /// Number of each row's tag in this replicate.
+    /// For each row, the number that identifies its tag in this replicate.
     pub tags: Vec<usize>,
 }
 
@@ -125,8 +125,9 @@ impl Resampling {
     }
 }
 
-/// Returns the number of a tag in one drawn copy of its group. A tag whose images all lie in one group (nested) gets a
-/// new number in each copy. `own` lists the tags of this copy with their numbers.
+/// Returns the number that identifies a nested tag in one drawn copy of its group. The images of a nested tag all lie
+/// in one group, and the tag gets a new number in each copy. `own` lists the tags of this copy that have a number, and
+/// `next` is the next unused number.
 fn copy_of(tag: usize, own: &mut Vec<(usize, usize)>, next: &mut usize) -> usize {
     if let Some((_, number)) = own.iter().find(|(known, _)| *known == tag) {
         return *number;

@@ -5,7 +5,7 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Returns Pearson's correlation; `NaN` if one side is constant.
+/// Returns Pearson's correlation; `NaN` if `a` or `b` is constant.
 pub fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);

@@ -26,7 +26,7 @@ impl Bins {
         self.count
     }
 
-    /// Returns the lower edge of a bin; for `count()` the upper edge of the last bin.
+    /// Returns the lower edge of a bin. For `bin = count()`, this is the upper edge of the last bin.
     pub fn edge(&self, bin: usize) -> f64 {
         self.low + bin as f64 * BIN_WIDTH
     }

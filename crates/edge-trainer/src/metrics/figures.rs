@@ -24,15 +24,15 @@ pub struct Figures {
     pub within_tag_srcc: f64,
     /// Number of tags in the mean `within_tag_srcc`: those with at least three images and a defined correlation.
     pub tags: usize,
-    /// Share of pairs in the right order, among the pairs of one tag whose truths differ by more than the tie
-    /// threshold.
+    /// Share of pairs of images that the predictions put in the right order. Counts the pairs of one tag whose truths
+    /// differ by more than the tie threshold.
     pub pair_accuracy: f64,
-    /// Number of pairs that `pair_accuracy` is a share of.
+    /// Number of pairs that `pair_accuracy` counts.
     pub pairs: usize,
 }
 
 impl Figures {
-    /// Computes all figures that need no score scale.
+    /// Computes the figures. They do not depend on the score scale.
     pub fn of(judged: &[Judged], tie_threshold: f64) -> Self {
         let sample = ScoreSample::of(judged);
         let rules = Rules { tie_threshold, low: 0.0, high: 1.0 };
@@ -64,7 +64,7 @@ impl Figures {
     }
 }
 
-/// Returns `count` evenly spaced quantiles from 0 to 1, with linear interpolation; none without values.
+/// Returns the quantiles at `count` evenly spaced levels from 0 to 1, with linear interpolation; empty without values.
 pub fn quantiles(values: &[f32], count: usize) -> Vec<f32> {
     let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
     sorted.sort_by(f64::total_cmp);

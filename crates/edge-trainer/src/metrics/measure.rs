@@ -94,7 +94,7 @@ impl Measure {
         }
     }
 
-    /// Returns the direction of better values.
+    /// Returns whether higher or lower values are better.
     pub fn better(self) -> Better {
         match self {
             Self::Lcc | Self::Srcc | Self::WithinTagSrcc | Self::PairAccuracy => Better::Higher,
@@ -111,12 +111,13 @@ impl Measure {
             Self::Lcc => "Pearson's linear correlation of prediction and truth; higher is better".to_owned(),
             Self::Srcc => "Spearman's rank correlation, average ranks for ties; higher is better".to_owned(),
             Self::Kl => format!(
-                "Kullback-Leibler divergence KL(truth || prediction) in nats of the two score histograms over all \
-                 judged images. The bins are {BIN_WIDTH} wide from {low} to {high}, scores outside count in the first \
-                 or last bin, and {EPSILON} is added to every count; lower is better"
+                "Kullback-Leibler divergence KL(truth || prediction), in nats, of the histograms of true and predicted \
+                 scores of all judged images. The bins are {BIN_WIDTH} wide, from {low} to {high}. Scores outside this \
+                 range count in the first or last bin. {EPSILON} is added to every count; lower is better"
             ),
-            Self::Emd => "NIMA's earth mover's distance with r = 2 between the cumulative histograms over the same \
-                          bins, without an added count: sqrt(mean over bins of the squared difference); lower is better"
+            Self::Emd => "NIMA's earth mover's distance with r = 2 between the cumulative histograms over the bins of \
+                          the KL divergence, with nothing added to the counts: sqrt(mean over bins of the squared \
+                          difference); lower is better"
                 .to_owned(),
             Self::Wasserstein => {
                 "1-Wasserstein distance of the two sets of scores, in score units: mean difference of the sorted \
@@ -125,12 +126,12 @@ impl Measure {
             }
             Self::WithinTagSrcc => {
                 "macro average: the SRCC within each tag, averaged over the tags that have at least three images and \
-                 no constant side; higher is better"
+                 neither constant truths nor constant predictions; higher is better"
                     .to_owned()
             }
             Self::PairAccuracy => format!(
-                "share of the pairs of images of one tag that are in the right order, among pairs whose truths differ \
-                 by more than {tie_threshold}; equal predictions count half; higher is better"
+                "share of image pairs that the predictions put in the right order; counted are pairs of one tag whose \
+                 truths differ by more than {tie_threshold}; equal predictions count half; higher is better"
             ),
         }
     }

@@ -17,7 +17,7 @@ pub struct Judged {
 /// Columns of predictions and truths with numbered tags, as the measures read them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScoreSample {
-    /// Number of each row's tag.
+    /// For each row, the number that identifies its tag.
     pub tag: Vec<usize>,
     /// Mean score given by people, by row.
     pub truth: Vec<f64>,
@@ -26,7 +26,7 @@ pub struct ScoreSample {
 }
 
 impl ScoreSample {
-    /// Converts predictions in their order. Tags are numbered in alphabetical order.
+    /// Converts predictions without changing their order. Tags are numbered in alphabetical order.
     pub fn of(judged: &[Judged]) -> Self {
         Self {
             tag: numbered(judged.iter().map(|j| j.tag.as_str())).1,

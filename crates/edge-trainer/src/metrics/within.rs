@@ -3,11 +3,12 @@
 use super::correlation::{mean, spearman};
 use super::sample::ScoreSample;
 
-/// Smallest number of images of a tag with a correlation. Fewer images would only add noise to the mean.
+/// Smallest number of images of a tag for which a correlation is computed. Smaller tags would only add noise to the
+/// mean.
 const LEAST_IMAGES: usize = 3;
 
-/// Returns Spearman's correlation within each tag, by the tag's number; `NaN` for tags with fewer than three images or
-/// a constant side.
+/// Returns Spearman's correlation within each tag, by the tag's number; `NaN` for tags with fewer than three images,
+/// constant truths or constant predictions.
 pub fn tag_srccs(sample: &ScoreSample) -> Vec<f64> {
     let own = |rows: &Vec<usize>| {
         if rows.len() < LEAST_IMAGES {
@@ -25,8 +26,8 @@ pub fn within_tag_srcc(sample: &ScoreSample) -> f64 {
     mean(&defined)
 }
 
-/// Returns the share of pairs that the predictions put in the right order, and the number of pairs. Counted are the
-/// pairs of images of one tag whose truths differ by more than `tie_threshold`. Equal predictions count half.
+/// Returns the share of pairs that the predictions put in the right order, and the number of pairs. Counts the pairs of
+/// images of one tag whose truths differ by more than `tie_threshold`. Equal predictions count half.
 pub fn pair_accuracy(sample: &ScoreSample, tie_threshold: f64) -> (f64, usize) {
     let (mut right, mut pairs) = (0.0, 0);
     for rows in sample.by_tag() {

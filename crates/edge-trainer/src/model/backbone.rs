@@ -1,4 +1,4 @@
-//! One type for the image encoders and one for the text encoders: inputs, outputs and export.
+//! One type for all image encoders and one for all text encoders, with their inputs, outputs and export.
 
 use std::collections::HashSet;
 
@@ -43,7 +43,8 @@ pub struct TextOutput<B: Backend> {
 }
 
 impl<B: Backend> ImageBatch<B> {
-    /// The images of all parts, one after the other. `None` for no parts or parts of different kinds; all parts have one size.
+    /// Concatenates the images of all batches. Returns `None` without batches or for a mixture of pixels and features. All batches must
+    /// have the same image size.
     pub fn cat(parts: Vec<Self>) -> Option<Self> {
         let (mut pixels, mut features) = (Vec::new(), Vec::new());
         for part in parts {
@@ -59,7 +60,7 @@ impl<B: Backend> ImageBatch<B> {
         }
     }
 
-    /// The same images on another backend.
+    /// Returns the same images on another backend.
     pub fn carry<T: Backend>(self, device: &T::Device) -> ImageBatch<T> {
         match self {
             Self::Pixels(pixels) => ImageBatch::Pixels(carry(pixels, device)),
@@ -70,7 +71,7 @@ impl<B: Backend> ImageBatch<B> {
         }
     }
 
-    /// The same images on the backend that computes gradients.
+    /// Returns the same images on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageBatch<A> {
         match self {
             Self::Pixels(pixels) => ImageBatch::Pixels(Tensor::from_inner(pixels)),
@@ -86,7 +87,7 @@ impl<B: Backend> ImageOutput<B> {
         Self { embedding: Tensor::cat(embeddings, 0), patches: patches.map(|p| Tensor::cat(p, 0)) }
     }
 
-    /// The rows with these indices; an index may occur several times.
+    /// Returns the rows with these indices; an index may occur several times.
     pub fn select(self, rows: Tensor<B, 1, Int>) -> Self {
         Self {
             embedding: self.embedding.select(0, rows.clone()),
@@ -94,14 +95,14 @@ impl<B: Backend> ImageOutput<B> {
         }
     }
 
-    /// The same output on the backend that computes gradients.
+    /// Returns the same output on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> ImageOutput<A> {
         ImageOutput { embedding: Tensor::from_inner(self.embedding), patches: self.patches.map(Tensor::from_inner) }
     }
 }
 
 impl<B: Backend> TextOutput<B> {
-    /// The texts of all parts, one after the other. All parts come from the same encoder.
+    /// Concatenates the outputs of several batches, which must come from the same encoder.
     pub fn cat(parts: Vec<Self>) -> Self {
         let (embeddings, tokens): (Vec<_>, Vec<_>) = parts.into_iter().map(|p| (p.embedding, p.tokens)).unzip();
         let tokens: Option<(Vec<_>, Vec<_>)> =
@@ -110,7 +111,7 @@ impl<B: Backend> TextOutput<B> {
         Self { embedding: Tensor::cat(embeddings, 0), tokens }
     }
 
-    /// The rows with these indices; an index may occur several times.
+    /// Returns the rows with these indices; an index may occur several times.
     pub fn select(&self, rows: Tensor<B, 1, Int>) -> Self {
         Self {
             embedding: self.embedding.clone().select(0, rows.clone()),
@@ -121,7 +122,7 @@ impl<B: Backend> TextOutput<B> {
         }
     }
 
-    /// The same output on the backend that computes gradients.
+    /// Returns the same output on the backend that computes gradients.
     pub fn lift<A: AutodiffBackend<InnerBackend = B>>(self) -> TextOutput<A> {
         let tokens = self.tokens.map(|(states, mask)| (Tensor::from_inner(states), Tensor::from_inner(mask)));
         TextOutput { embedding: Tensor::from_inner(self.embedding), tokens }
@@ -161,7 +162,7 @@ impl<B: Backend> ImageBackbone<B> {
         }
     }
 
-    /// Writes the encoder for inputs under `rule`; patch tokens are an output only `with_patches`.
+    /// Writes the encoder for images prepared by `rule` to `g`. Patch tokens are an output only if `with_patches` is true.
     pub fn export(&self, g: &mut GraphBuilder, rule: &InputRule, with_patches: bool) {
         match self {
             Self::Small(net) => net.export(g, rule.size_px as usize),
@@ -196,7 +197,7 @@ impl<B: Backend> TextBackbone<B> {
         }
     }
 
-    /// Writes the encoder for prompts of `length` tokens; token states and their mask are outputs only `with_tokens`.
+    /// Writes the encoder for prompts of `length` tokens to `g`. Token states and their mask are outputs only if `with_tokens` is true.
     pub fn export(&self, g: &mut GraphBuilder, length: usize, with_tokens: bool) {
         match self {
             Self::Small(net) => net.export(g),
@@ -207,8 +208,8 @@ impl<B: Backend> TextBackbone<B> {
 }
 
 impl<B: Backend> ImageBackbone<B> {
-    /// The parameters of each layer, from input to output. Those before the first layer are a layer of their own; those behind the last
-    /// layer belong to it.
+    /// Returns the parameter ids of each layer, from input to output. Parameters before the first layer are a layer of their own;
+    /// parameters behind the last layer belong to the last layer.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
@@ -219,8 +220,8 @@ impl<B: Backend> ImageBackbone<B> {
 }
 
 impl<B: Backend> TextBackbone<B> {
-    /// The parameters of each layer, from input to output; empty without a text side. Parameters before the first layer are a layer of
-    /// their own; those behind the last layer belong to it.
+    /// Returns the parameter ids of each layer, from input to output; empty without a text side. Parameters before the first layer are a
+    /// layer of their own; parameters behind the last layer belong to the last layer.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
@@ -230,7 +231,7 @@ impl<B: Backend> TextBackbone<B> {
     }
 }
 
-/// Adds the parameters outside all layers: those `behind` to the last layer, the others as a new first layer.
+/// Adds the parameters outside the layers: the ids `behind` to the last layer, all others as a new first layer.
 fn with_ends(mut layers: Vec<Vec<ParamId>>, all: Vec<ParamId>, behind: &[ParamId]) -> Vec<Vec<ParamId>> {
     let inside: HashSet<ParamId> = layers.iter().flatten().chain(behind).copied().collect();
     if let Some(last) = layers.last_mut() {
@@ -247,12 +248,12 @@ pub struct SilentText<B: Backend> {
 }
 
 impl<B: Backend> SilentText<B> {
-    /// With embeddings of length `embedding`.
+    /// Creates an encoder whose embeddings have the length `embedding`.
     pub fn new(embedding: usize, device: &B::Device) -> Self {
         Self { zero: Param::from_tensor(Tensor::zeros([embedding], device)).set_require_grad(false) }
     }
 
-    /// Zeros `[N, D]`. The ids `[N, T]` only give the number of rows.
+    /// Returns zeros `[N, D]`. The ids `[N, T]` only determine the number of rows.
     fn forward<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids) -> O::Tensor<2> {
         let ids = ops.ids_to_floats(ids);
         let sum: O::Tensor<1> = ops.sum(ids, 1);

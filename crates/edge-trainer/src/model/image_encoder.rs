@@ -1,6 +1,6 @@
-//! The image encoder `small-kernel`: measurements, their principal components, a kernel between these and the components of some
-//! training pictures, and the answers that ridge regression gives from the kernel. It is fitted in closed form
-//! ([`crate::gradient_free`]), without gradients, before text encoder and head are trained on its embeddings.
+//! The image encoder `small-kernel`. It measures an image, reduces the measurements to principal components, computes a kernel between
+//! these components and those of some training images, and derives the answers from the kernel by ridge regression. It is fitted in
+//! closed form ([`crate::gradient_free`]), without gradients, before text encoder and head are trained on its embeddings.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -25,7 +25,7 @@ pub const COMPONENT: f32 = 0.1;
 /// Number of weights of a filter.
 const FILTER: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
 
-/// The fit of one block of F measurements: K principal components, and the components of the M training pictures that are the kernel's
+/// The fit of one block of F measurements: K principal components, and the components of the M training images that are the kernel's
 /// centres.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FittedBlock {
@@ -35,7 +35,7 @@ pub struct FittedBlock {
     pub scale: Vec<f32>,
     /// Scaled directions of the principal components, row-major `[F, K]`.
     pub directions: Vec<f32>,
-    /// Components of the M pictures that are the kernel's centres, row-major `[M, K]`.
+    /// Components of the M training images that are the kernel's centres, row-major `[M, K]`.
     pub centres: Vec<f32>,
 }
 
@@ -48,7 +48,7 @@ impl FittedBlock {
 /// The fit of the small image encoder: codebook, principal components, kernel centres and the weights of the answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderFit {
-    /// The filters that measure the codes.
+    /// The filters whose responses are the codes.
     pub codebook: Codebook,
     /// The fit of each block of measurements: statistics, codes, spectrum.
     pub blocks: [FittedBlock; BLOCKS],
@@ -59,7 +59,7 @@ pub struct EncoderFit {
 }
 
 impl EncoderFit {
-    /// Embeds pictures `[N, 3, S, S]` -> `[N, D]`; `side_px` is S.
+    /// Embeds images: `pixel_values [N, 3, S, S]` -> `[N, D]`; `side_px` is S.
     pub fn embed<O: TensorOps>(&self, ops: &mut O, pixel_values: O::Tensor<4>, side_px: usize) -> O::Tensor<2> {
         let measured = measure(ops, pixel_values, side_px, &self.codebook);
         let components: Vec<O::Tensor<2>> =
@@ -89,7 +89,8 @@ impl EncoderFit {
         std::array::from_fn(|i| each.min(self.blocks[i].components()))
     }
 
-    /// The kernel between the rows and the centres, `[N, M]`: the same as [`crate::gradient_free::gram`].
+    /// The kernel between N images, given by the components of each block, and the M centres: `[N, M]`, the same as
+    /// [`crate::gradient_free::gram`].
     fn kernel<O: TensorOps>(&self, ops: &mut O, components: &[O::Tensor<2>]) -> O::Tensor<2> {
         let mut sum: Option<O::Tensor<2>> = None;
         for ((rows, block), share) in components.iter().zip(&self.blocks).zip(SHARES) {
@@ -156,7 +157,7 @@ impl<B: Backend> ImageEncoder<B> {
         Self::new(&EncoderFit { codebook, blocks, weights: vec![0.0], answers: 1 }, device)
     }
 
-    /// The encoder of a fit.
+    /// An encoder with the values of `fit`.
     pub fn new(fit: &EncoderFit, device: &B::Device) -> Self {
         let row = |values: &[f32]| fixed(Tensor::from_data(values, device));
         let table = |values: &[f32], columns: usize| {
@@ -202,7 +203,7 @@ impl<B: Backend> ImageEncoder<B> {
         self.fit().embed(ops, pixel_values, side_px)
     }
 
-    /// Writes the encoder for inputs of `side_px` pixels, with its input and output.
+    /// Writes the encoder to the graph, with an input of `side_px` x `side_px` pixels and an output.
     pub fn export(&self, g: &mut GraphBuilder, side_px: usize) {
         let side = Dim::Fixed(side_px);
         let input = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);

@@ -21,11 +21,11 @@ pub fn scaled<B: Backend>(layer: Linear<B>, [weight, bias]: [f64; 2]) -> Linear<
 /// Keys that queries must not see.
 #[derive(Debug, Clone)]
 pub enum Mask<T> {
-    /// None: every key is seen.
+    /// No key is hidden.
     Nothing,
     /// `[N, K]`, 1 at keys that no query may see, such as padding.
     Keys(T),
-    /// The keys behind the query itself: the causal mask.
+    /// The keys at later positions than the query: the causal mask.
     Later,
 }
 
@@ -46,8 +46,8 @@ impl<B: Backend> Attention<B> {
         Self::between([width, width], width, heads, device)
     }
 
-    /// Random weights for queries and keys of different lengths. Both are projected to `width`, a multiple of `heads`, which is
-    /// also the length of the output.
+    /// Random weights for query vectors of length `query` and key vectors of length `key`. Both are projected to `width`, a multiple
+    /// of `heads`. Output vectors have the length `width`.
     pub fn between([query, key]: [usize; 2], width: usize, heads: usize, device: &B::Device) -> Self {
         let fresh = |inputs| LinearConfig::new(inputs, width).init(device);
         Self { query: fresh(query), key: fresh(key), value: fresh(key), output: fresh(width), heads }
@@ -100,7 +100,7 @@ impl<B: Backend> Attention<B> {
     }
 }
 
-/// Added to the logit of a blocked key: its share is then zero in 32-bit floats.
+/// Added to the logit of a hidden key. The key's attention weight is then zero in 32-bit floats.
 const BLOCKED: f32 = -1e4;
 
 /// `[T, T]`: the causal mask, added to the logit of query i and key j.
@@ -108,7 +108,8 @@ fn later(length: usize) -> Vec<f32> {
     (0..length * length).map(|at| if at % length > at / length { BLOCKED } else { 0.0 }).collect()
 }
 
-/// A transformer layer: attention and a two-layer perceptron. The input of each is normalised, and its output is added to its input.
+/// A transformer layer: attention, then a two-layer perceptron. Both work on normalised inputs, and their outputs are added to the
+/// inputs before normalisation.
 #[derive(Module, Debug)]
 pub struct TransformerLayer<B: Backend> {
     /// Normalises the input of the attention.

@@ -72,7 +72,7 @@ pub fn layer_norm<B: Backend>(
     Ok(norm)
 }
 
-/// `[outputs, inputs]` to `[inputs, outputs]`.
+/// Transposes a row-major matrix `[outputs, inputs]` to `[inputs, outputs]`.
 fn transposed(values: &[f32], [inputs, outputs]: [usize; 2]) -> Vec<f32> {
     (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]).collect()
 }

@@ -95,8 +95,8 @@ mod tests {
         a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
     }
 
-    /// Checks that `f` and its gradients by both arguments differ between 32 and 16 bits, and by no more than rounding to 8 bits of
-    /// mantissa explains.
+    /// Compares `f` and its gradients by both arguments in 32 and in 16 bits. Checks that they differ, but by no more than rounding to
+    /// 8 bits of mantissa explains.
     fn differs_by_rounding<const D: usize, const R: usize>(
         (a, b): (Tensor<B, D>, Tensor<B, D>),
         f: impl Fn(Tensor<B, D>, Tensor<B, D>) -> Tensor<B, R>,

@@ -1,4 +1,4 @@
-//! For tests: outputs of other frameworks, and running graphs on the scorer's own backend.
+//! For tests: reads outputs of other frameworks, and runs graphs on the scorer's own backend.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Reference {
         (view.shape().to_vec(), values.collect())
     }
 
-    /// The largest difference of `found`, as a share of the largest value.
+    /// The largest difference between `found` and the output `name`, as a share of that output's largest value.
     fn difference(&self, name: &str, found: &[f32]) -> f32 {
         let (_, expected) = self.floats(name);
         assert_eq!(found.len(), expected.len(), "{name}");
@@ -41,11 +41,15 @@ impl Reference {
     pub fn expect(&self, name: &str, found: &[f32], allowed: f32) {
         let difference = self.difference(name, found);
         eprintln!("{name}: differs from the reference by at most {difference:.1e} of the reference's largest value");
-        assert!(difference <= allowed, "{name} is off by {difference:e}");
+        assert!(
+            difference <= allowed,
+            "{name} differs from the reference by {difference:e} of the reference's largest value, \
+             more than {allowed:e}"
+        );
     }
 }
 
-/// All outputs of a graph in tract.
+/// Runs a graph in tract and returns all its outputs.
 pub fn run(onnx: &[u8], inputs: Vec<Input>) -> Vec<Vec<f32>> {
     let file = GraphFile { name: "test", digest: "" };
     let load = |chosen: ChosenBackend| chosen.backend.load(file, onnx.to_vec(), BatchSize::Any);

@@ -127,7 +127,7 @@ pub struct TagScorer<B: Backend> {
 }
 
 impl<B: Backend> TagScorer<B> {
-    /// A model of these encoders and a head with random weights.
+    /// A model of the given encoders, with a new head that has random weights.
     pub fn on(encoders: (ImageBackbone<B>, TextBackbone<B>), shape: &ModelShape, device: &B::Device) -> Self {
         let (image, text) = encoders;
         let head = Head::new(shape.head, shape.head_shape(), shape.dropout, device);

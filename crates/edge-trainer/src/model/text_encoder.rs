@@ -85,7 +85,7 @@ impl<B: Backend> TextEncoder<B> {
         ops.linear(&self.projection, mean)
     }
 
-    /// Replaces a token's embedding by a constant.
+    /// Sets all numbers of a token's embedding to `value`.
     #[cfg(test)]
     pub(super) fn overwrite_token(&mut self, id: usize, value: f32) {
         let [_, width] = self.tokens.dims();
@@ -94,7 +94,7 @@ impl<B: Backend> TextEncoder<B> {
         self.tokens = self.tokens.clone().map(|table| table.slice_assign([id..id + 1, 0..width], row));
     }
 
-    /// Writes the encoder with its input and output.
+    /// Writes the encoder to the graph, with its input and output.
     pub fn export(&self, g: &mut GraphBuilder) {
         let ids = g.input_i64("input_ids", &[Dim::Batch, Dim::Fixed(self.length())]);
         let embedding = self.forward(g, ids);

@@ -1,4 +1,4 @@
-//! The numbers of tensors and parameters on the host.
+//! Copies the numbers of tensors and parameters to the host.
 
 use burn::module::Param;
 use burn::tensor::Tensor;

@@ -58,7 +58,7 @@ pub struct GraphBuilder {
     values: usize,
     /// Names of the constants so far: equal constants are written once.
     constants: HashMap<Constant, String>,
-    /// Constants kept in 16 bits, with the name of their 32-bit values.
+    /// For the name of each constant kept in 16 bits: the name of the same constant in 32 bits.
     widened: HashMap<String, String>,
     error: Option<OnnxError>,
 }
@@ -66,7 +66,7 @@ pub struct GraphBuilder {
 /// Smallest number of values of a constant that is kept in 16 bits. For smaller constants the additional `Cast` node is not worthwhile.
 const WORTH_HALVING: usize = 1024;
 
-/// A constant: ONNX's number of its type, its dimensions and its bytes.
+/// A constant: the number of its type in ONNX, its dimensions and its bytes.
 type Constant = (i32, Vec<usize>, Vec<u8>);
 
 impl GraphBuilder {

@@ -28,8 +28,8 @@ pub struct TrainOptions {
     /// How the head combines image and tag [default: depends on the backbone]
     #[arg(long, value_enum)]
     pub head: Option<HeadName>,
-    /// Which weights are trained: head (the encoders stay unchanged), last:N (also the last N layers of both encoders)
-    /// or all [default: head if the encoders are pretrained, else all]
+    /// Which weights are trained: head (only the head), last:N (the head and the last N layers of both encoders) or all
+    /// [default: head if the encoders are pretrained, else all]
     #[arg(long, value_name = "head|last:N|all")]
     #[serde(alias = "trainable")]
     pub train: Trainable,
@@ -42,7 +42,7 @@ pub struct TrainOptions {
     /// Images per batch
     #[arg(long)]
     pub batch: usize,
-    /// Images of the same tag that stand together in a batch, so that it contains pairs
+    /// Images of one tag that are put into the same batch, so that they can be compared with each other
     #[arg(skip)]
     pub images_per_tag: usize,
     /// Highest learning rate
@@ -54,7 +54,7 @@ pub struct TrainOptions {
     /// AdamW's decoupled weight decay
     #[arg(skip)]
     pub weight_decay: f64,
-    /// Batches whose gradients are summed for one step: a large batch on a small device
+    /// Batches whose gradients are summed for one step. It acts like a larger batch but needs no more memory
     #[arg(long, value_name = "BATCHES")]
     pub accumulate: usize,
     /// Share of the old weights in the moving average that is validated and exported, such as 0.999; 0 for no average
@@ -69,10 +69,10 @@ pub struct TrainOptions {
     /// Largest norm of all gradients together
     #[arg(skip)]
     pub max_gradient_norm: f64,
-    /// Weight of the squared error relative to the ranking loss
+    /// Weight of the squared error of the scores; the ranking loss has the weight 1
     #[arg(long)]
     pub lambda: f64,
-    /// Score difference below which the image that fits the tag better counts as the better one
+    /// Two images whose scores differ by less than this are ordered by their fit to the tag
     #[arg(long, value_name = "SCORE")]
     pub tie_threshold: f32,
     /// Weight of the squared error of the predicted alignment, for data with alignments
@@ -81,7 +81,8 @@ pub struct TrainOptions {
     /// Weight of the contrastive loss between the tags of a batch
     #[arg(skip)]
     pub contrast_weight: f64,
-    /// Probability that a step replaces a tag by the default tag, so that the model can score without a known tag
+    /// Probability that a step replaces a tag by the default tag, so that the model learns to score images under the
+    /// default tag
     #[arg(skip)]
     pub tag_dropout: f64,
     /// Probability that a step leaves out a word of a tag, so that the model learns words rather than whole prompts
@@ -93,13 +94,13 @@ pub struct TrainOptions {
     /// Epochs without improvement on the validation images after which the training ends
     #[arg(long, value_name = "EPOCHS")]
     pub patience: usize,
-    /// Share of the groups for validation, if the data do not name the parts
+    /// Share of the groups for validation, if the data do not assign images to the validation part
     #[arg(skip)]
     pub validation_share: f64,
-    /// Share of the groups for the test, if the data do not name the parts
+    /// Share of the groups for the test, if the data do not assign images to parts
     #[arg(skip)]
     pub test_share: f64,
-    /// Cross-validation: test on part K of N equal parts and train on the others, such as 2/5
+    /// Cross-validation: K/N, such as 2/5, tests on fold K of N and trains on the other folds
     #[arg(long, value_name = "K/N")]
     pub fold: Option<Fold>,
     /// AVA: drop tags with fewer images
@@ -214,10 +215,10 @@ impl TrainOptions {
     /// Returns the first error in the options, or `None` if they are valid.
     pub fn problem(&self) -> Option<String> {
         let share = |name: &str, value: f64, highest: f64| {
-            (!(0.0..=highest).contains(&value)).then(|| format!("{name} is {value}, it must be 0 to {highest}"))
+            (!(0.0..=highest).contains(&value)).then(|| format!("{name} is {value}; it must be 0 to {highest}"))
         };
         let positive = |name: &str, value: f64| {
-            (!(value.is_finite() && value > 0.0)).then(|| format!("{name} is {value}, it must be greater than 0"))
+            (!(value.is_finite() && value > 0.0)).then(|| format!("{name} is {value}; it must be greater than 0"))
         };
         let shares = [
             share("validation_share", self.validation_share, 0.5),
@@ -242,19 +243,19 @@ impl TrainOptions {
         let ones = [self.epochs, self.loader_threads, self.accumulate];
         if ones.contains(&0) || self.images_per_tag < 2 || self.batch < self.images_per_tag {
             return Some(
-                "epochs, loader_threads and accumulate must be at least 1, images_per_tag at least 2, batch at least \
-                 images_per_tag"
+                "epochs, loader_threads and accumulate must be at least 1. images_per_tag must be at least 2, and \
+                 batch at least as large as images_per_tag"
                     .to_owned(),
             );
         }
         if self.crop_px.is_some_and(|side| !(MIN_SIZE_PX..=self.resize_short_px).contains(&side)) {
-            return Some(format!("crop_px must be {MIN_SIZE_PX} to resize_short_px ({})", self.resize_short_px));
+            return Some(format!("crop_px must be from {MIN_SIZE_PX} to resize_short_px ({})", self.resize_short_px));
         }
         if !(1..=4096).contains(&self.filters) || !(2..=20_000).contains(&self.centres) {
-            return Some("filters must be 1 to 4096, centres 2 to 20000".to_owned());
+            return Some("filters must be from 1 to 4096, and centres from 2 to 20000".to_owned());
         }
         if self.text_width == 0 || !self.text_width.is_multiple_of(4) || self.text_layers == 0 {
-            return Some("text_width must be a multiple of 4, text_layers at least 1".to_owned());
+            return Some("text_width must be a positive multiple of 4, and text_layers must be at least 1".to_owned());
         }
         if !(8..=4096).contains(&self.context_length) || self.vocabulary < 300 {
             return Some("context_length must be 8 to 4096 and vocabulary at least 300".to_owned());

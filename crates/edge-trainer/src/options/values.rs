@@ -24,10 +24,10 @@ pub enum HeadName {
     /// The tag computes the weights of a small network over the image embedding
     #[serde(alias = "hyper_network")]
     Hyper,
-    /// The tag weights the values of the image embedding
+    /// The tag weights the answers in the image embedding
     #[serde(alias = "weighted_sum")]
     Weighted,
-    /// The image alone
+    /// The image is scored without the tag
     #[serde(alias = "image_only")]
     ImageOnly,
 }
@@ -49,12 +49,12 @@ impl From<HeadName> for HeadKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Trainable {
-    /// The head's if the encoders are pretrained, else all.
+    /// Only the weights of the head if the encoders are pretrained, else all.
     #[default]
     Auto,
-    /// Only the head's. The images are encoded once and their features are kept.
+    /// Only the weights of the head. The images are encoded once and their features are kept.
     Head,
-    /// The head's, those of the last N layers of both encoders, and those behind these layers in the encoders.
+    /// The weights of the head and the end of both encoders: the last N layers and everything behind them.
     Last(usize),
     /// All weights.
     All,

@@ -16,7 +16,7 @@ use crate::features::UnseenRow;
 use crate::message::EpochRecord;
 use crate::metrics::{Figures, Measure};
 
-/// Smallest number of pairs of tags whose share in the right order is stated.
+/// Smallest number of tag pairs for which the model card states how many are in the right order.
 const MIN_TAG_PAIRS: usize = 20;
 
 /// The figures of a training that the bundle's documents state.
@@ -36,11 +36,11 @@ pub struct Results {
     pub chance: f64,
     /// Figures of a fitted image encoder on kinds of images that it was not fitted to.
     pub unseen: Vec<UnseenRow>,
-    /// Time of the image encoder for one picture on one thread, in milliseconds.
+    /// Time of the image encoder for one image on one thread, in milliseconds.
     pub milliseconds: f64,
-    /// Figures on the test images with their intervals.
+    /// The evaluation on the test images: figures with intervals, in total and by data set, tag and condition.
     pub evaluation: Evaluation,
-    /// Figures of the epochs of the training.
+    /// Losses and validation figures of each epoch.
     pub epochs: Vec<EpochRecord>,
     /// Side of the image encoder's input in pixels.
     pub size_px: u32,
@@ -51,7 +51,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// Returns the figures of the manifest by name.
+    /// Returns the figures that the bundle's manifest holds, by name.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let rows = [
             ("validation", &self.validation),
@@ -156,7 +156,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
     let megabytes = results.graph_bytes as f64 / 1e6;
     let millions = results.parameters as f64 / 1e6;
     let verdicts: String = results.evaluation.data_sets.iter().map(verdict).collect();
-    let retrieval = format!("{:.1} %, against {:.1} % by chance", 100.0 * results.retrieval, 100.0 * results.chance);
+    let (found, chance) = (100.0 * results.retrieval, 100.0 * results.chance);
     format!(
         "# {name}\n\n\
          Scores a picture under a text tag. The model has {millions:.2} million learned values and graphs of \
@@ -170,14 +170,14 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          {verdicts}\
          - The text encoder knows only the words of its {n_tags} training tags. Any text is accepted, but other words \
          carry little meaning. Pictures without a tag are scored under \"{DEFAULT_TAG}\".\n\
-         - The tag of a test picture has the highest similarity of all test tags in {retrieval} of cases. Similarity \
-         is not a general search.\n\
+         - A picture's own tag has the highest similarity of all test tags for {found:.1} % of the test pictures; by \
+         chance it would be {chance:.1} %. Similarity is not a general search.\n\
          - Only the centre square is used. The borders of a wide picture have no influence.\n\
          - The model must not be used to judge people or their work, as the only reason to delete a picture, or to \
          compare pictures of different tags. It does not measure whether a subject is worth showing.\n\n\
          ## Figures\n\n{table}\n{data_sets}\n{unseen}\
          The figures are computed by the scorer on the exported graphs. `report/report.md` holds the definitions and \
-         the figures by tag and by condition. The image encoder needs {milliseconds:.0} ms per picture on one thread \
+         the figures by tag and by condition. The image encoder needs {milliseconds:.0} ms per image on one thread \
          of the training machine.\n\n\
          ## Data\n\n\
          {about} {train} examples for training, {validation} to choose the epoch, {test} for the test; divided \
@@ -208,8 +208,8 @@ fn verdict(row: &DataSetRow) -> String {
     } else {
         format!(
             "the SRCC within tags is not clearly higher with right tags than with shuffled tags ({gain:+.3}): these \
-             data teach the model little about the tag. Its scores judge how well a picture is made, not how well it \
-             shows the tag."
+             data teach the model little about the tag. The model's scores judge how well a picture is made, not how \
+             well it shows the tag."
         )
     };
     let order = match row.tag_pairs {

@@ -6,7 +6,7 @@ use super::words::{self, interval, number, plural, sentence, signed};
 use crate::evaluate::compare::{ComparedMethod, Comparison, PUBLISHED};
 use crate::metrics::{Better, Bins, Estimate, Measure};
 
-/// Measures that the paper reports, in its order.
+/// Measures that the paper of the [`PUBLISHED`] figures reports, in the paper's order.
 const PAPER_MEASURES: [Measure; 5] = [Measure::ErrorMean, Measure::Lcc, Measure::Srcc, Measure::Kl, Measure::Emd];
 
 /// Returns the report.
@@ -68,13 +68,13 @@ fn differences(comparison: &Comparison) -> Section {
         }
     }
     let about = format!(
-        "Differences are the figure of the method minus that of {:?}, on the same replicates.",
+        "Each difference is the method's figure minus the figure of {:?}, on the same replicates.",
         comparison.reference
     );
     Section::printed("Against the reference", vec![Block::Text(about), Block::Table(grid)])
 }
 
-/// Returns whether the interval of a difference shows a better or a worse method.
+/// Says whether a method is better or worse than the reference, judged by the interval of the difference.
 fn verdict(measure: Measure, difference: &Estimate) -> &'static str {
     let (higher, lower) = (difference.low > 0.0, difference.high < 0.0);
     let (better, worse) = match measure.better() {
@@ -133,8 +133,8 @@ fn published() -> Section {
         grid.rows.push(std::iter::once(row.name.to_owned()).chain(row.figures.map(number)).collect());
     }
     let about = "From Sugiura and Yamauchi, \"A proposal of an image quality model that uses text tags\", on AVA with \
-                 scores from 1 to 10. The values are not comparable with figures on other data or other scales; the \
-                 order of the methods is."
+                 scores from 1 to 10. The values are not comparable with figures on other data or other scales. The \
+                 order of the methods is comparable."
         .to_owned();
     Section::printed("Published", vec![Block::Table(grid), Block::Text(about)])
 }

@@ -1,4 +1,4 @@
-//! Builds the sections of a report about conditions: means of people and of the model, ladders, charts.
+//! Builds a report's sections on conditions: mean scores by people and by the model, [`Ladder`]s and charts.
 
 use super::chart::{self, Band};
 use super::document::{Block, Grid, Section};
@@ -9,7 +9,7 @@ use crate::metrics::Judged;
 /// Largest number of rows of a chart with one row per condition.
 const CHART_ROWS: usize = 40;
 
-/// Returns the table of the conditions with their ladders, and their charts.
+/// Returns a section with the tables of the conditions and ladders, and a section with charts of the conditions.
 pub(super) fn condition_sections(conditions: &ConditionMeans, evaluation: &Evaluation) -> Vec<Section> {
     let mut grid = Grid::new(&["condition", "n", "people", "95 %", "model", "95 % ", "rank by people", "by the model"]);
     for row in &conditions.rows {
@@ -40,7 +40,8 @@ pub(super) fn condition_sections(conditions: &ConditionMeans, evaluation: &Evalu
     ]
 }
 
-/// Returns a table of the orders of each ladder, and a table of the pairs of conditions.
+/// Returns two tables. The first holds the order of each ladder's conditions by people and by the model, the second
+/// compares every two conditions of a ladder.
 fn ladders(ladders: &[Ladder]) -> [Block; 2] {
     let mut orders =
         Grid::new(&["conditions of", "order by people", "order by the model", "same order", "probability"]);

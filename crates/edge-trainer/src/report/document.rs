@@ -16,7 +16,7 @@ pub struct Document {
 pub struct Section {
     /// Heading of the section.
     pub title: String,
-    /// Whether a terminal shows the section too.
+    /// Whether the section is shown in terminals as well as in files.
     pub printed: bool,
     /// Blocks in their order.
     pub blocks: Vec<Block>,

@@ -69,8 +69,8 @@ fn figures(evaluation: &Evaluation) -> Section {
     }
     let (found, chance) = (100.0 * evaluation.retrieval, 100.0 * evaluation.retrieval_by_chance);
     let retrieval = format!(
-        "The own tag has the highest similarity of all judged tags for {found:.1} % of the images, {chance:.1} % by \
-         chance."
+        "For {found:.1} % of the images, their own tag has the highest similarity of all judged tags; by chance it \
+         would be {chance:.1} %."
     );
     Section::printed("Figures", vec![Block::Table(grid), Block::Text(verdict(evaluation)), Block::Text(retrieval)])
 }
@@ -97,7 +97,8 @@ fn tags(evaluation: &Evaluation) -> Section {
     Section::printed("Tags", vec![Block::Table(grid)])
 }
 
-/// Returns a table of all data sets, then the conditions and ends of each.
+/// Returns a section with a table of all data sets. For each data set, further sections hold the figures of its
+/// conditions and the first images of its rankings.
 fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
     let mut grid = Grid::new(&[
         "data set",
@@ -110,7 +111,7 @@ fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
         "95 %  ",
         "two tags in order",
         "SRCC in condition",
-        "percentiles to even",
+        "percentiles to uniform",
     ]);
     for row in rows {
         let (srcc, within) = (Measure::Srcc.key(), Measure::WithinTagSrcc.key());
@@ -137,13 +138,13 @@ fn data_set_sections(rows: &[DataSetRow]) -> Vec<Section> {
             grid.rows.extend(row.conditions.iter().map(of));
             sections.push(Section::filed(&format!("Conditions of {}", row.name), vec![Block::Table(grid)]));
         }
-        let mut grid = Grid::new(&["end", "image", "tag", "model", "people"]);
+        let mut grid = Grid::new(&["ranking", "image", "tag", "model", "people"]);
         grid.rows.extend(
             row.extremes
                 .iter()
                 .map(|e| vec![e.end.to_owned(), e.image.clone(), e.tag.clone(), number(e.prediction), number(e.truth)]),
         );
-        sections.push(Section::filed(&format!("Ends of {}", row.name), vec![Block::Table(grid)]));
+        sections.push(Section::filed(&format!("Extremes of {}", row.name), vec![Block::Table(grid)]));
     }
     sections
 }
@@ -242,20 +243,20 @@ fn definitions(evaluation: &Evaluation) -> Section {
     );
     add(
         "condition",
-        "description of how an image was made, such as a generator and its setting; the figure of a data set is the \
-         mean over its conditions"
+        "description of how an image was made, such as a generator and its setting. The figure SRCC in condition of a \
+         data set is the mean over its conditions"
             .to_owned(),
     );
     add(
-        "percentiles to even",
+        "percentiles to uniform",
         "Kolmogorov's distance between the percentiles of the images and a uniform distribution over 0 to 100; lower \
          is better"
             .to_owned(),
     );
     add(
         "interval of a tag",
-        "percentile bootstrap over the images of the tag. It is rough for few images, and repeated images agree with \
-         themselves, which raises it a little"
+        "percentile bootstrap over the images of the tag. It is rough for few images, and images that a replicate \
+         draws twice agree with themselves, which raises the interval a little"
             .to_owned(),
     );
     if evaluation.groups.is_some() {

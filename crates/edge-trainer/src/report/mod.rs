@@ -47,8 +47,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Creates the report of an evaluation. `examples` are the judged images, some of which the page shows; if empty,
-    /// it shows none.
+    /// Creates the report of an evaluation. `examples` are the judged images. The page shows some of them, or no images
+    /// if `examples` is empty.
     ///
     /// # Errors
     /// [`JudgeError::Internal`].

@@ -34,13 +34,13 @@ pub enum LearnError {
          not finite. Check the scores of the data; if all are finite numbers, please report this as a defect"
     )]
     NotFinite {
-        /// The data set or the tag.
+        /// Name of the data set or the tag whose scores cannot be fitted.
         what: String,
     },
     /// The loss is not finite.
     #[error(
-        "the loss became {loss} in epoch {epoch}, step {step}. Lower --lr, or look for wrong scores in the data. \
-         Images of this step: {}", images.join(", ")
+        "the loss became {loss} in epoch {epoch}, step {step}, with the images {}. Lower --lr, or look for wrong \
+         scores in the data", images.join(", ")
     )]
     Diverged {
         /// Value of the loss: NaN or infinity.

@@ -34,8 +34,9 @@ pub struct FrozenEncoders<'a> {
     pub threads: usize,
 }
 
-/// Encodes every image that is not in the cache and adds its features. If all are there, the encoders are not loaded.
-/// Reports the number of images and bytes first, and the expected time after the first batch.
+/// Encodes the images that are not in the cache and adds their features to it. If the cache has all images, the
+/// encoders are not loaded. Reports the numbers of images and bytes to the listener at the start, and the expected time
+/// after the first batch.
 ///
 /// # Errors
 /// [`LearnError::Load`], [`LearnError::Backbone`], [`LearnError::Device`].
@@ -55,7 +56,8 @@ pub fn keep_features<'a>(
     note(
         listener,
         format!(
-            "features: {} of {all} images are already encoded; the others add {:.1} MB to {}, {:.1} MB in all",
+            "features: {} of {all} images are already encoded. Encoding the others adds {:.1} MB to {}, which then \
+             holds {:.1} MB for these images",
             all - missing.len(),
             megabytes(missing.len()),
             cache.dir().display(),

@@ -57,7 +57,7 @@ impl<'a> TrainInputs<'a> {
         matches!(self.features, Some(Features::Kept(_)))
     }
 
-    /// Whether matrix products have 16 bits.
+    /// Whether matrix products are computed in bfloat16.
     pub(super) fn bf16(self) -> bool {
         self.options.precision.on(self.device) == Precision::Bf16
     }

@@ -19,13 +19,13 @@ pub trait Keeper {
         best: Option<&TagScorer<Host>>,
     ) -> Result<(), LearnError>;
 
-    /// Returns the weights of the best epoch before the training was resumed.
+    /// Returns the stored weights of the best epoch. A resumed training starts with them as its best weights.
     ///
     /// # Errors
     /// [`LearnError::Checkpoint`], [`LearnError::Backbone`].
     fn best(&self) -> Result<TagScorer<Host>, LearnError>;
 
-    /// Returns the directory for the state between two steps.
+    /// Returns the directory that stores the state from which a stopped training is resumed.
     fn state(&self) -> &StateDirectory;
 
     /// Whether the training must stop.

@@ -77,7 +77,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         Ok(Self { inputs, device: device.clone(), model, average, optimizer, rates, objective })
     }
 
-    /// One step on one batch; `at` is the step's index among `all` steps.
+    /// Takes one step on one batch; `at` is the step's index among `all` steps.
     pub(super) fn single_step(
         &mut self,
         [at, all]: [usize; 2],
@@ -92,7 +92,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
     }
 
     /// Trains the steps of an epoch that are not yet in `sums`. Returns the new sums and whether the epoch is finished.
-    /// After each step `go_on` gets the sums so far; if it returns `false`, the epoch stops there.
+    /// After each change of the weights, `go_on` gets the sums so far; if it returns `false`, the epoch stops there.
     ///
     /// Every random choice depends on the seed, the epoch and the step alone, so that a resumed epoch equals an
     /// uninterrupted one.
@@ -170,7 +170,8 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         z ^ (z >> 31)
     }
 
-    /// One step along the gradients; `at` is the index of its last batch among the `all` batches of the training.
+    /// Takes one step along the gradients of one or more batches. `at` is the index of the last of these batches among
+    /// the `all` batches of the training.
     fn step(&mut self, [at, all]: [usize; 2], gradients: GradientsParams) {
         let options = self.inputs.options;
         let gradients = clip_together(&self.model, gradients, options.max_gradient_norm);

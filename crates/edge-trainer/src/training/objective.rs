@@ -163,10 +163,11 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         Ok(self.texts.encode(texts, self.inputs.tokenizer, &self.device, || model.valid())?.lift())
     }
 
-    /// Returns the cross-entropy of the answers that the head chooses for the distinct texts of a batch. The right
-    /// answer of a tag is its own; for the default tag and for texts without meaning it is the first answer. `None` if
-    /// the head chooses no answers or the right ones are unknown. Without this loss a prompt would choose the answer
-    /// that fits its few images best, and an unknown tag any answer.
+    /// Returns the cross-entropy of the answers that the head chooses for the distinct texts of a batch and for some
+    /// texts without meaning. The right answer for a tag is the tag's own. For the default tag and for texts without
+    /// meaning it is the first answer. Returns `None` if the head chooses no answers or the right ones are unknown.
+    /// Without this loss the head would choose the answer that fits the few images of a prompt best, and any answer for
+    /// an unknown tag.
     fn choice_loss(
         &mut self,
         model: &TagScorer<L>,
@@ -212,7 +213,8 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         if kept.is_empty() { tag.to_owned() } else { kept.join(" ") }
     }
 
-    /// Squared error of the alignment that is predicted from the similarity, over the examples with an alignment.
+    /// Returns the mean squared error of the alignments that are predicted from the similarity, over the examples with
+    /// a known alignment. `None` if there are no such examples or if this loss has no weight.
     fn alignment_loss(
         &self,
         model: &TagScorer<L>,

@@ -30,8 +30,8 @@ pub fn made_up_examples(batch: usize, per_tag: usize) -> Vec<Example> {
     (0..batch).map(example).collect()
 }
 
-/// Returns the seconds of each of `steps` steps after `warm_up` others. Every step uses all training examples as one
-/// batch.
+/// Takes `warm_up` steps, then `steps` timed steps, and returns the seconds of each timed step. Every step uses all
+/// training examples as one batch.
 ///
 /// # Errors
 /// [`LearnError::Backbone`], [`LearnError::Text`], [`LearnError::Device`], [`LearnError::Internal`].

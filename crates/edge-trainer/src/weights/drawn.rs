@@ -17,8 +17,8 @@ const EMBEDDING_DEVIATION: f32 = 0.5;
 
 /// Draws every tensor that is taken, and keeps it for the file.
 ///
-/// Matrices and kernels have the variance 1 / inputs, so that values stay near one through any number of layers. Biases and gains
-/// differ from zero and one, so that a network that forgets them gives other numbers.
+/// Matrices and kernels have the variance 1 / inputs, so that values stay near one through any number of layers. Biases differ from
+/// zero and gains from one, so that a network that ignores them gives other outputs.
 #[derive(Debug)]
 pub struct DrawnWeights {
     random: StdRng,

@@ -31,8 +31,10 @@ pub enum WeightError {
         reason: String,
     },
     /// The file lacks a tensor that the network needs.
-    #[error("{}: lacks the tensor {key}{}. Check that the config.json beside the file describes the model whose weights it holds",
-        path.display(), near.as_ref().map_or_else(String::new, |n| format!("; it has {n}")))]
+    #[error("{}: lacks the tensor {key}{}. Check that the config.json beside the file describes the \
+        model whose weights it holds",
+        path.display(),
+        near.as_ref().map_or_else(String::new, |n| format!("; the most similar name in the file is {n}")))]
     Missing {
         /// Path of the file.
         path: PathBuf,
@@ -42,8 +44,9 @@ pub enum WeightError {
         near: Option<String>,
     },
     /// The file holds tensors that the network does not use.
-    #[error("{}: holds {} tensors that this architecture does not use, the first: {}. Check that the file has this \
-        architecture and that config.json belongs to it", path.display(), keys.len(), keys[0])]
+    #[error("{}: holds {} tensors that this architecture does not use, the first: {}. Check that the file \
+        holds a model of this architecture and that the config.json beside it describes this model",
+        path.display(), keys.len(), keys[0])]
     Superfluous {
         /// Path of the file.
         path: PathBuf,
@@ -198,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// A file with a tensor of each float type, each holding 1.5 and -2, a NaN and an integer.
+    /// A file with three tensors that hold 1.5 and -2, one for each float type, and with a tensor of a NaN and one of an integer.
     fn file(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) -> WeightFile {
         let f32s: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         let f16s: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
@@ -229,7 +232,9 @@ mod tests {
         assert_eq!(weights.take("half.weight", &[2]).unwrap(), [1.5, -2.0]);
         assert_eq!(weights.take("brain.weight", &[2]).unwrap(), [1.5, -2.0]);
         let mut message = |key: &str, shape: &[usize]| weights.take(key, shape).unwrap_err().to_string();
-        assert!(message("singel.weight", &[1]).contains("lacks the tensor singel.weight; it has single.weight. Check"));
+        let typo = message("singel.weight", &[1]);
+        let expected = "lacks the tensor singel.weight; the most similar name in the file is single.weight. Check";
+        assert!(typo.contains(expected), "{typo}");
         assert!(message("logit_scale", &[1]).contains("lacks the tensor logit_scale. Check"));
         assert!(
             message("half.weight", &[3]).contains("half.weight has the shape [2], but the configuration needs [3]")

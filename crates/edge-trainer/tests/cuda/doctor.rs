@@ -14,15 +14,15 @@ impl Gpu {
     }
 }
 
-/// The entry of the report on a subject.
+/// The report's finding on a subject.
 #[track_caller]
 fn finding<'a>(report: &'a Value, subject: &str) -> &'a Value {
     let findings = report["findings"].as_array().unwrap();
     findings.iter().find(|f| f["subject"] == subject).unwrap_or_else(|| panic!("no finding on {subject} in {report:#}"))
 }
 
-/// Fails unless `doctor` reports the subject as a problem, with these words in the finding and in the next step, if the device is `cuda`.
-/// With `auto` it must report no problem, because the CPU is used.
+/// Fails unless `doctor --device cuda` reports the subject as a problem, with the words `found` in the finding and `next` in the advice.
+/// `doctor --device auto` must report no problem, because it uses the CPU.
 #[track_caller]
 fn finds(gpu: &Gpu, subject: &str, found: &str, next: &str) {
     let report = gpu.doctor(&["--format", "json", "--device", "cuda"]).expect(1).json();
@@ -39,10 +39,10 @@ fn a_gpu_in_order() {
     let report = gpu.doctor(&["--format", "json", "--device", "cuda"]).expect(0).json();
     assert_eq!(report["problems"], 0);
     for (subject, found) in [
-        ("driver", "for CUDA 13.0"),
+        ("driver", "supports CUDA up to 13.0"),
         ("CUDA runtime", "12.6"),
         ("NVRTC", "12.6"),
-        ("cuBLAS", "for CUDA 12.6"),
+        ("cuBLAS", "built for CUDA 12.6"),
         ("cuDNN", "9.2.1"),
         ("device", "Stub 0, compute capability 8.7, 8192 of 8192 MiB free"),
     ] {
@@ -80,7 +80,7 @@ fn libraries_that_are_missing() {
         } else {
             remove(&gpu.library(library));
         }
-        finds(&gpu, subject, "is not found by the loader", next);
+        finds(&gpu, subject, "the loader does not find", next);
     }
 }
 
@@ -103,8 +103,8 @@ fn a_device_without_memory_or_with_wrong_results() {
     for (fault, found) in [
         ("memory", "CUDA_ERROR_OUT_OF_MEMORY"),
         ("kernel", "CUDA_ERROR_LAUNCH_FAILED"),
-        ("wrong", "image_embedding of the goldens differs from the trainer's result by"),
-        ("nan", "the image embedding of the goldens is not finite"),
+        ("wrong", "the image embedding of the goldens differs from the trainer's result by"),
+        ("nan", "cuda returns NaN or infinity for the image embedding of a golden"),
     ] {
         let Some(gpu) = Gpu::new() else { return };
         gpu.set(fault);

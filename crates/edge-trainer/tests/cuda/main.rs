@@ -22,7 +22,7 @@ struct Gpu {
 }
 
 impl Gpu {
-    /// A GPU that works. `None`, after a loud skip of the running test, if there is no C compiler for the stub.
+    /// A GPU that works. If there is no C compiler for the stub, reports the running test as skipped and returns `None`.
     fn new() -> Option<Self> {
         let place = Place::new();
         let libraries = place.path("lib");

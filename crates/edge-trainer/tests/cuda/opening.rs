@@ -12,8 +12,8 @@ fn a_gpu_that_works_is_used_in_both_precisions() {
     assert!(said.stdout.contains("cuda in f16 (asked for), goldens replayed"), "{}", said.stdout);
 }
 
-/// Fails unless `auto` uses the CPU and gives this reason, and `cuda` fails with the same reason and exit code 1, after which a service
-/// manager tries again.
+/// Fails unless `auto` uses the CPU and gives this reason, and `cuda` fails with the same reason and exit code 1. After this exit code a
+/// service manager tries again.
 #[track_caller]
 fn is_refused(gpu: &Gpu, reason: &str) {
     let device = gpu.device("auto");

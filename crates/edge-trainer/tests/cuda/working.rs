@@ -64,7 +64,8 @@ fn results_that_are_not_finite() {
 fn wrong_results() {
     the_cpu_takes_over(
         "wrong",
-        "cuda returned a wrong result: image_encoder.onnx differs from the known answer to a test input by",
+        "cuda returned a wrong result: the output of image_encoder.onnx for a golden input differs from the known \
+         answer by",
     );
 }
 

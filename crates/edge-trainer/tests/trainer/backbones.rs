@@ -217,7 +217,8 @@ fn an_unusable_backbone_is_refused_before_any_training() {
     };
     refused(66, "--backbone vit-b32", "--backbone vit-b32: neither small, nor efficientnet-b0, nor a directory");
     refused(78, "--head patch", "needs patch and text tokens, which this backbone does not give. Use --head pooled");
-    refused(78, "--train head", "--train head needs pretrained encoders, but those of small have random weights");
+    let untrained = "--train head needs pretrained encoders, but the encoders of small have random weights";
+    refused(78, "--train head", untrained);
     let weights = shop.path("clip/model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();

@@ -220,7 +220,7 @@ fn a_bundles_own_report_shows_no_image() {
     let markdown = std::fs::read_to_string(Path::new(&t.model()).join("report/report.md")).unwrap();
     // The report names the images with the best and the worst ratings, but does not contain them.
     assert!(
-        markdown.contains("Ends of ratings") && !markdown.contains("![") && !markdown.contains("data:image"),
+        markdown.contains("Extremes of ratings") && !markdown.contains("![") && !markdown.contains("data:image"),
         "{markdown}"
     );
 }
@@ -260,7 +260,7 @@ fn eval_by_group_compares_the_conditions_of_all_images() {
     }
 }
 
-/// The cosine with the good prompt minus the cosine with the bad prompt.
+/// The image's similarity to the good prompt minus its similarity to the bad prompt.
 fn contrast(scorer: &Scorer, rated: &Rated) -> f64 {
     let image = embed(scorer, &rated.path);
     let cosine = |words: &str| {

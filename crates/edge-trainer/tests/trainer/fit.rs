@@ -206,7 +206,8 @@ fn a_training_that_was_stopped_and_resumed_gives_the_same_bundle() {
     std::fs::write(&other, std::fs::read_to_string(&data).unwrap().replace(",4.5\n", ",4.4\n")).unwrap();
     let refused = resumed(&other, &run);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("cannot resume this run: its data had the digest"), "{}", stderr(&refused));
+    let reason = "cannot resume this run: the training was started on data with the digest";
+    assert!(stderr(&refused).contains(reason), "{}", stderr(&refused));
     let refused = resumed(&data, &dir.path().join("nothing.run"));
     assert_eq!(refused.status.code(), Some(66), "{}", stderr(&refused));
 

@@ -1,4 +1,4 @@
-//! Scaled dot-product attention, head by head: `softmax(Q K^T * factor + mask) V`.
+//! Scaled dot-product attention, one attention head at a time: `softmax(Q K^T * factor + mask) V`.
 
 use std::cell::RefCell;
 
@@ -28,8 +28,8 @@ thread_local! {
 }
 
 impl Attention {
-    /// Computes attention for one example. `queries` and `out` are `[Q, all]`; `keys` and `values` are `[K, all]`; `all` is the width of
-    /// all heads together. `mask` is `[Q, K]` or empty.
+    /// Computes attention for one element of the batch. `queries` and `out` are `[Q, all]`; `keys` and `values` are `[K, all]`; `all` is
+    /// the width of all heads together. `mask` is `[Q, K]` or empty.
     pub(super) fn run(&self, [queries, keys, values, mask]: [&[f32]; 4], all: usize, out: &mut [f32]) {
         let (head, keys_count) = (all / self.heads, keys.len() / all);
         let stride = keys_count.next_multiple_of(COLUMNS);
@@ -84,7 +84,7 @@ mod tests {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
     }
 
-    /// Computes one head in plain loops.
+    /// Computes one attention head in plain loops.
     fn plain([q, k, v, mask]: [&[f32]; 4], all: usize, columns: std::ops::Range<usize>, factor: f32) -> Vec<f64> {
         let (queries, keys) = (q.len() / all, k.len() / all);
         let mut out = Vec::new();
@@ -102,7 +102,7 @@ mod tests {
         out
     }
 
-    /// Returns every vector width, with and without the mask.
+    /// Returns every vector width twice: with an empty mask and with `mask`.
     fn with_masks(mask: &[f32]) -> impl Iterator<Item = (&[f32], VectorWidth)> {
         VectorWidth::available().into_iter().flat_map(move |width| [(&[][..], width), (mask, width)])
     }

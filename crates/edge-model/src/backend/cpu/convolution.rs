@@ -1,5 +1,5 @@
-//! Convolutions without padding. With many filters they are matrix products: rows of filters times columns of windows. With few filters and
-//! windows of one pixel they are weighted sums of the channels.
+//! Convolutions without padding. Many filters are computed as a matrix product: rows of filters times columns of windows. A few filters
+//! with windows of one pixel are computed as weighted sums of the channels.
 
 use std::cell::RefCell;
 
@@ -35,7 +35,7 @@ pub(super) const MIN_PRODUCT_FILTERS: usize = 16;
 const BLOCK_PIXELS: usize = 1024;
 
 impl ConvWindows {
-    /// Returns whether the windows are the single pixels of the input.
+    /// Returns whether each pixel of the input is one window: size and stride are 1.
     pub(super) fn is_pixels(&self) -> bool {
         (self.size, self.stride) == ([1, 1], [1, 1])
     }
@@ -50,7 +50,8 @@ impl ConvWindows {
 }
 
 impl ConvFilters {
-    /// Returns `None` if `values` does not hold at least one filter and whole filters only, or if a stride is 0.
+    /// Creates filters from their values, `[F, C * height * width + 1]`. Returns `None` if there is no filter, if the last filter is
+    /// incomplete, or if a stride is 0.
     pub(super) fn new(values: Storage<f32>, windows: ConvWindows) -> Option<Self> {
         let filters = Self { values, windows };
         let is_whole = filters.values.len().is_multiple_of(filters.depth()) && !filters.values.is_empty();
@@ -65,7 +66,7 @@ impl ConvFilters {
         self.windows
     }
 
-    /// Returns `C * height * width + 1`.
+    /// Returns the number of values in a filter, `C * height * width + 1`.
     fn depth(&self) -> usize {
         self.windows.channels * self.windows.size[0] * self.windows.size[1] + 1
     }
@@ -75,8 +76,8 @@ impl ConvFilters {
         self.values.len() / self.depth()
     }
 
-    /// Computes the convolution of one example. `input` is `[C, height, width]`, `input_size` is its height and width, and `out` is `[F, windows
-    /// down, windows across]`.
+    /// Computes the convolution of one element of the batch. `input` is `[C, height, width]`; `input_size` is the height and width of the
+    /// input; `out` is `[F, windows down, windows across]`.
     pub(super) fn run(&self, kernel: F32Kernel, input: &[f32], input_size: [usize; 2], out: &mut [f32]) {
         if self.windows.is_pixels() && self.count() < MIN_PRODUCT_FILTERS {
             return self.sum_channels(input, input_size[0] * input_size[1], out);
@@ -120,14 +121,13 @@ impl ConvFilters {
         }
     }
 
-    /// Copies the inputs of the `windows` of one output row into `panel`, one window in each column, from `column` on. `lines` holds the
-    /// input lines of that row.
-    fn gather(&self, lines: &PictureLines, windows: std::ops::Range<usize>, panel: &mut [PanelStep], column: usize) {
+    /// Copies the input values of windows into `panel`, one window into each column, from `column` on. `lines` holds the input lines of one
+    /// row of windows; `windows` is a range of that row.
+    fn gather(&self, lines: &InputLines, windows: std::ops::Range<usize>, panel: &mut [PanelStep], column: usize) {
         let (width, stride) = (self.windows.size[1], self.windows.stride[1]);
         for (line, steps) in lines.values.chunks_exact(lines.length * stride).zip(panel.chunks_exact_mut(width)) {
             for (x, to) in steps.iter_mut().enumerate() {
-                // Neighbouring windows read values that are `stride` columns apart. `PictureLines` stores these values next to
-                // each other.
+                // Neighbouring windows read values that are `stride` columns apart. `InputLines` stores these values next to each other.
                 let from = &line[x % stride * lines.length + x / stride..][windows.clone()];
                 for (to, from) in to.0[column..].iter_mut().zip(from) {
                     *to = from.to_ne_bytes();
@@ -140,16 +140,16 @@ impl ConvFilters {
 /// The lines of the input that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`
 /// columns apart, as neighbouring windows read them, are therefore adjacent.
 #[derive(Default)]
-struct PictureLines {
+struct InputLines {
     /// Number of the row of windows; `None` if nothing is loaded.
     window_row: Option<usize>,
     /// `[C, height of a window, stride, length]`
     values: Vec<f32>,
-    /// Length of a group: the largest number of columns with the same `column % stride`.
+    /// The largest number of columns of a line with the same `column % stride`.
     length: usize,
 }
 
-impl PictureLines {
+impl InputLines {
     fn load(&mut self, windows: ConvWindows, input: &[f32], input_size: [usize; 2], row: usize) {
         if self.window_row.replace(row) == Some(row) {
             return;
@@ -176,7 +176,7 @@ impl PictureLines {
 struct ConvScratch {
     /// A panel whose columns are windows.
     panel: Vec<PanelStep>,
-    lines: PictureLines,
+    lines: InputLines,
 }
 
 thread_local! {

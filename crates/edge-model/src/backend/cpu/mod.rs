@@ -29,8 +29,8 @@ use super::tract::{for_batch, prepare, profile, run};
 
 /// Returns the CPU backend. It computes in the requested precision if the processor has a kernel for it, else in f32.
 ///
-/// Each run encodes one image, and each core has one run. Larger batches would lose more time to cache misses than their products
-/// gain, and would take longer for a single image.
+/// Each run encodes one image, and each core performs one run at a time. Larger batches would lose more time to cache misses than
+/// their products gain, and would take longer for a single image.
 pub(super) fn backend(options: &BackendOptions) -> impl Backend + use<> {
     let streams = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let policy = Policy { image_batch: 1, streams, needs_known_answers: false };
@@ -39,7 +39,7 @@ pub(super) fn backend(options: &BackendOptions) -> impl Backend + use<> {
 
 struct Cpu {
     policy: Policy,
-    /// `None` on a processor without our kernels; tract then computes everything.
+    /// The product kernels; `None` on a processor without any, where tract computes everything.
     kernels: Option<ProductKernels>,
     cache_dir: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ impl Backend for Cpu {
             Ok(runnable) => Some(CpuGraph::boxed(file, runnable)),
             Err(error) => {
                 log::warn!(
-                    "{}: the prepared graph in the cache cannot be used ({error:#}), so it is made again",
+                    "{}: the prepared graph in the cache cannot be used ({error:#}); the graph is prepared again",
                     file.name
                 );
                 None

@@ -16,8 +16,8 @@ use super::rows::{VectorWidth, layer_norm, mean_of_columns, mean_of_rows};
 pub(super) const CONSTANT_PRODUCT: &str = "ConstantProduct";
 /// Layer norm of `[.., W]` with a scale and a shift `[W]`. Output `[.., W]`. Attribute [`EPSILON`].
 pub(super) const ROW_NORM: &str = "RowNorm";
-/// Attention of queries `[N, Q, W]` to keys and values `[N, K, W]`, with an optional mask `[.., Q, K]` for all examples. Output `[N, Q, W]`.
-/// Attributes [`HEADS`] and [`FACTOR`].
+/// Attention of queries `[N, Q, W]` to keys and values `[N, K, W]`, with an optional mask `[.., Q, K]` that the whole batch shares. Output
+/// `[N, Q, W]`. Attributes [`HEADS`] and [`FACTOR`].
 pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
 /// Looks up rows of a constant table by their numbers, `i64 [..]`. Output `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
@@ -27,7 +27,7 @@ pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
 pub(super) const AXIS_MEAN: &str = "AxisMean";
 /// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
-/// Columns of the weights or of the table.
+/// Number of columns of the weights or of the table.
 pub(super) const OUTER: &str = "outer";
 /// Number of filters; channels, height and width of a window; strides down and across.
 pub(super) const WINDOWS: &str = "windows";
@@ -123,7 +123,7 @@ impl Operator {
             (OperatorKind::AxisMean { axis }, _) => {
                 ensure!(
                     *axis < input.len(),
-                    "the mean over axis {axis} needs an input with more axes than {}",
+                    "the mean over axis {axis} is impossible: the input has only {} axes",
                     input.len()
                 );
                 input.remove(*axis);
@@ -211,7 +211,11 @@ impl EvalOp for Operator {
         match &self.0 {
             OperatorKind::ConstantProduct { weights, .. } => {
                 let weights = weights.as_ref().context("the product has no weights")?;
-                ensure!(width == weights.inner(), "{weights:?} cannot be multiplied by {:?}", shapes[0]);
+                ensure!(
+                    width == weights.inner(),
+                    "an input of the shape {:?} cannot be multiplied by {weights:?}",
+                    shapes[0]
+                );
                 // All axes but the batch and the width.
                 let rows_per_item = shapes[0].get(1..shapes[0].len() - 1).unwrap_or_default().iter().product();
                 weights.multiply(values[0], rows_per_item, out);
@@ -222,12 +226,12 @@ impl EvalOp for Operator {
                 let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
                 let &[count, channels, height, across] = shapes[0] else {
                     bail!(
-                        "a convolution needs images of the shape [N, C, H, W], but its inputs have the shapes {shapes:?}"
+                        "a convolution needs an input of the shape [N, C, H, W], but the inputs have the shapes {shapes:?}"
                     )
                 };
                 ensure!(
                     channels == windows.channels,
-                    "a convolution of {} channels cannot take inputs of the shapes {shapes:?}",
+                    "a convolution with {} input channels cannot take inputs of the shapes {shapes:?}",
                     windows.channels
                 );
                 let size = out.len() / count.max(1);
@@ -255,8 +259,9 @@ impl EvalOp for Operator {
                 );
                 let (queries, keys) = (queries * width, keys * width);
                 for (n, out) in out.chunks_exact_mut(queries).enumerate() {
-                    let example = |side: usize, length: usize| &values[side][n * length..][..length];
-                    attention.run([example(0, queries), example(1, keys), example(2, keys), mask], width, out);
+                    let batch_element = |side: usize, length: usize| &values[side][n * length..][..length];
+                    let inputs = [batch_element(0, queries), batch_element(1, keys), batch_element(2, keys), mask];
+                    attention.run(inputs, width, out);
                 }
             }
         }

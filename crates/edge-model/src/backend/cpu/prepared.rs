@@ -1,5 +1,5 @@
-//! The cache of prepared graphs. A file holds a rewritten graph and its packed constants, and is mapped into memory. A start reads each byte
-//! once, for the digest, and then uses memory only for the parts that it needs.
+//! The cache of prepared graphs. A file holds a rewritten graph and its packed constants, and is mapped into memory. A start reads each
+//! byte once, for the digest, and then uses memory only for the parts that it needs.
 //!
 //! ```text
 //! MAGIC, parts (each at a multiple of 64 bytes), index (JSON), its length (8 bytes), BLAKE3 of everything before (32 bytes)
@@ -26,14 +26,14 @@ use super::convolution::{ConvFilters, ConvWindows};
 use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
-/// Start of a file. The number changes with the format of the file and with the operators that rewriting makes.
+/// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
 const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 1\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
 /// The limit is lower in tests, so that the shipped model's graphs are cached.
 const MIN_CACHED_BYTES: usize = if cfg!(test) { 1 << 16 } else { 8 << 20 };
-/// A file that has not been used for this time is deleted.
+/// A cached file that has not been used for this time is deleted.
 const MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// A rewritten graph and its constants.
@@ -47,9 +47,9 @@ pub(super) struct PreparedGraph {
 struct PartIndex {
     graph: Range<u64>,
     products: Vec<ProductParts>,
-    /// Width and values of each table.
+    /// Width of each table, and the position of its values in the file.
     tables: Vec<(usize, Range<u64>)>,
-    /// Channels, height, width, strides down and across, and values of each convolution's filters.
+    /// For each convolution: channels, height and width of a window, strides down and across, and the position of the filters in the file.
     filters: Vec<([usize; 5], Range<u64>)>,
 }
 
@@ -59,7 +59,7 @@ struct ProductParts {
     inner: usize,
     outer: usize,
     kernel: String,
-    /// Bits of the activation function's factor, an f32. JSON stores the bits exactly as an integer.
+    /// Factor of the activation function, an f32, as an integer of the same bits. JSON stores an integer exactly.
     quick_gelu: Option<u32>,
     panels: Range<u64>,
     bias: Range<u64>,
@@ -81,7 +81,7 @@ pub(super) fn read(path: &Path) -> Option<PreparedGraph> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
             log::warn!(
-                "{}: the prepared graph in the cache cannot be opened ({error}), so it is made again",
+                "{}: the prepared graph in the cache cannot be opened ({error}); the graph is prepared again",
                 path.display()
             );
             return None;
@@ -94,7 +94,10 @@ pub(super) fn read(path: &Path) -> Option<PreparedGraph> {
             Some(prepared)
         }
         Err(error) => {
-            log::warn!("{}: the prepared graph in the cache is damaged ({error}), so it is made again", path.display());
+            log::warn!(
+                "{}: the prepared graph in the cache is damaged ({error}); the graph is prepared again",
+                path.display()
+            );
             None
         }
     }
@@ -170,8 +173,8 @@ pub(super) fn cache(path: &Path, prepared: PreparedGraph) -> PreparedGraph {
         Ok(()) => read(path).unwrap_or(prepared),
         Err(error) => {
             log::info!(
-                "{}: the prepared graph cannot be cached: {error}. Make its directory writable and free some space, or \
-                 the next start takes as long as this one",
+                "{}: the prepared graph cannot be cached: {error}. Make the cache directory writable or free disk \
+                 space. Otherwise the next start takes as long as this one",
                 path.display()
             );
             prepared

@@ -68,8 +68,8 @@ macro_rules! for_each_width {
 pub(super) use for_each_width;
 
 for_each_width! {
-    /// Computes the layer norm of each row of `values`: `(x - mean) / sqrt(variance + epsilon) * scale + shift`. Rows are as long as `scale`
-    /// and `shift`.
+    /// Computes the layer norm of each row of `values`: `(x - mean) / sqrt(variance + epsilon) * scale + shift`. Rows are as long as
+    /// `scale` and `shift`.
     fn layer_norm(values: &[f32], scale: &[f32], shift: &[f32], epsilon: f32, out: &mut [f32]) {
         let length = scale.len();
         for (row, out) in values.chunks_exact(length).zip(out.chunks_exact_mut(length)) {
@@ -179,7 +179,8 @@ fn largest(values: &[f32]) -> f32 {
 /// Returns the exponential, exact to 2 units in the last place. Results below the smallest normal number are raised to about that number;
 /// results above the largest finite number are infinite.
 ///
-/// `e^x = 2^n e^r` with the nearest whole number `n` and `|r| <= ln 2 / 2`. For such `r` the Taylor polynomial of degree six is exact enough.
+/// `e^x = 2^n e^r` with the nearest whole number `n` and `|r| <= ln 2 / 2`. For such `r` the Taylor polynomial of degree six is exact
+/// enough.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     // ln 2 as the sum of two parts. The first has few digits, so that its multiples are exact.

@@ -4,11 +4,8 @@ use crate::backend::interface::{Backend, BackendError, BackendOptions, Fact};
 
 /// Always returns [`BackendError::NotBuilt`].
 pub(in crate::backend) fn backend(_: &BackendOptions) -> Result<Box<dyn Backend>, BackendError> {
-    Err(BackendError::NotBuilt {
-        device: "cuda".to_owned(),
-        reason: "this edge-scorer was built without CUDA. Build it with `cargo build --release --features cuda`"
-            .to_owned(),
-    })
+    let reason = "this program was built without CUDA. Build it with `cargo build --release --features cuda`";
+    Err(BackendError::NotBuilt { device: "cuda".to_owned(), reason: reason.to_owned() })
 }
 
 /// Does nothing.

@@ -1,9 +1,9 @@
 //! The one thread that calls the CUDA driver and libraries.
 //!
-//! Three properties of the CUDA libraries make this thread necessary. They panic where others return errors. A driver whose
-//! device has failed may never return. The destructors of their thread-local data panic once the device has failed, which would
-//! end the process. So every call runs in a thread that lives as long as the process, panics are turned into errors, and callers
-//! wait for a limited time only.
+//! Three properties of the CUDA libraries make this thread necessary. They panic where others return errors. A call of the
+//! driver may never return once the device has failed. The destructors of the libraries' thread-local data then panic, which
+//! would end the process. So every call runs in a thread that lives as long as the process, panics are turned into errors, and
+//! callers wait for a limited time only.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,7 +85,7 @@ impl DriverThread {
 
     fn give_up(&self, limit: Duration) -> String {
         let reason = format!(
-            "the driver has not answered for {} s; it is not used again until edge-scorer is restarted",
+            "the driver has not answered for {} s; the driver is not used again until this program is restarted",
             limit.as_secs()
         );
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = ThreadState::Stuck(reason.clone());
@@ -97,7 +97,10 @@ const ENDED: &str = "the thread for the driver has ended";
 
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("a CUDA library panicked: {}", text.unwrap_or("without a message"))
+    match text {
+        Some(text) => format!("a CUDA library panicked: {text}"),
+        None => "a CUDA library panicked without a message".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use tract_cuda as _;
 const DEVICE: &str = "cuda";
 pub(super) static DRIVER: DriverThread = DriverThread::new(DEVICE);
 
-/// Environment variable that NVIDIA's libraries read when they are opened. Unless it is 0, cuDNN rounds the inputs of 32-bit convolutions to
-/// TF32, which has a fraction of ten bits, and tract has no option against that. On an H200 this changed the shipped model's embeddings by
-/// 0.019; with the variable set the difference was 6e-5.
+/// Environment variable that NVIDIA's libraries read when they are opened. Unless it is 0, cuDNN rounds the inputs of 32-bit convolutions
+/// to TF32, which has a fraction of ten bits. tract has no option to prevent this. On an H200 this changed the shipped model's embeddings
+/// by 0.019; with the variable set to 0, the difference was 6e-5.
 const TF32: &str = "NVIDIA_TF32_OVERRIDE";
 
 /// Time limit for loading a graph. The first start on a device compiles a few hundred GPU kernels, which takes minutes on small boards.
@@ -92,7 +92,9 @@ impl Backend for Cuda {
 /// Describes which operators of a graph run on the GPU. An operator without a CUDA implementation in tract runs on the CPU, and
 /// its data are copied from the GPU to the CPU and back.
 fn placement(runnable: &dyn Runnable) -> String {
-    let Some(model) = runnable.typed_model() else { return "the device of its operators is unknown".to_owned() };
+    let Some(model) = runnable.typed_model() else {
+        return "the devices of the graph's operators are unknown".to_owned();
+    };
     let names = model.nodes().iter().map(|node| node.op.name().into_owned());
     let (on_device, rest): (Vec<_>, Vec<_>) =
         names.partition(|name| name.starts_with("Cuda") || name.starts_with("Gpu"));
@@ -106,12 +108,15 @@ fn placement(runnable: &dyn Runnable) -> String {
     }
     let list: Vec<_> = on_host.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let host = if list.is_empty() { "none".to_owned() } else { list.join(", ") };
-    format!("{} operators on the GPU, {copies} copies, operators on the CPU: {host}", on_device.len())
+    format!(
+        "{} operators on the GPU, {copies} copies between GPU and CPU; operators on the CPU: {host}",
+        on_device.len()
+    )
 }
 
 struct CudaGraph {
     name: String,
-    /// `None` only while this value is being dropped.
+    /// The graph as tract runs it; `None` only while this value is being dropped.
     runnable: Option<Arc<dyn Runnable>>,
     run_limit: Duration,
 }

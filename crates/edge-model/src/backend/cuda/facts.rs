@@ -32,7 +32,7 @@ pub(in crate::backend) fn facts() -> Vec<Fact> {
     ];
     let version: [fn() -> Result<String, String>; 4] = [runtime_version, nvrtc_version, cublas_version, cudnn_version];
     for ((name, library, is_present), version) in present.into_iter().zip(version) {
-        let missing = || Err(format!("{library} of CUDA {MAJOR} is not found by the loader"));
+        let missing = || Err(format!("the loader does not find {library} of CUDA {MAJOR}"));
         facts.push(if is_present { ask(name, version) } else { Fact { name: name.to_owned(), found: missing() } });
     }
     facts.push(ask("device", device));
@@ -51,12 +51,12 @@ fn version(number: i32) -> String {
 fn driver() -> Result<String, String> {
     // SAFETY: opens the library and calls nothing in it.
     if !unsafe { sys::is_culib_present() } {
-        return Err("libcuda.so.1 is not found by the loader".to_owned());
+        return Err("the loader does not find libcuda.so.1".to_owned());
     }
     let mut number = 0;
     // SAFETY: the function writes one integer to a valid pointer.
     unsafe { sys::cuDriverGetVersion(&raw mut number) }.result().map_err(|e| e.to_string())?;
-    Ok(format!("for CUDA {}", version(number)))
+    Ok(format!("supports CUDA up to {}", version(number)))
 }
 
 fn runtime_version() -> Result<String, String> {
@@ -73,7 +73,7 @@ fn nvrtc_version() -> Result<String, String> {
 fn cublas_version() -> Result<String, String> {
     // SAFETY: the function has no arguments and no side effects.
     let number = unsafe { cublas::sys::cublasGetCudartVersion() };
-    Ok(format!("for CUDA {}", version(i32::try_from(number).unwrap_or(0))))
+    Ok(format!("built for CUDA {}", version(i32::try_from(number).unwrap_or(0))))
 }
 
 fn cudnn_version() -> Result<String, String> {

@@ -23,8 +23,8 @@ use crate::message::{Listener, Message, note, warn};
 use crate::parallel;
 use crate::render::style::Style;
 
-/// Mean difference of the largest and the smallest colour channel of a pixel, 0 to 255, below which an image counts as
-/// colourless.
+/// Smallest chroma of an image that counts as coloured. The chroma is the difference between a pixel's largest and
+/// smallest colour channel (0 to 255), averaged over the pixels.
 const GREY: f64 = 6.0;
 
 /// Makes a style data set. The same request on the same images writes the same bytes.
@@ -81,8 +81,8 @@ pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<boo
     let recipe: Recipe = serde_json::from_slice(&bytes).map_err(FileError::at(&path))?;
     let asked = request.recipe_of(&recipe);
     if recipe != asked {
-        let reason = "the styles in this directory were made with other options. Remove the directory, or name another \
-                      one";
+        let reason = "the style data set in this directory was made with other options. Remove the directory, or name \
+                      another one";
         return Err(FileError { path, reason: reason.to_owned() }.into());
     }
     Ok(false)
@@ -105,14 +105,15 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), StyleError> {
 fn refuse_empty_parts(rows: &[StyleRow]) -> Result<(), StyleError> {
     for part in [Part::Train, Part::Validation, Part::Test] {
         if rows.iter().all(|r| r.part != part) {
-            let advice = "too many of its source images could not be used. Add source images".to_owned();
+            let advice = "too many of the part's source images could not be used. Add source images".to_owned();
             return Err(DataError::EmptyPart { part, advice }.into());
         }
     }
     Ok(())
 }
 
-/// Renders all source images. Returns the table rows of each source image in order, and the number of unusable ones.
+/// Renders all source images. Returns the table rows of each usable source image in order, and the number of unusable
+/// source images.
 fn render_all(
     sources: &[StyleSource],
     request: &StyleRequest,
@@ -138,7 +139,8 @@ fn render_all(
         }
     }
     for (reason, paths) in &unusable {
-        warn(listener, format!("{} images are skipped, the first: {}: {reason}", paths.len(), paths[0].display()));
+        let (count, first) = (paths.len(), paths[0].display());
+        warn(listener, format!("{count} source images are skipped: {reason}; the first is {first}"));
     }
     Ok((rows, unusable.values().map(Vec::len).sum()))
 }
@@ -163,11 +165,11 @@ fn render_source(
     let decoded = image_input::read_file(&example.path, &limits).and_then(|b| image_input::decode(&b, &limits));
     let image = match decoded {
         Ok(picture) => reduced(&picture.pixels, request.short_px),
-        Err(e) => return Ok(Rendered::Unusable(e.to_string())),
+        Err(e) => return Ok(Rendered::Unusable(format!("the image {e}"))),
     };
     if is_grey(&image) {
         return Ok(Rendered::Unusable(
-            "the image has no colour, so the style black and white would not change it".to_owned(),
+            "the image has no colour, so the style \"black and white\" would not change it".to_owned(),
         ));
     }
     let mut key: [u8; 32] = *blake3::hash(example.content_id.as_bytes()).as_bytes();

@@ -32,12 +32,13 @@ pub fn text(recipe: &Recipe, data: &DataSet, made: MadeStyles) -> String {
     format!(
         "# Styles of {name}
 
-{sources} source images ({skipped} could not be used), {images} renderings, {rows} ratings.
-Made by `edge-trainer make-data style`. `recipe.json` holds the same values for programs.
+{sources} source images ({skipped} more could not be used), {images} renderings, {rows} ratings.
+Made by `edge-trainer make-data style`. `recipe.json` holds the settings.
 
 ## How it was made
 
-{notes}- Seed {seed}{limit}. Images with a short side of more than {short_px} px are reduced to it; JPEG quality {JPEG_QUALITY}.
+{notes}- Seed {seed}{limit}. Images with a short side of more than {short_px} px are reduced to a short side
+  of {short_px} px; JPEG quality {JPEG_QUALITY}.
 - Every source image is rendered {renderings} times: once unchanged, then in the styles below in a drawn order,
   each at a drawn strength of {strengths}. Every third rendering combines a tonal style with an optical one (lens or film).
 {faulty}- Every rendering is listed under {tags_per_rendering} tags: its own styles, the neutral tag `{NEUTRAL_TAG}`, and
@@ -56,7 +57,7 @@ The score lies on a scale of {low} to {high}. It is the score of the source imag
 - plus simulated rater noise, normal with a standard deviation of {noise:.3},
 
 clamped to the scale. So the same pixels have different scores under different tags. A source image that already looks
-like a style still counts as lacking it. Sources without colour are left out.
+like a style still counts as lacking it. Source images without colour are left out.
 
 | style | points at full strength |
 | --- | --- |

@@ -18,7 +18,7 @@ pub const STRENGTHS: [f32; 3] = [0.4, 0.7, 1.0];
 pub const NEUTRAL_TAG: &str = "photograph";
 /// Penalty of a rendering that lacks the style of the tag, as a share of the scale.
 pub const LACKING: f32 = 0.25;
-/// Penalty for each degree of a fault under every tag, as a share of the scale.
+/// Penalty for each degree of a fault, as a share of the scale. It is the same under all tags.
 pub const FAULT: f32 = 0.12;
 
 /// Returns the penalty of a style at full strength under a tag that does not ask for it, as a share of the scale.

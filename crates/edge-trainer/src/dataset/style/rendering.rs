@@ -22,7 +22,8 @@ pub(super) enum Rendering {
 }
 
 impl Rendering {
-    /// Draws `styled` renderings in styles, then `faults` faults, each in every degree. The first rendering is the unchanged image.
+    /// Draws the renderings of a source image: first `styled` renderings in styles, then renderings with `faults`
+    /// faults, each in every degree. The first rendering is the unchanged image.
     pub(super) fn draw(styled: usize, faults: usize, rng: &mut StdRng) -> Vec<Self> {
         let mut all: Vec<Self> = draw_styles(styled, rng).into_iter().map(Self::Styled).collect();
         if faults > 0 {

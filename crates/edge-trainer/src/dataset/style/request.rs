@@ -23,20 +23,19 @@ pub struct StyleRequest {
     /// Seed of every random choice
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Renderings per source image, the plain one included
+    /// Number of renderings per source image, including the unchanged one
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().renderings)]
     pub renderings: usize,
-    /// Faults (JPEG artefacts, defocus, noise, ...) with which each source image is also rendered, each in three
-    /// degrees
+    /// Number of faults per source image (JPEG artefacts, defocus, noise, ...), each rendered in three degrees
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().faults)]
     pub faults: usize,
-    /// Tags under which each rendering is rated: its own styles, the neutral tag, and others
+    /// Number of tags under which each rendering is rated: its own styles, then the neutral tag, then other styles
     #[arg(long, value_name = "N", default_value_t = StyleRequest::default().tags_per_rendering)]
     pub tags_per_rendering: usize,
     /// Short side to which larger images are reduced, in pixels
     #[arg(long, value_name = "PX", default_value_t = StyleRequest::default().short_px)]
     pub short_px: u32,
-    /// Most source images to use, chosen by the seed
+    /// Largest number of source images; the seed chooses them
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -48,7 +47,7 @@ pub struct StyleRequest {
     #[arg(long, value_name = "LOW,HIGH", value_parser = parse_scale, allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<(f32, f32)>,
-    /// Standard deviation of the simulated raters, as a share of the scale
+    /// Standard deviation of the simulated rater noise, as a share of the scale
     #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().rater_noise)]
     pub rater_noise: f32,
     /// Share of the source images for validation

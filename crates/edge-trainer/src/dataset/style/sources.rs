@@ -93,8 +93,8 @@ fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
     })
 }
 
-/// Returns the examples of at most as many images as the request allows, chosen by the seed. Call this function before
-/// the images are checked: the check reads every image.
+/// Returns the examples of the images that the seed chooses, at most `request.limit` images. Call this function before
+/// the images are checked, because the check reads every image.
 pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
     let Some(limit) = request.limit else { return examples };
     let distinct: BTreeSet<&Path> = examples.iter().map(|e| e.path.as_path()).collect();

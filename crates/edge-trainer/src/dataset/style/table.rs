@@ -11,7 +11,7 @@ pub struct StyleRow {
     pub tag: &'static str,
     /// Score of the rendering under the tag.
     pub score: f32,
-    /// Part of the source image.
+    /// Part that the source image belongs to: train, validation or test.
     pub part: Part,
     /// Split unit of the source image.
     pub group: String,

@@ -108,7 +108,8 @@ mod tests {
         column.close().unwrap();
     }
 
-    /// Two images: the first under two tags and in a part, the second under one tag and without a split.
+    /// Writes a table of two images. The first has two tags and a stated part. The second has one tag and no stated
+    /// part.
     fn write(path: &Path, compression: Compression, score: &[f64]) {
         let properties = WriterProperties::builder().set_compression(compression).build();
         let schema = Arc::new(parse_message_type(SCHEMA).unwrap());

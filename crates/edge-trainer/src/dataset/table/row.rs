@@ -15,7 +15,7 @@ pub const COLUMNS: [&str; 7] = ["path", "score", "alignment", "similarity", "spl
 pub struct TableRow {
     /// Texts of the columns `tag`, `tag2` and so on.
     pub tags: Vec<String>,
-    /// The other columns by name.
+    /// Values of all columns except those of the tags, by column name.
     pub fields: Map<String, Value>,
 }
 

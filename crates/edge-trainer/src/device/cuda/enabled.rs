@@ -50,8 +50,8 @@ fn check(index: usize) -> Result<TrainDevice, String> {
     }
     let count = CudaContext::device_count().map_err(|e| {
         format!(
-            "the NVIDIA driver does not start ({e}). Run `nvidia-smi` to see why: often the kernel module is missing \
-             or older than the driver"
+            "the NVIDIA driver does not start ({e}). Run `nvidia-smi` to see why: often the driver's kernel module is \
+             missing or older than the driver"
         )
     })?;
     if usize::try_from(count).is_ok_and(|count| index >= count) {
@@ -64,15 +64,16 @@ fn check(index: usize) -> Result<TrainDevice, String> {
     // SAFETY: the call opens NVRTC's library and closes it again. Opening it runs the library's initialisers, which
     // every program that compiles GPU kernels runs.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
-        return Err("NVRTC (libnvrtc.so), which compiles the kernels, is missing. Install it with `apt install \
+        return Err("NVRTC (libnvrtc.so), which compiles the GPU kernels, is missing. Install it with `apt install \
                     cuda-nvrtc-12-6` from NVIDIA's repository, or with `pip install nvidia-cuda-nvrtc-cu12` and its \
                     directory in LD_LIBRARY_PATH"
             .to_owned());
     }
     find_headers(&CudaPaths::of_system())?;
-    let context =
-        CudaContext::new(index).map_err(|e| format!("it cannot be opened ({e}). Run `nvidia-smi` to see its state"))?;
-    let name = context.name().map_err(|e| format!("it does not answer ({e}). Run `nvidia-smi` to see its state"))?;
+    let context = CudaContext::new(index)
+        .map_err(|e| format!("the GPU cannot be opened ({e}). Run `nvidia-smi` to see its state"))?;
+    let name =
+        context.name().map_err(|e| format!("the GPU does not answer ({e}). Run `nvidia-smi` to see its state"))?;
     Ok(TrainDevice::Cuda { index, name })
 }
 
@@ -103,13 +104,13 @@ impl CudaPaths {
     }
 }
 
-/// Returns an error if the directory where the compiler looks for headers lacks those that GPU kernels include.
+/// Returns an error if [`HEADER`] is not in the directory where the compiler looks for headers.
 fn find_headers(paths: &CudaPaths) -> Result<(), String> {
     const ADVICE: &str = "Install them with `apt install cuda-cudart-dev-12-6` from NVIDIA's repository, or with `pip \
                           install nvidia-cuda-runtime-cu12`, and set CUDA_PATH to the directory that holds \
                           include/cuda_runtime.h";
     let Some(root) = paths.root() else {
-        let places = "CUDA_PATH is not set and /usr/local/cuda does not exist";
+        let places = "CUDA_PATH is not set, and none of /usr/local/cuda, /opt/cuda and /usr/bin/nvcc exists";
         return Err(format!("the CUDA headers are missing: {places}. {ADVICE}"));
     };
     let include: &Path = &root.join("include");
@@ -133,7 +134,7 @@ mod tests {
             usual: vec![usual.clone()],
             compiler: none.clone(),
         };
-        assert!(find_headers(&paths(None)).unwrap_err().contains("CUDA_PATH is not set and"));
+        assert!(find_headers(&paths(None)).unwrap_err().contains("CUDA_PATH is not set, and none of"));
         std::fs::create_dir_all(usual.join("include")).unwrap();
         assert!(find_headers(&paths(None)).unwrap_err().contains("usual/include has no cuda_runtime.h"));
         std::fs::write(usual.join("include").join(HEADER), "").unwrap();

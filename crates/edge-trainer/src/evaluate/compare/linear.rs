@@ -54,7 +54,7 @@ pub struct RidgeFit<'a> {
 }
 
 impl Ridge {
-    /// Prepares the equations, which all strengths share. `x` is `[N, D]` with at least one row.
+    /// Prepares the equations that [`Ridge::fit`] solves for each strength. `x` is `[N, D]` with at least one row.
     pub fn new(x: &DMatrix<f64>, y: &[f64]) -> Self {
         let centre = x.row_mean();
         let scale = x.row_variance().map(|variance| if variance.sqrt() > 1e-12 { variance.sqrt() } else { 1.0 });
@@ -81,7 +81,7 @@ impl Ridge {
 }
 
 impl RidgeFit<'_> {
-    /// Predicts `y` for rows with the same columns as the fitted ones.
+    /// Predicts `y` for each row of `x`, which has the same columns as the fitted matrix.
     pub fn predict(&self, x: &DMatrix<f64>) -> Vec<f64> {
         let predicted = standardised(x, &self.ridge.centre, &self.ridge.scale) * &self.weights;
         predicted.add_scalar(self.ridge.mean).iter().copied().collect()

@@ -18,10 +18,10 @@ const STRENGTHS: [f64; 9] = [1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 10.0, 100.
 /// Words before the tag in the prompts for a good and for a bad image.
 const PROMPTS: [&str; 2] = ["a good photo of", "a bad photo of"];
 
-/// Embeddings of training, validation and test images by one bundle, which the methods without a network use.
+/// The reference bundle's features of the training, validation and test images. The methods without a network use them.
 #[derive(Debug, Clone, Copy)]
 pub struct ReferenceImages<'a> {
-    /// The scorer of the bundle that computed the embeddings.
+    /// The scorer of the bundle that computed the features.
     pub scorer: &'a Scorer,
     /// Examples of the training part with their features.
     pub train: &'a Embedded<'a>,
@@ -43,7 +43,7 @@ pub struct ScoringMethod {
 }
 
 impl ScoringMethod {
-    /// Scores every image by a bundle under its own tag.
+    /// Scores every image with a bundle under the image's own tag.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -53,7 +53,7 @@ impl ScoringMethod {
         Ok(Self { name: name.to_owned(), how, predictions: judged.iter().map(|j| j.prediction).collect() })
     }
 
-    /// Scores every image by a bundle under another image's tag.
+    /// Scores every image with a bundle under another tag, as [`shuffled_tags`] assigns it.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -62,7 +62,7 @@ impl ScoringMethod {
         let judged = test.judge(scorer, |t| other.get(t).map_or_else(|| t.to_owned(), Clone::clone))?;
         Ok(Self {
             name: format!("{name}, shuffled tags"),
-            how: "the same bundle, each tag replaced by another tag of the test images".to_owned(),
+            how: "the same bundle, each tag replaced by another tag of the same data set".to_owned(),
             predictions: judged.iter().map(|j| j.prediction).collect(),
         })
     }
@@ -97,8 +97,8 @@ impl ScoringMethod {
 
     /// Scores by two prompts per tag, without training: the cosine with the good prompt minus the cosine with the bad
     /// one. This follows CLIP-IQA (Wang, Chan and Loy, "Exploring CLIP for assessing the look and feel of images",
-    /// 2023), whose softmax of both increases with this difference. A line fitted on the validation images converts the
-    /// difference to the score scale.
+    /// 2023). CLIP-IQA scores by the softmax of both cosines, which increases with their difference. A line fitted on
+    /// the validation images converts the difference to the score scale.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -155,7 +155,7 @@ fn contrasts(scorer: &Scorer, images: &Embedded<'_>) -> Result<Vec<f64>, JudgeEr
     Ok(images.examples.iter().zip(&images.images).map(contrast).collect())
 }
 
-/// Encodes the prompt. If it is too long, the last words of the tag are left out.
+/// Encodes the prompt of `words` followed by `tag`. If the prompt is too long, the last words of the tag are left out.
 fn encode(scorer: &Scorer, words: &str, tag: &str) -> Result<EncodedTag, JudgeError> {
     let mut tag: Vec<&str> = tag.split_whitespace().collect();
     loop {

@@ -30,7 +30,7 @@ const PROBE_IMAGES: usize = 20_000;
 /// Request to compare bundles with each other and with methods that have no network of their own.
 #[derive(Debug, Clone)]
 pub struct CompareRequest {
-    /// Names and directories of the bundles. The first one is the reference; the methods without a network use its
+    /// Names and directories of the bundles. The first bundle is the reference. The methods without a network use its
     /// embeddings.
     pub models: Vec<(String, PathBuf)>,
     /// The data, as [`crate::dataset::read`] accepts it.
@@ -127,8 +127,8 @@ fn refuse_equal_names(models: &[(String, PathBuf)]) -> Result<(), JudgeError> {
     Ok(())
 }
 
-/// Returns two scoring methods of a bundle: with own tags and with shuffled tags. Bundles with the same image encoder
-/// share the embeddings.
+/// Returns two scoring methods of a bundle: with own tags and with shuffled tags. A bundle with the reference's image
+/// encoder uses the reference's embeddings.
 fn bundle_methods(
     name: &str,
     scorer: &Scorer,
@@ -153,7 +153,8 @@ fn doubt(name: &str, scorer: &Scorer, first: &Scorer) -> Option<String> {
     let division = |s: &Scorer| Division::of(s.bundle()).ok().map(|d| (d.seed, d.validation_share, d.test_share));
     (!same_data || division(scorer).is_none() || division(scorer) != division(first)).then(|| {
         format!(
-            "{name} was trained on other data or with another division: it may have been trained on these test images"
+            "{name} was trained on other data or with another division than the first bundle. It may have been trained \
+             on the test images"
         )
     })
 }
@@ -161,7 +162,7 @@ fn doubt(name: &str, scorer: &Scorer, first: &Scorer) -> Option<String> {
 /// Judges the predictions of several methods for the test images. The first method is the reference.
 ///
 /// # Errors
-/// [`JudgeError::Internal`] if a method has another number of predictions.
+/// [`JudgeError::Internal`] if a method does not have one prediction for each test image.
 fn judge(
     methods: Vec<ScoringMethod>,
     test: &[Example],

@@ -54,7 +54,7 @@ pub struct TransformerConfig {
     /// Activation function of the perceptrons.
     #[serde(rename = "hidden_act", default = "quick_gelu")]
     pub activation: Activation,
-    /// Added to the variance in layer normalisations.
+    /// Constant that layer normalisations add to the variance.
     #[serde(rename = "layer_norm_eps", default = "epsilon")]
     pub epsilon: f64,
 }
@@ -101,7 +101,7 @@ pub struct ClipConfig {
     pub embedding: usize,
 }
 
-/// `eos_token_id` in files from before `transformers` used the field.
+/// Value of `eos_token_id` in files that are older than the use of this field by `transformers`.
 const LEGACY_END: i64 = 2;
 
 fn quick_gelu() -> Activation {
@@ -121,22 +121,22 @@ fn legacy_end() -> i64 {
 }
 
 impl VisionConfig {
-    /// Number P of patches.
+    /// Returns the number P of patches.
     pub fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
     }
 }
 
 impl TextConfig {
-    /// The id at whose first occurrence a text is pooled. `None`: the first occurrence of the highest id, which is CLIP's end of text;
-    /// `transformers` does the same for an `eos_token_id` of 2.
+    /// Returns the id of the token that ends a text. The text is pooled at the first occurrence of this id. `None` stands for the highest
+    /// id in the text, which is CLIP's end of text; `transformers` also uses the highest id if `eos_token_id` is 2.
     pub fn end_of_text(&self) -> Option<i64> {
         (self.eos_token_id != LEGACY_END).then_some(self.eos_token_id)
     }
 }
 
 impl ClipConfig {
-    /// OpenAI's ViT-B/32, the smallest of its models.
+    /// Returns the sizes of ViT-B/32, the smallest of OpenAI's CLIP models.
     pub fn vit_b32() -> Self {
         let transformer = |width, heads| TransformerConfig {
             width,
@@ -171,7 +171,7 @@ impl ClipConfig {
             Some("clip") => {}
             Some(other) => return Err(unusable(format!("model_type is {other:?}; only \"clip\" is supported"))),
             None => {
-                return Err(unusable("it has no model_type, so it is not a Hugging Face configuration".to_owned()));
+                return Err(unusable("model_type is missing, so this is not a Hugging Face configuration".to_owned()));
             }
         }
         let config: Self = serde_json::from_str(&text).map_err(|e| unusable(e.to_string()))?;

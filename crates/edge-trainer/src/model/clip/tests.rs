@@ -1,5 +1,5 @@
-//! CLIP compared with `transformers` on the same random weights (`tests/reference/make_clip_references.py`), in burn and, exported,
-//! in tract; and each trap of real files.
+//! Compares CLIP with `transformers` on the same random weights (`tests/reference/make_clip_references.py`), in burn and, after the export,
+//! in tract. Tests each trap of real files.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::onnx::GraphBuilder;
 use edge_model::backend::Input;
 use edge_testing::skip;
 
-/// Largest allowed difference to `transformers`, as a share of the largest value: 32-bit floats, two layers.
+/// Largest allowed difference to `transformers`, as a share of the largest value, for 32-bit floats and two layers.
 const ALLOWED: f32 = 2e-6;
 
 fn tiny() -> PathBuf {
@@ -157,7 +157,9 @@ fn the_first_normalisation_counts_under_its_odd_name() {
         load::<Flex>(&path, &config, &Default::default()).unwrap_err().to_string()
     };
     let message = write(&|name| name.replace("pre_layrnorm", "pre_layernorm"));
-    assert!(message.contains("lacks the tensor vision_model.pre_layrnorm.weight; it has vision_model."), "{message}");
+    let expected =
+        "lacks the tensor vision_model.pre_layrnorm.weight; the most similar name in the file is vision_model.";
+    assert!(message.contains(expected), "{message}");
     let message = write(&|name| name.replace("logit_scale", "logit_bias"));
     assert!(message.contains("holds 1 tensors") && message.contains("the first: logit_bias"), "{message}");
 }

@@ -22,7 +22,7 @@ pub struct EncodedText<O: TensorOps> {
     pub mask: O::Tensor<2>,
 }
 
-/// `input_ids [N, T]` -> [`EncodedText`].
+/// CLIP's text encoder: `input_ids [N, T]` -> [`EncodedText`].
 #[derive(Module, Debug)]
 pub struct ClipText<B: Backend> {
     tokens: Param<Tensor<B, 2>>,
@@ -60,12 +60,12 @@ impl<B: Backend> ClipText<B> {
         })
     }
 
-    /// The parameters of each layer.
+    /// Returns the parameter ids of each layer.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         self.transformer.layer_ids()
     }
 
-    /// The parameters behind the last layer.
+    /// Returns the parameter ids behind the last layer.
     pub fn ids_behind(&self) -> Vec<ParamId> {
         [list_param_ids(&self.norm), list_param_ids(&self.projection)].concat()
     }
@@ -83,8 +83,8 @@ impl<B: Backend> ClipText<B> {
         EncodedText { embedding, states, mask }
     }
 
-    /// Returns two tables `[N, T]`: 1 at the first end-of-text token, and 1 at all tokens up to it. Products and clipping compute them, so
-    /// that the engines need neither ArgMax nor CumSum.
+    /// Returns two tables `[N, T]`. The first has 1 at the first end-of-text token, the second has 1 at all tokens up to and including it.
+    /// Computes them by products and clipping, so that the engines need neither ArgMax nor CumSum.
     fn ends<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids, length: usize) -> (O::Tensor<2>, O::Tensor<2>) {
         let is_end = match self.end_of_text {
             Some(id) => ops.equals(ids, id),

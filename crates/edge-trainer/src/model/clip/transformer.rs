@@ -13,7 +13,7 @@ use crate::weights::{WeightError, WeightSource};
 /// The slope in QuickGELU (Hendrycks, Gimpel, "Gaussian error linear units", 2016, the sigmoid approximation).
 const QUICK_SLOPE: f32 = 1.702;
 
-/// `[N, T, W] -> [N, T, W]`.
+/// The layers of a transformer, `[N, T, W] -> [N, T, W]`.
 #[derive(Module, Debug)]
 pub struct Transformer<B: Backend> {
     layers: Vec<TransformerLayer<B>>,
@@ -23,7 +23,7 @@ pub struct Transformer<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// Reads the layers whose keys begin with `prefix`. `causal`: a token sees itself and the tokens before it.
+    /// Reads the layers whose keys begin with `prefix`. If `causal` is true, a token sees only itself and the tokens before it.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -43,7 +43,7 @@ impl<B: Backend> Transformer<B> {
         })
     }
 
-    /// `x [N, T, W] -> [N, T, W]`; `length` is T.
+    /// Applies all layers, `x [N, T, W] -> [N, T, W]`; `length` is T.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, mut x: O::Tensor<3>, length: usize) -> O::Tensor<3> {
         for layer in &self.layers {
             let mask = if self.causal { Mask::Later } else { Mask::Nothing };
@@ -61,7 +61,7 @@ impl<B: Backend> Transformer<B> {
         ops.mul(x, gate)
     }
 
-    /// The parameters of each layer, the first layer first.
+    /// Returns the parameter ids of each layer, the first layer first.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         self.layers.iter().map(list_param_ids).collect()
     }

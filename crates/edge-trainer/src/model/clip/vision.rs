@@ -13,7 +13,7 @@ use crate::model::ops::{ConvShape, LayerOps};
 use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightSource};
 
-/// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]` and `patch_tokens [N, P, W]`.
+/// CLIP's image encoder: `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]` and `patch_tokens [N, P, W]`.
 #[derive(Module, Debug)]
 pub struct ClipVision<B: Backend> {
     class: Param<Tensor<B, 1>>,
@@ -58,17 +58,18 @@ impl<B: Backend> ClipVision<B> {
         })
     }
 
-    /// The parameters of each layer.
+    /// Returns the parameter ids of each layer.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         self.transformer.layer_ids()
     }
 
-    /// The parameters behind the last layer.
+    /// Returns the parameter ids behind the last layer.
     pub fn ids_behind(&self) -> Vec<ParamId> {
         [list_param_ids(&self.last_norm), list_param_ids(&self.projection)].concat()
     }
 
-    /// `pixel_values [N, 3, S, S]` -> embedding `[N, D]` and the states of the class token and of the patches, `[N, P + 1, W]`.
+    /// Encodes `pixel_values [N, 3, S, S]`. Returns the embeddings `[N, D]`, and the states `[N, P + 1, W]` of the class token and the
+    /// patches.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<3>) {
         let [tokens, width] = self.positions.dims();
         let shape = ConvShape { kernel: self.patch_size, stride: self.patch_size, padding: 0, groups: 1 };
@@ -84,12 +85,12 @@ impl<B: Backend> ClipVision<B> {
         (ops.linear(&self.projection, class), states)
     }
 
-    /// The patch tokens `[N, P, W]` among the states `[N, P + 1, W]`.
+    /// Returns the patch tokens `[N, P, W]` among the states `[N, P + 1, W]`.
     pub fn patch_tokens<O: LayerOps<B>>(&self, ops: &mut O, states: O::Tensor<3>) -> O::Tensor<3> {
         ops.slice(states, 1, 1..self.positions.dims()[0])
     }
 
-    /// Writes the encoder; `patch_tokens` only `with_tokens`.
+    /// Writes the encoder to `g`. `patch_tokens` is an output only if `with_tokens` is true.
     pub fn export(&self, g: &mut GraphBuilder, with_tokens: bool) {
         let side = Dim::Fixed(self.image_size);
         let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);

@@ -30,7 +30,7 @@ impl BlockShape {
         self.inputs * self.expansion
     }
 
-    /// Channels after the squeeze: a quarter of the block's input channels.
+    /// Returns the number of channels after the squeeze: a quarter of the block's input channels.
     fn squeezed(&self) -> usize {
         (self.inputs / 4).max(1)
     }
@@ -44,10 +44,10 @@ impl BlockShape {
     }
 }
 
-/// `[N, I, H, W] -> [N, O, H', W']`.
+/// An inverted residual block, `[N, I, H, W] -> [N, O, H', W']`.
 #[derive(Module, Debug)]
 pub struct ResidualBlock<B: Backend> {
-    /// `None` if the expansion is 1.
+    /// Convolution that expands the channels; `None` if the expansion is 1.
     expand: Option<NormConv<B>>,
     depthwise: NormConv<B>,
     squeeze: Linear<B>,
@@ -97,7 +97,7 @@ impl<B: Backend> ResidualBlock<B> {
         })
     }
 
-    /// `[N, I, H, W] -> [N, O, H', W']`.
+    /// Applies the block, `[N, I, H, W] -> [N, O, H', W']`.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, input: O::Tensor<4>) -> O::Tensor<4> {
         let mut x = input.clone();
         if let Some(expand) = &self.expand {

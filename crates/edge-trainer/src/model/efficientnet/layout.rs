@@ -19,16 +19,17 @@ pub struct BlockKeys {
     pub expand: Option<NormConvKeys>,
     /// The depthwise convolution and its normalisation.
     pub depthwise: NormConvKeys,
-    /// The squeeze, without `.weight` and `.bias`.
+    /// Name of the squeeze, without `.weight` and `.bias`.
     pub squeeze: String,
-    /// The excitation, without `.weight` and `.bias`.
+    /// Name of the excitation, without `.weight` and `.bias`.
     pub excite: String,
     /// The projection to the output channels, and its normalisation.
     pub project: NormConvKeys,
 }
 
 impl Layout {
-    /// The layout of the file's names. For unknown names it is timm's, and errors then give timm's name of a missing tensor.
+    /// Returns the layout of the names in a weight file: torchvision's if its first convolution is there, else timm's. Errors about a
+    /// file with unknown names therefore give timm's name of the missing tensor.
     pub fn of(weights: &Weights<'_>) -> Self {
         if weights.has("features.0.0.weight") { Self::Torchvision } else { Self::Timm }
     }

@@ -63,7 +63,7 @@ impl EfficientNetShape {
         Self { stem, stages, embedding }
     }
 
-    /// For every block: the number of its stage and its number in the stage, both from 0, and its shape.
+    /// Returns, for every block, the number of its stage, its number within the stage and its shape. Both numbers start at 0.
     fn blocks(&self) -> Vec<(usize, usize, BlockShape)> {
         let mut inputs = self.stem;
         let mut all = Vec::new();
@@ -119,12 +119,12 @@ impl<B: Backend> EfficientNet<B> {
         Ok(Self { stem, blocks, head })
     }
 
-    /// The parameters of each block.
+    /// Returns the ids of the parameters of each block, from the input on.
     pub fn layer_ids(&self) -> Vec<Vec<ParamId>> {
         self.blocks.iter().map(list_param_ids).collect()
     }
 
-    /// The parameters behind the last block.
+    /// Returns the ids of the parameters behind the last block.
     pub fn ids_behind(&self) -> Vec<ParamId> {
         list_param_ids(&self.head)
     }
@@ -141,7 +141,7 @@ impl<B: Backend> EfficientNet<B> {
         ops.mean_of_maps(x)
     }
 
-    /// Writes the encoder for inputs of `side` pixels, with its input and output.
+    /// Writes the encoder to the graph, with an input of `side` x `side` pixels and an output.
     pub fn export(&self, g: &mut GraphBuilder, side: usize) {
         let side = Dim::Fixed(side);
         let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);

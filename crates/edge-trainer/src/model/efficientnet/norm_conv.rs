@@ -12,7 +12,7 @@ use crate::weights::{WeightError, WeightSource, Weights};
 /// The epsilon of PyTorch's batch normalisation.
 const EPSILON: f64 = 1e-5;
 
-/// The shape of a convolution, padded so that only its stride changes the size.
+/// The shape of a convolution. It is padded so that only the stride changes the size of the maps.
 #[derive(Debug, Clone, Copy)]
 pub struct NormConvShape {
     /// Numbers of input and output channels.

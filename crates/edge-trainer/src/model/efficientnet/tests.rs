@@ -46,11 +46,14 @@ fn it_agrees_with_timm_in_burn_and_in_tract() {
 fn a_b0_of_full_size_agrees_with_its_maker() {
     match std::env::var_os("EDGE_SCORER_EFFICIENTNET_REFERENCE") {
         Some(dir) => compare(Path::new(&dir), &EfficientNetShape::b0(), 1e-4),
-        None => skip("efficientnet::a_b0_of_full_size", "scripts/check_backbone efficientnet-b0 makes one"),
+        None => skip(
+            "efficientnet::a_b0_of_full_size",
+            "scripts/check_backbone efficientnet-b0 makes the weights and passes them to this test",
+        ),
     }
 }
 
-/// The name that torchvision gives what timm calls `name`.
+/// Converts timm's name of a tensor to torchvision's.
 fn torchvision_name(name: &str) -> String {
     let (part, last) = name.rsplit_once('.').unwrap();
     let with = |part: &str| format!("{part}.{last}");

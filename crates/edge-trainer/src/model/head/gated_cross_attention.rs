@@ -1,6 +1,7 @@
 //! Gated cross-attention (Alayrac et al., "Flamingo: a visual language model for few-shot learning", 2022): tokens of the image
 //! embedding attend to tokens of the text embedding, and the result is multiplied by a gate `tanh(a)` that starts at zero. Training
-//! therefore starts from a head without text and adds as much of the tag as helps. Stored embeddings suffice.
+//! therefore starts from a head without text and adds as much of the tag as helps. A new tag can be scored from
+//! stored embeddings.
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};

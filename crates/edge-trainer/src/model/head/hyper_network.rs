@@ -1,5 +1,6 @@
 //! A hypernetwork (Ha, Dai, Le, 2017; for image aesthetics Celona et al., "Composition and style attributes guided image aesthetic
-//! assessment", 2022): the tag gives the weights of a small network that reads the image embedding. Stored embeddings suffice.
+//! assessment", 2022): the tag gives the weights of a small network that reads the image embedding. A new tag can be scored from
+//! stored embeddings.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -20,10 +21,10 @@ pub struct HyperNetwork<B: Backend> {
     image_norm: LayerNorm<B>,
     text_norm: LayerNorm<B>,
     code: Linear<B>,
-    /// From the reduced text embedding to the weights `[D, UNITS]` of the generated network's first layer.
+    /// From the reduced text embedding to the weights `[D, UNITS]` of the small network's first layer.
     first: Linear<B>,
-    /// From the reduced text embedding to the generated network's other parameters: biases of the first layer, weights and bias of the
-    /// second.
+    /// From the reduced text embedding to the small network's other parameters: biases of the first layer, weights and bias of the
+    /// second layer.
     rest: Linear<B>,
 }
 

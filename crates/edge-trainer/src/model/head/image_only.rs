@@ -1,4 +1,4 @@
-//! The image embedding alone: the model without text that models with text are compared with. Every tag gets the same score.
+//! A head that reads the image embedding alone and gives every tag the same score: the baseline for the heads that read text.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};

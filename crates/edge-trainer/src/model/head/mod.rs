@@ -1,5 +1,5 @@
-//! The heads, one file each: networks from image and tag to score. Neither input can drop out of the score of a head with attention: the
-//! image embedding bypasses the attention, and every key sequence has more than one token.
+//! The heads, one file each: networks from image and tag to score. In a head with attention both inputs reach the score. The image
+//! embedding bypasses the attention. Every key sequence has more than one token, so that the attention weights depend on the queries.
 
 mod gated_cross_attention;
 mod hyper_network;
@@ -74,9 +74,11 @@ pub fn record(kind: HeadKind) -> HeadManifest {
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
     let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _], answers } = shape;
     match kind {
-        HeadKind::WeightedSum if answers == 0 => {
-            Some("--head weighted needs answers, which only the backbone small gives. Use --head gated".to_owned())
-        }
+        HeadKind::WeightedSum if answers == 0 => Some(
+            "--head weighted reads the answers of the image encoder, and only the backbone small gives them. \
+             Use --head gated"
+                .to_owned(),
+        ),
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
             "--head patch needs patch and text tokens, which this backbone does not give. Use --head pooled".to_owned(),
         ),
@@ -84,14 +86,14 @@ pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
             if !embedding.is_multiple_of(TOKENS * ATTENTION_HEADS) =>
         {
             Some(format!(
-                "this head needs an embedding length that is a multiple of {}, this backbone's is {embedding}. \
+                "this head needs an embedding length that is a multiple of {}, but this backbone's is {embedding}. \
                  Use --head hyper",
                 TOKENS * ATTENTION_HEADS
             ))
         }
         HeadKind::PatchCrossAttention if !embedding.is_multiple_of(ATTENTION_HEADS) => Some(format!(
-            "this head needs an embedding length that is a multiple of {ATTENTION_HEADS}, this backbone's is {embedding}. \
-             Use --head hyper"
+            "this head needs an embedding length that is a multiple of {ATTENTION_HEADS}, but this backbone's is \
+             {embedding}. Use --head hyper"
         )),
         _ => None,
     }
@@ -120,7 +122,7 @@ impl<B: Backend> Head<B> {
         let score = match self {
             Self::Patch(head) => {
                 let (Some(patches), Some((states, mask))) = (patches, tokens) else {
-                    panic!("a head over patches got no patch tokens or token states")
+                    panic!("the patch head got no patch tokens, or no token states")
                 };
                 let lengths = [states.dims()[1], patches.dims()[1]];
                 head.forward(ops, image, patches, (states, mask), lengths)
@@ -143,7 +145,7 @@ impl<B: Backend> Head<B> {
         }
     }
 
-    /// Writes the head with its inputs, first those of the image side, then those of the text side, and its output `score`.
+    /// Writes the head to the graph: the inputs of the image side, then those of the text side, and the output `score`.
     pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape, unit: ScoreUnit) {
         let image = embedding_input(g, "image_embedding", shape);
         let score = match self {
@@ -185,7 +187,7 @@ fn in_score_unit<O: TensorOps>(ops: &mut O, score: O::Tensor<2>, unit: ScoreUnit
     ops.affine(score, unit.deviation, unit.mean)
 }
 
-/// Declares an embedding as an input.
+/// Declares an embedding as an input of the graph.
 fn embedding_input(g: &mut GraphBuilder, name: &str, shape: HeadShape) -> Value {
     g.input_f32(name, &[Dim::Batch, Dim::Fixed(shape.embedding)])
 }

@@ -1,5 +1,5 @@
-//! The tag's tokens attend to the image's patches. The tokens and their results are averaged over the text and added to the image
-//! embedding, and a perceptron reads the score from the sum. A new tag needs the image again.
+//! The tag's tokens attend to the image's patches. The result for each token is added to the token. The mean over the tokens is added
+//! to the image embedding, and a perceptron reads the score from the sum. To score a new tag, the image must be encoded again.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};

@@ -1,5 +1,5 @@
 //! Tokens cut from the text embedding attend to tokens cut from the image embedding. The result is added to both embeddings, and a
-//! perceptron reads the score from the sum. Stored embeddings suffice.
+//! perceptron reads the score from the sum. A new tag can be scored from stored embeddings.
 
 use burn::module::Module;
 use burn::nn::{LayerNorm, LayerNormConfig};
@@ -12,9 +12,9 @@ use crate::model::ops::LayerOps;
 
 /// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
 ///
-/// Both sequences have more than one token, so the attention weights depend on the text. The residual path carries the image, so
-/// that no attention weight can shut it out, and the text, which would otherwise reach the score through the attention weights
-/// alone: small models learn those slowly (the styles of `make-data style` in BENCHMARKS.md).
+/// Both sequences have more than one token, so the attention weights depend on the text. The residual path carries both embeddings.
+/// No attention weight can therefore shut out the image. The text need not reach the score through the attention weights alone, which
+/// small models learn slowly (the styles of `make-data style` in BENCHMARKS.md).
 #[derive(Module, Debug)]
 pub struct PooledCrossAttention<B: Backend> {
     attention: Attention<B>,

@@ -25,6 +25,6 @@ pub struct HeadShape {
     pub patches: [usize; 2],
     /// Number T and length V of the text's token states; zero if the backbone has none.
     pub tokens: [usize; 2],
-    /// How many numbers at the beginning of the image embedding are answers; zero if the backbone gives none.
+    /// Number of answers at the beginning of the image embedding; zero if the backbone gives none.
     pub answers: usize,
 }

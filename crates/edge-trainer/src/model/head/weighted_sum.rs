@@ -1,10 +1,10 @@
-//! A weighted sum of answers, for image embeddings whose first numbers are answers already, such as those of `small-kernel`.
+//! A weighted sum of answers, for image encoders whose embeddings begin with answers, such as `small-kernel`.
 //!
-//! The tag's weights, a softmax, mix the answers, each with its gain and shift: a mixture of experts (Jacobs, Jordan, Nowlan,
-//! Hinton, "Adaptive mixtures of local experts", Neural Computation 3, 1991) whose experts were fitted before. At the start nearly
-//! all weight lies on the first answer. The training knows the right answer of some tags and teaches the head to choose it. The
-//! image embedding is not normalised, and the head learns nothing else from it on purpose: see `docs/small-model.md`. Stored
-//! embeddings suffice.
+//! Each answer gets a gain and a shift. The weights of the sum are a softmax that depends on the tag: a mixture of experts (Jacobs,
+//! Jordan, Nowlan, Hinton, "Adaptive mixtures of local experts", Neural Computation 3, 1991) whose experts were fitted before the head.
+//! At the start nearly all weight lies on the first answer. For some tags the training knows the right answer and teaches the head to
+//! choose it. The head reads the answers without normalising them, and on purpose nothing else of the image embedding: see
+//! `docs/small-model.md`. A new tag can be scored from stored embeddings.
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -17,7 +17,7 @@ use crate::model::ops::LayerOps;
 
 /// Initial gain of every answer.
 const GAIN: f32 = 0.9;
-/// Initial logit of the first answer; the others start near zero.
+/// Initial logit of the first answer; the other logits start near zero.
 const FIRST: f32 = 6.0;
 /// Initial spread of the logits between texts, relative to a linear layer with burn's initial weights.
 const SPREAD: f64 = 0.3;

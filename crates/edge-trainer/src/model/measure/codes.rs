@@ -10,7 +10,7 @@ use crate::model::ops::{FixedConv, TensorOps};
 pub const CODE_PATCH_PX: usize = 7;
 /// Pixels from patch to patch at native, half and quarter size. Every scale has about the same number of patches.
 const STRIDES: [usize; SCALES] = [6, 3, 2];
-/// A response counts above this threshold, in deviations of a patch.
+/// Threshold in deviations of a patch: only the part of a response above it counts.
 const THRESHOLD: f32 = 1.0;
 /// Added to mean responses before taking the logarithm.
 const FLOOR: f32 = 1e-3;
@@ -35,10 +35,10 @@ pub struct CodeLevel {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codebook(pub [CodeLevel; SCALES]);
 
-/// Log mean responses `[N, 2 K SCALES]` of the planes at every scale: how far each filter's response, and that of its negative,
-/// exceeds the threshold.
+/// Returns two codes for each filter at each scale, `[N, 2 K SCALES]`: the log of the mean excess of the filter's response over the
+/// threshold, and the same for the negative response.
 ///
-/// `side_px` is the side of the first scale's planes.
+/// `side_px` is the side of the planes at native size.
 pub(super) fn measure<O: TensorOps>(
     ops: &mut O,
     planes: [O::Tensor<4>; SCALES],
@@ -71,7 +71,8 @@ fn border(side_px: usize, stride: usize) -> [usize; 4] {
     [rest / 2, rest - rest / 2, rest / 2, rest - rest / 2]
 }
 
-/// The filters' products with each patch, minus the means of the patch's planes, divided by the patch's deviation.
+/// Products of the K filters with each patch, divided by the patch's deviation: `[N, K, H', W']`. The means of a patch's planes do not
+/// change the products, because each plane of a filter has mean zero.
 fn responses<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>, level: &CodeLevel, stride: usize) -> O::Tensor<4> {
     let count = level.shifts.len();
     // Three more filters give the means of the patch's planes.

@@ -8,15 +8,15 @@ use crate::model::ops::{FixedConv, TensorOps};
 
 /// Side of the transform's blocks, in pixels.
 const SIDE: usize = 16;
-/// Number of frequencies without the constant.
+/// Number of the transform's frequencies; the constant is left out.
 const FREQUENCIES: usize = SIDE * SIDE - 1;
-/// Number of rings of equal spatial frequency below the corners.
+/// Number of rings of equal width in spatial frequency. The frequencies beyond the last ring are the corners.
 const RINGS: usize = 20;
-/// Number of bands: the rings, the corners, and the horizontal and the vertical half of the high frequencies.
+/// Number of bands: the rings, the corners, the mainly horizontal high frequencies and the mainly vertical ones.
 const BANDS: usize = RINGS + 3;
 
-/// Log energies `[N, 3 * FREQUENCIES]` of three planes `[N, 3, S, S]`, and the peakedness of the first plane's coefficients in each band,
-/// `[N, BANDS]`: the log of their mean magnitude minus the log of the root of their energy.
+/// Measures three planes `[N, 3, S, S]`. Returns the log energies of all planes, `[N, 3 * FREQUENCIES]`, and the peakedness of the first
+/// plane's coefficients in each band, `[N, BANDS]`. Peakedness is the log of the mean magnitude minus half the log of the mean energy.
 pub(super) fn measure<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<2>) {
     let kernel = cosine_kernel();
     let bands = band_matrix();
@@ -43,7 +43,7 @@ pub(super) fn measure<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>) -> (O::Te
     (energies.clone(), kurtosis.unwrap_or(energies))
 }
 
-/// The basis without its constant, one filter per frequency (v, u).
+/// The cosine basis as a convolution, with one filter per frequency (v, u) and without the constant.
 fn cosine_kernel() -> FixedConv {
     let n = SIDE as f32;
     let basis = |k: usize, i: usize| {

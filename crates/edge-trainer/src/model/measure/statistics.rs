@@ -63,8 +63,8 @@ fn moments<O: TensorOps>(ops: &mut O, x: O::Tensor<4>, rows: &mut Vec<O::Tensor<
     rows.push(ops.sub(fourth, twice));
 }
 
-/// Moments of the coefficients, of the local deviation and of the products of neighbours in four directions, which tell the two
-/// sides of an asymmetric distribution apart.
+/// Moments of the MSCN coefficients, of the local deviation `sigma`, and of the products of neighbouring coefficients in four
+/// directions. The products have separate moments for positive and negative values, because their distribution is asymmetric.
 fn mscn_statistics<O: TensorOps>(ops: &mut O, mscn: O::Tensor<4>, sigma: O::Tensor<4>, rows: &mut Vec<O::Tensor<2>>) {
     moments(ops, mscn.clone(), rows);
     rows.push(log_mean(ops, sigma.clone(), 1e-4));
@@ -91,8 +91,9 @@ fn mscn_statistics<O: TensorOps>(ops: &mut O, mscn: O::Tensor<4>, sigma: O::Tens
     }
 }
 
-/// Statistics of where in the picture the detail is, from the log of the local deviation: its spread over the cells of a grid; the means of
-/// the central cells and of the upper half, each less the mean of all cells; its mean and deviation over the picture.
+/// Statistics of where in the picture the detail is, from the log of the local deviation `sigma`. The log is averaged over the cells of a
+/// grid. The statistics are the deviation between cells, the mean of the central cells minus that of all cells, the mean of the upper
+/// half minus that of all cells, and the mean and deviation of the log over the picture.
 fn place_statistics<O: TensorOps>(ops: &mut O, sigma: O::Tensor<4>, cell_px: usize, rows: &mut Vec<O::Tensor<2>>) {
     let log = ops.affine(sigma, 1.0, 1e-3);
     let log = ops.log(log);

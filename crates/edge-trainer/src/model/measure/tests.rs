@@ -1,4 +1,4 @@
-//! The measurements in burn and in tract against numpy's of the same pictures (`tests/reference/make_measure_references.py`).
+//! Compares the measurements in burn and in tract with numpy's on the same inputs (`tests/reference/make_measure_references.py`).
 
 use std::path::Path;
 

@@ -215,7 +215,7 @@ fn on_rows<B: Backend, const D: usize, const K: usize>(
     })
 }
 
-/// The same values contiguous in memory: burn walks a view element by element in all later operations, and copies it fast.
+/// Copies a view to contiguous memory. The copy is fast, but later operations on a view walk it element by element.
 fn contiguous<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     let dims = x.dims();
     x.reshape([dims.iter().product::<usize>()]).reshape(dims)

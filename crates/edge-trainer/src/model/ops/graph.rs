@@ -131,7 +131,7 @@ impl TensorOps for GraphBuilder {
         let mut y = x;
         for (axis, low, high) in [(2, top, bottom), (3, left, right)] {
             if low + high > 0 {
-                // A negative end counts from the back. There is no "minus zero": an end beyond the last pixel stands for it.
+                // A negative end counts from the back. To cut nothing there, the end must lie beyond the last pixel, because -0 is 0.
                 let end = if high == 0 { i64::from(i32::MAX) } else { -(high as i64) };
                 y = slice_axis(self, &y, axis, [low as i64, end]);
             }
@@ -183,8 +183,8 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
         let looked_up = self.node("Gather", &[&table, &ids], vec![int("axis", 0)]);
         self.node("Add", &[&looked_up, &positions], vec![])
     }
-    /// The class token comes in by padding the patches with a row of zeros in front and adding the token to the first position: no
-    /// operator then needs to know the batch.
+    /// Pads the patches with a row of zeros in front and adds the class token to the first row of the positions. No operator then needs
+    /// to know the size of the batch.
     fn prepend_class(&mut self, class: &Param<Tensor<B, 1>>, positions: &Param<Tensor<B, 2>>, patches: Value) -> Value {
         let [tokens, width] = positions.dims();
         let (pads, zero) = (self.integers(&[0, 1, 0, 0, 0, 0]), self.scalar(0.0));
@@ -215,7 +215,7 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
     }
 }
 
-/// `x [N, C, H, W]`, `weight [O, C / groups, K, K]`, `bias [O]`.
+/// Adds a `Conv` node for `x [N, C, H, W]`, `weight [O, C / groups, K, K]` and `bias [O]`.
 fn conv_node(g: &mut GraphBuilder, [x, weight, bias]: [&Value; 3], shape: ConvShape) -> Value {
     let (k, s, p) = (shape.kernel as i64, shape.stride as i64, shape.padding as i64);
     let attributes = vec![

@@ -26,7 +26,7 @@ pub struct ConvShape {
     pub stride: usize,
     /// Number of rows or columns of zeros added at each border.
     pub padding: usize,
-    /// Number of channel groups; the channels of a group see only each other.
+    /// Number of channel groups; the outputs of a group depend on the inputs of the same group only.
     pub groups: usize,
 }
 
@@ -41,7 +41,7 @@ pub struct FixedConv {
     pub side: usize,
     /// Stride in both directions, in pixels.
     pub stride: usize,
-    /// Number of channel groups; the channels of a group see only each other.
+    /// Number of channel groups; the outputs of a group depend on the inputs of the same group only.
     pub groups: usize,
 }
 
@@ -58,7 +58,7 @@ impl FixedConv {
     }
 }
 
-/// Operations on tensors and numbers. The first dimension of a tensor is the batch; where a shape names the batch, it is -1.
+/// Operations on tensors and numbers. The first dimension of a tensor is the batch. Shapes that are passed as numbers have -1 for it.
 pub trait TensorOps {
     /// A tensor of 32-bit floats with D dimensions.
     type Tensor<const D: usize>: Clone;
@@ -106,7 +106,7 @@ pub trait TensorOps {
     fn concat<const D: usize>(&mut self, parts: Vec<Self::Tensor<D>>, dim: usize) -> Self::Tensor<D>;
     /// The sum over `dim`, which disappears: R is D - 1.
     fn sum<const D: usize, const R: usize>(&mut self, x: Self::Tensor<D>, dim: usize) -> Self::Tensor<R>;
-    /// The largest value along `dim`, which keeps the length 1.
+    /// The largest value along `dim`. The dimension stays, with length 1.
     fn max<const D: usize>(&mut self, x: Self::Tensor<D>, dim: usize) -> Self::Tensor<D>;
     /// Matrix product of the last two dimensions, in 32 bits.
     fn matmul<const D: usize>(&mut self, a: Self::Tensor<D>, b: Self::Tensor<D>) -> Self::Tensor<D>;
@@ -166,15 +166,15 @@ pub trait LayerOps<B: Backend>: TensorOps {
         layers: [&Linear<B>; K],
         x: Self::Tensor<D>,
     ) -> [Self::Tensor<D>; K];
-    /// Normalisation along the last dimension. burn's layer does not show its epsilon.
+    /// Layer normalisation along the last dimension. `epsilon` must be the layer's own, which burn does not expose.
     fn layer_norm<const D: usize>(&mut self, layer: &LayerNorm<B>, epsilon: f64, x: Self::Tensor<D>)
     -> Self::Tensor<D>;
     /// One learned number per column, `[1, F]`, to be broadcast over rows.
     fn learned_row(&mut self, row: &Param<Tensor<B, 1>>) -> Self::Tensor<2>;
     /// `x * tanh(gate)` with a single learned number.
     fn gated<const D: usize>(&mut self, gate: &Param<Tensor<B, 1>>, x: Self::Tensor<D>) -> Self::Tensor<D>;
-    /// Token and position embeddings of `ids [N, length]`, added: `[N, length, W]`. The tables are the tokens' `[V, W]` and the
-    /// positions' with W columns and at least `length` rows.
+    /// The sum of token and position embeddings for `ids [N, length]`: `[N, length, W]`. `tables` are first that of the tokens,
+    /// `[V, W]`, then that of the positions, with W columns and at least `length` rows.
     fn embed(&mut self, tables: [&Param<Tensor<B, 2>>; 2], ids: Self::Ids, length: usize) -> Self::Tensor<3>;
     /// `patches [N, P, W]` behind a class token `[W]`, with `positions [P + 1, W]` added: `[N, P + 1, W]`.
     fn prepend_class(

@@ -1,6 +1,6 @@
 //! The photographic styles of AVA that a program can render. Each is a formula on sRGB values of 0 to 1 with a strength
-//! `s` of 0 to 1. `v` is the value of a channel, `Y` the luma .299 R + .587 G + .114 B. Lengths scale with the short
-//! side of the picture.
+//! `s` of 0 to 1. `v` is the value of a channel, `v'` its value after rendering, `Y` the luma .299 R + .587 G + .114 B.
+//! Lengths scale with the short side of the picture.
 
 mod optics;
 mod pixels;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::render::{Scene, Treatment, picture};
 
-    /// Mean, spread and colourfulness of the values, and the mean difference of neighbours in a row.
+    /// Mean, standard deviation and colourfulness of the values, and the mean difference of horizontal neighbours.
     fn measures(image: &RgbImage) -> [f64; 4] {
         let count = image.as_raw().len() as f64;
         let mean = image.as_raw().iter().map(|v| f64::from(*v)).sum::<f64>() / count;

@@ -5,8 +5,8 @@ use image::{Rgb, Rgb32FImage};
 use super::pixels::{blur, luma, map_pixels, mix, short_side};
 use crate::render::noise::{hash, smooth, to_unit};
 
-/// `v' = v + 0.16 s (0.4 + 2.4 Y (1 - Y)) n`. The noise `n` is the same in all channels, approximately normal with a
-/// deviation of 1, and strongest in the midtones. A grain is 1/500 of the short side wide, at least one pixel.
+/// `v' = v + 0.16 s (0.4 + 2.4 Y (1 - Y)) n`. The noise `n` is the same in all channels and approximately normal with a
+/// deviation of 1. Its factor is largest in the midtones. A grain is 1/500 of the short side wide, at least one pixel.
 pub fn grain(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let size = (short_side(image) / 500.0).round().max(1.0) as u32;
     Rgb32FImage::from_fn(image.width(), image.height(), |x, y| {
@@ -19,7 +19,8 @@ pub fn grain(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     })
 }
 
-/// Mean along a line through each pixel. The line is `0.1 s` of the short side long; the seed chooses its direction.
+/// Replaces each pixel by the mean along a line through it. The line is `0.1 s` of the short side long. The seed
+/// chooses the line's direction.
 pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let length = (short_side(image) * 0.1 * s).max(2.0);
     let angle = std::f32::consts::PI * to_unit(hash(seed, 7, 7));
@@ -38,7 +39,8 @@ pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     })
 }
 
-/// Returns the bilinear interpolation between four pixels. Positions outside the image use the nearest border pixel.
+/// Returns the colour at a position between four pixels, by bilinear interpolation. Positions outside the image use the
+/// nearest border pixel.
 fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
     let x = x.clamp(0.0, (image.width() - 1) as f32);
     let y = y.clamp(0.0, (image.height() - 1) as f32);
@@ -50,7 +52,7 @@ fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
     std::array::from_fn(|i| mix(mix(a[i], b[i], fx), mix(c[i], d[i], fx), fy))
 }
 
-/// `v' = (1 - k) v + k b` with `k = 0.45 + 0.35 s`, where `b` is blurred by `0.008 + 0.017 s` of the short side.
+/// `v' = (1 - k) v + k b` with `k = 0.45 + 0.35 s`, where `b` is `v` blurred by `0.008 + 0.017 s` of the short side.
 /// Outlines stay visible, as with a soft-focus lens.
 pub fn soft_focus(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let soft = blur(image, short_side(image) * (0.008 + 0.017 * s));
@@ -60,8 +62,8 @@ pub fn soft_focus(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// `v' = v (1 - (0.35 + 0.6 s) m)`, where `m` rises from 0 to 1 between 0.35 and 1 of the distance from the centre to a
-/// corner.
+/// `v' = v (1 - (0.35 + 0.6 s) m)`. Along the way from the centre to a corner, `m` rises from 0 at 0.35 of the distance
+/// to 1 at the corner.
 pub fn vignette(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let (cx, cy) = ((image.width() - 1) as f32 / 2.0, (image.height() - 1) as f32 / 2.0);
     let corner = cx.hypot(cy).max(1.0);

@@ -41,8 +41,9 @@ pub fn short_side(image: &Rgb32FImage) -> f32 {
     image.width().min(image.height()) as f32
 }
 
-/// Blurs by an approximate Gaussian: three box filters whose variances add up to `sigma` squared, apart from rounding
-/// the radius to whole pixels. Values outside the image are those of the nearest border pixel.
+/// Blurs by an approximate Gaussian of standard deviation `sigma` in pixels: three box filters whose variances add up
+/// to `sigma` squared, except that their radius is rounded to whole pixels. Values outside the image are those of the
+/// nearest border pixel.
 pub fn blur(image: &Rgb32FImage, sigma: f32) -> Rgb32FImage {
     const PASSES: f32 = 3.0;
     let radius = (((12.0 * sigma * sigma / PASSES + 1.0).sqrt() - 1.0) / 2.0).round().max(1.0) as usize;
@@ -61,8 +62,8 @@ pub fn blur(image: &Rgb32FImage, sigma: f32) -> Rgb32FImage {
     out
 }
 
-/// Replaces the values of a line by means of `2 radius + 1` values. The line is given by its start, the step between
-/// values and its length.
+/// Replaces each value of a row or column of one channel by the average of the `2 radius + 1` values around it. `start`
+/// is the index of the first value, `step` the distance between values, `length` their number, and `line` a buffer.
 fn box_filter(values: &mut [f32], line: &mut Vec<f32>, (start, step, length): (usize, usize, usize), radius: usize) {
     let first = values[start];
     line.clear();

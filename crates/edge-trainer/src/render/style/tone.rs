@@ -30,7 +30,7 @@ pub fn duotone(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     })
 }
 
-/// `v' = l + (1 - l) (1 - (1 - v)^(1 + 1.5 s))` with lifted shadows, `l = 0.25 s`.
+/// `v' = l + (1 - l) (1 - (1 - v)^(1 + 1.5 s))` with `l = 0.25 s`, which lifts the shadows.
 pub fn high_key(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     map_pixels(image, |p| p.map(|v| mix(1.0 - (1.0 - v).max(0.0).powf(1.0 + 1.5 * s), 1.0, 0.25 * s)))
 }
@@ -40,8 +40,8 @@ pub fn low_key(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     map_pixels(image, |p| p.map(|v| (1.0 - 0.25 * s) * v.max(0.0).powf(1.0 + 2.0 * s)))
 }
 
-/// `Y' = 0.5 + (1 - 0.6 s)(B - 0.5) + (1 + 1.5 s)(Y - B)`, where `B` is the luma blurred by 1/24 of the short side,
-/// evens the lighting and raises the local contrast. `v' = Y' + (1 + 0.6 s)(v - Y)` raises the colour.
+/// `v' = Y' + (1 + 0.6 s)(v - Y)` with `Y' = 0.5 + (1 - 0.6 s)(B - 0.5) + (1 + 1.5 s)(Y - B)`. `B` is the luma blurred
+/// by 1/24 of the short side. `Y'` has more even lighting and more local contrast than `Y`; `v'` has stronger colours.
 pub fn hdr(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let base = blur(image, short_side(image) / 24.0);
     Rgb32FImage::from_fn(image.width(), image.height(), |x, y| {
@@ -52,9 +52,9 @@ pub fn hdr(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     })
 }
 
-/// `v' = (1 - a + a m) v + 0.4 s m (1 - v)` with `a = 0.6 + 0.4 s`. `m` rises from 0 to 1 where the luma, blurred by
-/// 1/100 of the short side, is between 0.05 below and 0.05 above its median. Areas darker than the median become dark
-/// shapes, brighter areas become the background.
+/// `v' = (1 - a + a m) v + 0.4 s m (1 - v)` with `a = 0.6 + 0.4 s`. `B` is the luma blurred by 1/100 of the short side.
+/// `m` rises from 0 to 1 while `B` rises from 0.05 below to 0.05 above its median. Areas darker than the median become
+/// dark shapes, brighter areas become the background.
 pub fn silhouette(image: &Rgb32FImage, s: f32) -> Rgb32FImage {
     let shapes = blur(image, short_side(image) / 100.0);
     let mut lights: Vec<f32> = shapes.pixels().map(|p| luma(p.0)).collect();

@@ -9,17 +9,17 @@ const WIDTH: f64 = 960.0;
 const MARGINS: Margins = Margins(56.0, 16.0, 34.0, 44.0);
 /// Margins with space for the names of rows.
 const NAMES: Margins = Margins(230.0, 24.0, 30.0, 44.0);
-/// Height of a row, in the chart's pixels.
+/// Height of a row in SVG units.
 const ROW: f64 = 30.0;
 
 /// Values with a colour and a name.
 #[derive(Debug, Clone, Copy)]
 pub struct Series<'a> {
-    /// Style class: `human`, `model` or `third`.
+    /// CSS class: `human`, `model` or `third`.
     pub class: &'a str,
     /// Name of the series in the chart's key.
     pub name: &'a str,
-    /// The values that are counted, in the unit of the horizontal axis.
+    /// For a histogram, the values to be counted; for curves, one value for each epoch.
     pub values: &'a [f64],
 }
 
@@ -28,7 +28,7 @@ pub struct Series<'a> {
 pub struct Band<'a, T> {
     /// Name of the row.
     pub name: &'a str,
-    /// Style class and value of each mark.
+    /// CSS class and value of each mark.
     pub marks: Vec<(&'a str, T)>,
 }
 
@@ -90,7 +90,7 @@ pub fn calibration(points: &[CalibrationPoint], unit: &str, meaning: &str) -> Ma
     plot.finish(meaning)
 }
 
-/// Draws lines over the epochs, from 1.
+/// Draws a line for each series over the epochs, which are counted from 1.
 pub fn curves(series: &[Series<'_>], name: &str, meaning: &str) -> Markup {
     let epochs = series.iter().map(|s| s.values.len()).max().unwrap_or(1).max(2);
     let y = AxisRange::of(series.iter().flat_map(|s| s.values.iter().copied())).padded(0.06);
@@ -160,7 +160,8 @@ pub fn spreads(rows: &[Band<'_, Vec<f64>>], keys: &[(&str, &str)], axis: &str, m
     plot.finish(meaning)
 }
 
-/// Returns the vertical offset of a mark within its row, in rows.
+/// Returns the vertical offset of a mark from the middle of its row, in row heights. `mark` is the index of the mark
+/// among the `of` marks of the row.
 fn offset(mark: usize, of: usize) -> f64 {
     if of < 2 { 0.0 } else { 0.2 - 0.4 * mark as f64 / (of - 1) as f64 }
 }

@@ -1,5 +1,5 @@
-//! Draws charts as `<svg>` elements. Colours are defined in the style of the page, so that they follow its light or
-//! dark mode.
+//! Draws charts as `<svg>` elements. Colours are defined in the style sheet of the page, so that they follow its light
+//! or dark mode.
 
 mod kinds;
 mod plot;

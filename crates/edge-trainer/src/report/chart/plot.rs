@@ -158,7 +158,7 @@ impl Plot {
         });
     }
 
-    /// Draws a box between two data points. It extends `half` SVG units up and down.
+    /// Draws a box between two values of the x axis. It extends `half` SVG units above and below `y`.
     pub fn bar(&mut self, class: &str, (from, to): (f64, f64), y: f64, half: f64) {
         let (left, right, middle) = (self.px(from), self.px(to), self.py(y));
         let (top, width, height) = (middle - half, (right - left).max(1.0), 2.0 * half);

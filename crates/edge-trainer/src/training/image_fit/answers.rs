@@ -21,7 +21,7 @@ const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 
-/// A target of the ridge regression: the scores of images within a data set or under a tag. Each has one answer.
+/// A target of the ridge regression: the scores of images within a data set or under a tag. One answer predicts them.
 pub(super) struct Question {
     /// Name of the data set or the tag.
     name: String,
@@ -78,18 +78,18 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
 /// The fitted answers of Q questions, for N images and M kernel centres.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// For each question, the weights of the M centres, scaled so that answers have the mean 0 and held-out answers the
-    /// deviation 1.
+    /// For each question, the weights of the M centres, divided by the standard deviation of the held-out answers. The
+    /// mean score is not added to the answers.
     weights: Vec<DVector<f64>>,
-    /// For each question, the held-out answers for the N images, scaled by the same factor as the weights. The answer
-    /// for an image of the fit comes from another fit, which left out the image's group.
+    /// For each question, the answers for the N images, on the scale of the answers by `weights`. If `weights` was
+    /// fitted to an image, the answer for that image comes from a second fit, which left out the image's group.
     held_out: Vec<DVector<f64>>,
     /// For each question: its name, the ridge parameter, and the share of the scores' variance that held-out answers
     /// explain.
     figures: Vec<(String, f64, f64)>,
     /// For each tag with an answer of its own: the index of its question.
     pub(super) of_tag: HashMap<String, usize>,
-    /// Accuracy of the answers to the first question on kinds of images that were left out of the fit.
+    /// For each kind of images, the accuracy of the answers to the first question, by fits with and without this kind.
     pub(super) unseen: Vec<UnseenRow>,
 }
 
@@ -110,14 +110,15 @@ impl Answers {
         let share = |(name, _, explained): &(String, f64, f64)| format!("{name} {:.1} %", 100.0 * explained);
         let shares: Vec<String> = self.figures.iter().map(share).collect();
         format!(
-            "image encoder: {centres} centres, ridge {ridge}; share of the score variance that it explains in \
-             held-out groups: {}",
+            "image encoder: {centres} centres, ridge {ridge}. Share of the score variance explained in held-out \
+             groups: {}",
             shares.join(", ")
         )
     }
 
-    /// Adds a question's answers, scaled to a deviation of 1. Images in `rows` get their held-out answers. All other
-    /// images are answered from `all [N, M]`, their kernel with the centres.
+    /// Adds a question's answers, divided by the standard deviation of its held-out answers. The images `rows`, to
+    /// which the regression was fitted, get held-out answers. The answers for other images are computed from the kernel
+    /// matrix `all [N, M]` of images and centres.
     fn add(
         &mut self,
         name: &str,
@@ -143,8 +144,8 @@ impl Answers {
     }
 }
 
-/// Answers all questions for images with the components `projected`. The regression is fitted to the first images of
-/// `order`.
+/// Returns the answers to all questions. `projected` holds the components of all images, one matrix for each block. The
+/// regression is fitted to the first [`FITTED`] images of `order`.
 ///
 /// # Errors
 /// [`LearnError::NotFinite`] if a score or a measurement is not finite.
@@ -204,14 +205,14 @@ pub(super) fn fit_answers(
     Ok(answers)
 }
 
-/// The generator of an image: its condition up to the last `_`, behind which the generator's setting stands.
+/// The generator of an image: the part of its condition before the last `_`. The generator's setting stands after it.
 fn kind(example: &Example) -> Option<&str> {
     let condition = example.condition.as_deref()?;
     Some(condition.rsplit_once('_').map_or(condition, |(by, _)| by))
 }
 
-/// Answers the first question for each kind of images by a fit without this kind. Codebook and components still come
-/// from all images.
+/// Returns the accuracy of the answers to the first question for each kind of images, by the fit `fitted` and by a fit
+/// without this kind. Codebook and components come from all images in both cases.
 fn unseen(
     ridge: KernelRidge,
     (labelled, targets): (&[usize], &DMatrix<f64>),

@@ -17,7 +17,7 @@ use crate::training::error::LearnError;
 
 /// Most images from which patches are cut.
 const PATCHED: usize = 700;
-/// Patches of each image, at every scale.
+/// Number of patches that are cut from each image at every scale.
 const PATCHES: usize = 80;
 /// Number of values of a patch, in three planes.
 const PATCH: usize = 3 * CODE_PATCH_PX * CODE_PATCH_PX;
@@ -73,8 +73,8 @@ fn cut_patches(planes: &Tensor<Host, 4>, seed: u64) -> Vec<f64> {
     patches
 }
 
-/// Returns the filters, row-major `[K, PATCH]`, less the mean of each plane. The patches were centred, the pixels to be
-/// filtered are not, and centred filters give the same responses on both.
+/// Subtracts the mean of each plane from the filters and returns them row-major, `[K, PATCH]`. The filters were learned
+/// from centred patches and are applied to pixels that are not centred. Centred filters respond equally to both.
 fn centred_filters(filters: &DMatrix<f64>) -> Vec<f32> {
     let plane = PATCH / 3;
     let mut rows = Vec::with_capacity(filters.len());

@@ -147,7 +147,7 @@ fn ava_is_trained_on_and_the_flags_reach_its_reader() {
     let (data, out) = (dir.path().display(), dir.path().join("model"));
     let too_few = trainer(&format!("fit --data {data} --out {} {TINY}", out.display()));
     assert_eq!(too_few.status.code(), Some(1));
-    assert!(stderr(&too_few).contains("no tag has 1000 images"), "{}", stderr(&too_few));
+    assert!(stderr(&too_few).contains("no tag has at least 1000 images"), "{}", stderr(&too_few));
     let no_list = trainer(&format!(
         "fit --data {data} --out {} {TINY} --min-images-per-tag 5 --ava-split official",
         out.display()

@@ -9,7 +9,7 @@ pub(super) fn kernels() -> Vec<ProductKernel> {
     super::avx512::kernels().chain(super::avx2::kernels()).collect()
 }
 
-/// Returns no kernels: on other processors tract uses its own.
+/// Returns no kernels. On processors other than x86, tract uses its own kernels.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn kernels() -> Vec<ProductKernel> {
     Vec::new()
@@ -20,16 +20,17 @@ pub(super) fn kernels() -> Vec<ProductKernel> {
 pub(in crate::backend::cpu) struct ProductKernels {
     exact: ProductKernel,
     f32: F32Kernel,
-    /// Kernel for products with many weights; `None` unless a lower precision was requested and this processor is faster with it.
+    /// Kernel for products with many weights; `None` unless int8 was requested and this processor has a kernel for it.
     reduced: Option<ProductKernel>,
 }
 
-/// Fewest weights of a product that is computed in reduced precision. Smaller products would not become faster. They include the
-/// sums of squares in statistics and norms, which need the precision of f32.
+/// Fewest weights of a product that is computed in reduced precision. Smaller products would not become faster. Sums of squares
+/// in statistics and norms are smaller products and need the precision of f32.
 const MIN_REDUCED_WEIGHTS: usize = 1 << 16;
 
 impl ProductKernels {
-    /// Returns the fastest kernels of this processor for the precision; `None` if it has none.
+    /// Returns the fastest kernels of this processor; `None` if it has no f32 kernel. Products with many weights use `precision`
+    /// if there is a kernel for it, else f32.
     pub(in crate::backend::cpu) fn best(precision: Precision) -> Option<Self> {
         let best = |precision| kernels().into_iter().find(|kernel| kernel.precision() == precision);
         let reduced = if precision == Precision::Int8 { best(precision) } else { None };
@@ -61,7 +62,7 @@ impl ProductKernels {
 
 #[cfg(test)]
 impl ProductKernels {
-    /// Returns the kernels for `precision`; without one, reports that the test is skipped.
+    /// Returns the kernels for `precision`. If there are none, reports that the test is skipped and returns `None`.
     pub(in crate::backend::cpu) fn or_skip(precision: Precision, test: &str) -> Option<Self> {
         let found = Self::best(precision).filter(|kernels| kernels.precision() == precision);
         if found.is_none() {

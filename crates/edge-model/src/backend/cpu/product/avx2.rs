@@ -85,7 +85,7 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
 macro_rules! int8 {
     ($run:ident, $rows:ident, $features:literal, $multiply:ident) => {
         /// # Safety
-        /// The processor has the enabled features, and the pointers are valid as [`Int8Tile`] says.
+        /// The processor has the target features of this function, and the pointers are valid as [`Int8Tile`] says.
         #[target_feature(enable = $features)]
         unsafe fn $run(tile: &Int8Tile) {
             // SAFETY: the caller guarantees the same.
@@ -93,8 +93,8 @@ macro_rules! int8 {
         }
 
         /// # Safety
-        /// The processor has the enabled features, the pointers are valid as [`Int8Tile`] says, and `M` is the number of the
-        /// tile's rows.
+        /// The processor has the target features of this function, the pointers are valid as [`Int8Tile`] says, and `M` is the number of
+        /// the tile's rows.
         #[target_feature(enable = $features)]
         #[inline]
         unsafe fn $rows<const M: usize>(tile: &Int8Tile) {

@@ -15,7 +15,7 @@ pub(in crate::backend::cpu) struct PanelStep(pub(in crate::backend::cpu) [[u8; 4
 impl PanelStep {
     pub(in crate::backend::cpu) const ZERO: Self = Self([[0; 4]; COLUMNS]);
 
-    /// Holds `values`, at most [`COLUMNS`], followed by zeros.
+    /// Returns a step that holds `values`, at most [`COLUMNS`], followed by zeros.
     pub(in crate::backend::cpu) fn of(values: &[f32]) -> Self {
         let mut step = Self::ZERO;
         step.0.iter_mut().zip(values).for_each(|(out, value)| *out = value.to_ne_bytes());
@@ -41,7 +41,7 @@ pub(super) enum KernelKind {
 }
 
 impl ProductKernel {
-    /// The precision in which the kernel multiplies.
+    /// Returns the precision in which the kernel multiplies.
     pub(super) fn precision(&self) -> Precision {
         match self.kind {
             KernelKind::F32(_) => Precision::F32,
@@ -55,7 +55,7 @@ impl ProductKernel {
 pub(in crate::backend::cpu) struct F32Kernel {
     /// Rows of a full tile.
     pub(super) rows: usize,
-    /// Most steps of one tile, chosen so that the part of the panel that they read stays in the fastest cache that can hold it.
+    /// Largest number of steps of one tile. That many steps of a panel stay in the first-level or second-level cache.
     pub(super) steps: usize,
     pub(super) run: unsafe fn(&F32Tile),
     /// The same kernel with a difference of two panels on the right; `None` if computing the difference beforehand is as fast.
@@ -73,7 +73,7 @@ pub(super) struct Int8Kernel {
 /// A tile of floats: `c = start + a x b`, where `start` is either one row of [`COLUMNS`] values for all rows, or `c` itself.
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
 pub(super) struct F32Tile {
-    /// From 1 to the kernel's `rows`.
+    /// Number of rows, from 1 to the kernel's `rows`.
     pub(super) rows: usize,
     pub(super) steps: usize,
     /// `rows` rows of at least `steps` values, `a_stride` values apart.
@@ -95,7 +95,7 @@ pub(super) struct F32Tile {
 #[derive(Clone, Copy)]
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
 pub(super) struct PanelDifference {
-    /// As many steps as the tile has.
+    /// The panel to subtract; as many steps as the tile has.
     pub(super) less: *const PanelStep,
     /// Receives the difference, for later tiles; as many steps as the tile has.
     pub(super) to: *mut PanelStep,
@@ -104,7 +104,7 @@ pub(super) struct PanelDifference {
 /// A tile of bytes: `c = (start + a x b) * row_scale * column_scale + bias`, with the sum in 32-bit integers.
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by kernels"))]
 pub(super) struct Int8Tile {
-    /// From 1 to the kernel's `rows`.
+    /// Number of rows, from 1 to the kernel's `rows`.
     pub(super) rows: usize,
     pub(super) steps: usize,
     /// `rows` rows of at least `steps` groups of four unsigned bytes, `a_stride` groups apart.

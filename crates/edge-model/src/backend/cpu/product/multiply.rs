@@ -2,7 +2,7 @@
 
 use super::kernel::{COLUMNS, F32Kernel, F32Tile, Int8Kernel, Int8Tile, PanelDifference, PanelStep};
 
-/// Most rows that are multiplied with one panel before the next panel: as many as stay in the second-level cache.
+/// Largest number of rows that are multiplied by one panel before the next panel is read. That many rows stay in the second-level cache.
 pub(super) const MAX_BLOCK_ROWS: usize = 120;
 
 /// Rows of a matrix, possibly with gaps: row `r` is the `width` values from `r * stride` on.
@@ -20,8 +20,8 @@ impl MatrixRows<'_> {
 }
 
 impl F32Kernel {
-    /// Computes `out = left x panels + bias`. `left` has `R` rows; the panels are those of a matrix `[left.width, outer]`; `bias` has a value
-    /// for each column of all panels and may be empty. Rows of `out` start `out_stride` values apart.
+    /// Computes `out = left x panels + bias`. `left` has `R` rows; the panels are those of a matrix `[left.width, outer]`; `bias` has a
+    /// value for each column of all panels and may be empty. Rows of `out` start `out_stride` values apart.
     ///
     /// # Panics
     /// If one of the slices is too short.
@@ -46,8 +46,8 @@ impl F32Kernel {
         }
     }
 
-    /// Computes `c = start + left x panel` for the `left.width` steps of one panel and its [`COLUMNS`] columns. Without `start`, the product
-    /// is added to the values in `c`. Rows of `c` start `c_stride` values apart. `next` is prefetched.
+    /// Computes `c = start + left x panel` for the `left.width` steps of one panel and its [`COLUMNS`] columns. Without `start`, the
+    /// product is added to the values in `c`. Rows of `c` start `c_stride` values apart. `next` is prefetched.
     ///
     /// # Panics
     /// If one of the slices is too short.
@@ -117,7 +117,8 @@ impl Panel<'_> {
         }
     }
 
-    /// Returns the steps that a tile reads from `step` on. The first tile also computes the difference.
+    /// Returns the panel steps that a tile reads, from `step` on. Of a difference, the first tile also gets the panel to subtract; later
+    /// tiles read the result of the first.
     fn read(&mut self, step: usize, is_first: bool) -> (*const PanelStep, Option<PanelDifference>) {
         match self {
             Panel::Stored(steps) => (steps[step..].as_ptr(), None),
@@ -152,7 +153,7 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    /// Takes the share of the next `steps` steps: its address and the bytes of each step; `None` if nothing is left.
+    /// Takes the memory that the next `steps` steps prefetch. Returns its address and the bytes for each step; `None` if nothing is left.
     fn take(&mut self, steps: usize) -> Option<(*const u8, usize)> {
         let (share, rest) =
             self.rest.split_at_checked(steps * self.bytes_per_step).filter(|(share, _)| !share.is_empty())?;
@@ -175,8 +176,8 @@ pub(super) struct Int8Columns<'a> {
 }
 
 impl Int8Kernel {
-    /// Computes `out = left x columns + bias`. `left` has `row_scale.len()` rows, at most [`MAX_BLOCK_ROWS`], each of `columns.steps` groups
-    /// of four bytes.
+    /// Computes `out = left x columns + bias`. `left` has `row_scale.len()` rows, at most [`MAX_BLOCK_ROWS`], each of `columns.steps`
+    /// groups of four bytes.
     ///
     /// # Panics
     /// If one of the slices is too short.

@@ -15,7 +15,7 @@ pub(super) fn quantize_row(width: VectorWidth, row: &[f32], bytes: &mut [u8]) ->
     scale
 }
 
-/// Returns the scale of the values and its inverse. The inverse is 0 if all values are zero; the scale is NaN if one is not finite.
+/// Returns the scale of the values and its inverse. The inverse is 0 if all values are zero. The scale is NaN if a value is not finite.
 pub(super) fn scale_of(values: impl Iterator<Item = f32>) -> (f32, f32) {
     // The bits of magnitudes are ordered like the magnitudes, and those of infinity and NaN are above all finite ones.
     scale(f32::from_bits(values.fold(0, |largest, value| largest.max(value.abs().to_bits()))))

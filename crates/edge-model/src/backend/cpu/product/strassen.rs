@@ -21,8 +21,8 @@ use super::super::rows::{VectorWidth, for_each_width};
 use super::kernel::{COLUMNS, F32Kernel, PanelStep};
 use super::multiply::{MatrixRows, Panel};
 
-/// The left matrix, `[R, K]` by rows. Each group of `rows_per_item` rows belongs to one image or text, and only rows of one group are paired.
-/// The last group may be smaller.
+/// The left matrix, `[R, K]` by rows. Each image or text has `rows_per_item` consecutive rows; the last one may have fewer. Only rows of
+/// the same image or text are paired.
 #[derive(Clone, Copy)]
 pub(super) struct LeftMatrix<'a> {
     pub(super) values: &'a [f32],
@@ -38,7 +38,8 @@ pub(super) struct RightMatrix<'a> {
     pub(super) bias: &'a [f32],
 }
 
-/// Steps of half a panel that the seven products work on at a time, so that they and their sums stay in the second-level cache.
+/// Largest number of steps of half a panel that the seven products read at a time. These steps and their sums then stay in the second-level
+/// cache.
 const STEPS: usize = 512;
 /// Unused values after each row of a part. Without them, rows a power of two apart would compete for the same lines of the
 /// first-level cache.
@@ -92,7 +93,8 @@ pub(super) fn multiply(
     });
 }
 
-/// Computes the seven products of the left matrix's parts with the sums of two panels, `[7, rows, COLUMNS]`. Prefetches the next two panels.
+/// Computes the seven products, `[7, rows, COLUMNS]`, of the left matrix's parts and the sums of two panels. Prefetches the next two
+/// panels.
 fn multiply_panels(
     kernel: &F32Kernel,
     parts: &LeftParts,
@@ -133,7 +135,7 @@ fn multiply_panels(
 struct LeftParts {
     /// `[7, rows, steps + GAP]`
     values: Vec<f32>,
-    /// Half the number of all rows. An odd row is paired with zeros.
+    /// Number of rows of a part: half the rows of all images or texts. An odd row is paired with zeros.
     rows: usize,
     /// Half the number of rows of one image or text.
     half: usize,
@@ -167,7 +169,8 @@ impl LeftParts {
 }
 
 for_each_width! {
-    /// Writes one row of each part; the parts are `part_stride` values apart. An empty `bottom` counts as zeros.
+    /// Computes one row of each part from two rows of the left matrix. The parts are `part_stride` values apart. An empty `bottom` counts
+    /// as zeros.
     fn add_quarters(top: &[f32], bottom: &[f32], parts: &mut [f32], part_stride: usize) {
         let steps = top.len() / 2;
         let (a, b) = top.split_at(steps);

@@ -34,8 +34,8 @@ fn plain(a: &[f32], b: &[f32], bias: &[f32], inner: usize) -> Vec<f64> {
     a.chunks_exact(inner).flat_map(|row| (0..outer).map(move |n| f64::from(bias[n]) + sum(row, n))).collect()
 }
 
-/// `(R, K, N)`: rows below, at and above those of a tile and a block, depths that are not a multiple of anything, and columns just below and
-/// above a multiple of a panel's.
+/// Shapes `(R, K, N)`. `R` is below, at and above the rows of a tile and of a block. `K` is often odd. `N` is below, at and above multiples
+/// of a panel's columns.
 const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (1, 768, 33),
@@ -69,8 +69,8 @@ fn every_kernel_multiplies_as_plain_loops_do() {
             let weights = PackedWeights::pack(&b, outer, Some(&bias), kernel).unwrap();
             let mut found = vec![f32::NAN; rows * outer];
             weights.multiply(&a, rows, &mut found);
-            // The rounding error grows with the square root of the depth; with Strassen's algorithm it is twice as large. A byte is off by at most
-            // 1/254 of the range, on both sides.
+            // The rounding error grows with the square root of the depth; with Strassen's algorithm it is twice as large. Rounding to bytes
+            // changes each value of both matrices by at most 1/254 of the largest magnitude.
             let size = (inner as f64).sqrt();
             let allowed = match kernel.kind {
                 KernelKind::F32(kernel) if strassen::is_faster(&kernel, [rows, inner, outer]) => 4e-6 * size,

@@ -107,8 +107,9 @@ impl PackedWeights {
         self.inner
     }
 
-    /// Computes `out = activations x self + bias`. `activations` is `[R, K]` and `out` is `[R, N]`, both by rows. Each group of
-    /// `rows_per_item` rows belongs to one image or text; their result is the same, to the bit, whatever the other rows hold.
+    /// Computes `out = activations x self + bias`. `activations` is `[R, K]` and `out` is `[R, N]`, both by rows. Each image or
+    /// text has `rows_per_item` consecutive rows. Its result is the same, to the bit, whatever the rows of other images and
+    /// texts hold.
     ///
     /// # Panics
     /// If `activations` or `out` does not consist of `R` whole rows, or if `rows_per_item` is 0.
@@ -216,9 +217,9 @@ fn int8_panels(matrix: &[f32], outer: usize) -> Option<(Vec<PanelStep>, Vec<f32>
     Some((panels, scale, start))
 }
 
-/// Returns the number of rows of a group and of a block. Rows are divided into groups, and each group into blocks that are
-/// multiplied at a time. A group holds as many whole items as fit in a block, or one item, which is then divided into blocks of
-/// equal size.
+/// Returns the number of rows of a group and of a block. An item is one image or text. Rows are divided into groups, and each
+/// group into blocks; the rows of a block are multiplied together. If an item fits in a block, a group is one block of as many
+/// whole items as fit. Otherwise a group is one item, divided into blocks of about equal size.
 fn block_rows(rows_per_item: usize) -> (usize, usize) {
     let blocks = rows_per_item.div_ceil(MAX_BLOCK_ROWS);
     let group = (MAX_BLOCK_ROWS / rows_per_item).max(1) * rows_per_item;

@@ -1,4 +1,5 @@
-//! Replaces the pattern of convolutions in one group and without padding, with many filters or with windows of one pixel.
+//! Replaces the pattern of a convolution without channel groups and without padding that has many filters or windows of
+//! one pixel.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 

@@ -60,7 +60,8 @@ impl<'a> GraphIndex<'a> {
         self.readers.get(value).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns the constant named `value`, or the constant that a node casts to f32 as `value`.
+    /// Returns the constant named `value`. If a node casts a constant to f32 and writes `value`, returns the constant before the
+    /// cast.
     pub(super) fn constant(&self, value: &str) -> Option<&'a TensorProto> {
         self.constants.get(value).copied().or_else(|| {
             let cast = self.writer(value, "Cast")?;
@@ -69,7 +70,7 @@ impl<'a> GraphIndex<'a> {
         })
     }
 
-    /// Returns the other input of a node with two inputs.
+    /// Returns the input other than `input` of a node with two inputs.
     pub(super) fn other<'n>(&self, node: &'n NodeProto, input: &str) -> Option<&'n str> {
         match node.input.as_slice() {
             [a, b] if a == input => Some(b),
@@ -78,7 +79,7 @@ impl<'a> GraphIndex<'a> {
         }
     }
 
-    /// Returns the other input of a node with two inputs if it is a constant of one value.
+    /// Returns the value of the input other than `input` of a node with two inputs, if that is a constant of one value.
     pub(super) fn other_scalar(&self, node: &NodeProto, input: &str) -> Option<f32> {
         let values = floats(self.constant(self.other(node, input)?)?)?;
         let &[value] = values.as_slice() else { return None };

@@ -1,6 +1,6 @@
 //! Replaces parts of an ONNX graph by our own operators. This happens before tract reads the graph, so that the constants are
-//! packed directly from the file's contents and are never in memory twice. Each file of this module replaces one pattern; nodes
-//! that match no pattern stay as they are.
+//! packed directly from the file's contents and are never in memory twice. Each pattern has a file of its own. Nodes that match
+//! no pattern stay as they are.
 
 mod attention;
 mod convolution;
