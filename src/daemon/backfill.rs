@@ -38,7 +38,8 @@ impl Backfill {
         Self { model, encoder_digest, always, needs_images, pending: HashMap::new(), collected: 0 }
     }
 
-    /// Collects the missing scores of one image, unless they need its file. Passes each full message to `send`.
+    /// Adds an image to the work of every tag under which it lacks a score, unless its scores need the file. The work of a tag goes to `send`
+    /// as soon as it holds [`WORK_IMAGES`] images.
     pub(super) fn check(
         &mut self,
         reader: &Store,

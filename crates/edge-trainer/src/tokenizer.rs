@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer, Tokeniz
 
 /// The tokenizer cannot be trained.
 #[derive(Debug, thiserror::Error)]
-#[error("the tokenizer cannot be trained on the tags of the data: {0}. Check the column tag of the data")]
+#[error("the tokenizer cannot be trained on the tags of the data: {0}. Check the column `tag` of the data")]
 pub struct TokenizerError(String);
 
 impl From<tokenizers::Error> for TokenizerError {

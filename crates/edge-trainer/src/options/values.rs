@@ -1,4 +1,4 @@
-//! Option values that have names of their own.
+//! Types of the options whose value is one of a few names.
 
 use std::str::FromStr;
 
