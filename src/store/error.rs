@@ -217,8 +217,8 @@ mod tests {
         );
         assert_eq!(
             StoreError::TooNew { path: "/s.db".into(), found: 9, known: 1 }.to_string(),
-            "/s.db: the database has schema version 9, this program knows versions up to 1. Install the edge-scorer that \
-             wrote it, or a newer one"
+            "/s.db: the database has schema version 9, but this program knows only versions up to 1. Install the \
+             version of edge-scorer that wrote the database, or a newer one"
         );
     }
 

@@ -95,7 +95,7 @@ fn a_database_that_is_damaged_older_newer_or_of_another_program() {
     .unwrap();
     machine.finds("contents", "problem", "", "");
     std::fs::write(machine.place.path("scores.db.damaged-20260101T000000000Z"), "").unwrap();
-    machine.finds("damage", "note", "1 damaged databases were set aside", "replace it");
+    machine.finds("damage", "note", "set aside: 1; the latest is", "replace the disk");
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn files_that_are_not_our_databases() {
     let cases = [
         (&text, "notes.db: not an SQLite database, so it is not changed. Move it away, or name another file with --db"),
         (&theirs, "theirs.db: the database of another program (application_id 0x00000000), so it is not changed"),
-        (&newer, "newer.db: the database has schema version 99, this program knows versions up to 2. Install the"),
+        (&newer, "newer.db: the database has schema version 99, but this program knows only versions up to 2. Install"),
     ];
     let model = model();
     let model = model.to_str().unwrap();

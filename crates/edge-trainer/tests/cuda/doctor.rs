@@ -116,5 +116,5 @@ fn a_device_without_memory_or_with_wrong_results() {
 fn a_driver_that_crashes() {
     let Some(gpu) = Gpu::new() else { return };
     gpu.set("crash");
-    finds(&gpu, "cuda in f32", "ended without a result (signal: 11", "Nothing can be scored on this device");
+    finds(&gpu, "cuda in f32", "ended without a result (signal: 11", "Nothing can be scored with this device");
 }

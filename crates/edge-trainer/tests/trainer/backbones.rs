@@ -259,7 +259,7 @@ fn a_step_is_timed_on_the_head_and_on_everything() {
         assert_eq!(times["seconds"].as_array().unwrap().len(), 3);
     }
     let out = bench("--device cpu");
-    assert!(String::from_utf8_lossy(&out.stdout).contains("the head alone, on cpu in F32: "), "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("the head alone, on cpu with precision F32: "), "{out:?}");
     // No machine has a GPU of this number. Without a GPU the device itself is refused.
     let out = bench("--device cuda:999");
     assert_eq!(out.status.code(), Some(78));
