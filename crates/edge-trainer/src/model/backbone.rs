@@ -131,7 +131,6 @@ impl<B: Backend> TextOutput<B> {
 
 /// An image encoder of any kind.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a model holds one of them, and burn's modules cannot be boxed")]
 pub enum ImageBackbone<B: Backend> {
     /// The project's own encoder, `small-kernel`.
     Small(ImageEncoder<B>),
@@ -156,8 +155,8 @@ impl<B: Backend> ImageBackbone<B> {
                 ImageOutput { embedding, patches: Some(net.patch_tokens(ops, states)) }
             }
             (Self::EfficientNet(net), ImageBatch::Pixels(pixels)) => {
-                let ops = &mut Compute::<B>::new(pixels.device());
-                ImageOutput { embedding: net.forward(ops, pixels), patches: None }
+                let (ops, side_px) = (&mut Compute::<B>::new(pixels.device()), pixels.dims()[2]);
+                ImageOutput { embedding: net.forward(ops, pixels, side_px), patches: None }
             }
         }
     }

@@ -2,6 +2,7 @@
 //! neither data sets nor losses. Weights come through [`crate::weights`].
 
 mod backbone;
+pub mod bert;
 pub mod clip;
 pub mod efficientnet;
 pub mod head;

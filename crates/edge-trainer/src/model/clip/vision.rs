@@ -72,7 +72,7 @@ impl<B: Backend> ClipVision<B> {
     /// patches.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>) -> (O::Tensor<2>, O::Tensor<3>) {
         let [tokens, width] = self.positions.dims();
-        let shape = ConvShape { kernel: self.patch_size, stride: self.patch_size, padding: 0, groups: 1 };
+        let shape = ConvShape { kernel: self.patch_size, stride: self.patch_size, padding: [0; 2], groups: 1 };
         let patches = ops.mixed_conv(&self.patch, shape, pixels);
         let patches = ops.reshape(patches, [-1, width as i64, (tokens - 1) as i64]);
         let patches = ops.permute(patches, [0, 2, 1]);

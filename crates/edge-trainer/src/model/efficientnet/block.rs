@@ -1,11 +1,14 @@
-//! The inverted residual block (Sandler et al., "MobileNetV2", 2018) with squeeze-and-excitation (Hu, Shen, Sun, 2018).
+//! The inverted residual block (Sandler et al., "MobileNetV2", 2018). Blocks of the original family have squeeze-and-excitation (Hu,
+//! Shen, Sun, 2018).
 
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 
-use super::layout::Layout;
+use super::activation;
+use super::layout::BlockKeys;
 use super::norm_conv::{NormConv, NormConvShape};
+use super::shape::Family;
 use crate::model::load;
 use crate::model::ops::LayerOps;
 use crate::weights::{WeightError, Weights};
@@ -13,6 +16,8 @@ use crate::weights::{WeightError, Weights};
 /// The sizes of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockShape {
+    /// Family of the network.
+    pub family: Family,
     /// Number of input channels.
     pub inputs: usize,
     /// Number of output channels.
@@ -30,17 +35,35 @@ impl BlockShape {
         self.inputs * self.expansion
     }
 
+    fn is_residual(&self) -> bool {
+        self.stride == 1 && self.inputs == self.outputs
+    }
+
     /// Returns the number of channels after the squeeze: a quarter of the block's input channels.
     fn squeezed(&self) -> usize {
         (self.inputs / 4).max(1)
     }
 
-    fn pointwise(channels: [usize; 2]) -> NormConvShape {
-        NormConvShape { channels, kernel: 1, stride: 1, depthwise: false }
+    fn pointwise(&self, channels: [usize; 2]) -> NormConvShape {
+        NormConvShape { family: self.family, channels, kernel: 1, stride: 1, depthwise: false }
+    }
+
+    fn expand(&self) -> NormConvShape {
+        self.pointwise([self.inputs, self.hidden()])
+    }
+
+    fn project(&self) -> NormConvShape {
+        self.pointwise([self.hidden(), self.outputs])
     }
 
     fn depthwise(&self) -> NormConvShape {
-        NormConvShape { channels: [self.hidden(); 2], kernel: self.kernel, stride: self.stride, depthwise: true }
+        NormConvShape {
+            family: self.family,
+            channels: [self.hidden(); 2],
+            kernel: self.kernel,
+            stride: self.stride,
+            depthwise: true,
+        }
     }
 }
 
@@ -50,69 +73,81 @@ pub struct ResidualBlock<B: Backend> {
     /// Convolution that expands the channels; `None` if the expansion is 1.
     expand: Option<NormConv<B>>,
     depthwise: NormConv<B>,
-    squeeze: Linear<B>,
-    excite: Linear<B>,
+    /// First layer of the squeeze-and-excitation; `None` in a Lite network.
+    squeeze: Option<Linear<B>>,
+    /// Second layer of the squeeze-and-excitation; `None` in a Lite network.
+    excite: Option<Linear<B>>,
     project: NormConv<B>,
     /// Whether the input is added to the output.
     residual: bool,
+    is_lite: bool,
 }
 
 impl<B: Backend> ResidualBlock<B> {
     /// Creates a block with random weights.
     pub fn new(shape: BlockShape, device: &B::Device) -> Self {
         let (hidden, squeezed) = (shape.hidden(), shape.squeezed());
-        let expand = BlockShape::pointwise([shape.inputs, hidden]);
+        let has_gate = shape.family == Family::Original;
+        let linear = |from, to| has_gate.then(|| LinearConfig::new(from, to).init(device));
         Self {
-            expand: (shape.expansion > 1).then(|| NormConv::new(expand, device)),
+            expand: (shape.expansion > 1).then(|| NormConv::new(shape.expand(), device)),
             depthwise: NormConv::new(shape.depthwise(), device),
-            squeeze: LinearConfig::new(hidden, squeezed).init(device),
-            excite: LinearConfig::new(squeezed, hidden).init(device),
-            project: NormConv::new(BlockShape::pointwise([hidden, shape.outputs]), device),
-            residual: shape.stride == 1 && shape.inputs == shape.outputs,
+            squeeze: linear(hidden, squeezed),
+            excite: linear(squeezed, hidden),
+            project: NormConv::new(shape.project(), device),
+            residual: shape.is_residual(),
+            is_lite: !has_gate,
         }
     }
 
-    /// Reads the weights of block `number` of `stage`.
+    /// Reads the weights of a block from the tensors that `keys` names.
     ///
     /// # Errors
     /// [`WeightError`].
     pub fn load(
         weights: &mut Weights<'_>,
-        layout: Layout,
-        [stage, number]: [usize; 2],
+        keys: &BlockKeys,
         shape: BlockShape,
         device: &B::Device,
     ) -> Result<Self, WeightError> {
         let (hidden, squeezed) = (shape.hidden(), shape.squeezed());
-        let keys = layout.block(stage, number);
-        let expand = BlockShape::pointwise([shape.inputs, hidden]);
-        let expand = keys.expand.as_ref().map(|keys| NormConv::load(weights, keys, expand, device)).transpose()?;
-        Ok(Self {
-            expand,
-            depthwise: NormConv::load(weights, &keys.depthwise, shape.depthwise(), device)?,
-            squeeze: load::pointwise(weights, &keys.squeeze, [hidden, squeezed], device)?,
-            excite: load::pointwise(weights, &keys.excite, [squeezed, hidden], device)?,
-            project: NormConv::load(weights, &keys.project, BlockShape::pointwise([hidden, shape.outputs]), device)?,
-            residual: shape.stride == 1 && shape.inputs == shape.outputs,
-        })
+        let expand = match &keys.expand {
+            Some(keys) => Some(NormConv::load(weights, keys, shape.expand(), device)?),
+            None => None,
+        };
+        let depthwise = NormConv::load(weights, &keys.depthwise, shape.depthwise(), device)?;
+        let [squeeze, excite] = &keys.gate;
+        let gate = match shape.family {
+            Family::Original => Some((
+                load::pointwise(weights, squeeze, [hidden, squeezed], device)?,
+                load::pointwise(weights, excite, [squeezed, hidden], device)?,
+            )),
+            Family::Lite => None,
+        };
+        let project = NormConv::load(weights, &keys.project, shape.project(), device)?;
+        let (residual, is_lite) = (shape.is_residual(), shape.family == Family::Lite);
+        let (squeeze, excite) = gate.unzip();
+        Ok(Self { expand, depthwise, squeeze, excite, project, residual, is_lite })
     }
 
-    /// Applies the block, `[N, I, H, W] -> [N, O, H', W']`.
-    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, input: O::Tensor<4>) -> O::Tensor<4> {
-        let mut x = input.clone();
+    /// `[N, I, H, W] -> [N, O, H', W']` and their sides, for square maps of `side` pixels.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, (input, side): (O::Tensor<4>, usize)) -> (O::Tensor<4>, usize) {
+        let (mut x, mut side) = (input.clone(), side);
         if let Some(expand) = &self.expand {
-            x = expand.forward(ops, x);
-            x = ops.silu(x);
+            (x, side) = expand.forward(ops, (x, side));
+            x = activation(ops, x, self.is_lite);
         }
-        let x = self.depthwise.forward(ops, x);
-        let x = ops.silu(x);
-        let mean = ops.mean_of_maps(x.clone());
-        let squeezed = ops.linear(&self.squeeze, mean);
-        let squeezed = ops.silu(squeezed);
-        let gate = ops.linear(&self.excite, squeezed);
-        let gate = ops.sigmoid(gate);
-        let x = ops.scale_maps(x, gate, self.depthwise.outputs());
-        let x = self.project.forward(ops, x);
-        if self.residual { ops.add(x, input) } else { x }
+        (x, side) = self.depthwise.forward(ops, (x, side));
+        x = activation(ops, x, self.is_lite);
+        if let (Some(squeeze), Some(excite)) = (&self.squeeze, &self.excite) {
+            let mean = ops.mean_of_maps(x.clone());
+            let squeezed = ops.linear(squeeze, mean);
+            let squeezed = ops.silu(squeezed);
+            let gate = ops.linear(excite, squeezed);
+            let gate = ops.sigmoid(gate);
+            x = ops.scale_maps(x, gate, self.depthwise.outputs());
+        }
+        (x, side) = self.project.forward(ops, (x, side));
+        (if self.residual { ops.add(x, input) } else { x }, side)
     }
 }

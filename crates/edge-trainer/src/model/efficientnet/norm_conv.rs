@@ -5,16 +5,26 @@ use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor, TensorData};
 
+use super::shape::Family;
 use crate::model::load;
 use crate::model::ops::{ConvShape, LayerOps};
 use crate::weights::{WeightError, WeightSource, Weights};
 
-/// The epsilon of PyTorch's batch normalisation.
-const EPSILON: f64 = 1e-5;
+impl Family {
+    /// The epsilon of the normalisations: that of the framework in which the networks were trained.
+    fn epsilon(self) -> f64 {
+        match self {
+            Self::Original => 1e-5,
+            Self::Lite => 1e-3,
+        }
+    }
+}
 
 /// The shape of a convolution. It is padded so that only the stride changes the size of the maps.
 #[derive(Debug, Clone, Copy)]
 pub struct NormConvShape {
+    /// Family of the network.
+    pub family: Family,
     /// Numbers of input and output channels.
     pub channels: [usize; 2],
     /// Side of the kernel, odd.
@@ -48,6 +58,7 @@ pub struct NormConv<B: Backend> {
     norm: BatchNorm<B>,
     stride: usize,
     depthwise: bool,
+    is_lite: bool,
 }
 
 impl<B: Backend> NormConv<B> {
@@ -58,9 +69,10 @@ impl<B: Backend> NormConv<B> {
         let normal = Distribution::Normal(0.0, (2.0 / fan_out as f64).sqrt());
         Self {
             weight: Param::from_tensor(Tensor::random([outputs, inputs, k, k], normal, device)),
-            norm: BatchNormConfig::new(outputs).with_epsilon(EPSILON).init(device),
+            norm: BatchNormConfig::new(outputs).with_epsilon(shape.family.epsilon()).init(device),
             stride: shape.stride,
             depthwise: shape.depthwise,
+            is_lite: shape.family == Family::Lite,
         }
     }
 
@@ -77,7 +89,7 @@ impl<B: Backend> NormConv<B> {
         let dims = shape.weight();
         let length = dims[0];
         let norm = |name: &str| format!("{}.{name}", keys.norm);
-        let mut batch_norm = BatchNormConfig::new(length).with_epsilon(EPSILON).init(device);
+        let mut batch_norm = BatchNormConfig::new(length).with_epsilon(shape.family.epsilon()).init(device);
         batch_norm.gamma = load::tensor(weights, &norm("weight"), [length], device)?;
         batch_norm.beta = load::tensor(weights, &norm("bias"), [length], device)?;
         let mut running = |name: &str| -> Result<Tensor<B, 1>, WeightError> {
@@ -87,7 +99,8 @@ impl<B: Backend> NormConv<B> {
         batch_norm.running_mean = burn::module::RunningState::new(running("running_mean")?);
         batch_norm.running_var = burn::module::RunningState::new(running("running_var")?);
         let weight = load::tensor(weights, &format!("{}.weight", keys.conv), dims, device)?;
-        Ok(Self { weight, norm: batch_norm, stride: shape.stride, depthwise: shape.depthwise })
+        let NormConvShape { family, stride, depthwise, .. } = shape;
+        Ok(Self { weight, norm: batch_norm, stride, depthwise, is_lite: family == Family::Lite })
     }
 
     /// Returns the number of output channels.
@@ -95,11 +108,18 @@ impl<B: Backend> NormConv<B> {
         self.weight.dims()[0]
     }
 
-    /// `[N, I, H, W] -> [N, O, H', W']`.
-    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, x: O::Tensor<4>) -> O::Tensor<4> {
+    /// `[N, I, H, W] -> [N, O, H', W']` and their side, for square maps of `side` pixels.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, (x, side): (O::Tensor<4>, usize)) -> (O::Tensor<4>, usize) {
         let [outputs, _, kernel, _] = self.weight.dims();
-        let groups = if self.depthwise { outputs } else { 1 };
-        let shape = ConvShape { kernel, stride: self.stride, padding: kernel / 2, groups };
-        ops.norm_conv(&self.weight, &self.norm, shape, x)
+        let (groups, stride) = (if self.depthwise { outputs } else { 1 }, self.stride);
+        let after = side.div_ceil(stride);
+        let padding = if self.is_lite {
+            // TensorFlow's padding SAME: as few zeros as make the output that large. An odd one goes below and to the right.
+            let zeros = ((after - 1) * stride + kernel).saturating_sub(side);
+            [zeros / 2, zeros.div_ceil(2)]
+        } else {
+            [kernel / 2; 2]
+        };
+        (ops.norm_conv(&self.weight, &self.norm, ConvShape { kernel, stride, padding, groups }, x), after)
     }
 }

@@ -1,5 +1,5 @@
-//! EfficientNet compared with timm on the same random weights (`tests/reference/make_efficientnet_references.py`): in burn, and in
-//! tract with the normalisations folded into the convolutions.
+//! EfficientNet compared with timm on the same random weights (`tests/reference/make_efficientnet_references.py`), and EfficientNet-Lite
+//! with its own PyTorch code (`make_lite_references.py`): in burn, and in tract with the normalisations folded into the convolutions.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,11 @@ fn compare(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
     let net = EfficientNet::<Flex>::load(&dir.join("model.safetensors"), shape, &Default::default()).unwrap();
     let (dims, pixels) = reference.floats("pixel_values");
     let input = Tensor::from_data(TensorData::new(pixels.clone(), dims.clone()), &Default::default());
-    reference.expect("image_embedding", &values(net.forward(&mut Compute::new(input.device()), input)), allowed);
+    reference.expect(
+        "image_embedding",
+        &values(net.forward(&mut Compute::new(input.device()), input, dims[2])),
+        allowed,
+    );
     let mut g = GraphBuilder::new("image_encoder");
     net.export(&mut g, dims[2]);
     let input = ArrayD::from_shape_vec(IxDyn(&dims), pixels).unwrap();
@@ -63,12 +67,12 @@ fn torchvision_name(name: &str) -> String {
     let (timm, torchvision) = (Layout::Timm, Layout::Torchvision);
     let mut names: Vec<(String, String)> = keys(timm.stem(), torchvision.stem()).into();
     names.extend(keys(timm.head(), torchvision.head()));
-    for (stage, number, _) in narrow().blocks() {
-        let (ours, theirs) = (timm.block(stage, number), torchvision.block(stage, number));
+    for (index, (stage, number, _)) in narrow().blocks().into_iter().enumerate() {
+        let [ours, theirs] = [timm, torchvision].map(|layout| layout.block(index, [stage, number]));
         names.extend(ours.expand.zip(theirs.expand).into_iter().flat_map(|(a, b)| keys(a, b)));
         names.extend(keys(ours.depthwise, theirs.depthwise));
         names.extend(keys(ours.project, theirs.project));
-        names.extend([(ours.squeeze, theirs.squeeze), (ours.excite, theirs.excite)]);
+        names.extend(ours.gate.into_iter().zip(theirs.gate));
     }
     names.into_iter().find(|(ours, _)| ours == part).map_or_else(|| name.to_owned(), |(_, theirs)| with(&theirs))
 }
@@ -96,7 +100,78 @@ fn a_fresh_network_learns() {
     let device = Default::default();
     let net = EfficientNet::<B>::new(&narrow(), &device);
     let pixels = Tensor::<B, 4>::random([2, 3, 40, 40], Distribution::Normal(0.0, 1.0), &device);
-    let gradients = net.forward(&mut Compute::new(device), pixels).mean().backward();
+    let gradients = net.forward(&mut Compute::new(device), pixels, 40).mean().backward();
     let gradient = burn::optim::GradientsParams::from_grads(gradients, &net);
     assert!(gradient.len() > 200, "{}", gradient.len());
+}
+
+/// Compares the maps of all stages and the logits of a Lite network with the reference in `dir`, in burn and in tract.
+fn compare_lite(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
+    let reference = Reference::read(dir);
+    let net = EfficientNet::<Flex>::load(&dir.join("model.pth"), shape, &Default::default()).unwrap();
+    let (dims, pixels) = reference.floats("pixel_values");
+    let side = dims[2];
+    let input = Tensor::from_data(TensorData::new(pixels.clone(), dims.clone()), &Default::default());
+    let mut ops = Compute::<Flex>::new(input.device());
+    let maps = net.maps(&mut ops, input, side);
+    assert_eq!(maps.len(), STAGES + 1);
+    for (i, maps) in maps.iter().enumerate() {
+        reference.expect(&format!("maps_{i}"), &values(maps.clone()), allowed);
+    }
+    let embedding = ops.mean_of_maps(maps[STAGES].clone());
+    reference.expect("logits", &values(net.logits(&mut ops, embedding).unwrap()), allowed);
+
+    let mut g = GraphBuilder::new("lite");
+    let pixel_values = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), Dim::Fixed(side), Dim::Fixed(side)]);
+    let maps = net.maps(&mut g, pixel_values, side);
+    let embedding = TensorOps::mean_of_maps(&mut g, maps[STAGES].clone());
+    let logits = net.logits(&mut g, embedding).unwrap();
+    g.output_f32("logits", &logits, &[Dim::Batch, Dim::Fixed(shape.classes.unwrap())]);
+    for (i, maps) in maps.iter().enumerate() {
+        let [_, channels, height, width] = reference.floats(&format!("maps_{i}")).0[..] else { panic!("four axes") };
+        g.output_f32(
+            &format!("maps_{i}"),
+            maps,
+            &[Dim::Batch, Dim::Fixed(channels), Dim::Fixed(height), Dim::Fixed(width)],
+        );
+    }
+    let input = ArrayD::from_shape_vec(IxDyn(&dims), pixels).unwrap();
+    let found = run(&g.finish().unwrap(), vec![Input::F32(input)]);
+    reference.expect("logits", &found[0], allowed);
+    for (i, maps) in found[1..].iter().enumerate() {
+        reference.expect(&format!("maps_{i}"), maps, allowed);
+    }
+}
+
+#[test]
+fn a_narrow_lite_network_agrees_with_its_own_code_in_burn_and_in_tract() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/efficientnet_lite_tiny");
+    compare_lite(&dir, &EfficientNetShape::narrow_lite(8, [8, 8, 8, 8, 16, 24, 32], 128, 5), 1e-5);
+}
+
+/// Compares the published Lite networks, whose references `scripts/check_backbone efficientnet-lite0` makes.
+#[test]
+fn a_published_lite_network_agrees_with_its_own_code() {
+    let shape = match std::env::var("EDGE_SCORER_LITE_NUMBER").as_deref() {
+        Ok("2") => EfficientNetShape::lite2(),
+        _ => EfficientNetShape::lite0(),
+    };
+    match std::env::var_os("EDGE_SCORER_LITE_REFERENCE") {
+        Some(dir) => compare_lite(Path::new(&dir), &shape, 1e-5),
+        None => skip(
+            "efficientnet::a_published_lite_network",
+            "scripts/check_backbone efficientnet-lite0 fetches the weights and passes them to this test",
+        ),
+    }
+}
+
+#[test]
+fn a_lite_network_and_one_of_the_original_family_refuse_each_others_weights() {
+    let lite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/efficientnet_lite_tiny/model.pth");
+    let message = EfficientNet::<Flex>::load(&lite, &narrow(), &Default::default()).unwrap_err().to_string();
+    assert!(message.contains("lacks the tensor _blocks.0._se_reduce.weight"), "{message}");
+    let shape = EfficientNetShape::narrow_lite(8, [8, 8, 8, 8, 16, 24, 32], 128, 3);
+    let original = tiny().join("model.safetensors");
+    let message = EfficientNet::<Flex>::load(&original, &shape, &Default::default()).unwrap_err().to_string();
+    assert!(message.contains("tensors that this architecture does not use, the first: blocks.0.0.se."), "{message}");
 }

@@ -187,8 +187,12 @@ impl<B: Backend> LayerOps<B> for Compute<B> {
         Tensor::cat(vec![class, patches], 1) + positions.val().unsqueeze::<3>()
     }
     fn mixed_conv(&mut self, weight: &Param<Tensor<B, 4>>, shape: ConvShape, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let ConvShape { stride, padding, groups, .. } = shape;
-        mixed::conv2d(x, weight.val(), None, ConvOptions::new([stride; 2], [padding; 2], [1, 1], groups))
+        let ConvShape { stride, padding: [before, after], groups, .. } = shape;
+        // burn pads both sides alike, so only the difference needs a copy of the input.
+        let common = before.min(after);
+        let more = (before - common, after - common);
+        let x = if more == (0, 0) { x } else { x.pad((more.0, more.1, more.0, more.1), 0.0) };
+        mixed::conv2d(x, weight.val(), None, ConvOptions::new([stride; 2], [common; 2], [1, 1], groups))
     }
     fn norm_conv(
         &mut self,

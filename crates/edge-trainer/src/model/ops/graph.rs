@@ -121,7 +121,7 @@ impl TensorOps for GraphBuilder {
     fn conv(&mut self, x: Value, conv: &FixedConv) -> Value {
         let weights = self.constant(&conv.weights, &conv.dims());
         let bias = self.row(&conv.bias);
-        let shape = ConvShape { kernel: conv.side, stride: conv.stride, padding: 0, groups: conv.groups };
+        let shape = ConvShape { kernel: conv.side, stride: conv.stride, padding: [0; 2], groups: conv.groups };
         conv_node(self, [&x, &weights, &bias], shape)
     }
     fn channels(&mut self, x: Value, range: Range<usize>) -> Value {
@@ -217,11 +217,11 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
 
 /// Adds a `Conv` node for `x [N, C, H, W]`, `weight [O, C / groups, K, K]` and `bias [O]`.
 fn conv_node(g: &mut GraphBuilder, [x, weight, bias]: [&Value; 3], shape: ConvShape) -> Value {
-    let (k, s, p) = (shape.kernel as i64, shape.stride as i64, shape.padding as i64);
+    let (k, s, [before, after]) = (shape.kernel as i64, shape.stride as i64, shape.padding.map(|p| p as i64));
     let attributes = vec![
         ints("kernel_shape", &[k, k]),
         ints("strides", &[s, s]),
-        ints("pads", &[p, p, p, p]),
+        ints("pads", &[before, before, after, after]),
         int("group", shape.groups as i64),
     ];
     g.node("Conv", &[x, weight, bias], attributes)

@@ -24,8 +24,8 @@ pub struct ConvShape {
     pub kernel: usize,
     /// Stride in both directions, in pixels.
     pub stride: usize,
-    /// Number of rows or columns of zeros added at each border.
-    pub padding: usize,
+    /// Numbers of rows of zeros above and below the input; the same numbers of columns are added left and right of it.
+    pub padding: [usize; 2],
     /// Number of channel groups; the outputs of a group depend on the inputs of the same group only.
     pub groups: usize,
 }
