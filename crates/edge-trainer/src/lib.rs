@@ -38,6 +38,7 @@ pub mod report;
 mod tokenizer;
 mod training;
 pub mod weights;
+pub mod words;
 
 pub use error::TrainError;
 pub use export::{IMAGE_PARITY, PARITY, Parity};

@@ -1,0 +1,35 @@
+//! What the words of tags mean, without a text encoder that learns: vectors of tokens from a published sentence encoder, WordNet's nouns,
+//! and vectors of ImageNet's classes from both. An image whose classes are known can thus be compared with any tag (ConSE: Norouzi et al.,
+//! "Zero-shot learning by convex combination of semantic embeddings", 2014).
+
+mod class_vectors;
+mod token_table;
+mod wordnet;
+
+use std::path::PathBuf;
+
+use crate::model::clip::ConfigError;
+use crate::weights::WeightError;
+
+pub use class_vectors::{IMAGENET_CLASSES, class_vectors, imagenet_classes};
+pub use token_table::TokenTable;
+pub use wordnet::{Synset, WordNet};
+
+/// Reason why the meanings of words cannot be computed.
+#[derive(Debug, thiserror::Error)]
+pub enum WordError {
+    /// The sentence encoder's configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The sentence encoder's weights cannot be used.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// Another file cannot be used.
+    #[error("{}: {reason}. Run `scripts/fetch_backbones` to fetch it again", path.display())]
+    File {
+        /// Path of the file.
+        path: PathBuf,
+        /// Why it cannot be read, or what is wrong in it.
+        reason: String,
+    },
+}

@@ -1,0 +1,156 @@
+//! A vector for every token of a published sentence encoder. A text is then the mean of its tokens' vectors, which is nearly as good for
+//! short tags as the encoder itself, and needs no encoder.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use nalgebra::{DMatrix, SymmetricEigen};
+use tokenizers::Tokenizer;
+
+use super::WordError;
+use crate::device::Host;
+use crate::message::{Listener, Message};
+use crate::model::bert::{Bert, BertConfig};
+use crate::model::values;
+
+/// Tokens that a text can have without meaning something else: "a photo of a dog" is "dog".
+const IGNORED: [&str; 11] = ["a", "an", "the", "of", "in", "photo", "photos", "photograph", "picture", "image", "-"];
+/// Ids of the tokens whose vectors determine the directions. Those before are special tokens, punctuation and single letters; those behind
+/// are rare.
+const COMMON: std::ops::Range<usize> = 1000..20000;
+/// Number of texts that the encoder reads at a time.
+const TEXTS: usize = 512;
+/// Largest magnitude of a rounded number.
+const LEVELS: f32 = 127.0;
+
+/// The vectors of all tokens, and the tokenizer that they belong to.
+#[derive(Debug, Clone)]
+pub struct TokenTable {
+    tokenizer: Tokenizer,
+    dim: usize,
+    /// Row-major `[V, D]`. Each row is a multiple of whole numbers from -127 to 127; rows of ignored tokens are zero.
+    vectors: Vec<f32>,
+}
+
+impl TokenTable {
+    /// Makes the table from a sentence encoder in the Hugging Face layout: `config.json`, `model.safetensors` and `tokenizer.json` in `dir`.
+    ///
+    /// The encoder reads each token alone. The vectors are the means of its states, less their mean over all tokens, in the `dim` directions
+    /// of the largest variance of the common tokens. The longer a token's place in the vocabulary, which begins with frequent tokens, the
+    /// longer its vector: a vector is multiplied by the logarithm of one plus its place.
+    ///
+    /// # Errors
+    /// [`WordError`].
+    pub fn make(dir: &Path, dim: usize, listener: &mut dyn Listener) -> Result<Self, WordError> {
+        let path = dir.join("tokenizer.json");
+        let fail = |reason: String| WordError::File { path: path.clone(), reason };
+        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| fail(format!("it has no token {token}")));
+        let ends = [id("[CLS]")?, id("[SEP]")?];
+        let config = BertConfig::read(&dir.join("config.json"))?;
+        let count = tokenizer.get_vocab_size(true);
+        if count > config.vocab_size {
+            let known = config.vocab_size;
+            return Err(fail(format!("it has {count} tokens, but vocab_size in config.json is {known}")));
+        }
+        let encoder = Bert::<Host>::load(&dir.join("model.safetensors"), &config, &Default::default())?;
+        let alone = read_tokens(&encoder, ends.map(i64::from), count, listener);
+        let ignored: Vec<usize> = IGNORED
+            .iter()
+            .filter_map(|token| tokenizer.token_to_id(token))
+            .chain(
+                ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].iter().filter_map(|token| tokenizer.token_to_id(token)),
+            )
+            .map(|id| id as usize)
+            .collect();
+        let vectors = reduced(&alone, dim, &ignored);
+        Ok(Self { tokenizer, dim, vectors })
+    }
+
+    /// Returns the length D of the vectors.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Returns the vectors, row-major `[V, D]`.
+    pub fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// Returns the vector of a text, of length 1: the mean of its tokens' vectors. A text of ignored tokens alone has the vector 0.
+    ///
+    /// # Errors
+    /// [`WordError::File`] if the tokenizer cannot divide the text into tokens.
+    pub fn embed(&self, text: &str) -> Result<Vec<f32>, WordError> {
+        let encoded = self.tokenizer.encode(text, false).map_err(|e| WordError::File {
+            path: "tokenizer.json".into(),
+            reason: format!("it cannot divide {text:?} into tokens: {e}"),
+        })?;
+        let mut sum = vec![0.0f32; self.dim];
+        for &id in encoded.get_ids() {
+            let row = &self.vectors[id as usize * self.dim..][..self.dim];
+            sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+        }
+        normalise(&mut sum);
+        Ok(sum)
+    }
+}
+
+/// Divides a vector by its length. The vector 0 stays as it is.
+pub(super) fn normalise(vector: &mut [f32]) {
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|v| *v /= length);
+    }
+}
+
+/// Encodes each token alone, between the two tokens that begin and end a text. Returns the means of the states, `[V, W]`.
+fn read_tokens(encoder: &Bert<Host>, ends: [i64; 2], count: usize, listener: &mut dyn Listener) -> DMatrix<f64> {
+    listener.on(Message::Begin { what: "reading the words".to_owned(), steps: count as u64 });
+    let mut rows: Vec<f32> = Vec::new();
+    for first in (0..count).step_by(TEXTS) {
+        let ids: Vec<i64> = (first..count.min(first + TEXTS)).flat_map(|id| [ends[0], id as i64, ends[1]]).collect();
+        let texts = ids.len() / 3;
+        let states = encoder.forward(Tensor::from_data(TensorData::new(ids, [texts, 3]), &Default::default()));
+        rows.extend(values(states.mean_dim(1)));
+        for _ in 0..texts {
+            listener.on(Message::Advance { measure: String::new() });
+        }
+    }
+    listener.on(Message::End);
+    DMatrix::from_row_iterator(count, rows.len() / count.max(1), rows.into_iter().map(f64::from))
+}
+
+/// Projects, weights and rounds the vectors `[V, W]` of all tokens. Returns `[V, D]`, row-major.
+fn reduced(alone: &DMatrix<f64>, dim: usize, ignored: &[usize]) -> Vec<f32> {
+    let mean = alone.row_mean();
+    let centred = DMatrix::from_fn(alone.nrows(), alone.ncols(), |i, j| alone[(i, j)] - mean[j]);
+    let end = COMMON.end.min(alone.nrows());
+    let common = centred.rows(COMMON.start.min(end / 2), end - COMMON.start.min(end / 2)).into_owned();
+    let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(common.tr_mul(&common));
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));
+    order.truncate(dim);
+    let directions = eigenvectors.select_columns(&order);
+    let projected = centred * directions;
+    let mut vectors = vec![0.0; projected.nrows() * dim];
+    for (id, vector) in vectors.chunks_mut(dim).enumerate() {
+        if !ignored.contains(&id) {
+            let weight = (id as f64).ln_1p();
+            vector.iter_mut().zip(projected.row(id).iter()).for_each(|(v, p)| *v = (p * weight) as f32);
+            round(vector);
+        }
+    }
+    vectors
+}
+
+/// Rounds a vector to whole numbers from -127 to 127 times a factor of its own.
+fn round(vector: &mut [f32]) {
+    let largest = vector.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    if largest > 0.0 {
+        let factor = largest / LEVELS;
+        vector.iter_mut().for_each(|v| *v = (*v / factor).round() * factor);
+    }
+}
