@@ -16,6 +16,7 @@ pub mod ops;
 mod reference;
 mod scorer;
 mod text_encoder;
+mod token_means;
 mod values;
 
 pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
@@ -26,6 +27,7 @@ pub use mixed::in_bf16;
 pub use ops::Compute;
 pub use scorer::{AlignmentScale, BackboneShape, ModelShape, SmallShape, TagScorer, parameters};
 pub use text_encoder::TextEncoder;
+pub use token_means::TokenMeans;
 pub use values::values;
 
 /// Length D of the small encoders' embeddings.

@@ -129,6 +129,12 @@ impl GraphBuilder {
         wide
     }
 
+    /// A constant of 8-bit integers in row-major order.
+    pub fn bytes(&mut self, values: &[i8], dims: &[usize]) -> Value {
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initializer(DataType::Int8, raw, values.len(), dims)
+    }
+
     /// A constant of 64-bit integers, one-dimensional.
     pub fn integers(&mut self, values: &[i64]) -> Value {
         let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -36,8 +36,8 @@ impl TokenTable {
     /// Makes the table from a sentence encoder in the Hugging Face layout: `config.json`, `model.safetensors` and `tokenizer.json` in `dir`.
     ///
     /// The encoder reads each token alone. The vectors are the means of its states, less their mean over all tokens, in the `dim` directions
-    /// of the largest variance of the common tokens. The longer a token's place in the vocabulary, which begins with frequent tokens, the
-    /// longer its vector: a vector is multiplied by the logarithm of one plus its place.
+    /// of the largest variance of the common tokens. A rare word says more than a frequent one, and the vocabulary begins with frequent
+    /// words: each vector is multiplied by the logarithm of one plus its token's id.
     ///
     /// # Errors
     /// [`WordError`].
@@ -152,5 +152,47 @@ fn round(vector: &mut [f32]) {
     if largest > 0.0 {
         let factor = largest / LEVELS;
         vector.iter_mut().for_each(|v| *v = (*v / factor).round() * factor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn length(v: &[f64]) -> f64 {
+        v.iter().map(|v| v * v).sum::<f64>().sqrt()
+    }
+
+    fn cosine(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (length(a) * length(b))
+    }
+
+    #[test]
+    fn reduced_vectors_keep_their_angles_grow_with_their_place_and_are_whole_multiples() {
+        let alone = DMatrix::from_fn(80, 6, |i, j| ((i * 7 + j * j * 3) as f64 * 0.61).sin() + 5.0);
+        let ignored = [3, 40];
+        // As many directions as there are: nothing but the rounding is lost.
+        let vectors = reduced(&alone, 6, &ignored);
+        let row = |id: usize| -> Vec<f64> { vectors[id * 6..][..6].iter().map(|v| f64::from(*v)).collect() };
+        let mean = alone.row_mean();
+        let centred = |id: usize| -> Vec<f64> { (0..6).map(|j| alone[(id, j)] - mean[j]).collect() };
+        for id in 0..80 {
+            let largest = row(id).iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            if ignored.contains(&id) || id == 0 {
+                assert_eq!(largest, 0.0, "{id}");
+                continue;
+            }
+            for v in row(id) {
+                let level = v / largest * 127.0;
+                assert!((level - level.round()).abs() < 1e-3, "{id}: {level}");
+            }
+            let (found, expected) = (length(&row(id)), length(&centred(id)) * (id as f64).ln_1p());
+            assert!((found / expected - 1.0).abs() < 0.01, "{id}: {found} instead of {expected}");
+        }
+        for (a, b) in [(1, 2), (5, 60), (79, 30)] {
+            let (found, expected) = (cosine(&row(a), &row(b)), cosine(&centred(a), &centred(b)));
+            assert!((found - expected).abs() < 0.02, "{a}, {b}: {found} instead of {expected}");
+        }
+        assert_eq!(reduced(&alone, 2, &[]).len(), 160);
     }
 }

@@ -176,6 +176,10 @@ impl<B: Backend> LayerOps<B> for Compute<B> {
         let positions = if positions.dims()[0] == length { positions } else { positions.narrow(0, 0, length) };
         looked_up + positions.unsqueeze::<3>()
     }
+    fn rounded_lookup(&mut self, table: &Param<Tensor<B, 2>>, ids: Tensor<B, 2, Int>, length: usize) -> Tensor<B, 3> {
+        let ([n, _], width) = (ids.dims(), table.dims()[1]);
+        table.val().select(0, ids.reshape([n * length])).reshape([n, length, width])
+    }
     fn prepend_class(
         &mut self,
         class: &Param<Tensor<B, 1>>,

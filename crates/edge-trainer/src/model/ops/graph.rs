@@ -183,6 +183,15 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
         let looked_up = self.node("Gather", &[&table, &ids], vec![int("axis", 0)]);
         self.node("Add", &[&looked_up, &positions], vec![])
     }
+    fn rounded_lookup(&mut self, table: &Param<Tensor<B, 2>>, ids: Value, _length: usize) -> Value {
+        let [rows, width] = table.dims();
+        let (bytes, factors) = as_bytes(&weights(table), width);
+        let (bytes, factors) = (self.bytes(&bytes, &[rows, width]), self.constant(&factors, &[rows, 1]));
+        let looked_up = self.node("Gather", &[&bytes, &ids], vec![int("axis", 0)]);
+        let whole = self.to_f32(&looked_up);
+        let factor = self.node("Gather", &[&factors, &ids], vec![int("axis", 0)]);
+        self.node("Mul", &[&whole, &factor], vec![])
+    }
     /// Pads the patches with a row of zeros in front and adds the class token to the first row of the positions. No operator then needs
     /// to know the size of the batch.
     fn prepend_class(&mut self, class: &Param<Tensor<B, 1>>, positions: &Param<Tensor<B, 2>>, patches: Value) -> Value {
@@ -213,6 +222,16 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
         let bias = self.row(&bias);
         conv_node(self, [&x, &weight, &bias], shape)
     }
+}
+
+/// Splits each row of `width` numbers into whole numbers from -127 to 127 and a factor.
+fn as_bytes(table: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
+    let factors: Vec<f32> =
+        table.chunks(width).map(|row| row.iter().fold(0.0f32, |m, v| m.max(v.abs())) / 127.0).collect();
+    let whole = |(row, factor): (&[f32], &f32)| -> Vec<i8> {
+        row.iter().map(|v| if *factor > 0.0 { (v / factor).round() as i8 } else { 0 }).collect()
+    };
+    (table.chunks(width).zip(&factors).flat_map(whole).collect(), factors)
 }
 
 /// Adds a `Conv` node for `x [N, C, H, W]`, `weight [O, C / groups, K, K]` and `bias [O]`.

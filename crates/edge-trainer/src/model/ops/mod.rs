@@ -176,6 +176,9 @@ pub trait LayerOps<B: Backend>: TensorOps {
     /// The sum of token and position embeddings for `ids [N, length]`: `[N, length, W]`. `tables` are first that of the tokens,
     /// `[V, W]`, then that of the positions, with W columns and at least `length` rows.
     fn embed(&mut self, tables: [&Param<Tensor<B, 2>>; 2], ids: Self::Ids, length: usize) -> Self::Tensor<3>;
+    /// The rows of `table [V, W]` for `ids [N, length]`: `[N, length, W]`. Each row must be whole numbers from -127 to 127 times a factor
+    /// of its own; graphs keep a byte for each number.
+    fn rounded_lookup(&mut self, table: &Param<Tensor<B, 2>>, ids: Self::Ids, length: usize) -> Self::Tensor<3>;
     /// `patches [N, P, W]` behind a class token `[W]`, with `positions [P + 1, W]` added: `[N, P + 1, W]`.
     fn prepend_class(
         &mut self,

@@ -1,0 +1,118 @@
+//! The text encoder of a token table ([`crate::words`]): a look-up of the tokens' vectors, and their mean.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+
+use super::clip::EncodedText;
+use super::ops::LayerOps;
+use crate::onnx::{Dim, GraphBuilder};
+
+/// Keeps the length of a text without a known token from being zero, by which the vector 0 would be divided.
+const SHORTEST: f32 = 1e-12;
+
+/// `input_ids [N, T]` -> [`EncodedText`]. The text embedding is the sum of the tokens' vectors divided by its length: the direction of
+/// their mean.
+#[derive(Module, Debug)]
+pub struct TokenMeans<B: Backend> {
+    /// The vector of each token, `[V, D]`; zero for tokens without a meaning, such as padding.
+    table: Param<Tensor<B, 2>>,
+    pad_id: i64,
+}
+
+impl<B: Backend> TokenMeans<B> {
+    /// An encoder with the vectors `[V, dim]`, row-major.
+    pub fn new(vectors: &[f32], dim: usize, pad_id: i64, device: &B::Device) -> Self {
+        let dims = [vectors.len() / dim.max(1), dim];
+        let table = Tensor::from_data(TensorData::new(vectors.to_vec(), dims), device);
+        Self { table: Param::from_tensor(table).set_require_grad(false), pad_id }
+    }
+
+    /// Length D of the text embedding.
+    pub fn dim(&self) -> usize {
+        self.table.dims()[1]
+    }
+
+    /// `ids [N, length]` -> embeddings `[N, D]`, token states `[N, length, D]` and their mask.
+    pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids, length: usize) -> EncodedText<O> {
+        let padding = ops.equals(ids.clone(), self.pad_id);
+        let mask = ops.affine(padding, -1.0, 1.0);
+        let states = ops.rounded_lookup(&self.table, ids, length);
+        let sum: O::Tensor<2> = ops.sum(states.clone(), 1);
+        let squares = ops.mul(sum.clone(), sum.clone());
+        let square: O::Tensor<1> = ops.sum(squares, 1);
+        let square = ops.reshape(square, [-1, 1]);
+        let square = ops.affine(square, 1.0, SHORTEST);
+        let length = ops.sqrt(square);
+        EncodedText { embedding: ops.div(sum, length), states, mask }
+    }
+
+    /// Writes the encoder for prompts of `length` tokens to `g`. Token states and their mask are outputs only if `with_tokens` is true.
+    pub fn export(&self, g: &mut GraphBuilder, length: usize, with_tokens: bool) {
+        let (tokens, dim) = (Dim::Fixed(length), Dim::Fixed(self.dim()));
+        let ids = g.input_i64("input_ids", &[Dim::Batch, tokens]);
+        let encoded = self.forward(g, ids, length);
+        g.output_f32("text_embedding", &encoded.embedding, &[Dim::Batch, dim]);
+        if with_tokens {
+            g.output_f32("token_states", &encoded.states, &[Dim::Batch, tokens, dim]);
+            g.output_f32("token_mask", &encoded.mask, &[Dim::Batch, tokens]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use edge_model::backend::Input;
+    use ndarray::arr2;
+
+    use super::*;
+    use crate::model::ops::Compute;
+    use crate::model::reference::run;
+    use crate::model::values::values;
+
+    /// A table of four tokens, each row a multiple of whole numbers from -127 to 127: padding, two words and a token without a meaning.
+    const TABLE: [[f32; 3]; 4] = [[0.0; 3], [127.0, -1.0, 64.0], [-0.25, 31.75, 0.0], [0.0; 3]];
+    const IDS: [[i64; 4]; 3] = [[1, 2, 3, 0], [2, 0, 0, 0], [3, 3, 0, 0]];
+
+    fn encoder() -> TokenMeans<Flex> {
+        TokenMeans::new(TABLE.as_flattened(), 3, 0, &Default::default())
+    }
+
+    fn unit(v: [f32; 3]) -> [f32; 3] {
+        let length = v.iter().map(|v| v * v).sum::<f32>().sqrt();
+        v.map(|v| v / length)
+    }
+
+    fn assert_near(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn a_text_is_the_direction_of_its_words_and_one_without_words_is_zero() {
+        let expected = [unit([126.75, 30.75, 64.0]), unit(TABLE[2]), [0.0; 3]];
+        let ids = Tensor::from_data(IDS, &Default::default());
+        let encoded = encoder().forward(&mut Compute::<Flex>::new(Default::default()), ids, 4);
+        assert_near(&values(encoded.embedding), expected.as_flattened());
+        assert_eq!(values(encoded.mask), [1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn the_graph_keeps_a_byte_for_each_number_and_gives_the_same() {
+        let mut g = GraphBuilder::new("text_encoder");
+        encoder().export(&mut g, 4, true);
+        let ids = Tensor::from_data(IDS, &Default::default());
+        let expected = encoder().forward(&mut Compute::<Flex>::new(Default::default()), ids, 4);
+        let found = run(&g.finish().unwrap(), vec![Input::I64(arr2(&IDS).into_dyn())]);
+        assert_near(&found[0], &values(expected.embedding));
+        assert_near(&found[1], &values(expected.states));
+        assert_near(&found[2], &values(expected.mask));
+
+        let large: Vec<f32> = (0..4000 * 64).map(|i| ((i * 7919) % 255) as f32 - 127.0).collect();
+        let mut g = GraphBuilder::new("text_encoder");
+        TokenMeans::<Flex>::new(&large, 64, 0, &Default::default()).export(&mut g, 4, false);
+        let size = g.finish().unwrap().len();
+        assert!(size < 4000 * (64 + 4) + 2000, "{size}");
+    }
+}
