@@ -1,8 +1,9 @@
-//! The constants of our operators in one graph: packed weights, lookup tables and filters.
+//! The constants of our operators in one graph: packed weights, lookup tables, and filters of two kinds.
 
 use std::sync::Arc;
 
 use super::convolution::ConvFilters;
+use super::depthwise::DepthwiseFilters;
 use super::product::PackedWeights;
 use super::storage::Storage;
 
@@ -12,6 +13,7 @@ pub(super) struct Constants {
     pub(super) weights: Vec<Arc<PackedWeights>>,
     pub(super) tables: Vec<Arc<LookupTable>>,
     pub(super) filters: Vec<Arc<ConvFilters>>,
+    pub(super) depthwise: Vec<Arc<DepthwiseFilters>>,
 }
 
 /// A table `[rows, width]` whose rows are looked up by number, such as a text encoder's token embeddings.

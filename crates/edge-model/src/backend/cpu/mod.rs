@@ -3,6 +3,7 @@
 mod attention;
 mod constants;
 mod convolution;
+mod depthwise;
 mod operator;
 mod prepared;
 mod product;

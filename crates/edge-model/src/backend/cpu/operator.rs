@@ -9,6 +9,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::attention::Attention;
 use super::constants::{Constants, LookupTable};
 use super::convolution::{ConvFilters, ConvWindows};
+use super::depthwise::{DepthwiseFilters, DepthwiseWindows};
 use super::product::{F32Kernel, PackedWeights, ProductKernels};
 use super::rows::{VectorWidth, layer_norm, mean_of_columns, mean_of_rows};
 
@@ -23,13 +24,18 @@ pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
 /// Convolution of `[N, C, H, W]` with constant filters. Output `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
 pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
+/// Convolution of `[N, C, H, W]` with one constant filter per channel, zeros around the maps, and a clamp of the results. Output
+/// `[N, C, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
+pub(super) const DEPTHWISE_CONV: &str = "DepthwiseConv";
 /// Mean over one axis, which the output lacks. Attribute [`AXIS`].
 pub(super) const AXIS_MEAN: &str = "AxisMean";
 /// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
 /// Number of columns of the weights or of the table.
 pub(super) const OUTER: &str = "outer";
-/// Number of filters; channels, height and width of a window; strides down and across.
+/// For [`WINDOW_PRODUCT`]: number of filters; channels, height and width of a window; strides down and across. For [`DEPTHWISE_CONV`]:
+/// channels and 0; height and width of a window; strides down and across; rows above and columns to the left; rows below and columns to
+/// the right.
 pub(super) const WINDOWS: &str = "windows";
 pub(super) const AXIS: &str = "axis";
 pub(super) const EPSILON: &str = "epsilon";
@@ -38,7 +44,7 @@ pub(super) const FACTOR: &str = "factor";
 
 /// Returns the type of a node if it is one of our operators.
 pub(super) fn is_ours(node: &NodeProto) -> Option<&str> {
-    let ours = [CONSTANT_PRODUCT, ROW_NORM, HEADS_ATTENTION, TABLE_LOOKUP, WINDOW_PRODUCT, AXIS_MEAN];
+    let ours = [CONSTANT_PRODUCT, ROW_NORM, HEADS_ATTENTION, TABLE_LOOKUP, WINDOW_PRODUCT, DEPTHWISE_CONV, AXIS_MEAN];
     ours.contains(&node.op_type.as_str()).then_some(&node.op_type)
 }
 
@@ -53,6 +59,7 @@ enum OperatorKind {
     HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
     TableLookup { index: usize, outer: usize, table: Option<Arc<LookupTable>> },
     WindowProduct { index: usize, count: usize, windows: ConvWindows, filters: Option<(Arc<ConvFilters>, F32Kernel)> },
+    DepthwiseConv { index: usize, windows: DepthwiseWindows, filters: Option<Arc<DepthwiseFilters>> },
     AxisMean { axis: usize },
 }
 
@@ -83,6 +90,18 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
         let windows = ConvWindows { channels, size: [height, width], stride: [down, across] };
         read(OperatorKind::WindowProduct { index: node.get_attr(INDEX)?, count, windows, filters: None })
     });
+    operators.insert(DEPTHWISE_CONV, |_, node| {
+        let [channels, _, height, width, down, across, top, left, bottom, right]: [usize; 10] =
+            node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
+        let windows = DepthwiseWindows {
+            channels,
+            size: [height, width],
+            stride: [down, across],
+            before: [top, left],
+            after: [bottom, right],
+        };
+        read(OperatorKind::DepthwiseConv { index: node.get_attr(INDEX)?, windows, filters: None })
+    });
     operators.insert(AXIS_MEAN, |_, node| read(OperatorKind::AxisMean { axis: node.get_attr(AXIS)? }));
     operators.insert(ROW_NORM, |_, node| read(OperatorKind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
     operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
@@ -109,6 +128,10 @@ pub(super) fn complete(model: &mut TypedModel, constants: &Constants, kernels: &
                 let found = constants.filters.get(*index).filter(|filters| filters.windows() == *windows);
                 *filters = found.map(|filters| (Arc::clone(filters), kernel));
             }
+            OperatorKind::DepthwiseConv { index, windows, filters } => {
+                let found = constants.depthwise.get(*index).filter(|filters| filters.windows() == *windows);
+                *filters = found.cloned();
+            }
             OperatorKind::RowNorm { .. } | OperatorKind::AxisMean { .. } => {}
         }
     }
@@ -129,11 +152,12 @@ impl Operator {
                 input.remove(*axis);
             }
             (OperatorKind::WindowProduct { count, windows, .. }, _) => {
-                let &[_, _, height, width] = &input.as_slice() else {
-                    bail!("a convolution needs an input of the shape [N, C, H, W], not {input:?}")
-                };
-                let [down, across] = windows.count([height.to_usize()?, width.to_usize()?]);
+                let [down, across] = windows.count(map_size(&input)?);
                 input[1..].clone_from_slice(&[count.to_dim(), down.to_dim(), across.to_dim()]);
+            }
+            (OperatorKind::DepthwiseConv { windows, .. }, _) => {
+                let [down, across] = windows.count(map_size(&input)?);
+                input[2..].clone_from_slice(&[down.to_dim(), across.to_dim()]);
             }
             _ => {}
         }
@@ -181,6 +205,7 @@ impl Op for Operator {
             OperatorKind::RowNorm { .. } => ROW_NORM,
             OperatorKind::HeadsAttention { .. } => HEADS_ATTENTION,
             OperatorKind::WindowProduct { .. } => WINDOW_PRODUCT,
+            OperatorKind::DepthwiseConv { .. } => DEPTHWISE_CONV,
             OperatorKind::AxisMean { .. } => AXIS_MEAN,
             OperatorKind::TableLookup { .. } => TABLE_LOOKUP,
         }
@@ -239,6 +264,21 @@ impl EvalOp for Operator {
                     filters.run(*kernel, input, [height, across], out);
                 }
             }
+            OperatorKind::DepthwiseConv { windows, filters, .. } => {
+                let filters = filters.as_ref().context("the depthwise convolution has no filters")?;
+                let &[count, channels, height, across] = shapes[0] else {
+                    bail!("a depthwise convolution needs an input of the shape [N, C, H, W], not {shapes:?}")
+                };
+                ensure!(
+                    channels == windows.channels,
+                    "a depthwise convolution of {} channels cannot take inputs of the shapes {shapes:?}",
+                    windows.channels
+                );
+                let size = out.len() / count.max(1);
+                for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
+                    filters.run(VectorWidth::best(), input, [height, across], out);
+                }
+            }
             OperatorKind::RowNorm { epsilon } => {
                 ensure!(
                     values[1].len() == width && values[2].len() == width,
@@ -267,6 +307,14 @@ impl EvalOp for Operator {
         }
         Ok(tvec!(output.into_tvalue()))
     }
+}
+
+/// Returns height and width of an input `[N, C, H, W]`.
+fn map_size(input: &[TDim]) -> TractResult<[usize; 2]> {
+    let [_, _, height, width] = input else {
+        bail!("a convolution needs an input of the shape [N, C, H, W], not {input:?}")
+    };
+    Ok([height.to_usize()?, width.to_usize()?])
 }
 
 /// Computes the mean over one axis.

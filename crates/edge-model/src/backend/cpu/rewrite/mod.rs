@@ -4,6 +4,7 @@
 
 mod attention;
 mod convolution;
+mod depthwise;
 mod graph;
 mod lookup;
 mod mean;
@@ -25,9 +26,10 @@ pub(super) fn rewrite(model: &mut ModelProto, kernels: &ProductKernels) -> Const
     norm::rewrite(graph);
     mean::rewrite(graph);
     attention::rewrite(graph);
+    let depthwise = depthwise::rewrite(graph).into_iter().map(Arc::new).collect();
     let filters = convolution::rewrite(graph).into_iter().map(Arc::new).collect();
     let tables = lookup::rewrite(graph).into_iter().map(Arc::new).collect();
     let weights = product::rewrite(graph, kernels).into_iter().map(Arc::new).collect();
     graph::remove_unread(graph);
-    Constants { weights, tables, filters }
+    Constants { weights, tables, filters, depthwise }
 }

@@ -268,6 +268,40 @@ fn a_large_table_is_looked_up_beside_the_graph() {
 }
 
 #[test]
+fn depthwise_convolutions_become_operators_with_their_clips() {
+    if !has_kernels() {
+        return;
+    }
+    let mut b = Builder::new();
+    let shape = b.shape(&[-1, 3, (T / 3) as i64, W as i64]);
+    let input = b.node("Reshape", &["x", &shape], Vec::new());
+    let conv = |b: &mut Builder, dims: &[usize], group: usize, more: Vec<AttributeProto>| {
+        let (filters, bias) = (b.constant(dims), b.constant(&[dims[0]]));
+        let kernel = integers("kernel_shape", &[dims[2] as i64, dims[3] as i64]);
+        b.node("Conv", &[&input, &filters, &bias], [vec![kernel, integer("group", group)], more].concat())
+    };
+    let padded = || integers("pads", &[1, 0, 2, 1]);
+    let clipped = conv(&mut b, &[3, 1, 3, 3], 3, vec![padded(), integers("strides", &[2, 2])]);
+    let (low, high) = (b.scalar(0.0), b.scalar(0.125));
+    let clipped = b.node("Clip", &[&clipped, &low, &high], Vec::new());
+    let plain = conv(&mut b, &[3, 1, 5, 3], 3, Vec::new());
+    // Two nodes read this convolution, so its clip stays.
+    let shared = conv(&mut b, &[3, 1, 3, 3], 3, vec![padded()]);
+    let of_shared = b.node("Clip", &[&shared, &low, &high], Vec::new());
+    // Two filters per channel, dilation, and more zeros than a window has pixels do not match the pattern.
+    let two = conv(&mut b, &[6, 1, 3, 3], 3, Vec::new());
+    let spread = conv(&mut b, &[3, 1, 2, 2], 3, vec![integers("dilations", &[2, 2])]);
+    let wide = conv(&mut b, &[3, 1, 2, 2], 3, vec![integers("pads", &[2, 2, 2, 2])]);
+    let model = b.finish(&[&clipped, &plain, &shared, &of_shared, &two, &spread, &wide]);
+    rewritten(&model);
+    let mut changed = model.clone();
+    let constants = rewrite(&mut changed, &ProductKernels::best(Precision::F32).unwrap());
+    let count = |kind: &str| changed.graph.as_ref().unwrap().node.iter().filter(|node| node.op_type == kind).count();
+    assert_eq!(constants.depthwise.len(), 3);
+    assert_eq!(["DepthwiseConv", "Conv", "Clip"].map(count), [3, 3, 1]);
+}
+
+#[test]
 fn convolutions_with_whole_windows_and_means_become_operators() {
     if !has_kernels() {
         return;

@@ -1,0 +1,251 @@
+//! Depthwise convolutions: each channel has one filter of its own. The zeros around a map are part of the operator, and so is a clamp of
+//! the results, such as ReLU6.
+
+use std::cell::RefCell;
+
+use super::rows::{VectorWidth, for_each_width};
+use super::storage::Storage;
+
+/// Number of results that are computed at a time: as many as the widest register holds.
+const LANES: usize = 16;
+
+/// The windows of a depthwise convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DepthwiseWindows {
+    pub(super) channels: usize,
+    /// Height and width of a window, in pixels.
+    pub(super) size: [usize; 2],
+    /// Distance of windows, down and across, in pixels.
+    pub(super) stride: [usize; 2],
+    /// Rows of zeros above, columns of zeros to the left.
+    pub(super) before: [usize; 2],
+    /// Rows of zeros below, columns of zeros to the right.
+    pub(super) after: [usize; 2],
+}
+
+/// One filter per channel, `[C, height * width + 1]`; the last value of a filter is its bias.
+pub(super) struct DepthwiseFilters {
+    values: Storage<f32>,
+    windows: DepthwiseWindows,
+    /// Smallest and largest result.
+    limits: [f32; 2],
+}
+
+impl std::fmt::Debug for DepthwiseFilters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DepthwiseFilters({:?}, results in {:?})", self.windows, self.limits)
+    }
+}
+
+impl DepthwiseWindows {
+    /// Returns the number of windows, down and across, in a map of that height and width; 0 if the padded map is smaller than a window.
+    pub(super) fn count(&self, map_size: [usize; 2]) -> [usize; 2] {
+        std::array::from_fn(|axis| {
+            let padded = self.before[axis] + map_size[axis] + self.after[axis];
+            padded.checked_sub(self.size[axis]).map_or(0, |rest| rest / self.stride[axis] + 1)
+        })
+    }
+}
+
+impl DepthwiseFilters {
+    /// Creates filters from their values, `[C, height * width + 1]`. Returns `None` if the number of values is another one, if a size or a
+    /// stride is 0, or if the limits are not in order.
+    pub(super) fn new(values: Storage<f32>, windows: DepthwiseWindows, limits: [f32; 2]) -> Option<Self> {
+        let DepthwiseWindows { channels, size: [height, width], stride, .. } = windows;
+        let is_whole = values.len() == channels * (height * width + 1) && height * width > 0;
+        (is_whole && !stride.contains(&0) && limits[0] <= limits[1]).then_some(Self { values, windows, limits })
+    }
+
+    pub(super) fn values(&self) -> &Storage<f32> {
+        &self.values
+    }
+
+    pub(super) fn windows(&self) -> DepthwiseWindows {
+        self.windows
+    }
+
+    pub(super) fn limits(&self) -> [f32; 2] {
+        self.limits
+    }
+
+    /// Computes the convolution of one element of the batch. `input` is `[C, height, width]`; `map_size` is the height and width of a map;
+    /// `out` is `[C, windows down, windows across]`.
+    pub(super) fn run(&self, width: VectorWidth, input: &[f32], map_size: [usize; 2], out: &mut [f32]) {
+        let [down, across] = self.windows.count(map_size);
+        let filter_length = self.windows.size[0] * self.windows.size[1] + 1;
+        SCRATCH.with_borrow_mut(|padded| {
+            padded.prepare(&self.windows, map_size, across);
+            let maps = input.chunks_exact(map_size[0] * map_size[1]).zip(out.chunks_exact_mut(down * across));
+            for ((map, out), filter) in maps.zip(self.values.chunks_exact(filter_length)) {
+                padded.load(&self.windows, map, map_size);
+                convolve(width, padded, &self.windows, filter, self.limits, across, out);
+            }
+        });
+    }
+}
+
+/// A map with zeros around it. Each row is sorted by `column % stride`, so that values that are `stride` columns apart are neighbours.
+#[derive(Default)]
+pub(super) struct PaddedMap {
+    values: Vec<f32>,
+    /// Length of the values with the same remainder; long enough to read [`LANES`] values from every window.
+    length: usize,
+    /// Length of a row: `length` times the stride.
+    row: usize,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<PaddedMap> = RefCell::default();
+}
+
+impl PaddedMap {
+    /// Sets the size and fills the map with zeros.
+    fn prepare(&mut self, windows: &DepthwiseWindows, map_size: [usize; 2], across: usize) {
+        let stride = windows.stride[1];
+        let padded_width = windows.before[1] + map_size[1] + windows.after[1];
+        self.length = padded_width.div_ceil(stride).max(across.next_multiple_of(LANES) + windows.size[1]);
+        self.row = self.length * stride;
+        self.values.clear();
+        self.values.resize((windows.before[0] + map_size[0] + windows.after[0]) * self.row, 0.0);
+    }
+
+    /// Copies a map between the zeros.
+    fn load(&mut self, windows: &DepthwiseWindows, map: &[f32], [_, width]: [usize; 2]) {
+        let ([top, left], stride) = (windows.before, windows.stride[1]);
+        let rows = self.values.chunks_exact_mut(self.row).skip(top);
+        for (from, to) in map.chunks_exact(width).zip(rows) {
+            if stride == 1 {
+                to[left..left + width].copy_from_slice(from);
+                continue;
+            }
+            for (phase, to) in to.chunks_exact_mut(self.length).enumerate() {
+                // The first column of the map that lies in this phase, and its place there.
+                let first = (phase + stride - left % stride) % stride;
+                let to = &mut to[(left + first) / stride..];
+                to.iter_mut().zip(from.iter().skip(first).step_by(stride)).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+}
+
+for_each_width! {
+    /// Computes all windows of one map. `across` is the number of windows in a row.
+    fn convolve(
+        padded: &PaddedMap,
+        windows: &DepthwiseWindows,
+        filter: &[f32],
+        limits: [f32; 2],
+        across: usize,
+        out: &mut [f32]
+    ) {
+        let ([height, width], [down, stride]) = (windows.size, windows.stride);
+        let (weights, bias) = filter.split_at(height * width);
+        for (row, out) in out.chunks_exact_mut(across).enumerate() {
+            let lines = &padded.values[row * down * padded.row..];
+            for first in (0..across).step_by(LANES) {
+                let mut sums = [bias[0]; LANES];
+                for (y, weights) in weights.chunks_exact(width).enumerate() {
+                    for (x, weight) in weights.iter().enumerate() {
+                        let at = y * padded.row + x % stride * padded.length + x / stride + first;
+                        let values = &lines[at..at + LANES];
+                        for (sum, value) in sums.iter_mut().zip(values) {
+                            *sum += weight * value;
+                        }
+                    }
+                }
+                let out = &mut out[first..across.min(first + LANES)];
+                for (out, sum) in out.iter_mut().zip(sums) {
+                    // Unlike `clamp`, this keeps NaN and needs no order of the limits.
+                    let sum = if sum < limits[0] { limits[0] } else { sum };
+                    *out = if sum > limits[1] { limits[1] } else { sum };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(seed: usize, count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 131) % 1009) as f32 / 500.0 - 1.0).collect()
+    }
+
+    /// The definition: for each window, the bias plus the products of weights and pixels; pixels outside the map are 0.
+    fn defined(filters: &DepthwiseFilters, input: &[f32], [height, width]: [usize; 2]) -> Vec<f32> {
+        let windows = filters.windows();
+        let [down, across] = windows.count([height, width]);
+        let size = windows.size[0] * windows.size[1];
+        let mut out = Vec::new();
+        for (map, filter) in input.chunks_exact(height * width).zip(filters.values().chunks_exact(size + 1)) {
+            for (row, column) in (0..down).flat_map(|row| (0..across).map(move |column| (row, column))) {
+                let mut sum = f64::from(filter[size]);
+                for (i, weight) in filter[..size].iter().enumerate() {
+                    let y = (row * windows.stride[0] + i / windows.size[1]).checked_sub(windows.before[0]);
+                    let x = (column * windows.stride[1] + i % windows.size[1]).checked_sub(windows.before[1]);
+                    if let (Some(y), Some(x)) = (y.filter(|y| *y < height), x.filter(|x| *x < width)) {
+                        sum += f64::from(*weight) * f64::from(map[y * width + x]);
+                    }
+                }
+                out.push((sum as f32).clamp(filters.limits[0], filters.limits[1]));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_window_is_the_bias_plus_the_weighted_pixels_on_every_processor() {
+        for (channels, size, stride, before, after, map) in [
+            (3, [3, 3], [1, 1], [1, 1], [1, 1], [9, 9]),
+            (2, [3, 3], [2, 2], [0, 0], [1, 1], [16, 34]),
+            (2, [5, 5], [2, 2], [1, 1], [2, 2], [18, 18]),
+            (2, [5, 5], [2, 2], [2, 2], [2, 2], [17, 33]),
+            (1, [5, 5], [1, 1], [2, 2], [2, 2], [1, 1]),
+            (2, [1, 1], [1, 1], [0, 0], [0, 0], [4, 70]),
+            (2, [2, 4], [3, 3], [1, 0], [0, 2], [11, 50]),
+            (1, [3, 3], [1, 3], [2, 5], [0, 7], [5, 20]),
+            (1, [3, 2], [1, 1], [0, 0], [0, 0], [3, 2]),
+        ] {
+            let windows = DepthwiseWindows { channels, size, stride, before, after };
+            let weights = values(1, channels * (size[0] * size[1] + 1));
+            for limits in [[f32::NEG_INFINITY, f32::INFINITY], [0.0, 0.5]] {
+                let filters = DepthwiseFilters::new(weights.clone().into(), windows, limits).unwrap();
+                let input = values(2, channels * map[0] * map[1]);
+                let expected = defined(&filters, &input, map);
+                for width in VectorWidth::available() {
+                    let mut out = vec![f32::NAN; expected.len()];
+                    filters.run(width, &input, map, &mut out);
+                    for (found, expected) in out.iter().zip(&expected) {
+                        assert!((found - expected).abs() < 1e-5, "{windows:?} {width:?}: {found} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_smaller_map_after_a_larger_one_sees_zeros_around_it() {
+        let windows = DepthwiseWindows { channels: 1, size: [3, 3], stride: [1, 1], before: [1, 1], after: [1, 1] };
+        let filters = DepthwiseFilters::new(values(1, 10).into(), windows, [-9.0, 9.0]).unwrap();
+        for map in [[20, 40], [3, 5], [7, 17]] {
+            let input = values(3, map[0] * map[1]);
+            let mut out = vec![0.0; input.len()];
+            filters.run(VectorWidth::best(), &input, map, &mut out);
+            let expected = defined(&filters, &input, map);
+            assert!(out.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{map:?}");
+        }
+    }
+
+    #[test]
+    fn unusable_filters_are_refused() {
+        let windows = DepthwiseWindows { channels: 2, size: [3, 3], stride: [1, 1], before: [0, 0], after: [0, 0] };
+        let new = |count: usize, windows, limits| DepthwiseFilters::new(vec![0.0; count].into(), windows, limits);
+        assert!(new(20, windows, [0.0, 6.0]).is_some());
+        assert!(new(19, windows, [0.0, 6.0]).is_none());
+        assert!(new(20, windows, [6.0, 0.0]).is_none() && new(20, windows, [f32::NAN, 0.0]).is_none());
+        assert!(new(20, DepthwiseWindows { stride: [1, 0], ..windows }, [0.0, 6.0]).is_none());
+        assert!(new(2, DepthwiseWindows { size: [0, 3], ..windows }, [0.0, 6.0]).is_none());
+        assert_eq!(DepthwiseWindows { size: [5, 5], ..windows }.count([4, 9]), [0, 5]);
+    }
+}
