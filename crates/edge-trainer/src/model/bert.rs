@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::Deserialize;
 
-use super::clip::ConfigError;
+use super::clip::{ConfigError, TransformerConfig};
 use super::layers::{Attention, Mask};
 use super::load;
 use super::ops::{Compute, LayerOps, TensorOps};
@@ -20,27 +20,15 @@ use crate::weights::{WeightError, WeightFile, WeightSource, Weights};
 pub struct BertConfig {
     /// Number V of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Length W of a token's state.
-    #[serde(rename = "hidden_size")]
-    pub width: usize,
-    /// Number of hidden units in a layer's perceptron.
-    #[serde(rename = "intermediate_size")]
-    pub hidden: usize,
-    /// Number of layers.
-    #[serde(rename = "num_hidden_layers")]
-    pub layers: usize,
-    /// Number of attention heads in each layer.
-    #[serde(rename = "num_attention_heads")]
-    pub heads: usize,
+    /// Sizes of the layers; the width W is the length of a token's state.
+    #[serde(flatten)]
+    pub layers: TransformerConfig,
     /// Longest text, in tokens.
     #[serde(rename = "max_position_embeddings")]
     pub positions: usize,
     /// Number of kinds of tokens; only kind 0 is used.
     #[serde(rename = "type_vocab_size")]
     pub kinds: usize,
-    /// Epsilon of the layer normalisations.
-    #[serde(rename = "layer_norm_eps")]
-    pub epsilon: f64,
 }
 
 impl BertConfig {
@@ -60,8 +48,9 @@ impl BertConfig {
             }
         }
         let config: Self = serde_json::from_value(file).map_err(|e| unusable(e.to_string()))?;
-        let counts = [config.vocab_size, config.hidden, config.layers, config.positions, config.kinds];
-        if counts.contains(&0) || config.heads == 0 || config.width == 0 || !config.width.is_multiple_of(config.heads) {
+        let TransformerConfig { width, hidden, layers, heads, .. } = config.layers;
+        let counts = [config.vocab_size, hidden, layers, heads, width, config.positions, config.kinds];
+        if counts.contains(&0) || !width.is_multiple_of(heads) {
             return Err(unusable(
                 "the sizes must be positive, and hidden_size a multiple of num_attention_heads".to_owned(),
             ));
@@ -99,7 +88,8 @@ impl<B: Backend> Bert<B> {
     pub fn load(path: &Path, config: &BertConfig, device: &B::Device) -> Result<Self, WeightError> {
         let file = WeightFile::read(path)?;
         let mut weights = file.tensors()?;
-        let BertConfig { vocab_size, width, positions, kinds, epsilon, .. } = *config;
+        let BertConfig { vocab_size, layers: TransformerConfig { width, epsilon, layers, .. }, positions, kinds } =
+            *config;
         let tokens = load::tensor(&mut weights, "embeddings.word_embeddings.weight", [vocab_size, width], device)?;
         let mut places = weights.take("embeddings.position_embeddings.weight", &[positions, width])?;
         let kind = weights.take("embeddings.token_type_embeddings.weight", &[kinds, width])?;
@@ -108,7 +98,7 @@ impl<B: Backend> Bert<B> {
         }
         let positions = Tensor::from_data(TensorData::new(places, [positions, width]), device);
         let norm = load::layer_norm(&mut weights, "embeddings.LayerNorm", width, epsilon, device)?;
-        let layers = (0..config.layers).map(|layer| BertLayer::load(&mut weights, config, layer, device));
+        let layers = (0..layers).map(|layer| BertLayer::load(&mut weights, config.layers, layer, device));
         let layers = layers.collect::<Result<_, _>>()?;
         weights.ignore(|key| key.starts_with("pooler.") || key == "embeddings.position_ids");
         weights.finish()?;
@@ -138,11 +128,11 @@ impl<B: Backend> Bert<B> {
 impl<B: Backend> BertLayer<B> {
     fn load(
         weights: &mut Weights<'_>,
-        config: &BertConfig,
+        config: TransformerConfig,
         layer: usize,
         device: &B::Device,
     ) -> Result<Self, WeightError> {
-        let BertConfig { width, hidden, heads, epsilon, .. } = *config;
+        let TransformerConfig { width, hidden, heads, epsilon, .. } = config;
         let key = |name: &str| format!("encoder.layer.{layer}.{name}");
         let mut linear = |name: &str, dims| load::linear(weights, &key(name), dims, true, device);
         let projections = [

@@ -45,7 +45,7 @@ fn class_vector(table: &TokenTable, nouns: &WordNet, offset: u32) -> Result<Vec<
     let chain = nouns.chain(offset);
     if chain.is_empty() {
         let reason = format!("it lacks the synset {offset:08} of an ImageNet class");
-        return Err(WordError::File { path: "data.noun".into(), reason });
+        return Err(WordError::File { path: nouns.path.clone(), reason });
     }
     let (mut sum, mut weight) = (vec![0.0f32; table.dim()], 1.0);
     for synset in chain {

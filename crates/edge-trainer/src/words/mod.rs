@@ -1,5 +1,5 @@
-//! What the words of tags mean, without a text encoder that learns: vectors of tokens from a published sentence encoder, WordNet's nouns,
-//! and vectors of ImageNet's classes from both. An image whose classes are known can thus be compared with any tag (ConSE: Norouzi et al.,
+//! Gives the words of tags and the classes of ImageNet vectors in one space. A published sentence encoder gives the vectors of the words.
+//! WordNet gives the words of each class. An image whose classes are known can be compared with any tag (ConSE: Norouzi et al.,
 //! "Zero-shot learning by convex combination of semantic embeddings", 2014).
 
 mod class_vectors;

@@ -1,7 +1,7 @@
 //! A vector for every token of a published sentence encoder. A text is then the mean of its tokens' vectors, which is nearly as good for
 //! short tags as the encoder itself, and needs no encoder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::{DMatrix, SymmetricEigen};
@@ -26,6 +26,8 @@ const LEVELS: f32 = 127.0;
 /// The vectors of all tokens, and the tokenizer that they belong to.
 #[derive(Debug, Clone)]
 pub struct TokenTable {
+    /// Path of `tokenizer.json`, for errors.
+    path: PathBuf,
     tokenizer: Tokenizer,
     dim: usize,
     /// Row-major `[V, D]`. Each row is a multiple of whole numbers from -127 to 127; rows of ignored tokens are zero.
@@ -47,13 +49,15 @@ impl TokenTable {
         let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
-        let id = |token: &str| tokenizer.token_to_id(token).ok_or_else(|| fail(format!("it has no token {token}")));
+        let id = |token: &str| {
+            tokenizer.token_to_id(token).ok_or_else(|| fail(format!("the tokenizer has no token {token}")))
+        };
         let ends = [id("[CLS]")?, id("[SEP]")?];
         let config = BertConfig::read(&dir.join("config.json"))?;
         let count = tokenizer.get_vocab_size(true);
         if count > config.vocab_size {
             let known = config.vocab_size;
-            return Err(fail(format!("it has {count} tokens, but vocab_size in config.json is {known}")));
+            return Err(fail(format!("the tokenizer has {count} tokens, but vocab_size in config.json is {known}")));
         }
         let encoder = Bert::<Host>::load(&dir.join("model.safetensors"), &config, &Default::default())?;
         let alone = read_tokens(&encoder, ends.map(i64::from), count, listener);
@@ -66,7 +70,7 @@ impl TokenTable {
             .map(|id| id as usize)
             .collect();
         let vectors = reduced(&alone, dim, &ignored);
-        Ok(Self { tokenizer, dim, vectors })
+        Ok(Self { path, tokenizer, dim, vectors })
     }
 
     /// Returns the length D of the vectors.
@@ -85,7 +89,7 @@ impl TokenTable {
     /// [`WordError::File`] if the tokenizer cannot divide the text into tokens.
     pub fn embed(&self, text: &str) -> Result<Vec<f32>, WordError> {
         let encoded = self.tokenizer.encode(text, false).map_err(|e| WordError::File {
-            path: "tokenizer.json".into(),
+            path: self.path.clone(),
             reason: format!("it cannot divide {text:?} into tokens: {e}"),
         })?;
         let mut sum = vec![0.0f32; self.dim];

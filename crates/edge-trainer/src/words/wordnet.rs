@@ -1,7 +1,7 @@
 //! Reads the nouns of WordNet (G. A. Miller, "WordNet: a lexical database for English", Communications of the ACM 38, 1995).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::WordError;
 
@@ -15,8 +15,12 @@ pub struct Synset {
 }
 
 /// All noun synsets by their offset in the file. The offset is the number in ImageNet's name of the synset: `n01440764` is 1440764.
-#[derive(Debug, Clone, Default)]
-pub struct WordNet(HashMap<u32, Synset>);
+#[derive(Debug, Clone)]
+pub struct WordNet {
+    /// Path of the file, for errors.
+    pub(super) path: PathBuf,
+    synsets: HashMap<u32, Synset>,
+}
 
 impl WordNet {
     /// Reads `data.noun` of WordNet 3.0 (format: wndb(5WN)).
@@ -39,21 +43,25 @@ impl WordNet {
                 .ok_or_else(|| fail(format!("line {} is not a synset of WordNet 3.0", number + 1)))?;
             synsets.insert(offset, synset);
         }
-        if synsets.is_empty() { Err(fail("it holds no synsets".to_owned())) } else { Ok(Self(synsets)) }
+        if synsets.is_empty() {
+            Err(fail("it holds no synsets".to_owned()))
+        } else {
+            Ok(Self { path: path.to_owned(), synsets })
+        }
     }
 
     /// Returns the synset at this offset.
     pub fn synset(&self, offset: u32) -> Option<&Synset> {
-        self.0.get(&offset)
+        self.synsets.get(&offset)
     }
 
     /// Returns the synset at `offset` and those above it, each one's first hypernym next. Ends at the most general one.
     pub fn chain(&self, offset: u32) -> Vec<&Synset> {
         let mut chain: Vec<&Synset> = Vec::new();
         let mut next = Some(offset);
-        while let Some(synset) = next.and_then(|offset| self.0.get(&offset)) {
+        while let Some(synset) = next.and_then(|offset| self.synsets.get(&offset)) {
             // WordNet has no cycles, but a damaged file may.
-            if chain.len() > self.0.len() {
+            if chain.len() > self.synsets.len() {
                 break;
             }
             chain.push(synset);

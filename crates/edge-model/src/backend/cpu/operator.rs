@@ -249,35 +249,15 @@ impl EvalOp for Operator {
             OperatorKind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),
             OperatorKind::WindowProduct { windows, filters, .. } => {
                 let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
-                let &[count, channels, height, across] = shapes[0] else {
-                    bail!(
-                        "a convolution needs an input of the shape [N, C, H, W], but the inputs have the shapes {shapes:?}"
-                    )
-                };
-                ensure!(
-                    channels == windows.channels,
-                    "a convolution with {} input channels cannot take inputs of the shapes {shapes:?}",
-                    windows.channels
-                );
-                let size = out.len() / count.max(1);
-                for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
-                    filters.run(*kernel, input, [height, across], out);
-                }
+                for_each_element(values[0], shapes[0], windows.channels, out, |input, map_size, out| {
+                    filters.run(*kernel, input, map_size, out);
+                })?;
             }
             OperatorKind::DepthwiseConv { windows, filters, .. } => {
                 let filters = filters.as_ref().context("the depthwise convolution has no filters")?;
-                let &[count, channels, height, across] = shapes[0] else {
-                    bail!("a depthwise convolution needs an input of the shape [N, C, H, W], not {shapes:?}")
-                };
-                ensure!(
-                    channels == windows.channels,
-                    "a depthwise convolution of {} channels cannot take inputs of the shapes {shapes:?}",
-                    windows.channels
-                );
-                let size = out.len() / count.max(1);
-                for (input, out) in values[0].chunks_exact(channels * height * across).zip(out.chunks_exact_mut(size)) {
-                    filters.run(VectorWidth::best(), input, [height, across], out);
-                }
+                for_each_element(values[0], shapes[0], windows.channels, out, |input, map_size, out| {
+                    filters.run(VectorWidth::best(), input, map_size, out);
+                })?;
             }
             OperatorKind::RowNorm { epsilon } => {
                 ensure!(
@@ -307,6 +287,31 @@ impl EvalOp for Operator {
         }
         Ok(tvec!(output.into_tvalue()))
     }
+}
+
+/// Calls `convolve` for each element of the batch: with its part of `values`, the height and width of its maps, and its part of `out`.
+///
+/// # Errors
+/// The shape is not `[N, channels, H, W]`.
+fn for_each_element(
+    values: &[f32],
+    shape: &[usize],
+    channels: usize,
+    out: &mut [f32],
+    mut convolve: impl FnMut(&[f32], [usize; 2], &mut [f32]),
+) -> TractResult<()> {
+    let &[count, found, height, width] = shape else {
+        bail!("a convolution needs an input of the shape [N, C, H, W], not {shape:?}")
+    };
+    ensure!(
+        found == channels,
+        "a convolution with {channels} input channels cannot take an input of the shape {shape:?}"
+    );
+    let size = out.len() / count.max(1);
+    for (values, out) in values.chunks_exact(channels * height * width).zip(out.chunks_exact_mut(size)) {
+        convolve(values, [height, width], out);
+    }
+    Ok(())
 }
 
 /// Returns height and width of an input `[N, C, H, W]`.
