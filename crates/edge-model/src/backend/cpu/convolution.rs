@@ -4,13 +4,15 @@
 use std::cell::RefCell;
 
 use super::product::{COLUMNS, F32Kernel, MatrixRows, PanelStep};
-use super::rows::{VectorWidth, add_scaled};
+use super::rows::{UNLIMITED, VectorWidth, add_scaled, limit};
 use super::storage::Storage;
 
 /// Filters `[F, C * height * width + 1]`. The last value of a filter is its bias; the matching value of each window is one.
 pub(super) struct ConvFilters {
     values: Storage<f32>,
     windows: ConvWindows,
+    /// Smallest and largest result.
+    limits: [f32; 2],
 }
 
 /// The windows of a convolution: all that lie inside the input, `stride` pixels apart.
@@ -25,7 +27,7 @@ pub(super) struct ConvWindows {
 
 impl std::fmt::Debug for ConvFilters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConvFilters({} for {:?})", self.values.len() / self.depth(), self.windows)
+        write!(f, "ConvFilters({} for {:?}, results in {:?})", self.count(), self.windows, self.limits)
     }
 }
 
@@ -51,11 +53,11 @@ impl ConvWindows {
 
 impl ConvFilters {
     /// Creates filters from their values, `[F, C * height * width + 1]`. Returns `None` if there is no filter, if the last filter is
-    /// incomplete, or if a stride is 0.
-    pub(super) fn new(values: Storage<f32>, windows: ConvWindows) -> Option<Self> {
-        let filters = Self { values, windows };
+    /// incomplete, if a stride is 0, or if the limits are not in order.
+    pub(super) fn new(values: Storage<f32>, windows: ConvWindows, limits: [f32; 2]) -> Option<Self> {
+        let filters = Self { values, windows, limits };
         let is_whole = filters.values.len().is_multiple_of(filters.depth()) && !filters.values.is_empty();
-        (is_whole && !windows.stride.contains(&0)).then_some(filters)
+        (is_whole && !windows.stride.contains(&0) && limits[0] <= limits[1]).then_some(filters)
     }
 
     pub(super) fn values(&self) -> &Storage<f32> {
@@ -64,6 +66,10 @@ impl ConvFilters {
 
     pub(super) fn windows(&self) -> ConvWindows {
         self.windows
+    }
+
+    pub(super) fn limits(&self) -> [f32; 2] {
+        self.limits
     }
 
     /// Returns the number of values in a filter, `C * height * width + 1`.
@@ -91,18 +97,39 @@ impl ConvFilters {
             panel[depth - 1] = PanelStep::of(&[1.0; COLUMNS]);
             for first in (0..windows).step_by(COLUMNS) {
                 let columns = COLUMNS.min(windows - first);
-                let mut window = first;
-                // Windows of the same row share the lines of the input.
-                while window < first + columns {
-                    let (row, column) = (window / across, window % across);
-                    let count = (across - column).min(first + columns - window);
-                    lines.load(self.windows, input, input_size, row);
-                    self.gather(lines, column..column + count, &mut panel[..depth - 1], window - first);
-                    window += count;
+                if self.windows.is_pixels() {
+                    for (channel, step) in input.chunks_exact(windows).zip(&mut *panel) {
+                        copy(&channel[first..first + columns], &mut step.0);
+                    }
+                } else {
+                    self.gather_windows(lines, input, input_size, (first..first + columns, across), panel);
                 }
                 kernel.multiply(left, panel, columns, &[], &mut out[first..], windows);
+                if self.limits != UNLIMITED {
+                    out.chunks_mut(windows).for_each(|row| limit(&mut row[first..first + columns], self.limits));
+                }
             }
         });
+    }
+
+    /// Copies the input values of `windows` into the columns of `panel`. `across` is the number of windows in a row.
+    fn gather_windows(
+        &self,
+        lines: &mut InputLines,
+        input: &[f32],
+        input_size: [usize; 2],
+        (windows, across): (std::ops::Range<usize>, usize),
+        panel: &mut [PanelStep],
+    ) {
+        let mut window = windows.start;
+        // Windows of the same row share the lines of the input.
+        while window < windows.end {
+            let (row, column) = (window / across, window % across);
+            let count = (across - column).min(windows.end - window);
+            lines.load(self.windows, input, input_size, row);
+            self.gather(lines, column..column + count, panel, window - windows.start);
+            window += count;
+        }
     }
 
     /// Computes each pixel of `out` as a weighted sum of the channels.
@@ -117,6 +144,7 @@ impl ConvFilters {
                 for (weight, channel) in weights.iter().zip(input.chunks_exact(pixels)) {
                     add_scaled(width, &channel[block.clone()], *weight, out);
                 }
+                limit(out, self.limits);
             }
         }
     }
@@ -129,12 +157,15 @@ impl ConvFilters {
             for (x, to) in steps.iter_mut().enumerate() {
                 // Neighbouring windows read values that are `stride` columns apart. `InputLines` stores these values next to each other.
                 let from = &line[x % stride * lines.length + x / stride..][windows.clone()];
-                for (to, from) in to.0[column..].iter_mut().zip(from) {
-                    *to = from.to_ne_bytes();
-                }
+                copy(from, &mut to.0[column..]);
             }
         }
     }
+}
+
+/// Copies values into the first places of a step of a panel.
+fn copy(values: &[f32], step: &mut [[u8; 4]]) {
+    step.iter_mut().zip(values).for_each(|(to, from)| *to = from.to_ne_bytes());
 }
 
 /// The lines of the input that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`
@@ -211,10 +242,16 @@ mod tests {
             let weights = values(1, filters * depth);
             let (input, [down, across]) =
                 (values(2, channels * input_size[0] * input_size[1]), windows.count(input_size));
-            let all = ConvFilters::new(weights.clone().into(), windows).unwrap();
-            assert_eq!(all.count(), filters);
-            let mut out = vec![f32::NAN; filters * down * across];
-            all.run(kernels.f32(), &input, input_size, &mut out);
+            let run = |limits| {
+                let all = ConvFilters::new(weights.clone().into(), windows, limits).unwrap();
+                assert_eq!(all.count(), filters);
+                let mut out = vec![f32::NAN; filters * down * across];
+                all.run(kernels.f32(), &input, input_size, &mut out);
+                out
+            };
+            let out = run(UNLIMITED);
+            let limited: Vec<f32> = out.iter().map(|v| v.clamp(-0.1, 0.3)).collect();
+            assert_eq!(run([-0.1, 0.3]), limited);
             for (at, found) in out.iter().enumerate() {
                 let (filter, row, column) = (at / (down * across), at / across % down, at % across);
                 let filter = &weights[filter * depth..(filter + 1) * depth];
@@ -224,7 +261,10 @@ mod tests {
                     let at = (c * input_size[0] + row * stride[0] + y) * input_size[1] + column * stride[1] + x;
                     sum += f64::from(*weight) * f64::from(input[at]);
                 }
-                assert!((f64::from(*found) - sum).abs() < 2e-5, "{all:?} at {at}: {found} for {sum}");
+                assert!(
+                    (f64::from(*found) - sum).abs() < 2e-5,
+                    "{filters} filters for {windows:?} at {at}: {found} for {sum}"
+                );
             }
         }
     }
@@ -232,10 +272,12 @@ mod tests {
     #[test]
     fn filters_that_are_cut_off_are_none() {
         let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 1] };
-        let of =
-            |count: usize, windows| ConvFilters::new(vec![0.0; count].into(), windows).map(|filters| filters.count());
+        let of = |count: usize, windows| {
+            ConvFilters::new(vec![0.0; count].into(), windows, UNLIMITED).map(|filters| filters.count())
+        };
         assert_eq!([of(38, windows), of(37, windows), of(0, windows)], [Some(2), None, None]);
         assert!(of(38, ConvWindows { stride: [1, 0], ..windows }).is_none());
+        assert!(ConvFilters::new(vec![0.0; 38].into(), windows, [1.0, 0.0]).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use super::rows::{VectorWidth, for_each_width};
+use super::rows::{VectorWidth, for_each_width, limited};
 use super::storage::Storage;
 
 /// Number of results that are computed at a time: as many as the widest register holds.
@@ -155,9 +155,7 @@ for_each_width! {
                 }
                 let out = &mut out[first..across.min(first + LANES)];
                 for (out, sum) in out.iter_mut().zip(sums) {
-                    // Unlike `clamp`, this keeps NaN and needs no order of the limits.
-                    let sum = if sum < limits[0] { limits[0] } else { sum };
-                    *out = if sum > limits[1] { limits[1] } else { sum };
+                    *out = limited(sum, limits);
                 }
             }
         }
@@ -167,6 +165,7 @@ for_each_width! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::rows::UNLIMITED;
 
     fn values(seed: usize, count: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 7919 + seed * 131) % 1009) as f32 / 500.0 - 1.0).collect()
@@ -209,7 +208,7 @@ mod tests {
         ] {
             let windows = DepthwiseWindows { channels, size, stride, before, after };
             let weights = values(1, channels * (size[0] * size[1] + 1));
-            for limits in [[f32::NEG_INFINITY, f32::INFINITY], [0.0, 0.5]] {
+            for limits in [UNLIMITED, [0.0, 0.5]] {
                 let filters = DepthwiseFilters::new(weights.clone().into(), windows, limits).unwrap();
                 let input = values(2, channels * map[0] * map[1]);
                 let expected = defined(&filters, &input, map);

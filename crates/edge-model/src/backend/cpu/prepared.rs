@@ -28,7 +28,7 @@ use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 2\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 3\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
@@ -50,9 +50,19 @@ struct PartIndex {
     products: Vec<ProductParts>,
     /// Width of each table, and the position of its values in the file.
     tables: Vec<(usize, Range<u64>)>,
-    /// For each convolution: channels, height and width of a window, strides down and across, and the position of the filters in the file.
-    filters: Vec<([usize; 5], Range<u64>)>,
+    filters: Vec<ConvParts>,
     depthwise: Vec<DepthwiseParts>,
+}
+
+/// The parts of a [`ConvFilters`].
+#[derive(Serialize, Deserialize)]
+struct ConvParts {
+    channels: usize,
+    size: [usize; 2],
+    stride: [usize; 2],
+    /// The limits of the results, each an f32, as integers of the same bits. JSON has no infinity.
+    limits: [u32; 2],
+    values: Range<u64>,
 }
 
 /// The parts of a [`DepthwiseFilters`].
@@ -63,7 +73,7 @@ struct DepthwiseParts {
     stride: [usize; 2],
     before: [usize; 2],
     after: [usize; 2],
-    /// The limits of the results, each an f32, as integers of the same bits. JSON has no infinity.
+    /// As in [`ConvParts`].
     limits: [u32; 2],
     values: Range<u64>,
 }
@@ -162,10 +172,10 @@ fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> {
     };
     let weights = index.products.iter().map(product).collect::<Option<_>>()?;
     let tables = index.tables.iter().map(table).collect::<Option<_>>()?;
-    let filters = |([channels, height, width, down, across], values): &([usize; 5], Range<u64>)| {
-        let windows = ConvWindows { channels: *channels, size: [*height, *width], stride: [*down, *across] };
+    let filters = |parts: &ConvParts| {
+        let &ConvParts { channels, size, stride, limits, ref values } = parts;
         let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        ConvFilters::new(values, windows).map(Arc::new)
+        ConvFilters::new(values, ConvWindows { channels, size, stride }, limits.map(f32::from_bits)).map(Arc::new)
     };
     let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
     let depthwise = |parts: &DepthwiseParts| {
@@ -231,8 +241,9 @@ fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
     let tables = prepared.constants.tables.iter().map(table).collect::<io::Result<_>>()?;
     let mut filters = Vec::with_capacity(prepared.constants.filters.len());
     for conv in &prepared.constants.filters {
-        let ConvWindows { channels, size: [height, width], stride: [down, across] } = conv.windows();
-        filters.push(([channels, height, width, down, across], out.array(conv.values())?));
+        let ConvWindows { channels, size, stride } = conv.windows();
+        let (limits, values) = (conv.limits().map(f32::to_bits), out.array(conv.values())?);
+        filters.push(ConvParts { channels, size, stride, limits, values });
     }
     let mut depthwise = Vec::with_capacity(prepared.constants.depthwise.len());
     for conv in &prepared.constants.depthwise {
@@ -305,7 +316,7 @@ mod tests {
         let weights = PackedWeights::pack(&matrix, 2100, Some(&bias), kernels.for_weights(matrix.len())).unwrap();
         let table = LookupTable { width: 100, values: matrix[..100_000].to_vec().into() };
         let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 2] };
-        let filters = ConvFilters::new(matrix[..19 * 20].to_vec().into(), windows).unwrap();
+        let filters = ConvFilters::new(matrix[..19 * 20].to_vec().into(), windows, [f32::NEG_INFINITY, 6.0]).unwrap();
         let graph = GraphProto { name: "a graph".to_owned(), ..GraphProto::default() };
         let graph = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let weights = vec![Arc::new(weights.with_quick_gelu(Some(1.702)))];
@@ -327,6 +338,7 @@ mod tests {
         out.extend_from_slice(prepared.constants.tables[0].row(999).unwrap());
         out.extend_from_slice(prepared.constants.filters[0].values());
         assert_eq!(prepared.constants.filters[0].windows().stride, [1, 2]);
+        assert_eq!(prepared.constants.filters[0].limits(), [f32::NEG_INFINITY, 6.0]);
         let depthwise = &prepared.constants.depthwise[0];
         out.extend_from_slice(depthwise.values());
         assert_eq!(depthwise.limits(), [0.0, f32::INFINITY]);

@@ -8,6 +8,21 @@ const LANES: usize = 16;
 /// `1.5 * 2^23`. Adding it to a float and subtracting it again rounds the float to a whole number.
 const ROUND: f32 = 12_582_912.0;
 
+/// Limits that every result is within.
+pub(super) const UNLIMITED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
+/// Returns the value, or the limit that it is beyond. Unlike `clamp`, it keeps NaN and needs no order of the limits.
+#[inline(always)]
+pub(super) fn limited(value: f32, limits: [f32; 2]) -> f32 {
+    let value = if value < limits[0] { limits[0] } else { value };
+    if value > limits[1] { limits[1] } else { value }
+}
+
+/// Replaces each value beyond a limit by that limit.
+pub(super) fn limit(values: &mut [f32], limits: [f32; 2]) {
+    values.iter_mut().for_each(|value| *value = limited(*value, limits));
+}
+
 /// A set of vector instructions that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VectorWidth {

@@ -1,10 +1,12 @@
-//! Replaces the pattern of a convolution without channel groups and without padding that has many filters or windows of
-//! one pixel.
+//! Replaces the pattern of a convolution without channel groups and without padding that has many filters or windows of one pixel, and
+//! of a `Clip` behind it.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::convolution::{ConvFilters, ConvWindows, MIN_PRODUCT_FILTERS};
 use super::super::operator::{INDEX, WINDOW_PRODUCT, WINDOWS};
+use super::super::rows::UNLIMITED;
+use super::clip::Clip;
 use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
 
 /// Replaces each pattern in the graph by [`WINDOW_PRODUCT`]. Returns the filters, in the order of their indices.
@@ -12,7 +14,10 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
     let index = GraphIndex::of(graph);
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
-    for (at, filters) in found {
+    for (at, (filters, clip)) in found {
+        if let Some(clip) = clip {
+            clip.move_into(graph, at);
+        }
         let ConvWindows { channels, size, stride } = filters.windows();
         let node = &mut graph.node[at];
         node.op_type = WINDOW_PRODUCT.to_owned();
@@ -24,8 +29,8 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
     all
 }
 
-/// Returns the filters of a convolution if it matches the pattern.
-fn filters(index: &GraphIndex<'_>, node: &NodeProto) -> Option<ConvFilters> {
+/// Returns the filters of a convolution if it matches the pattern, and the `Clip` that they include.
+fn filters(index: &GraphIndex<'_>, node: &NodeProto) -> Option<(ConvFilters, Option<Clip>)> {
     let constant = index.constant(node.input.get(1)?)?;
     let count = |value: &i64| usize::try_from(*value).ok().filter(|value| *value > 0);
     let &[count, channels, height, width] = constant.dims.iter().map(count).collect::<Option<Vec<_>>>()?.as_slice()
@@ -53,5 +58,7 @@ fn filters(index: &GraphIndex<'_>, node: &NodeProto) -> Option<ConvFilters> {
     };
     let rows = weights.chunks_exact(channels * height * width).zip(&bias);
     let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
-    ConvFilters::new(values.into(), windows)
+    let clip = Clip::behind(index, node);
+    let limits = clip.as_ref().map_or(UNLIMITED, |clip| clip.limits);
+    Some((ConvFilters::new(values.into(), windows, limits)?, clip))
 }

@@ -4,13 +4,14 @@ use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::depthwise::{DepthwiseFilters, DepthwiseWindows};
 use super::super::operator::{DEPTHWISE_CONV, INDEX, WINDOWS};
+use super::super::rows::UNLIMITED;
+use super::clip::Clip;
 use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
 
 /// A match of the pattern.
 struct Pattern {
     filters: DepthwiseFilters,
-    /// Index of the `Clip` node, if there is one, and the name of its output.
-    clip: Option<(usize, String)>,
+    clip: Option<Clip>,
 }
 
 /// Replaces each pattern in the graph by [`DEPTHWISE_CONV`]. Returns the filters, in the order of their indices.
@@ -21,10 +22,8 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<DepthwiseFilters> {
     for (at, Pattern { filters, clip }) in found {
         let DepthwiseWindows { channels, size, stride, before, after } = filters.windows();
         let shape = [[channels, 0], size, stride, before, after].concat();
-        if let Some((clip, output)) = clip {
-            // Nothing reads the clip any longer, so it is removed with the other unread nodes.
-            graph.node[clip].output = vec![format!("{output} of {DEPTHWISE_CONV}")];
-            graph.node[at].output = vec![output];
+        if let Some(clip) = clip {
+            clip.move_into(graph, at);
         }
         let node = &mut graph.node[at];
         node.op_type = DEPTHWISE_CONV.to_owned();
@@ -65,26 +64,12 @@ fn pattern(index: &GraphIndex<'_>, node: &NodeProto) -> Option<Pattern> {
         Some(name) => floats(index.constant(name)?).filter(|bias| bias.len() == channels)?,
         None => vec![0.0; channels],
     };
-    let clip = clip(index, node);
-    let limits = clip.as_ref().map_or([f32::NEG_INFINITY, f32::INFINITY], |(_, _, limits)| *limits);
+    let clip = Clip::behind(index, node);
+    let limits = clip.as_ref().map_or(UNLIMITED, |clip| clip.limits);
     let weights = floats(constant)?;
     let rows = weights.chunks_exact((size[0] * size[1]).max(1)).zip(&bias);
     let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
     let windows = DepthwiseWindows { channels, size, stride, before, after };
     let filters = DepthwiseFilters::new(values.into(), windows, limits)?;
-    Some(Pattern { filters, clip: clip.map(|(at, output, _)| (at, output)) })
-}
-
-/// Returns the `Clip` that alone reads the convolution: its index, the name of its output, and its limits.
-fn clip(index: &GraphIndex<'_>, node: &NodeProto) -> Option<(usize, String, [f32; 2])> {
-    let (at, clip) = index.only_reader(node, "Clip")?;
-    let limit = |side: usize, open: f32| match clip.input.get(side).filter(|name| !name.is_empty()) {
-        None => Some(open),
-        Some(name) => match floats(index.constant(name)?)?.as_slice() {
-            &[value] => Some(value),
-            _ => None,
-        },
-    };
-    let limits = [limit(1, f32::NEG_INFINITY)?, limit(2, f32::INFINITY)?];
-    Some((at, clip.output.first()?.clone(), limits)).filter(|_| limits[0] <= limits[1])
+    Some(Pattern { filters, clip })
 }

@@ -3,6 +3,7 @@
 //! no pattern stay as they are.
 
 mod attention;
+mod clip;
 mod convolution;
 mod depthwise;
 mod graph;

@@ -319,6 +319,9 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     };
     let many = conv(&mut b, &[20, 3, 3, 5], vec![integers("strides", &[2, 3]), integers("pads", &[0; 4])]);
     let pixels = conv(&mut b, &[2, 3, 1, 1], Vec::new());
+    let clipped = conv(&mut b, &[18, 3, 1, 1], Vec::new());
+    let (low, high) = (b.scalar(0.0), b.scalar(0.125));
+    let clipped = b.node("Clip", &[&clipped, &low, &high], Vec::new());
     // Few filters, padding, dilation and groups do not match the pattern.
     let few = conv(&mut b, &[2, 3, 3, 3], Vec::new());
     let padded = conv(&mut b, &[20, 3, 3, 3], vec![integers("pads", &[1; 4])]);
@@ -331,11 +334,12 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     let of_columns = mean(&mut b, &many, &[2], 0);
     let of_both = mean(&mut b, &many, &[2, 3], 0);
     let kept = mean(&mut b, &many, &[3], 1);
-    let model = b.finish(&[&pixels, &few, &padded, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept]);
+    let model =
+        b.finish(&[&pixels, &clipped, &few, &padded, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept]);
     rewritten(&model);
     let mut changed = model.clone();
     let constants = rewrite(&mut changed, &ProductKernels::best(Precision::F32).unwrap());
     let count = |kind: &str| changed.graph.as_ref().unwrap().node.iter().filter(|node| node.op_type == kind).count();
-    assert_eq!(constants.filters.len(), 2);
-    assert_eq!(["WindowProduct", "Conv", "AxisMean", "ReduceMean"].map(count), [2, 4, 2, 2]);
+    assert_eq!(constants.filters.len(), 3);
+    assert_eq!(["WindowProduct", "Clip", "Conv", "AxisMean", "ReduceMean"].map(count), [3, 0, 4, 2, 2]);
 }
