@@ -68,7 +68,7 @@ fn front_end(c: &mut Criterion) {
 fn model(c: &mut Criterion) {
     let scorer = scorer();
     let decoded = scorer.decode(&jpeg(&picture(512, 512)), &Limits::default()).expect("a picture");
-    let pixels = [scorer.square(&decoded)];
+    let pixels = [scorer.encoder_input(&decoded)];
     c.bench_function("image encoder, one picture", |b| {
         b.iter(|| scorer.embed(black_box(&pixels)).expect("an embedding"))
     });

@@ -90,8 +90,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 /// Embeds a batch of `images` images `runs` times.
 fn measure(scorer: &Scorer, images: usize, runs: usize) -> Result<BatchTimes, ScorerError> {
-    let side = scorer.manifest().image_input.size_px;
-    let batch: Vec<_> = (0..images as u32).map(|seed| test_image(seed, side)).collect();
+    let size = scorer.manifest().image_input.input_size();
+    let batch: Vec<_> = (0..images as u32).map(|seed| test_image(seed, size)).collect();
     let mut seconds = Vec::with_capacity(runs);
     for run in 0..WARM_UP_RUNS + runs {
         let started = Instant::now();
@@ -106,7 +106,7 @@ fn measure(scorer: &Scorer, images: usize, runs: usize) -> Result<BatchTimes, Sc
 
 /// Prints the time of each kind of operator of the image encoder, the slowest first.
 fn show_operators(scorer: &Scorer, runs: usize) -> Outcome {
-    let image = test_image(0, scorer.manifest().image_input.size_px);
+    let image = test_image(0, scorer.manifest().image_input.input_size());
     let mut kinds: HashMap<(String, String), (usize, f64)> = HashMap::new();
     for run in 0..WARM_UP_RUNS + runs {
         for part in scorer.profile(&image)?.into_iter().filter(|_| run >= WARM_UP_RUNS) {
@@ -133,7 +133,7 @@ fn show_operators(scorer: &Scorer, runs: usize) -> Outcome {
 }
 
 /// Returns an image of `side` x `side` pixels that differs from that of every other seed.
-fn test_image(seed: u32, side: u32) -> RgbImage {
+fn test_image(seed: u32, (width, height): (u32, u32)) -> RgbImage {
     let value = |x: u32, y: u32, channel: u32| ((seed * 31 + channel * 17 + y * 7 + x * 3) % 255) as u8;
-    RgbImage::from_fn(side, side, |x, y| [0, 1, 2].map(|channel| value(x, y, channel)).into())
+    RgbImage::from_fn(width, height, |x, y| [0, 1, 2].map(|channel| value(x, y, channel)).into())
 }

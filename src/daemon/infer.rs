@@ -89,7 +89,7 @@ impl InferWorker {
     #[expect(clippy::vec_box, reason = "the pictures arrive and go on in boxes")]
     fn score_pictures(&mut self, mut pictures: Vec<Box<NewPicture>>) -> Result<(), End> {
         // Frees the pixels early. Otherwise each result that waits for its commit would keep its pixels in memory.
-        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.square)).collect();
+        let inputs: Vec<_> = pictures.iter_mut().map(|p| std::mem::take(&mut p.picture.input)).collect();
         let scorer = Arc::clone(&self.scorer);
         let images: Vec<Result<ImageFeatures, ScorerError>> = match scorer.embed(&inputs) {
             Ok(images) => images.into_iter().map(Ok).collect(),

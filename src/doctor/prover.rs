@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use edge_model::backend::{BackendOptions, DeviceChoice, Fact};
-use edge_model::image_input::{Limits, decode_reduced, square};
+use edge_model::image_input::{Limits, decode_reduced, encoder_input};
 use edge_model::scorer::{Scorer, ScorerError};
 
 /// Maximum time of a test. The first test on a GPU compiles its GPU kernels, which takes minutes on a small board.
@@ -75,7 +75,7 @@ pub fn prove(model: &Path, device: DeviceChoice, options: &BackendOptions) -> Re
         let input = &scorer.manifest().image_input;
         let picture = decode_reduced(&scorer.bundle().read(name)?, &Limits::default(), input)
             .map_err(|source| ScorerError::GoldenImage { name: name.clone(), source })?;
-        let pixels = [square(&picture, input)];
+        let pixels = [encoder_input(&picture, input)];
         for _ in 0..MEASURED_RUNS {
             let started = Instant::now();
             scorer.embed(&pixels)?;

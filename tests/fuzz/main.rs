@@ -56,12 +56,18 @@ const LIMITS: Limits = Limits { max_file_bytes: 1 << 20, max_pixels: 1 << 18, ma
 
 #[test]
 fn images() {
-    let rule =
-        InputRule { size_px: 32, resize_short_px: 32, filter: ResizeFilter::Bicubic, mean: [0.5; 3], std: [0.25; 3] };
+    let rule = InputRule {
+        size_px: 32,
+        resize_short_px: 32,
+        filter: ResizeFilter::Bicubic,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        views: Vec::new(),
+    };
     fuzz("images", &seeds::images(), 4, |bytes| {
         let _ = decode(bytes, &LIMITS);
         prepare(bytes, &LIMITS, &rule)
-            .inspect(|picture| assert!(picture.square.width() > 0 && picture.square.width() == picture.square.height()))
+            .inspect(|picture| assert!(picture.input.dimensions() == rule.input_size()))
             .is_ok()
     });
 }

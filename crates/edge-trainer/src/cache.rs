@@ -134,6 +134,7 @@ mod tests {
             resize_short_px: 24,
             filter: ResizeFilter::Bicubic,
             mean: [0.5; 3],
+            views: Vec::new(),
             std: [0.25; 3],
         };
         let cache = FeatureCache::open(dir.path(), "a", &rule, 2, [2, 1]).unwrap();

@@ -20,7 +20,7 @@ use crate::device::Host;
 use crate::features::Features;
 use crate::model::ImageBatch;
 use edge_model::image_input::{
-    InputRule, Limits, Picture, decode_reduced, normalise, read_file, resize_crop, resized_size,
+    InputRule, Limits, Picture, decode_reduced, encoder_input, normalise, read_file, resize_crop, resized_size,
 };
 
 /// Error of loading images.
@@ -45,46 +45,44 @@ pub enum LoadError {
 /// Largest number of loaded batches that wait for the network. Each thread holds one more batch.
 const AHEAD: usize = 2;
 
-/// A square section of an image.
+/// The part of an image that the network gets.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct View {
-    /// Side of the square in pixels of the resized image.
-    pub size_px: u32,
-    /// Position of the square between the left (0) and the right (1) border.
-    pub x: f64,
-    /// Position of the square between the upper (0) and the lower (1) border.
-    pub y: f64,
-    /// Whether the section is mirrored horizontally.
-    pub mirrored: bool,
+pub enum Crop {
+    /// The views of the input rule, as the scorer makes them.
+    AsScored,
+    /// A square section of the image resized to the rule's short side. Only for rules with the centre as their only view.
+    Section {
+        /// Position of the square between the left (0) and the right (1) border.
+        x: f64,
+        /// Position of the square between the upper (0) and the lower (1) border.
+        y: f64,
+        /// Whether the section is mirrored horizontally.
+        mirrored: bool,
+    },
 }
 
-impl View {
-    /// Returns the centre square, which the scorer uses.
-    pub fn centre(size_px: u32) -> Self {
-        Self { size_px, x: 0.5, y: 0.5, mirrored: false }
-    }
-
+impl Crop {
     /// Draws a random position and mirroring.
-    pub fn random(size_px: u32, rng: &mut StdRng) -> Self {
-        Self { size_px, x: rng.random(), y: rng.random(), mirrored: rng.random() }
+    pub fn random(rng: &mut StdRng) -> Self {
+        Self::Section { x: rng.random(), y: rng.random(), mirrored: rng.random() }
     }
 }
 
-/// An image to load, and the section of it that is needed.
+/// An image to load, and the part of it that is needed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadJob {
     /// Path of the image.
     pub path: PathBuf,
     /// Content id, the key of stored features.
     pub content_id: String,
-    /// Section to cut out after resizing.
-    pub view: View,
+    /// The part of the image that is needed.
+    pub crop: Crop,
 }
 
 impl LoadJob {
-    /// Creates the job for this view of an example's image.
-    pub fn of(example: &Example, view: View) -> Self {
-        Self { path: example.path.clone(), content_id: example.content_id.clone(), view }
+    /// Creates the job for this part of an example's image.
+    pub fn of(example: &Example, crop: Crop) -> Self {
+        Self { path: example.path.clone(), content_id: example.content_id.clone(), crop }
     }
 }
 
@@ -164,7 +162,7 @@ pub fn to_tensor(pixels: &Array3<f32>) -> Tensor<Host, 4> {
     Tensor::from_data(TensorData::new(values, [1, c, h, w]), &Default::default())
 }
 
-/// Returns the normalised pixels of a job's view, `[3, H, W]`.
+/// Returns the normalised pixels of a job's part of its image, `[3, H, W]`.
 ///
 /// # Errors
 /// [`LoadError::Image`].
@@ -173,16 +171,16 @@ pub fn pixels(job: &LoadJob, rule: &InputRule) -> Result<Array3<f32>, LoadError>
     let picture = read_file(&job.path, &limits)
         .and_then(|bytes| decode_reduced(&bytes, &limits, rule))
         .map_err(|e| LoadError::Image { path: job.path.clone(), reason: e.to_string() })?;
-    Ok(normalise(&cut(&picture, rule, job.view), rule))
+    Ok(normalise(&cut(&picture, rule, job.crop), rule))
 }
 
-/// Resizes the picture and cuts out the view.
-fn cut(picture: &Picture, rule: &InputRule, view: View) -> RgbImage {
+/// Resizes the picture and cuts out the part.
+fn cut(picture: &Picture, rule: &InputRule, crop: Crop) -> RgbImage {
+    let Crop::Section { x, y, mirrored } = crop else { return encoder_input(picture, rule) };
     let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
-    let place = |length: u32, share: f64| (f64::from(length - view.size_px) * share).floor() as u32;
-    let corner = (place(width, view.x), place(height, view.y));
-    let mut square = resize_crop(picture, rule, view.size_px, corner);
-    if view.mirrored {
+    let place = |length: u32, share: f64| (f64::from(length - rule.size_px) * share).floor() as u32;
+    let mut square = resize_crop(picture, rule, rule.size_px, (place(width, x), place(height, y)));
+    if mirrored {
         flip_horizontal_in_place(&mut square);
     }
     square
@@ -196,7 +194,8 @@ mod tests {
     use edge_model::image_input::{ResizeFilter, decode, pixel_values};
 
     fn rule() -> InputRule {
-        InputRule { size_px: 64, resize_short_px: 80, filter: ResizeFilter::Bicubic, mean: [0.5; 3], std: [0.25; 3] }
+        let (mean, std) = ([0.5; 3], [0.25; 3]);
+        InputRule { size_px: 64, resize_short_px: 80, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
     }
 
     fn loader(rule: &InputRule, threads: usize) -> Loader<'_> {
@@ -208,11 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn the_centre_view_is_what_the_scorer_sees() {
+    fn the_middle_section_is_what_the_scorer_sees() {
         let mut png = std::io::Cursor::new(Vec::new());
         picture(9).write_to(&mut png, image::ImageFormat::Png).unwrap();
         let picture = decode(&png.into_inner(), &Limits::default()).unwrap();
-        let square = cut(&picture, &rule(), View::centre(64));
+        let square = cut(&picture, &rule(), Crop::Section { x: 0.5, y: 0.5, mirrored: false });
         assert_eq!(normalise(&square, &rule()), pixel_values(&picture, &rule()));
     }
 
@@ -223,7 +222,7 @@ mod tests {
             .map(|i| {
                 let path = dir.path().join(format!("{i}.png"));
                 picture(i * 30).save(&path).unwrap();
-                vec![LoadJob { path, content_id: String::new(), view: View::centre(64) }]
+                vec![LoadJob { path, content_id: String::new(), crop: Crop::AsScored }]
             })
             .collect();
         let mut seen = Vec::new();
@@ -245,7 +244,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.png");
         picture(1).save(&path).unwrap();
-        let jobs = vec![vec![LoadJob { path, content_id: String::new(), view: View::centre(64) }]; 50];
+        let jobs = vec![vec![LoadJob { path, content_id: String::new(), crop: Crop::AsScored }]; 50];
         let fail = |i, _| {
             if i == 2 { Err(LoadError::Internal("enough".to_owned())) } else { Ok(ControlFlow::Continue(())) }
         };

@@ -178,7 +178,7 @@ fn pictures(scorer: &Scorer) -> Vec<RgbImage> {
     paths.sort();
     assert!(paths.len() >= 10, "{paths:?}");
     let read = |path: &PathBuf| scorer.decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
-    paths.iter().map(|path| scorer.square(&read(path))).collect()
+    paths.iter().map(|path| scorer.encoder_input(&read(path))).collect()
 }
 
 /// The repository on the machine that built the program, else the working directory.

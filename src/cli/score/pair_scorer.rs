@@ -130,7 +130,7 @@ impl PairScorer {
 
     fn decode(&self, path: &Path) -> Result<RgbImage> {
         let picture = self.scorer.decode(&read_file(path, &self.limits)?, &self.limits)?;
-        Ok(self.scorer.square(&picture))
+        Ok(self.scorer.encoder_input(&picture))
     }
 }
 

@@ -93,22 +93,20 @@ impl DecoderProcess {
             return self.here.picture();
         }
         match self.ask(&Request::Picture)? {
-            Reply::Picture { facts, side_px } => {
-                let square = self.receive_square(side_px).map_err(|error| self.crash_failure(&error))?;
-                Ok(Prepared { facts, square })
+            Reply::Picture { facts } => {
+                let input = self.receive_input().map_err(|error| self.crash_failure(&error))?;
+                Ok(Prepared { facts, input })
             }
             other => Err(self.refused(other)),
         }
     }
 
     /// Receives the pixels that follow the reply [`Reply::Picture`].
-    fn receive_square(&mut self, side_px: u32) -> io::Result<RgbImage> {
+    fn receive_input(&mut self) -> io::Result<RgbImage> {
         let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        if side_px != self.here.rule.size_px {
-            return Err(ErrorKind::InvalidData.into());
-        }
-        let bytes = receive_bytes(&mut running.from, 3 * side_px as usize * side_px as usize)?;
-        RgbImage::from_raw(side_px, side_px, bytes).ok_or(ErrorKind::InvalidData.into())
+        let (width, height) = self.here.rule.input_size();
+        let bytes = receive_bytes(&mut running.from, 3 * width as usize * height as usize)?;
+        RgbImage::from_raw(width, height, bytes).ok_or(ErrorKind::InvalidData.into())
     }
 
     fn start(&self) -> io::Result<Running> {

@@ -38,7 +38,7 @@ pub(super) enum Reply {
     /// Reply to `Keywords`: the keywords embedded in the file.
     Keywords(Vec<String>),
     /// Reply to `Picture`: the picture's facts and the side of its square. The square's pixels follow the message.
-    Picture { facts: PictureFacts, side_px: u32 },
+    Picture { facts: PictureFacts },
     /// Reply to any request: the file does not exist.
     Gone,
     /// Reply to any request: the file failed.

@@ -54,9 +54,9 @@ fn answer(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 }
 
 fn send_picture(to: &mut impl Write, prepared: Prepared) -> io::Result<()> {
-    let Prepared { facts, square } = prepared;
-    send(to, &Reply::Picture { facts, side_px: square.width() })?;
-    send_bytes(to, square.as_raw())
+    let Prepared { facts, input } = prepared;
+    send(to, &Reply::Picture { facts })?;
+    send_bytes(to, input.as_raw())
 }
 
 fn refusal(error: DecodeError) -> Reply {

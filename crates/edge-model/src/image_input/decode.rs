@@ -49,7 +49,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
 /// Decodes with just enough resolution for `rule`.
 ///
 /// A JPEG much larger than the model's input is decoded at 1/2, 1/4 or 1/8 by scaling inside its DCT. The short side keeps at
-/// least 2.5 times `resize_short_px` pixels. After the resize, the pixels of a photograph differ by at most 2/255 from those of
+/// least 2.5 times the pixels of the view, for tiles 1.25 times. After a resize to the centre or the whole image, the pixels of a photograph differ by at most 2/255 from those of
 /// a full decode; single pixels of drawings with hard edges may differ by up to 5/255.
 ///
 /// # Errors
@@ -62,6 +62,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
 /// # let bytes = png.into_inner();
 /// let rule = InputRule {
 ///     size_px: 32, resize_short_px: 32, filter: ResizeFilter::Bicubic, mean: [0.5; 3], std: [0.25; 3],
+///     views: Vec::new(),
 /// };
 /// let picture = image_input::decode_reduced(&bytes, &Limits::default(), &rule)?;
 /// assert_eq!((picture.width_px, picture.height_px), (64, 48));
@@ -69,7 +70,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, ImageError> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn decode_reduced(bytes: &[u8], limits: &Limits, rule: &InputRule) -> Result<Picture, ImageError> {
-    decode_to(bytes, limits, Some(rule.resize_short_px * 5 / 2))
+    decode_to(bytes, limits, Some(rule.least_short_px()))
 }
 
 fn decode_to(bytes: &[u8], limits: &Limits, least_short_px: Option<u32>) -> Result<Picture, ImageError> {

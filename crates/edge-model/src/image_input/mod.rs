@@ -26,10 +26,10 @@ pub use format::{EXTENSIONS, Format};
 pub use limits::Limits;
 pub use measures::Measures;
 pub use metadata::Metadata;
-pub use pixels::{normalise, normalise_into, pixel_values, resize_crop, resized_size, square};
+pub use pixels::{encoder_input, normalise, normalise_into, pixel_values, resize_crop, resized_size};
 pub use prepare::{PictureFacts, Prepared, prepare};
 pub use read::{read_file, read_file_and_metadata};
-pub use rule::{InputRule, ResizeFilter};
+pub use rule::{InputRule, ResizeFilter, View};
 
 /// 8-bit pixels, red, green and blue.
 pub use image::RgbImage;

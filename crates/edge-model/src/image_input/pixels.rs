@@ -7,18 +7,73 @@ use image::RgbImage;
 use ndarray::Array3;
 
 use super::decode::Picture;
-use super::rule::{InputRule, ResizeFilter};
+use super::rule::{InputRule, ResizeFilter, View};
 
-/// Returns the `pixel_values` of one image, `f32 [3, size_px, size_px]`; see [`InputRule`] for the steps.
+/// Returns the `pixel_values` of one image, `f32 [3, height, size_px]`; see [`InputRule`] for the steps.
 pub fn pixel_values(picture: &Picture, rule: &InputRule) -> Array3<f32> {
-    normalise(&square(picture, rule), rule)
+    normalise(&encoder_input(picture, rule), rule)
 }
 
-/// Returns the image encoder's input before normalisation: the centre square of `size_px` x `size_px` pixels.
-pub fn square(picture: &Picture, rule: &InputRule) -> RgbImage {
+/// Returns the image encoder's input before normalisation: the views, one below the other.
+pub fn encoder_input(picture: &Picture, rule: &InputRule) -> RgbImage {
+    let views = rule.all_views();
+    if let &[View::Centre { size_px }] = views.as_slice()
+        && size_px == rule.size_px
+    {
+        return centre(picture, rule, size_px);
+    }
+    let (width, height) = rule.input_size();
+    let mut input = RgbImage::new(width, height);
+    let mut top = 0;
+    for view in views {
+        let pixels = match view {
+            View::Centre { size_px } => centre(picture, rule, size_px),
+            View::Whole { size_px } => {
+                resized_part(picture, rule.filter, (size_px, size_px), [size_px, size_px], (0, 0))
+            }
+            View::Tiles { size_px, per_side, max_short_px } => {
+                tiles(picture, rule.filter, [size_px, per_side, max_short_px])
+            }
+        };
+        paste(&mut input, &pixels, (0, top));
+        top += view.size_px();
+    }
+    input
+}
+
+/// Copies `part` into `image`, its upper left corner to (`left`, `top`).
+fn paste(image: &mut RgbImage, part: &RgbImage, (left, top): (u32, u32)) {
+    let (row, part_row) = (3 * image.width() as usize, 3 * part.width() as usize);
+    let rows = image.as_flat_samples_mut().samples.chunks_exact_mut(row).skip(top as usize);
+    for (to, from) in rows.zip(part.as_raw().chunks_exact(part_row)) {
+        to[3 * left as usize..][..part_row].copy_from_slice(from);
+    }
+}
+
+/// The view [`View::Centre`].
+fn centre(picture: &Picture, rule: &InputRule, size_px: u32) -> RgbImage {
     let (width, height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
-    let (left, top) = ((width - rule.size_px) / 2, (height - rule.size_px) / 2);
-    resize_crop(picture, rule, rule.size_px, (left, top))
+    resize_crop(picture, rule, size_px, ((width - size_px) / 2, (height - size_px) / 2))
+}
+
+/// The view [`View::Tiles`].
+fn tiles(picture: &Picture, filter: ResizeFilter, [size_px, per_side, max_short_px]: [u32; 3]) -> RgbImage {
+    let own_size = (picture.width_px, picture.height_px);
+    let short_px = own_size.0.min(own_size.1).clamp(size_px, max_short_px);
+    let resized = resized_size(own_size, short_px);
+    let tile_px = size_px / per_side;
+    // The corner of a tile in the middle of its part of the image.
+    let corner = |length: u32, part: u32| {
+        let twice = u64::from(length) * u64::from(2 * part + 1) / u64::from(per_side);
+        u32::try_from(twice / 2).unwrap_or(u32::MAX).saturating_sub(tile_px / 2).min(length - tile_px)
+    };
+    let mut view = RgbImage::new(size_px, size_px);
+    for (down, across) in (0..per_side).flat_map(|down| (0..per_side).map(move |across| (down, across))) {
+        let at = (corner(resized.0, across), corner(resized.1, down));
+        let tile = resized_part(picture, filter, resized, [tile_px, tile_px], at);
+        paste(&mut view, &tile, (across * tile_px, down * tile_px));
+    }
+    view
 }
 
 /// Width and height after the short side was resized to `short_px`. The long side is scaled by the same factor and rounded down,
@@ -31,19 +86,35 @@ pub fn resized_size((width, height): (u32, u32), short_px: u32) -> (u32, u32) {
     if width <= height { (short_px, long(height, width)) } else { (long(width, height), short_px) }
 }
 
-/// Returns the square of `size_px` pixels whose upper left corner is at (`left`, `top`) of the resized image. Only the square and a
-/// margin are computed, so that an image of 1 x 20,000 pixels costs little more than any other.
+/// Returns the square of `size_px` pixels whose upper left corner is at (`left`, `top`) of the image, resized to a short side of
+/// `resize_short_px`.
 ///
 /// # Panics
 /// If the square is not inside the resized image, see [`resized_size`].
-pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top): (u32, u32)) -> RgbImage {
+pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, corner: (u32, u32)) -> RgbImage {
+    let resized = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
+    resized_part(picture, rule.filter, resized, [size_px, size_px], corner)
+}
+
+/// Returns `width` x `height` pixels from the corner (`left`, `top`) on of the image resized to `new_size`. Only this part and a margin
+/// are computed, so that an image of 1 x 20,000 pixels costs little more than any other.
+///
+/// # Panics
+/// If the part is not inside the resized image.
+fn resized_part(
+    picture: &Picture,
+    filter: ResizeFilter,
+    (new_width, new_height): (u32, u32),
+    [part_width, part_height]: [u32; 2],
+    (left, top): (u32, u32),
+) -> RgbImage {
     let pixels = &picture.pixels;
     let (width, height) = pixels.dimensions();
-    let (new_width, new_height) = resized_size((picture.width_px, picture.height_px), rule.resize_short_px);
-    assert!(left + size_px <= new_width && top + size_px <= new_height, "the crop is not inside the resized image");
-    let across = Span::around(left, size_px, new_width, picture.extent.0);
-    let down = Span::around(top, size_px, new_height, picture.extent.1);
-    let ResizeFilter::Bicubic = rule.filter;
+    let is_inside = left + part_width <= new_width && top + part_height <= new_height;
+    assert!(is_inside, "the part is not inside the resized image");
+    let across = Span::around(left, part_width, new_width, picture.extent.0);
+    let down = Span::around(top, part_height, new_height, picture.extent.1);
+    let ResizeFilter::Bicubic = filter;
     // Two calls, because PIL resizes the rows first and rounds to 8 bits before it resizes the columns. In one call the crate would
     // start with the columns.
     let first_row = down.source_start.floor();
@@ -61,11 +132,11 @@ pub fn resize_crop(picture: &Picture, rule: &InputRule, size_px: u32, (left, top
         Err(reason) => panic!("resizing {width}x{height} to {new_width}x{new_height}: {reason}"),
     };
     let (skip_x, skip_y) = (left - across.start, top - down.start);
-    let rows = resized.pixels().chunks_exact(across.length as usize).skip(skip_y as usize).take(size_px as usize);
-    let bytes = rows.flat_map(|row| row[skip_x as usize..].iter().take(size_px as usize)).flat_map(|pixel| pixel.0);
-    let mut square = RgbImage::new(size_px, size_px);
-    square.as_flat_samples_mut().samples.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    square
+    let rows = resized.pixels().chunks_exact(across.length as usize).skip(skip_y as usize);
+    let bytes = rows.flat_map(|row| row[skip_x as usize..].iter().take(part_width as usize)).flat_map(|pixel| pixel.0);
+    let mut part = RgbImage::new(part_width, part_height);
+    part.as_flat_samples_mut().samples.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    part
 }
 
 /// Resizes the `source_box` (left, top, width, height) of `source` to `width` x `height` pixels, bicubic.

@@ -9,7 +9,7 @@ use super::format::Format;
 use super::limits::Limits;
 use super::measures::Measures;
 use super::metadata::Metadata;
-use super::pixels::square;
+use super::pixels::encoder_input;
 use super::rule::InputRule;
 
 /// An image ready for the image encoder.
@@ -17,8 +17,8 @@ use super::rule::InputRule;
 pub struct Prepared {
     /// The facts that the database records.
     pub facts: PictureFacts,
-    /// The image encoder's input before normalisation: S x S pixels.
-    pub square: RgbImage,
+    /// The image encoder's input before normalisation.
+    pub input: RgbImage,
 }
 
 /// The facts about an image that the database records.
@@ -42,7 +42,7 @@ pub struct PictureFacts {
 /// See [`ImageError`].
 pub fn prepare(bytes: &[u8], limits: &Limits, rule: &InputRule) -> Result<Prepared, ImageError> {
     let picture = decode_reduced(bytes, limits, rule)?;
-    let (measures, square) = (picture.measures(), square(&picture, rule));
+    let (measures, input) = (picture.measures(), encoder_input(&picture, rule));
     let Picture { format, width_px, height_px, metadata, .. } = picture;
-    Ok(Prepared { facts: PictureFacts { format, width_px, height_px, measures, metadata }, square })
+    Ok(Prepared { facts: PictureFacts { format, width_px, height_px, measures, metadata }, input })
 }

@@ -86,9 +86,9 @@ impl DeviceModel {
     }
 
     /// Encodes images on as many threads as the device's policy allows. Returns the results in the order of the images.
-    pub(super) fn encode_images(&self, squares: &[RgbImage]) -> Result<Vec<UnroundedImage>, ScorerError> {
+    pub(super) fn encode_images(&self, inputs: &[RgbImage]) -> Result<Vec<UnroundedImage>, ScorerError> {
         let Policy { image_batch, streams, .. } = self.policy();
-        let batches: Vec<&[RgbImage]> = squares.chunks(image_batch).collect();
+        let batches: Vec<&[RgbImage]> = inputs.chunks(image_batch).collect();
         let encode_share = |share: &[&[RgbImage]]| {
             let parts = share.iter().map(|batch| self.encode_batch(batch)).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, ScorerError>(parts.into_iter().flatten().collect::<Vec<_>>())
@@ -106,36 +106,37 @@ impl DeviceModel {
     }
 
     /// Measures the time that each operator of the image encoder takes for one image.
-    pub(super) fn profile(&self, square: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
-        let input = self.normalised([square].into_iter(), 1)?;
+    pub(super) fn profile(&self, input: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
+        let input = self.normalised([input].into_iter(), 1)?;
         Ok(self.image_encoder.profile(vec![Input::F32(input)])?)
     }
 
-    /// The normalised images as the image encoder's input, `f32 [rows, 3, S, S]`. Rows without an image are zero.
+    /// The normalised images as the image encoder's input, `f32 [rows, 3, height, width]`. Rows without an image are zero.
     fn normalised<'a>(
         &self,
-        squares: impl Iterator<Item = &'a RgbImage>,
+        inputs: impl Iterator<Item = &'a RgbImage>,
         rows: usize,
     ) -> Result<ArrayD<f32>, ScorerError> {
         let rule = &self.manifest().image_input;
-        let side = rule.size_px as usize;
-        let mut values = vec![0.0; rows * 3 * side * side];
-        for (square, place) in squares.zip(values.chunks_exact_mut(3 * side * side)) {
-            let (width, height) = square.dimensions();
-            if (width, height) != (rule.size_px, rule.size_px) {
-                let found = [3, height as usize, width as usize];
-                return Err(shape_error(file::IMAGE_ENCODER, &found, vec![3, side, side]));
+        let shape = |(width, height): (u32, u32)| vec![3, height as usize, width as usize];
+        let expected = shape(rule.input_size());
+        let length = expected.iter().product();
+        let mut values = vec![0.0; rows * length];
+        for (input, place) in inputs.zip(values.chunks_exact_mut(length)) {
+            let found = shape(input.dimensions());
+            if found != expected {
+                return Err(shape_error(file::IMAGE_ENCODER, &found, expected));
             }
-            image_input::normalise_into(square, rule, place);
+            image_input::normalise_into(input, rule, place);
         }
-        let wrong = |_| shape_error(file::IMAGE_ENCODER, &[rows], vec![rows, 3, side, side]);
-        ArrayD::from_shape_vec(IxDyn(&[rows, 3, side, side]), values).map_err(wrong)
+        let batch = [&[rows], &expected[..]].concat();
+        ArrayD::from_shape_vec(IxDyn(&batch), values).map_err(|_| shape_error(file::IMAGE_ENCODER, &[rows], batch))
     }
 
     /// Encodes one batch in one run. The image of the known answer, if the device needs one, comes first. A graph for a fixed
     /// batch size gets zeros in the unused rows.
     fn encode_batch(&self, batch: &[RgbImage]) -> Result<Vec<UnroundedImage>, ScorerError> {
-        let known = self.known.as_ref().map(|known| &known.square);
+        let known = self.known.as_ref().map(|known| &known.input);
         let Policy { image_batch, needs_known_answers, .. } = self.policy();
         let rows = if needs_known_answers { batch.len() + known.iter().len() } else { image_batch };
         let input = self.normalised(known.into_iter().chain(batch), rows)?;

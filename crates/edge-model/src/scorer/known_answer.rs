@@ -15,7 +15,7 @@ pub(super) struct KnownAnswer {
     /// Largest allowed differences between a run's outputs and the known outputs.
     pub(super) tolerance: Tolerance,
     /// The golden image as input of the image encoder: S x S pixels.
-    pub(super) square: RgbImage,
+    pub(super) input: RgbImage,
     pub(super) image: UnroundedImage,
     pub(super) features: ImageFeatures,
     pub(super) tag_ids: Vec<i64>,

@@ -63,7 +63,7 @@ impl fmt::Display for Device {
 /// let tags = [scorer.encode_tag("a mountain lake")?, scorer.encode_tag("portrait")?];
 /// let bytes = std::fs::read("photo.jpg")?;
 /// let picture = scorer.decode(&bytes, &Limits::default())?;
-/// let image = scorer.embed(&[scorer.square(&picture)])?.remove(0);
+/// let image = scorer.embed(&[scorer.encoder_input(&picture)])?.remove(0);
 /// for (tag, scored) in tags.iter().zip(scorer.score(&image, &tags)?) {
 ///     println!("{}: {:.2}", tag.tag, scored.score);
 /// }
@@ -148,20 +148,20 @@ impl Scorer {
         image_input::decode_reduced(bytes, limits, &self.manifest().image_input)
     }
 
-    /// Resizes and crops a decoded image to the image encoder's input before normalisation: S x S pixels.
-    pub fn square(&self, picture: &Picture) -> RgbImage {
-        image_input::square(picture, &self.manifest().image_input)
+    /// Makes the image encoder's input before normalisation from a decoded image; see [`image_input::InputRule`].
+    pub fn encoder_input(&self, picture: &Picture) -> RgbImage {
+        image_input::encoder_input(picture, &self.manifest().image_input)
     }
 
-    /// Encodes images, given as squares (see [`Scorer::square`]), on as many threads as the device's policy allows. Returns the results
+    /// Encodes images, given as inputs of the encoder (see [`Scorer::encoder_input`]), on as many threads as the device's policy allows. Returns the results
     /// in the order of the images.
     ///
     /// # Errors
     /// [`ScorerError::Backend`], [`ScorerError::Shape`], [`ScorerError::NotFinite`], [`ScorerError::DeviceFailed`]. An error concerns
     /// the whole call: no image is encoded.
-    pub fn embed(&self, squares: &[RgbImage]) -> Result<Vec<ImageFeatures>, ScorerError> {
+    pub fn embed(&self, inputs: &[RgbImage]) -> Result<Vec<ImageFeatures>, ScorerError> {
         self.failover.attempt(|on_device| {
-            on_device.encode_images(squares)?.into_iter().map(UnroundedImage::into_features).collect()
+            on_device.encode_images(inputs)?.into_iter().map(UnroundedImage::into_features).collect()
         })
     }
 
@@ -170,8 +170,8 @@ impl Scorer {
     ///
     /// # Errors
     /// The same as [`Scorer::embed`].
-    pub fn profile(&self, square: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
-        self.failover.attempt(|on_device| on_device.profile(square))
+    pub fn profile(&self, input: &RgbImage) -> Result<Vec<OperatorTime>, ScorerError> {
+        self.failover.attempt(|on_device| on_device.profile(input))
     }
 
     /// Encodes a tag: folds white space, applies the template, pads the tokens and runs the text encoder.

@@ -11,7 +11,7 @@ use super::known_answer::KnownAnswer;
 use super::model::Model;
 use crate::backend::ChosenBackend;
 use crate::bundle::{BundleError, GoldenTensors, Replay};
-use crate::image_input::{Limits, RgbImage, decode_reduced, square};
+use crate::image_input::{Limits, RgbImage, decode_reduced, encoder_input};
 use crate::text::normalise_tag;
 
 /// Prepares a model on a device and replays the goldens there.
@@ -34,14 +34,14 @@ pub(super) fn prove(model: Arc<Model>, chosen: ChosenBackend) -> Result<DeviceMo
 fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer>), ScorerError> {
     let bundle = &on_device.model.bundle;
     let expected = bundle.golden_tensors()?;
-    let squares = golden_squares(on_device)?;
+    let inputs = golden_inputs(on_device)?;
     let not_finite =
         |what| BundleError::NotFinite { dir: bundle.dir().to_owned(), what, device: on_device.device().to_owned() };
     let explain = |error| match error {
         ScorerError::NotFinite(what) => ScorerError::Bundle(not_finite(what)),
         other => other,
     };
-    let encoded = on_device.encode_images(&squares).map_err(explain)?;
+    let encoded = on_device.encode_images(&inputs).map_err(explain)?;
     let images =
         encoded.iter().map(|image| image.clone().into_features().map_err(explain)).collect::<Result<Vec<_>, _>>()?;
     let rows: Vec<_> = encoded.iter().map(|image| image.embedding.view()).collect();
@@ -57,14 +57,14 @@ fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer
     }
     let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
     let first =
-        (squares.into_iter().next(), encoded.into_iter().next(), images.into_iter().next(), tags.into_iter().next());
-    let (Some(square), Some(image), Some(features), Some((tag, tag_ids))) = first else {
+        (inputs.into_iter().next(), encoded.into_iter().next(), images.into_iter().next(), tags.into_iter().next());
+    let (Some(input), Some(image), Some(features), Some((tag, tag_ids))) = first else {
         return Ok((replay, None));
     };
     let known = KnownAnswer {
         device: on_device.device(),
         tolerance: on_device.tolerance(),
-        square,
+        input,
         image,
         features,
         tag_ids,
@@ -76,12 +76,12 @@ fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer
 }
 
 /// The golden images, as inputs of the image encoder.
-fn golden_squares(on_device: &DeviceModel) -> Result<Vec<RgbImage>, ScorerError> {
+fn golden_inputs(on_device: &DeviceModel) -> Result<Vec<RgbImage>, ScorerError> {
     let (manifest, bundle) = (on_device.manifest(), &on_device.model.bundle);
     let read = |name: &String| {
         let picture = decode_reduced(&bundle.read(name)?, &Limits::default(), &manifest.image_input)
             .map_err(|source| ScorerError::GoldenImage { name: name.clone(), source })?;
-        Ok(square(&picture, &manifest.image_input))
+        Ok(encoder_input(&picture, &manifest.image_input))
     };
     manifest.goldens.images.iter().map(read).collect()
 }

@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use edge_model::image_input::{self, ImageError, InputRule, Limits, ResizeFilter};
+use edge_model::image_input::{self, ImageError, InputRule, Limits, ResizeFilter, View};
 use edge_testing::{crc32, repository, shared_data, skip};
 
 fn rule() -> InputRule {
-    InputRule { size_px: 80, resize_short_px: 96, filter: ResizeFilter::Bicubic, mean: [0.0; 3], std: [1.0; 3] }
+    let (mean, std) = ([0.0; 3], [1.0; 3]);
+    InputRule { size_px: 80, resize_short_px: 96, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
 }
 
 /// The largest difference between our pixel values and PIL's, in 1/255, and the share of values that differ by more than 1.
@@ -17,9 +18,10 @@ fn difference(path: &Path, expected: &Path, rule: &InputRule) -> (f32, f32) {
     let values = image_input::pixel_values(&picture, rule);
     let expected = std::fs::read(expected).unwrap();
     assert_eq!(expected.len(), values.len());
-    let side = rule.size_px as usize;
-    let off =
-        |((c, y, x), v): ((usize, usize, usize), &f32)| (v * 255.0 - f32::from(expected[(y * side + x) * 3 + c])).abs();
+    let width = rule.size_px as usize;
+    let off = |((c, y, x), v): ((usize, usize, usize), &f32)| {
+        (v * 255.0 - f32::from(expected[(y * width + x) * 3 + c])).abs()
+    };
     let all: Vec<f32> = values.indexed_iter().map(off).collect();
     let above_one = all.iter().filter(|&&d| d > 1.01).count() as f32 / all.len() as f32;
     (all.iter().copied().fold(0.0, f32::max), above_one)
@@ -47,6 +49,41 @@ fn every_format_and_size_is_within_two_of_pil() {
         println!("{name}: largest difference {worst:.2}/255");
         assert!(worst <= 2.01, "{name} differs from PIL by {worst}/255");
     }
+}
+
+#[test]
+fn several_views_are_within_two_of_pil() {
+    let views = vec![
+        View::Whole { size_px: 64 },
+        View::Centre { size_px: 80 },
+        View::Tiles { size_px: 72, per_side: 3, max_short_px: 120 },
+    ];
+    let rule = InputRule { views, ..rule() };
+    assert_eq!((rule.problem(), rule.input_size()), (None, (80, 64 + 80 + 72)));
+    let dir = repository("crates/edge-model/tests/data/input");
+    for name in ["landscape.jpg", "large.jpg", "small.png", "strip.png", "portrait.png"] {
+        let (worst, _) = difference(&dir.join(name), &dir.join(format!("{name}.views")), &rule);
+        println!("{name}: largest difference {worst:.2}/255");
+        assert!(worst <= 2.01, "{name} differs from PIL by {worst}/255");
+    }
+}
+
+#[test]
+fn a_rule_without_a_usable_view_is_refused() {
+    let problem = |view: View| InputRule { views: vec![view], ..rule() }.problem().unwrap();
+    assert!(problem(View::Whole { size_px: 81 }).contains("size_px is 81; it must be 1 to the rule's size_px (80)"));
+    assert!(problem(View::Centre { size_px: 0 }).contains("size_px is 0"));
+    let tiles = |per_side, max_short_px| problem(View::Tiles { size_px: 70, per_side, max_short_px });
+    assert!(tiles(3, 100).contains("size_px (70) must be a multiple of its per_side (3)"));
+    assert!(tiles(0, 100).contains("per_side (0)"));
+    assert!(tiles(2, 69).contains("max_short_px is 69; it must be its size_px (70) to 8192"));
+    let many = InputRule { views: vec![View::Whole { size_px: 8 }; 17], ..rule() };
+    assert!(many.problem().unwrap().contains("has 17 views; at most 16 are allowed"));
+    // A manifest without views has the centre alone, and does not mention them.
+    let json = serde_json::to_value(rule()).unwrap();
+    assert!(json.get("views").is_none());
+    let read: InputRule = serde_json::from_value(json).unwrap();
+    assert_eq!(read.all_views(), [View::Centre { size_px: 80 }]);
 }
 
 #[test]
@@ -80,6 +117,7 @@ fn clips_own_preprocessing_of_its_reference_photograph_is_matched_within_two() {
         size_px: 224,
         resize_short_px: 224,
         filter: ResizeFilter::Bicubic,
+        views: Vec::new(),
         mean: [0.48145466, 0.4578275, 0.40821073],
         std: [0.26862954, 0.261_302_6, 0.275_777_1],
     };

@@ -2,7 +2,8 @@
 """Draws the images in tests/data/input and writes the results of PIL for them.
 
 As in CLIP's preprocessing, each image is resized with PIL's antialiased bicubic filter to a short side of SHORT pixels, and the centre
-square of SIZE x SIZE pixels is cut out. The square's RGB bytes are written to NAME.expected. Needs numpy and Pillow.
+square of SIZE x SIZE pixels is cut out. The square's RGB bytes are written to NAME.expected. For VIEWED, an input of several views
+is written to NAME.views: the whole image, its centre, and tiles, one below the other. Needs numpy and Pillow.
 
     python3 tests/reference/make_image_references.py
 """
@@ -12,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 SHORT, SIZE = 96, 80
+WHOLE, TILED, PER_SIDE, MAX_SHORT = 64, 72, 3, 120
+VIEWED = ("landscape.jpg", "large.jpg", "small.png", "strip.png", "portrait.png")
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "input"
 
 
@@ -47,6 +50,26 @@ def expected(image):
     return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
 
 
+def resized(image, short):
+    w, h = image.size
+    return image.resize((short, short * h // w) if w <= h else (short * w // h, short), Image.BICUBIC)
+
+
+def views(image):
+    image = image.convert("RGB")
+    canvas = Image.new("RGB", (SIZE, WHOLE + SIZE + TILED))
+    canvas.paste(image.resize((WHOLE, WHOLE), Image.BICUBIC), (0, 0))
+    canvas.paste(Image.fromarray(expected(image)), (0, WHOLE))
+    native = resized(image, min(max(min(image.size), TILED), MAX_SHORT))
+    tile = TILED // PER_SIDE
+    corner = lambda length, part: min(max(length * (2 * part + 1) // (2 * PER_SIDE) - tile // 2, 0), length - tile)
+    for row in range(PER_SIDE):
+        for column in range(PER_SIDE):
+            x, y = corner(native.width, column), corner(native.height, row)
+            canvas.paste(native.crop((x, y, x + tile, y + tile)), (column * tile, WHOLE + SIZE + row * tile))
+    return np.asarray(canvas)
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     cases = {
@@ -68,6 +91,8 @@ def main():
         image.save(path, **options)
         with Image.open(path) as reread:
             (OUT / (name + ".expected")).write_bytes(expected(reread).tobytes())
+            if name in VIEWED:
+                (OUT / (name + ".views")).write_bytes(views(reread).tobytes())
     upright = scene(150, 110, 12)
     for orientation in range(1, 9):
         exif = Image.Exif()

@@ -38,8 +38,8 @@ fn golden_inputs(bundle: &Path) -> Vec<u8> {
         .flat_map(|tag| tokenizer.encode(tag, manifest.tag(tag).and_then(|t| t.prompt.as_deref())).unwrap())
         .flat_map(i64::to_le_bytes)
         .collect();
-    let size = manifest.image_input.size_px as usize;
-    let pixel_shape = vec![goldens.images.len(), 3, size, size];
+    let (width, height) = manifest.image_input.input_size();
+    let pixel_shape = vec![goldens.images.len(), 3, height as usize, width as usize];
     let id_shape = vec![goldens.tags.len(), manifest.text_input.context_length];
     let tensors = [
         ("pixel_values", TensorView::new(Dtype::F32, pixel_shape, &pixels).unwrap()),

@@ -142,7 +142,7 @@ impl Backbone {
                 // Pretrained weights need the size that they were trained on. Random weights learn the requested size.
                 let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
                 let resize_short_px = size_px * 256 / 224;
-                InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std }
+                InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
             }
             Self::Clip { rule, .. } => rule.clone(),
         }
@@ -258,6 +258,7 @@ fn small_rule(options: &TrainOptions) -> InputRule {
         filter: ResizeFilter::Bicubic,
         mean: [MEAN; 3],
         std: [STD; 3],
+        views: Vec::new(),
     }
 }
 
@@ -293,7 +294,10 @@ fn clip_rule(path: &Path, config: &ClipConfig) -> Result<InputRule, BackboneErro
     let size_px = config.vision.image_size as u32;
     let fail = |reason: String| BackboneError::File { path: path.to_owned(), reason };
     let (mean, std) = CLIP;
-    let usual = InputRule { size_px, resize_short_px: size_px, filter: ResizeFilter::Bicubic, mean, std };
+    let usual = {
+        let resize_short_px = size_px;
+        InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
+    };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(usual),

@@ -54,8 +54,9 @@ fn describe_bundle(dir: &Path) -> Result<String, CommandError> {
     writeln!(out, "image encoder   {}, embeddings of {}", a.image_encoder, a.embedding_dim)?;
     writeln!(out, "text encoder    {}, prompts of {} tokens", a.text_encoder, m.text_input.context_length)?;
     writeln!(out, "parameters      {}", a.parameters)?;
-    let (size, short) = (m.image_input.size_px, m.image_input.resize_short_px);
-    writeln!(out, "input           {size} px square, cut from the image resized to a short side of {short} px")?;
+    for view in m.image_input.views_in_words() {
+        writeln!(out, "input           {view}")?;
+    }
     writeln!(out, "scores          {} to {}: {}", m.score_scale.min, m.score_scale.max, m.score_scale.unit)?;
     let unknown = if m.open_vocabulary { "accepted" } else { "accepted with a warning" };
     writeln!(out, "tags            {} trained; unknown tags are {unknown}", m.tags.len())?;

@@ -86,7 +86,7 @@ fn decode_one(scorer: &Scorer, path: &Path) -> Result<RgbImage, JudgeError> {
     let limits = Limits::default();
     read_file(path, &limits)
         .and_then(|bytes| scorer.decode(&bytes, &limits))
-        .map(|picture| scorer.square(&picture))
+        .map(|picture| scorer.encoder_input(&picture))
         .map_err(|e| JudgeError::Image { path: path.to_owned(), reason: e.to_string() })
 }
 

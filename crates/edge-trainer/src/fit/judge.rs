@@ -114,9 +114,10 @@ impl Judging<'_> {
             chance,
             evaluation: self.evaluation(quantiles)?,
             unseen: self.encoded.fitted.as_ref().map_or_else(Vec::new, |fitted| fitted.unseen.clone()),
-            milliseconds: milliseconds(scorer, content.rule().size_px)?,
+            milliseconds: milliseconds(scorer, content.rule().input_size())?,
             epochs: self.trained.epochs.clone(),
-            size_px: content.rule().size_px,
+            views: content.rule().views_in_words(),
+            sees_centre_only: content.rule().views.is_empty(),
             parameters: content.parameters(),
             graph_bytes: content.graph_bytes(),
         };
@@ -168,8 +169,8 @@ impl Judging<'_> {
 }
 
 /// Returns the median time that the image encoder needs for one image on one thread, in milliseconds.
-fn milliseconds(scorer: &Scorer, size_px: u32) -> Result<f64, TrainError> {
-    let picture = [RgbImage::new(size_px, size_px)];
+fn milliseconds(scorer: &Scorer, (width, height): (u32, u32)) -> Result<f64, TrainError> {
+    let picture = [RgbImage::new(width, height)];
     let mut seconds = Vec::with_capacity(TIMED_RUNS);
     for _ in 0..TIMED_RUNS {
         let started = Instant::now();

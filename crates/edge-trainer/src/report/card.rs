@@ -42,8 +42,10 @@ pub struct Results {
     pub evaluation: Evaluation,
     /// Losses and validation figures of each epoch.
     pub epochs: Vec<EpochRecord>,
-    /// Side of the image encoder's input in pixels.
-    pub size_px: u32,
+    /// The views of an image that the encoder gets, in words.
+    pub views: Vec<String>,
+    /// Whether the centre is the only view.
+    pub sees_centre_only: bool,
     /// Number of learned values in the model.
     pub parameters: u64,
     /// Size of the three graphs together in bytes.
@@ -160,8 +162,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
     format!(
         "# {name}\n\n\
          Scores a picture under a text tag. The model has {millions:.2} million learned values and graphs of \
-         {megabytes:.1} MB. Its input is a square of {size} x {size} pixels, cut from the centre of the picture after \
-         its short side is resized to {short} pixels.\n\n\
+         {megabytes:.1} MB. Its input is {views}.\n\n\
          ## Capabilities and limits\n\n\
          - Scores follow \"{unit}\", from {min} to {max}. They rank pictures of the same tag. A single score says \
          little by itself.\n\
@@ -172,7 +173,7 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          carry little meaning. Pictures without a tag are scored under \"{DEFAULT_TAG}\".\n\
          - A picture's own tag has the highest similarity of all test tags for {found:.1} % of the test pictures; by \
          chance it would be {chance:.1} %. Similarity is not a general search.\n\
-         - Only the centre square is used. The borders of a wide picture have no influence.\n\
+         {centre_only}\
          - The model must not be used to judge people or their work, as the only reason to delete a picture, or to \
          compare pictures of different tags. It does not measure whether a subject is worth showing.\n\n\
          ## Figures\n\n{table}\n{data_sets}\n{unseen}\
@@ -185,8 +186,12 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          ## How to rebuild the bundle\n\n```sh\n{command}\n```\n\n\
          The same command on the same data repeats the division and every random choice. Sums that several threads \
          compute together may still be rounded differently.\n",
-        size = results.size_px,
-        short = provenance.options.resize_short_px,
+        views = results.views.join(", and "),
+        centre_only = if results.sees_centre_only {
+            "- Only the centre square is used. The borders of a wide picture have no influence.\n"
+        } else {
+            ""
+        },
         unit = scale.unit,
         min = scale.min,
         max = scale.max,

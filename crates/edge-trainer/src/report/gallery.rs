@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode_reduced, read_file, resize_crop, resized_size};
+use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode_reduced, encoder_input, read_file};
 use image::codecs::jpeg::JpegEncoder;
 
 use super::document::{Strip, Thumbnail};
@@ -48,11 +48,11 @@ fn thumbnail(path: &Path, judged: &Judged) -> Option<Thumbnail> {
         filter: ResizeFilter::Bicubic,
         mean: [0.5; 3],
         std: [0.5; 3],
+        views: Vec::new(),
     };
     let limits = Limits::default();
     let picture = decode_reduced(&read_file(path, &limits).ok()?, &limits, &rule).ok()?;
-    let (width, height) = resized_size((picture.width_px, picture.height_px), SIDE_PX);
-    let square = resize_crop(&picture, &rule, SIDE_PX, ((width - SIDE_PX) / 2, (height - SIDE_PX) / 2));
+    let square = encoder_input(&picture, &rule);
     let mut jpeg = Vec::new();
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode_image(&square).ok()?;
     Some(Thumbnail {

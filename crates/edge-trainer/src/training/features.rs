@@ -12,7 +12,7 @@ use crate::backbone::Backbone;
 use crate::cache::FeatureCache;
 use crate::dataset::Example;
 use crate::device::{DeviceTask, TrainDevice};
-use crate::loader::{LoadError, LoadJob, Loader, View};
+use crate::loader::{Crop, LoadError, LoadJob, Loader};
 use crate::message::{Listener, Message, note};
 use crate::model::{ModelShape, values};
 
@@ -85,9 +85,9 @@ impl DeviceTask for EncodingTask<'_> {
 fn encode<B: Backend>(encoding: EncodingTask<'_>, device: &B::Device) -> Result<(), LearnError> {
     let EncodingTask { frozen, cache, missing, listener } = encoding;
     let FrozenEncoders { backbone, shape, rule, threads, .. } = frozen;
-    let view = View::centre(rule.size_px);
     let chunks: Vec<&[&Example]> = missing.chunks(BATCH).collect();
-    let jobs: Vec<Vec<LoadJob>> = chunks.iter().map(|c| c.iter().map(|e| LoadJob::of(e, view)).collect()).collect();
+    let jobs: Vec<Vec<LoadJob>> =
+        chunks.iter().map(|c| c.iter().map(|e| LoadJob::of(e, Crop::AsScored)).collect()).collect();
     let encoder = backbone.model::<B>(shape, device)?.image;
     listener.on(Message::Begin { what: "encoding images".to_owned(), steps: chunks.len() as u64 });
     let loader = Loader { rule, features: None, threads };

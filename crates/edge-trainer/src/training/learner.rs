@@ -17,7 +17,7 @@ use crate::batches::{BatchImages, epoch_batches};
 use crate::checkpoint::{LossSums, StateDirectory, TrainProgress, WeightSet};
 use crate::dataset::Example;
 use crate::device::Host;
-use crate::loader::{LoadJob, View};
+use crate::loader::{Crop, LoadJob};
 use crate::message::{Listener, Message};
 use crate::model::{ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer};
 use crate::optimise::{RateShares, average, clip_together, draw, learning_rate};
@@ -107,8 +107,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let mut rng = StdRng::seed_from_u64(self.seed_of(epoch, 0));
         let batches = epoch_batches(train, options.batch, options.images_per_tag, &mut rng);
         let images: Vec<BatchImages> = batches.iter().map(|batch| BatchImages::of(train, batch)).collect();
-        let crop_px = self.inputs.rule.size_px;
-        let mut job = |i: usize| LoadJob::of(&train[i], View::random(crop_px, &mut rng));
+        let mut job = |i: usize| LoadJob::of(&train[i], Crop::random(&mut rng));
         let jobs: Vec<Vec<LoadJob>> = images.iter().map(|i| i.first.iter().map(|&i| job(i)).collect()).collect();
         let done = sums.steps.min(jobs.len());
         listener.on(Message::Begin { what: format!("epoch {epoch}"), steps: (jobs.len() - done) as u64 });

@@ -80,6 +80,6 @@ fn made_up_images(inputs: TrainInputs<'_>, count: usize) -> ImageBatch<Host> {
         let patches = (p > 0).then(|| Tensor::random([count, p, w], normal, &device));
         return ImageBatch::Features(ImageOutput { embedding, patches });
     }
-    let side = inputs.rule.size_px as usize;
-    ImageBatch::Pixels(Tensor::random([count, 3, side, side], normal, &device))
+    let (width, height) = inputs.rule.input_size();
+    ImageBatch::Pixels(Tensor::random([count, 3, height as usize, width as usize], normal, &device))
 }

@@ -10,7 +10,7 @@ use super::inputs::TrainInputs;
 use super::texts::TextMemory;
 use crate::batches::{BatchImages, in_order};
 use crate::dataset::Example;
-use crate::loader::{LoadJob, View};
+use crate::loader::{Crop, LoadJob};
 use crate::message::{Listener, Message};
 use crate::metrics::{Figures, Judged};
 use crate::model::head::HeadInput;
@@ -35,11 +35,10 @@ pub(super) fn validate<B: Backend>(
     listener: &mut dyn Listener,
 ) -> Result<Figures, LearnError> {
     let mut texts = TextMemory::default();
-    let view = View::centre(inputs.rule.size_px);
     let examples = inputs.validation;
     let chunks = in_order(examples, BATCH);
     let images: Vec<BatchImages> = chunks.iter().map(|chunk| BatchImages::of(examples, chunk)).collect();
-    let job = |i: &usize| LoadJob::of(&examples[*i], view);
+    let job = |i: &usize| LoadJob::of(&examples[*i], Crop::AsScored);
     let jobs: Vec<Vec<LoadJob>> = images.iter().map(|images| images.first.iter().map(job).collect()).collect();
     listener.on(Message::Begin { what: "validation".to_owned(), steps: chunks.len() as u64 });
     let mut judged = Vec::with_capacity(examples.len());

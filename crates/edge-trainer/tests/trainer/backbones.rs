@@ -103,7 +103,7 @@ fn stderr(output: &Output) -> String {
 /// Scores one image under two tags.
 fn two_tags(scorer: &Scorer, image: &Path) -> [f32; 2] {
     let bytes = std::fs::read(image).unwrap();
-    let pixels = scorer.square(&scorer.decode(&bytes, &Default::default()).unwrap());
+    let pixels = scorer.encoder_input(&scorer.decode(&bytes, &Default::default()).unwrap());
     let image = scorer.embed(&[pixels]).unwrap().remove(0);
     let tags = ["night street", "birds"].map(|t| scorer.encode_tag(t).unwrap());
     let scored = scorer.score(&image, &tags).unwrap();

@@ -95,7 +95,7 @@ impl Trained {
 
 fn embed(scorer: &Scorer, path: &Path) -> ImageFeatures {
     let picture = scorer.decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap();
-    scorer.embed(&[scorer.square(&picture)]).unwrap().remove(0)
+    scorer.embed(&[scorer.encoder_input(&picture)]).unwrap().remove(0)
 }
 
 /// Spearman's rank correlation, with ranks found by counting.

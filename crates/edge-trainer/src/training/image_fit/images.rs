@@ -7,7 +7,7 @@ use edge_model::image_input::InputRule;
 
 use crate::dataset::Example;
 use crate::device::Host;
-use crate::loader::{LoadJob, View, pixels, to_tensor};
+use crate::loader::{Crop, LoadJob, pixels, to_tensor};
 use crate::message::{Listener, Message};
 use crate::parallel;
 use crate::training::error::LearnError;
@@ -37,7 +37,7 @@ impl<'a> DistinctImages<'a> {
     }
 }
 
-/// Calls `work` with the centre crop `[1, 3, S, S]` of every image, on all processors. Returns the results in the order
+/// Calls `work` with the input `[1, 3, H, W]` of every image, on all processors. Returns the results in the order
 /// of the images.
 pub(super) fn on_images<T: Send>(
     what: &str,
@@ -46,8 +46,7 @@ pub(super) fn on_images<T: Send>(
     work: impl Fn(Tensor<Host, 4>) -> T + Sync,
     listener: &mut dyn Listener,
 ) -> Result<Vec<T>, LearnError> {
-    let view = View::centre(rule.size_px);
-    let one = |i: usize| pixels(&LoadJob::of(images[i], view), rule).map(|pixels| work(to_tensor(&pixels)));
+    let one = |i: usize| pixels(&LoadJob::of(images[i], Crop::AsScored), rule).map(|pixels| work(to_tensor(&pixels)));
     let mut results: Vec<Option<T>> = images.iter().map(|_| None).collect();
     listener.on(Message::Begin { what: what.to_owned(), steps: images.len() as u64 });
     parallel::for_each(images.len(), one, |i, result| {
