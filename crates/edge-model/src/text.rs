@@ -101,6 +101,14 @@ impl TagTokenizer {
         &self.rule
     }
 
+    /// Returns the tokenizer as the text of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// The message of the tokenizer's writer.
+    pub fn to_json(&self) -> Result<String, String> {
+        self.tokenizer.to_string(false).map_err(|e| e.to_string())
+    }
+
     /// Returns the `context_length` token ids of a tag in the rule's template, or of `prompt` if the manifest gives the tag a prompt of
     /// its own.
     ///

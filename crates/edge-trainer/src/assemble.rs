@@ -250,6 +250,7 @@ impl Content {
                 image_encoder,
                 text_encoder,
                 embedding_dim: self.shape.embedding(),
+                text_embedding_dim: Some(self.shape.text_embedding()).filter(|dim| *dim != self.shape.embedding()),
                 parameters: self.parameters,
             },
             image_input: self.rule.clone(),

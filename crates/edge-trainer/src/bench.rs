@@ -1,5 +1,7 @@
 //! Measures the time of a training step, to compare devices, options and engines.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::assemble::DEFAULT_TAG;
@@ -67,7 +69,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         return Err(TrainError::Options(problem));
     }
     let (device, _) = device::find(options.device)?;
-    let backbone = Backbone::find(&options.backbone)?;
+    let backbone = Backbone::find(&options.backbone, Path::new(&options.parts))?;
     let examples = made_up_examples(options.batch, options.images_per_tag);
     let mut tags: Vec<String> = examples.iter().map(|e| e.tag.clone()).collect();
     tags.dedup();
@@ -88,7 +90,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
     let cache = FeatureCache::open(dir.path(), "", &rule, shape.embedding(), shape.head_shape().patches)?;
     let table = FeatureTable::default();
     let features = match &backbone {
-        Backbone::Small => Some(Features::Fitted(&table)),
+        fitted if fitted.is_fitted() => Some(Features::Fitted(&table)),
         _ => head_only.then_some(Features::Kept(&cache)),
     };
     let inputs = TrainInputs {
@@ -102,8 +104,7 @@ pub fn bench(request: &BenchRequest) -> Result<StepTimes, TrainError> {
         default_tag: DEFAULT_TAG,
         shape: &shape,
         data_sha256: "",
-        image_encoder: None,
-        answer_of: None,
+        fitted: None,
         features,
     };
     let seconds = time_steps(inputs, [request.warm_up, request.steps])?;

@@ -9,8 +9,7 @@ use super::assemble::AssembleError;
 use super::backbone::BackboneError;
 use super::cache::FeatureError;
 use super::checkpoint::CheckpointError;
-use super::dataset::DataError;
-use super::dataset::style::StyleError;
+use super::dataset::{DataError, MakeError};
 use super::device::DeviceError;
 use super::evaluate::JudgeError;
 use super::file_error::FileError;
@@ -65,13 +64,13 @@ impl From<FeatureError> for TrainError {
     }
 }
 
-impl From<StyleError> for TrainError {
-    fn from(error: StyleError) -> Self {
+impl From<MakeError> for TrainError {
+    fn from(error: MakeError) -> Self {
         match error {
-            StyleError::Data(data) => Self::Data(data),
-            StyleError::Options(problem) => Self::Options(problem),
-            StyleError::File(file) => Self::File(file),
-            StyleError::Internal(defect) => Self::Internal(defect),
+            MakeError::Data(data) => Self::Data(data),
+            MakeError::Options(problem) => Self::Options(problem),
+            MakeError::File(file) => Self::File(file),
+            MakeError::Internal(defect) => Self::Internal(defect),
         }
     }
 }

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::cache::{FeatureCache, FeatureError};
 use super::device::Host;
-use super::model::{EncoderFit, ImageOutput};
+use super::model::ImageOutput;
+use super::model::kernel_encoder::EncoderFit;
+use super::training::TextFit;
 
 /// The embedding of each image, by content id.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,8 @@ pub struct Encoded {
 pub struct FittedEncoder {
     /// The fitted values of the encoder.
     pub fit: EncoderFit,
+    /// The text encoder; `None` if it is trained.
+    pub text: Option<TextFit>,
     /// Embeddings of the images. Each comes from a fit that left out the image's split unit.
     pub table: FeatureTable,
     /// For each tag, the index of its answer in the image embedding. The answer is the tag's own or that of its data

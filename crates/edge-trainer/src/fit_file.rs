@@ -7,6 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::TrainOptions;
+use super::dataset::damage::DamageRequest;
 use super::dataset::style::StyleRequest;
 
 /// Name of the file in a bundle that holds all inputs of the training.
@@ -27,7 +28,7 @@ pub struct FitFile {
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FitSetup {
-    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, table:FILE, or a path whose kind is recognised; repeat the flag
+    /// The rated images: ava:DIR, agiqa:DIR, style:DIR, damage:DIR, table:FILE, or a path whose kind is recognised; repeat the flag
     /// to train on several data sets together
     #[arg(long, value_name = "SPEC")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,6 +46,10 @@ pub struct FitSetup {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub style: Vec<StyleRequest>,
+    /// Damage data sets that are made before the training if they do not exist
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<DamageRequest>,
 }
 
 impl FitSetup {
@@ -58,6 +63,7 @@ impl FitSetup {
             out: self.out.or(file.out),
             run,
             style: file.style,
+            damage: file.damage,
         }
     }
 }
@@ -70,7 +76,7 @@ impl FitFile {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut options: toml::Table = toml::from_str(text).map_err(|e| e.to_string())?;
         let mut setup = toml::Table::new();
-        for key in ["data", "out", "run", "style"] {
+        for key in ["data", "out", "run", "style", "damage"] {
             setup.extend(options.remove(key).map(|value| (key.to_owned(), value)));
         }
         let of_options = |e: toml::de::Error| {
@@ -126,6 +132,7 @@ mod tests {
             out: Some("models/x".into()),
             run: None,
             style: vec![style],
+            damage: vec![DamageRequest { kinds: 3, ..DamageRequest::default() }],
         };
         let file = FitFile { setup, options: TrainOptions { lr: 0.25, epochs: 3, ..TrainOptions::default() } };
         let text = file.text().unwrap();
@@ -157,11 +164,15 @@ mod tests {
     fn flags_win_over_the_file_and_its_run_belongs_to_its_output() {
         let [a, b, run] = ["a", "b", "run"].map(|name| Some(PathBuf::from(name)));
         let data = |name: &str| vec![name.to_owned()];
-        let file = FitSetup { data: data("file"), out: a.clone(), run: run.clone(), style: Vec::new() };
+        let file =
+            FitSetup { data: data("file"), out: a.clone(), run: run.clone(), style: Vec::new(), damage: Vec::new() };
         assert_eq!(FitSetup::default().or(file.clone()), file);
         let flags = FitSetup { data: data("flag"), out: b.clone(), ..FitSetup::default() };
         assert_eq!(flags.clone().or(file.clone()), flags);
         let flags = FitSetup { run: b.clone(), ..FitSetup::default() };
-        assert_eq!(flags.or(file), FitSetup { data: data("file"), out: a, run: b, style: Vec::new() });
+        assert_eq!(
+            flags.or(file),
+            FitSetup { data: data("file"), out: a, run: b, style: Vec::new(), damage: Vec::new() }
+        );
     }
 }

@@ -96,7 +96,7 @@ pub fn make(
 /// Returns the head's input for one image under every tag. The image embedding is rounded to f16, as the scorer stores
 /// it.
 fn paired(image: ImageOutput<Host>, text: &TextOutput<Host>) -> HeadInput<Host> {
-    let [tags, dim] = text.embedding.dims();
+    let ([tags, _], [_, dim]) = (text.embedding.dims(), image.embedding.dims());
     let stored: Vec<f32> = values(image.embedding).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
     let stored = Tensor::from_data(TensorData::new(stored, [1, dim]), &Default::default());
     HeadInput {

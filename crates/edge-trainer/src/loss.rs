@@ -28,10 +28,16 @@ pub fn squared_error<B: Backend>(scores: Tensor<B, 1>, truth: Tensor<B, 1>) -> T
     (scores - truth).square().mean()
 }
 
-/// Returns the cosine similarity of corresponding rows: `[N, D]`, `[N, D]` -> `[N]`.
-pub fn cosine<B: Backend>(a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 1> {
-    let n = a.dims()[0];
-    (unit(a) * unit(b)).sum_dim(1).reshape([n])
+/// Returns the cosine similarity of corresponding rows, as the scorer computes it: `image [N, D]`, `text [N, E]` -> `[N]`. It compares
+/// the text with the first E numbers of the image.
+pub fn cosine<B: Backend>(image: Tensor<B, 2>, text: Tensor<B, 2>) -> Tensor<B, 1> {
+    let n = image.dims()[0];
+    (unit(compared(image, &text)) * unit(text)).sum_dim(1).reshape([n])
+}
+
+/// The part of the image embeddings that text embeddings are compared with.
+fn compared<B: Backend>(image: Tensor<B, 2>, text: &Tensor<B, 2>) -> Tensor<B, 2> {
+    image.narrow(1, 0, text.dims()[1])
 }
 
 /// Scales each row to length 1.
@@ -44,14 +50,14 @@ fn unit<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
 /// = tag of i`.
 ///
 /// It is InfoNCE (van den Oord, Li, Vinyals, "Representation learning with contrastive predictive coding", 2018) over
-/// the K distinct tags of a batch. `image` is `[N, D]`, `text` is `[K, D]`, and `tag_of` holds N indices below K.
+/// the K distinct tags of a batch. `image` is `[N, D]`, `text` is `[K, E]`, and `tag_of` holds N indices below K.
 pub fn contrast<B: Backend>(
     image: Tensor<B, 2>,
     text: Tensor<B, 2>,
     tag_of: Tensor<B, 1, Int>,
     temperature: f32,
 ) -> Tensor<B, 1> {
-    let logits = unit(image).matmul(unit(text).transpose()) / temperature;
+    let logits = unit(compared(image, &text)).matmul(unit(text).transpose()) / temperature;
     let n = logits.dims()[0];
     log_softmax(logits, 1).gather(1, tag_of.reshape([n, 1])).mean().neg()
 }

@@ -90,7 +90,18 @@ pub fn train_paper_rows(
             let (data, cache, stop) = (vec![request.data.clone()], request.cache.clone(), Arc::clone(&request.stop));
             let command = request.command.clone();
             fit(
-                &FitRequest { style: Vec::new(), data, out: out.clone(), run, cache, resume, stop, options, command },
+                &FitRequest {
+                    style: Vec::new(),
+                    damage: Vec::new(),
+                    data,
+                    out: out.clone(),
+                    run,
+                    cache,
+                    resume,
+                    stop,
+                    options,
+                    command,
+                },
                 listener,
             )?;
         }

@@ -79,9 +79,9 @@ impl GoldenTensors {
         })
     }
 
-    /// Checks the shapes against the numbers of golden images and tags and the embedding length. The error names the tensor.
-    pub(super) fn check_shapes(&self, images: usize, tags: usize, dim: usize) -> Result<(), String> {
-        let expected = [[images, dim], [tags, dim], [images, tags], [images, tags]];
+    /// Checks the shapes against the numbers of golden images and tags and the lengths of image and text embeddings. The error names the tensor.
+    pub(super) fn check_shapes(&self, images: usize, tags: usize, dims: [usize; 2]) -> Result<(), String> {
+        let expected = [[images, dims[0]], [tags, dims[1]], [images, tags], [images, tags]];
         for ((name, tensor), expected) in self.named().into_iter().zip(expected) {
             if tensor.shape() != expected {
                 return Err(format!(
@@ -158,7 +158,7 @@ mod tests {
         let golden = tensors();
         let bytes = golden.to_bytes().unwrap();
         assert_eq!(GoldenTensors::from_bytes(&bytes).unwrap(), golden);
-        assert!(golden.check_shapes(2, 3, 4).is_ok() && golden.check_shapes(2, 3, 5).is_err());
+        assert!(golden.check_shapes(2, 3, [4, 4]).is_ok() && golden.check_shapes(2, 3, [4, 3]).is_err());
         let mut off = golden.clone();
         off.score[[1, 2]] = f32::NAN;
         let tolerance = Tolerance { embedding: 1e-3, score: 1e-2, similarity: 1e-3 };

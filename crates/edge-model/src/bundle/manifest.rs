@@ -61,10 +61,21 @@ pub struct Architecture {
     pub image_encoder: String,
     /// Name of the text encoder, such as `small-transformer`; `none` if the head reads no text.
     pub text_encoder: String,
-    /// Length D of image and text embeddings.
+    /// Length D of image embeddings.
     pub embedding_dim: usize,
+    /// Length E of text embeddings; D if it is not given. The similarity of an image and a tag compares the text embedding with the
+    /// first E numbers of the image embedding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_embedding_dim: Option<usize>,
     /// Number of learned parameters in all three graphs.
     pub parameters: u64,
+}
+
+impl Architecture {
+    /// Length E of text embeddings.
+    pub fn text_dim(&self) -> usize {
+        self.text_embedding_dim.unwrap_or(self.embedding_dim)
+    }
 }
 
 /// Range and unit of the scores. A score is a prediction and may be slightly outside the range of the ratings.

@@ -106,8 +106,9 @@ impl Bundle {
         let goldens = &self.manifest.goldens;
         let fail = |reason| BundleError::Goldens { path: self.dir.join(&goldens.tensors), reason };
         let tensors = GoldenTensors::from_bytes(&self.read(&goldens.tensors)?).map_err(fail)?;
-        let dim = self.manifest.architecture.embedding_dim;
-        tensors.check_shapes(goldens.images.len(), goldens.tags.len(), dim).map_err(fail)?;
+        let architecture = &self.manifest.architecture;
+        let dims = [architecture.embedding_dim, architecture.text_dim()];
+        tensors.check_shapes(goldens.images.len(), goldens.tags.len(), dims).map_err(fail)?;
         Ok(tensors)
     }
 }
@@ -146,6 +147,10 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     }
     if !(1..=65536).contains(&manifest.architecture.embedding_dim) {
         return fail(format!("embedding_dim is {}; it must be 1 to 65536", manifest.architecture.embedding_dim));
+    }
+    let (dim, text_dim) = (manifest.architecture.embedding_dim, manifest.architecture.text_dim());
+    if !(1..=dim).contains(&text_dim) {
+        return fail(format!("text_embedding_dim is {text_dim}; it must be 1 to embedding_dim ({dim})"));
     }
     let tolerance = manifest.goldens.tolerance;
     if [tolerance.embedding, tolerance.score, tolerance.similarity].iter().any(|t| !(*t > 0.0 && t.is_finite())) {

@@ -141,7 +141,8 @@ impl DeviceModel {
         let rows = if needs_known_answers { batch.len() + known.iter().len() } else { image_batch };
         let input = self.normalised(known.into_iter().chain(batch), rows)?;
         let mut outputs = self.image_encoder.run(vec![Input::F32(input)])?.into_iter();
-        let embeddings = self.matrix(outputs.next().unwrap_or_default(), rows, file::IMAGE_ENCODER)?;
+        let dim = self.manifest().architecture.embedding_dim;
+        let embeddings = matrix(outputs.next().unwrap_or_default(), [rows, dim], file::IMAGE_ENCODER)?;
         let needs_images = self.manifest().head.image_side == ImageSide::PatchTokens;
         let patches = needs_images.then(|| patch_tokens(outputs.next(), rows)).transpose()?;
         let image = |row: usize| UnroundedImage {
@@ -167,7 +168,8 @@ impl DeviceModel {
         let input = ArrayD::from_shape_vec(IxDyn(&[rows.len(), ids.len()]), rows.concat());
         let wrong = |_| shape_error(file::TEXT_ENCODER, &[ids.len()], vec![rows[0].len()]);
         let mut outputs = self.text_encoder.run(vec![Input::I64(input.map_err(wrong)?)])?.into_iter();
-        let embeddings = self.matrix(outputs.next().unwrap_or_default(), rows.len(), file::TEXT_ENCODER)?;
+        let dim = self.manifest().architecture.text_dim();
+        let embeddings = matrix(outputs.next().unwrap_or_default(), [rows.len(), dim], file::TEXT_ENCODER)?;
         let tokens = match self.manifest().head.text_side {
             TextSide::TokenStates => {
                 tag_tokens(outputs.next(), outputs.next(), rows.len())?.into_iter().map(Some).collect()
@@ -190,16 +192,15 @@ impl DeviceModel {
         }
         Ok(answer)
     }
+}
 
-    /// The embeddings in a graph's first output, `[rows, D]`.
-    fn matrix(&self, output: ArrayD<f32>, rows: usize, graph: &'static str) -> Result<Array2<f32>, ScorerError> {
-        let expected = vec![rows, self.manifest().architecture.embedding_dim];
-        let found = output.shape().to_vec();
-        if found != expected {
-            return Err(ScorerError::Shape { graph, found, expected });
-        }
-        output.into_dimensionality().map_err(|_| ScorerError::Shape { graph, found, expected })
+/// The embeddings in a graph's first output, of the shape `expected`.
+fn matrix(output: ArrayD<f32>, expected: [usize; 2], graph: &'static str) -> Result<Array2<f32>, ScorerError> {
+    let found = output.shape().to_vec();
+    if found != expected {
+        return Err(shape_error(graph, &found, expected.to_vec()));
     }
+    output.into_dimensionality().map_err(|_| shape_error(graph, &found, expected.to_vec()))
 }
 
 /// Largest differences allowed for products in f16, measured on several models; `score` is a fraction of the score scale.

@@ -24,8 +24,8 @@ impl ImageEmbedding {
         }
     }
 
-    /// The similarity to a tag: the cosine of the image embedding and the tag's text embedding, -1..=1; 0 if either embedding is
-    /// zero.
+    /// The similarity to a tag, -1..=1: the cosine of the tag's text embedding, of length E, and the first E numbers of the image
+    /// embedding; 0 if either is zero.
     pub fn similarity(&self, tag: &EncodedTag) -> f32 {
         let (mut dot, mut image, mut text) = (0.0_f32, 0.0_f32, 0.0_f32);
         for (a, b) in self.0.iter().map(|v| v.to_f32()).zip(&tag.embedding) {

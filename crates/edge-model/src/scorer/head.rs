@@ -36,12 +36,13 @@ impl DeviceModel {
     /// The head's inputs for the pairs: the tensors of the images, then those of the tags.
     fn head_inputs(&self, pairs: &[Pair<'_>]) -> Result<Vec<Input>, ScorerError> {
         let head = &self.manifest().head;
-        let dim = self.manifest().architecture.embedding_dim;
-        let (mut images, mut texts) = (Array2::zeros((pairs.len(), dim)), Array2::zeros((pairs.len(), dim)));
+        let architecture = &self.manifest().architecture;
+        let [dim, text_dim] = [architecture.embedding_dim, architecture.text_dim()];
+        let (mut images, mut texts) = (Array2::zeros((pairs.len(), dim)), Array2::zeros((pairs.len(), text_dim)));
         for (row, (image, tag)) in pairs.iter().enumerate() {
-            let lengths = [image.embedding.0.len(), tag.embedding.len()];
-            if let Some(&found) = lengths.iter().find(|&&length| length != dim) {
-                return Err(unfit(vec![found], vec![dim]));
+            let lengths = [(image.embedding.0.len(), dim), (tag.embedding.len(), text_dim)];
+            if let Some(&(found, expected)) = lengths.iter().find(|(found, expected)| found != expected) {
+                return Err(unfit(vec![found], vec![expected]));
             }
             images.row_mut(row).iter_mut().zip(&image.embedding.0).for_each(|(to, from)| *to = from.to_f32());
             texts.row_mut(row).iter_mut().zip(&tag.embedding).for_each(|(to, from)| *to = *from);

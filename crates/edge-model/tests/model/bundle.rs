@@ -135,7 +135,7 @@ fn an_inconsistent_manifest_is_refused() {
         damaged.is_refused(inconsistent, &format!("the file name {name:?} points outside the bundle"));
     }
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 5] = [
+    let cases: [(Change, &str); 6] = [
         (|m| m["goldens"]["images"] = json!([]), "it has no goldens, so the model cannot be proved"),
         (|m| m["goldens"]["tolerance"]["score"] = json!(0.0), "tolerances must be greater than zero"),
         (|m| m["score_scale"]["max"] = m["score_scale"]["min"].clone(), "score_scale goes from"),
@@ -144,6 +144,10 @@ fn an_inconsistent_manifest_is_refused() {
             "calibration quantiles of \"the whole model\" are not all finite and ascending",
         ),
         (|m| m["architecture"]["embedding_dim"] = json!(0), "embedding_dim is 0"),
+        (
+            |m| m["architecture"]["text_embedding_dim"] = json!(257),
+            "text_embedding_dim is 257; it must be 1 to embedding_dim (256)",
+        ),
     ];
     for (change, message) in cases {
         let damaged = Damaged::new();

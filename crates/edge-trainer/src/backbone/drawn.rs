@@ -84,7 +84,7 @@ mod tests {
         };
         let first = made("a", 1);
         assert!(first == made("b", 1) && first != made("c", 2));
-        let backbone = Backbone::find(dir.path().join("a").to_str().unwrap()).unwrap();
+        let backbone = Backbone::find(dir.path().join("a").to_str().unwrap(), Path::new("")).unwrap();
         let (tokenizer, _, vocabulary) = backbone.tokenizer(&TrainOptions::default(), &[]).unwrap();
         let ids = tokenizer.encode("birds", None).unwrap();
         assert_eq!((ids[0], ids[ids.len() - 1], ids.iter().filter(|&&id| id == 1).count() > 1), (0, 1, true));

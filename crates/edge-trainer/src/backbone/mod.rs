@@ -11,15 +11,22 @@ use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use crate::TrainOptions;
+use crate::message::Listener;
 use crate::model::clip::{self, ClipConfig, ConfigError};
 use crate::model::efficientnet::{EfficientNet, EfficientNetShape};
+use crate::model::kernel_encoder::{CONTENT, KernelEncoder, VIEWS};
 use crate::model::measure::{MEAN, STD};
-use crate::model::{BackboneShape, ImageBackbone, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone};
+use crate::model::{
+    BackboneShape, ImageBackbone, LiteNetwork, LiteShape, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone,
+    TokenMeans,
+};
 use crate::tokenizer::{self, CLIP_END, MARKS, PAD_ID, TokenizerError};
+use crate::training::KnownContent;
 use crate::weights::WeightError;
+use crate::words::{Meanings, WordError};
 use edge_model::bundle::manifest::HeadKind;
 use edge_model::bundle::sha256_hex;
-use edge_model::image_input::{InputRule, ResizeFilter};
+use edge_model::image_input::{InputRule, ResizeFilter, View};
 use edge_model::text::{TagTokenizer, TextError, TextRule};
 
 /// Mean and standard deviation of ImageNet's pixels, as used by timm and torchvision.
@@ -32,8 +39,9 @@ const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.2686
 pub enum BackboneError {
     /// The name is neither a known backbone nor a directory.
     #[error(
-        "--backbone {name}: neither small, nor efficientnet-b0, nor a directory. A directory must hold config.json and \
-         model.safetensors of a CLIP model in the Hugging Face layout, or of timm's efficientnet_b0"
+        "--backbone {name}: neither small, efficientnet-lite0, efficientnet-lite2 or efficientnet-b0, nor a directory. A \
+         directory must hold config.json and model.safetensors of a CLIP model in the Hugging Face layout, or of timm's \
+         efficientnet_b0"
     )]
     Unknown {
         /// The name given to `--backbone`.
@@ -45,6 +53,9 @@ pub enum BackboneError {
     /// The weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightError),
+    /// The meanings of words cannot be computed.
+    #[error(transparent)]
+    Word(#[from] WordError),
     /// A file other than the configuration and the weights cannot be used.
     #[error("{}: {reason}", path.display())]
     File {
@@ -56,6 +67,18 @@ pub enum BackboneError {
     /// The tokenizer cannot be trained.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The parts of a backbone are not in their place.
+    #[error(
+        "--backbone {name} needs {}, which does not exist. scripts/fetch_backbones fetches all parts; --parts names the \
+         directory that they are in",
+        path.display()
+    )]
+    Parts {
+        /// Name of the backbone.
+        name: &'static str,
+        /// Path of the missing file.
+        path: PathBuf,
+    },
     /// The rule that makes prompts from tags is invalid.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -74,6 +97,13 @@ pub enum Backbone {
         /// Path of a safetensors file; `None` for random weights.
         weights: Option<PathBuf>,
     },
+    /// EfficientNet-Lite, trained on ImageNet, and a text side of MiniLM's tokens and WordNet's words.
+    Lite {
+        /// The network.
+        network: LiteNetwork,
+        /// Directory with the parts that `scripts/fetch_backbones` fetches.
+        parts: PathBuf,
+    },
     /// A CLIP model in the Hugging Face layout.
     Clip {
         /// Directory with `config.json`, `model.safetensors` and `tokenizer.json`.
@@ -86,13 +116,16 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Returns the backbone that `name` names: `small`, `efficientnet-b0`, or a directory.
+    /// Returns the backbone that `name` names: `small`, `efficientnet-lite0`, `efficientnet-lite2`, `efficientnet-b0`, or a directory.
+    /// `parts` is the directory with fetched parts.
     ///
     /// # Errors
     /// [`BackboneError`].
-    pub fn find(name: &str) -> Result<Self, BackboneError> {
+    pub fn find(name: &str, parts: &Path) -> Result<Self, BackboneError> {
         match name {
             "small" => return Ok(Self::Small),
+            "efficientnet-lite0" => return Self::lite(LiteNetwork::Lite0, parts),
+            "efficientnet-lite2" => return Self::lite(LiteNetwork::Lite2, parts),
             "efficientnet-b0" => return Ok(Self::EfficientNetB0 { weights: None }),
             _ => {}
         }
@@ -109,6 +142,20 @@ impl Backbone {
         Ok(Self::Clip { dir, config, rule })
     }
 
+    fn lite(network: LiteNetwork, parts: &Path) -> Result<Self, BackboneError> {
+        let needed = [network.name(), MINILM].map(|part| parts.join(part));
+        let files = [needed[0].join(LITE_WEIGHTS), needed[1].join(WEIGHTS), parts.join(NOUNS)];
+        match files.into_iter().find(|path| !path.is_file()) {
+            Some(path) => Err(BackboneError::Parts { name: network.name(), path }),
+            None => Ok(Self::Lite { network, parts: parts.to_owned() }),
+        }
+    }
+
+    /// Whether the image encoder is fitted in closed form before the training.
+    pub fn is_fitted(&self) -> bool {
+        matches!(self, Self::Small | Self::Lite { .. })
+    }
+
     /// Whether the weights come from a file.
     pub fn is_trained(&self) -> bool {
         matches!(self, Self::Clip { .. } | Self::EfficientNetB0 { weights: Some(_) })
@@ -116,18 +163,18 @@ impl Backbone {
 
     /// Whether the similarity of image and text embeddings is meaningful before the training.
     pub fn knows_similarity(&self) -> bool {
-        matches!(self, Self::Clip { .. })
+        matches!(self, Self::Clip { .. } | Self::Lite { .. })
     }
 
     /// Whether the backbone has a text encoder that can be trained.
     pub fn has_text(&self) -> bool {
-        !matches!(self, Self::EfficientNetB0 { .. })
+        matches!(self, Self::Small | Self::Clip { .. })
     }
 
     /// The default head of a model with this backbone.
     pub fn default_head(&self) -> HeadKind {
         match self {
-            Self::Small => HeadKind::WeightedSum,
+            Self::Small | Self::Lite { .. } => HeadKind::WeightedSum,
             Self::EfficientNetB0 { .. } => HeadKind::ImageOnly,
             Self::Clip { .. } => HeadKind::PatchCrossAttention,
         }
@@ -144,6 +191,7 @@ impl Backbone {
                 let resize_short_px = size_px * 256 / 224;
                 InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
             }
+            Self::Lite { .. } => lite_rule(options),
             Self::Clip { rule, .. } => rule.clone(),
         }
     }
@@ -158,6 +206,9 @@ impl Backbone {
         options: &TrainOptions,
         texts: &[String],
     ) -> Result<(TagTokenizer, String, usize), BackboneError> {
+        if let Self::Lite { parts, .. } = self {
+            return minilm_tokenizer(&parts.join(MINILM), options);
+        }
         let Self::Clip { dir, config, .. } = self else {
             let learned = tokenizer::train(texts, options.vocabulary, MARKS)?;
             let json = learned.to_string(true).map_err(TokenizerError::from)?;
@@ -197,6 +248,9 @@ impl Backbone {
             }),
             Self::EfficientNetB0 { .. } => BackboneShape::EfficientnetB0,
             Self::Clip { config, .. } => BackboneShape::Clip(*config),
+            Self::Lite { network, .. } => {
+                BackboneShape::Lite(LiteShape { network: *network, vocabulary, pad_id: tokenizer.rule().pad_id })
+            }
         };
         ModelShape {
             backbone,
@@ -220,12 +274,32 @@ impl Backbone {
                 let net = EfficientNet::load(path, &EfficientNetShape::b0(), device)?;
                 (ImageBackbone::EfficientNet(net), TextBackbone::Silent(SilentText::new(shape.embedding(), device)))
             }
+            Self::Lite { network, parts } => {
+                let image = KernelEncoder::unfitted(Some(lite_network(*network, parts, device)?), device);
+                // The table and the fit replace these; see `training`.
+                let text = TokenMeans::new(&[0.0; CONTENT], CONTENT, 0, device);
+                (ImageBackbone::Kernel(image), TextBackbone::Means(text))
+            }
             Self::Small | Self::EfficientNetB0 { weights: None } => {
                 let error = BackboneError::Internal("the shape belongs to another backbone");
                 return TagScorer::fresh(shape, device).ok_or(error);
             }
         };
         Ok(TagScorer::on(encoders, shape, device))
+    }
+
+    /// Loads what a kernel encoder is fitted with besides images; `None` for backbones that need nothing. `cache` keeps what takes long.
+    ///
+    /// # Errors
+    /// [`BackboneError::Weights`], [`BackboneError::Word`].
+    pub fn known_content(
+        &self,
+        cache: &Path,
+        listener: &mut dyn Listener,
+    ) -> Result<Option<KnownContent>, BackboneError> {
+        let Self::Lite { network, parts } = self else { return Ok(None) };
+        let words = Meanings::make(&parts.join(MINILM), &parts.join(NOUNS), CONTENT, cache, listener)?;
+        Ok(Some(KnownContent { network: lite_network(*network, parts, &Default::default())?, words }))
     }
 
     /// SHA-256 of the weight file in hexadecimal digits; empty for random weights.
@@ -236,6 +310,7 @@ impl Backbone {
         let path = match self {
             Self::Clip { dir, .. } => dir.join(WEIGHTS),
             Self::EfficientNetB0 { weights: Some(path) } => path.clone(),
+            Self::Lite { network, parts } => parts.join(network.name()).join(LITE_WEIGHTS),
             Self::Small | Self::EfficientNetB0 { weights: None } => return Ok(String::new()),
         };
         let bytes =
@@ -246,9 +321,46 @@ impl Backbone {
 
 /// Name of the weight file in a backbone's directory.
 const WEIGHTS: &str = "model.safetensors";
+/// Name of the weight file of an EfficientNet-Lite.
+const LITE_WEIGHTS: &str = "model.pth";
+/// Directory of the sentence encoder among the parts.
+pub const MINILM: &str = "minilm";
+/// WordNet's nouns among the parts.
+pub const NOUNS: &str = "wordnet/data.noun";
+/// Largest number of tokens of a prompt. The longest of AGIQA-3K has 77.
+const MINILM_CONTEXT: usize = 77;
 
 fn template(options: &TrainOptions, default: &str) -> String {
     if options.template.is_empty() { default.to_owned() } else { options.template.clone() }
+}
+
+/// Returns MiniLM's tokenizer, the text of its file, and its number of tokens.
+fn minilm_tokenizer(dir: &Path, options: &TrainOptions) -> Result<(TagTokenizer, String, usize), BackboneError> {
+    let path = dir.join("tokenizer.json");
+    let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
+    let tokenizer = Tokenizer::from_file(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    let size = tokenizer.get_vocab_size(true);
+    let pad = tokenizer.token_to_id("[PAD]").ok_or_else(|| fail("the tokenizer has no token [PAD]".to_owned()))?;
+    let context_length = options.context_length.min(MINILM_CONTEXT);
+    let rule = TextRule { template: template(options, "{tag}"), context_length, pad_id: i64::from(pad) };
+    let tokenizer = TagTokenizer::new(tokenizer, rule)?;
+    let json = tokenizer.to_json().map_err(|e| fail(e.to_string()))?;
+    Ok((tokenizer, json, size))
+}
+
+/// Reads the weights of an EfficientNet-Lite.
+fn lite_network<B: BurnBackend>(
+    network: LiteNetwork,
+    parts: &Path,
+    device: &B::Device,
+) -> Result<EfficientNet<B>, WeightError> {
+    let path = parts.join(network.name()).join(LITE_WEIGHTS);
+    Ok(EfficientNet::load(&path, &network.shape(), device)?.folded(device))
+}
+
+fn lite_rule(options: &TrainOptions) -> InputRule {
+    let size_px = VIEWS.map(View::size_px).into_iter().max().unwrap_or_default();
+    InputRule { size_px, views: VIEWS.to_vec(), ..small_rule(options) }
 }
 
 fn small_rule(options: &TrainOptions) -> InputRule {
@@ -331,17 +443,16 @@ mod tests {
 
     #[test]
     fn names_and_directories_are_told_apart() {
-        assert_eq!(Backbone::find("small").unwrap(), Backbone::Small);
-        let message = Backbone::find("vit-b32").unwrap_err().to_string();
-        assert!(
-            message.starts_with("--backbone vit-b32: neither small, nor efficientnet-b0, nor a directory"),
-            "{message}"
-        );
+        assert_eq!(Backbone::find("small", Path::new("")).unwrap(), Backbone::Small);
+        let message = Backbone::find("vit-b32", Path::new("")).unwrap_err().to_string();
+        assert!(message.starts_with("--backbone vit-b32: neither small, efficientnet-lite0, "), "{message}");
+        let missing = Backbone::find("efficientnet-lite2", Path::new("nowhere")).unwrap_err().to_string();
+        assert!(missing.contains("needs nowhere/efficientnet-lite2/model.pth, which does not exist"), "{missing}");
         let dir = tempfile::tempdir().unwrap();
         let name = dir.path().to_str().unwrap();
-        assert!(Backbone::find(name).unwrap_err().to_string().contains("config.json: cannot be read"));
+        assert!(Backbone::find(name, Path::new("")).unwrap_err().to_string().contains("config.json: cannot be read"));
         std::fs::write(dir.path().join("config.json"), r#"{"architecture": "efficientnet_b0"}"#).unwrap();
-        assert!(Backbone::find(name).unwrap().is_trained());
+        assert!(Backbone::find(name, Path::new("")).unwrap().is_trained());
     }
 
     #[test]
@@ -361,7 +472,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
         std::fs::copy(config, dir.path().join("config.json")).unwrap();
-        let find = || Backbone::find(dir.path().to_str().unwrap());
+        let find = || Backbone::find(dir.path().to_str().unwrap(), Path::new(""));
         let rule = |b: Backbone| b.input_rule(&TrainOptions::default());
         let usual = rule(find().unwrap());
         assert_eq!((usual.size_px, usual.resize_short_px, usual.mean), (24, 24, CLIP.0));

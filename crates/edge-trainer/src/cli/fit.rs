@@ -80,6 +80,7 @@ pub fn run(arguments: &FitArguments) -> Outcome {
     let run = arguments.resume.clone().or(setup.run).unwrap_or_else(|| run_dir_of(&out));
     let request = FitRequest {
         style: setup.style,
+        damage: setup.damage,
         data: setup.data,
         run,
         out,

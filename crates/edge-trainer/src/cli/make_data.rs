@@ -1,4 +1,4 @@
-//! `edge-trainer make-data`: makes sample images, style data sets, and CLIP models with random weights.
+//! `edge-trainer make-data`: makes sample images, style and damage data sets, and CLIP models with random weights.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use image::{ImageError, ImageFormat, RgbImage};
 use super::message_printer::MessagePrinter;
 use crate::TrainError;
 use crate::backbone::{BackboneError, draw_clip};
+use crate::dataset;
+use crate::dataset::damage::{DamageRequest, MadeDamage};
 use crate::dataset::style::{MadeStyles, StyleRequest, make};
 use crate::model::clip::ClipConfig;
 use crate::render::{Scene, Treatment, picture};
@@ -19,6 +21,7 @@ const EXAMPLES: &str = "Examples:
   edge-trainer make-data samples --out samples
   edge-trainer make-data style --images agiqa:data/agiqa-3k --out data/styles
   edge-trainer make-data style --images ~/Pictures --out data/styles --seed 7 --limit 500
+  edge-trainer make-data damage --images ~/Pictures --out data/damaged
   edge-trainer fit --data style:data/styles --out models/styles";
 
 /// Quality of the sample images in JPEG format, 1 to 100.
@@ -42,6 +45,8 @@ enum What {
     },
     /// Images in photographic styles at several strengths, each rated under several tags
     Style(StyleRequest),
+    /// Photographs and damaged copies of them, each with a score that falls with the damage
+    Damage(DamageRequest),
     /// A CLIP directory with random weights for `fit --backbone`, to measure speed and memory at full size. The model's
     /// scores mean nothing
     Clip {
@@ -80,6 +85,7 @@ pub fn run(arguments: &MakeDataArguments) -> Outcome {
     match &arguments.what {
         What::Samples { out } => samples(out),
         What::Style(request) => style(request),
+        What::Damage(request) => damage(request),
         What::Clip { out, config, seed } => clip(out, config.as_deref(), *seed),
     }
 }
@@ -93,6 +99,17 @@ fn style(request: &StyleRequest) -> Outcome {
          were skipped"
     );
     eprintln!("train on the renderings with `edge-trainer fit --data style:{out} --out DIR`");
+    Ok(())
+}
+
+fn damage(request: &DamageRequest) -> Outcome {
+    let made = dataset::damage::make(request, &mut MessagePrinter::default()).map_err(TrainError::from)?;
+    let MadeDamage { sources, skipped, images, rows } = made;
+    let out = request.out.display();
+    eprintln!(
+        "{out} holds {images} images of {sources} photographs and {rows} ratings; {skipped} other photographs were skipped"
+    );
+    eprintln!("train on them with `edge-trainer fit --data damage:{out} --out DIR`");
     Ok(())
 }
 

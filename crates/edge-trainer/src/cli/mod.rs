@@ -81,8 +81,10 @@ impl From<TrainError> for CommandError {
 
 fn backbone_code(error: &BackboneError) -> u8 {
     match error {
-        BackboneError::Unknown { .. } => exit_code::NO_INPUT,
-        BackboneError::Config(_) | BackboneError::Weights(_) | BackboneError::File { .. } => exit_code::CONFIG,
+        BackboneError::Unknown { .. } | BackboneError::Parts { .. } => exit_code::NO_INPUT,
+        BackboneError::Config(_) | BackboneError::Weights(_) | BackboneError::Word(_) | BackboneError::File { .. } => {
+            exit_code::CONFIG
+        }
         BackboneError::Tokenizer(_) | BackboneError::Text(_) | BackboneError::Internal(_) => exit_code::SOME_FAILED,
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::example::DataSet;
 use super::read_options::ReadOptions;
-use super::{DataError, agiqa, ava, style, table};
+use super::{DataError, agiqa, ava, damage, style, table};
 
-/// Reads the table that `spec` names: `ava:DIR`, `agiqa:DIR`, `style:DIR`, `table:FILE`, or a path whose format can be
+/// Reads the table that `spec` names: `ava:DIR`, `agiqa:DIR`, `style:DIR`, `damage:DIR`, `table:FILE`, or a path whose format can be
 /// recognised from its content or file name.
 ///
 /// # Errors
@@ -18,6 +18,7 @@ pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
             "ava" => return ava::read(path, options),
             "agiqa" => return agiqa::read(path),
             "style" => return style::read(path),
+            "damage" => return damage::read(path),
             "table" => return table::read(path),
             _ => {}
         }
@@ -31,6 +32,9 @@ pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
     }
     if style::recognises(path) {
         return style::read(path);
+    }
+    if damage::recognises(path) {
+        return damage::read(path);
     }
     match std::fs::metadata(path) {
         Ok(m) if m.is_file() && table::recognises(path) => table::read(path),

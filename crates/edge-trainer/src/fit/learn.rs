@@ -6,13 +6,12 @@ use edge_model::image_input::InputRule;
 use super::plan::FitPlan;
 use super::run_keeper::RunKeeper;
 use crate::assemble::DEFAULT_TAG;
-use crate::backbone::Backbone;
 use crate::cache::FeatureCache;
 use crate::checkpoint::{RunDirectory, StateDirectory, TrainProgress};
 use crate::features::Encoded;
 use crate::message::Listener;
-use crate::model::TagScorer;
 use crate::model::head::record;
+use crate::model::{TagScorer, TextBackbone};
 use crate::optimise::rounded_to_f16;
 use crate::training::{self, FrozenEncoders, TrainInputs, Trained};
 use crate::{TrainError, Trainable};
@@ -21,13 +20,15 @@ use crate::{TrainError, Trainable};
 pub(super) fn encode(plan: &FitPlan<'_>, listener: &mut dyn Listener) -> Result<Encoded, TrainError> {
     let options = &plan.request.options;
     let rule = plan.backbone.input_rule(options);
-    let kept = if trains_encoders(plan)? { None } else { Some(kept_features(plan, &rule, listener)?) };
-    if plan.backbone != Backbone::Small {
+    let trains_encoders = trains_encoders(plan)?;
+    if !plan.backbone.is_fitted() {
+        let kept = if trains_encoders { None } else { Some(kept_features(plan, &rule, listener)?) };
         return Ok(Encoded { kept, fitted: None });
     }
     let examples = [plan.parts.train.as_slice(), plan.parts.validation.as_slice()];
-    let fitted = training::fit_image_encoder(options, &rule, examples, listener)?;
-    Ok(Encoded { kept, fitted: Some(fitted) })
+    let known = plan.backbone.known_content(&plan.request.cache, listener)?;
+    let fitted = training::fit_image_encoder(options, &rule, known.as_ref(), examples, listener)?;
+    Ok(Encoded { kept: None, fitted: Some(fitted) })
 }
 
 /// Trains the model and returns the best weights.
@@ -50,8 +51,7 @@ pub(super) fn learn(
         default_tag: DEFAULT_TAG,
         shape: &plan.shape,
         data_sha256: &plan.provenance.data_sha256,
-        image_encoder: encoded.fitted.as_ref().map(|fitted| &fitted.fit),
-        answer_of: encoded.fitted.as_ref().map(|fitted| &fitted.answer_of),
+        fitted: encoded.fitted.as_ref(),
         features: encoded.features(),
     };
     let mut keeper = RunKeeper {
@@ -64,10 +64,12 @@ pub(super) fn learn(
         stop: &plan.request.stop,
     };
     let mut trained = training::train(inputs, resumed, &mut keeper, listener)?;
-    if plan.backbone == Backbone::Small {
-        // The bundle of the small model stores matrices in 16 bits. The fit has rounded the image encoder's matrices.
+    if plan.backbone.is_fitted() {
+        // Bundles with a kernel encoder store matrices in 16 bits. The fit has rounded the image encoder's matrices.
         let TagScorer { text, head, .. } = trained.model;
-        trained.model = TagScorer { text: rounded_to_f16(text), head: rounded_to_f16(head), ..trained.model };
+        // A table of tokens is stored in bytes, and its numbers must stay whole multiples.
+        let text = if matches!(text, TextBackbone::Means(_)) { text } else { rounded_to_f16(text) };
+        trained.model = TagScorer { text, head: rounded_to_f16(head), ..trained.model };
     }
     Ok(trained)
 }

@@ -9,6 +9,8 @@ mod run_keeper;
 
 pub use request::{FitOutcome, FitRequest};
 
+use std::path::Path;
+
 use data::check_and_divide;
 use plan::FitPlan;
 
@@ -34,9 +36,12 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
         return Err(TrainError::Options(problem));
     }
     let device = find_device(request.options.device, listener)?;
-    let backbone = Backbone::find(&request.options.backbone)?;
+    let backbone = Backbone::find(&request.options.backbone, Path::new(&request.options.parts))?;
     for style in &request.style {
         dataset::style::ensure(style, listener)?;
+    }
+    for damage in &request.damage {
+        dataset::damage::ensure(damage, listener)?;
     }
     let data = dataset::read_all(&request.data, &request.options.reading())?;
     let parts = &check_and_divide(&data, request.data.len() > 1, &request.options, listener)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::dataset::damage::DamageRequest;
 use crate::dataset::style::StyleRequest;
 use crate::export::Parity;
 use crate::{FitFile, FitSetup, TrainOptions};
@@ -14,6 +15,8 @@ use crate::{FitFile, FitSetup, TrainOptions};
 pub struct FitRequest {
     /// Style data sets that are made before the training if they do not exist.
     pub style: Vec<StyleRequest>,
+    /// Damage data sets that are made before the training if they do not exist.
+    pub damage: Vec<DamageRequest>,
     /// The data sets in the notation of [`crate::dataset::read`]; the training uses all of them together.
     pub data: Vec<String>,
     /// Directory that the finished bundle is written to.
@@ -38,8 +41,8 @@ impl FitRequest {
     /// # Errors
     /// See [`FitFile::text`].
     pub(super) fn file_text(&self) -> Result<String, String> {
-        let (data, style) = (self.data.clone(), self.style.clone());
-        let setup = FitSetup { data, out: Some(self.out.clone()), run: Some(self.run.clone()), style };
+        let (data, style, damage) = (self.data.clone(), self.style.clone(), self.damage.clone());
+        let setup = FitSetup { data, out: Some(self.out.clone()), run: Some(self.run.clone()), style, damage };
         FitFile { setup, options: self.options.clone() }.text()
     }
 }

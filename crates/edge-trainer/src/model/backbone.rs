@@ -8,9 +8,10 @@ use burn::tensor::{Int, Tensor};
 
 use super::clip::{ClipText, ClipVision};
 use super::efficientnet::EfficientNet;
-use super::image_encoder::ImageEncoder;
+use super::kernel_encoder::KernelEncoder;
 use super::ops::{Compute, LayerOps};
 use super::text_encoder::TextEncoder;
+use super::token_means::TokenMeans;
 use crate::device::carry;
 use crate::onnx::{Dim, GraphBuilder};
 use edge_model::image_input::InputRule;
@@ -131,9 +132,10 @@ impl<B: Backend> TextOutput<B> {
 
 /// An image encoder of any kind.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one, and burn's modules cannot be boxed")]
 pub enum ImageBackbone<B: Backend> {
-    /// The project's own encoder, `small-kernel`.
-    Small(ImageEncoder<B>),
+    /// The project's own encoder, with or without an EfficientNet.
+    Kernel(KernelEncoder<B>),
     /// CLIP's vision transformer.
     Clip(ClipVision<B>),
     /// EfficientNet-B0.
@@ -145,9 +147,9 @@ impl<B: Backend> ImageBackbone<B> {
     pub fn forward(&self, images: ImageBatch<B>) -> ImageOutput<B> {
         match (self, images) {
             (_, ImageBatch::Features(features)) => features,
-            (Self::Small(net), ImageBatch::Pixels(pixels)) => {
-                let (ops, side_px) = (&mut Compute::<B>::new(pixels.device()), pixels.dims()[2]);
-                ImageOutput { embedding: net.forward(ops, pixels, side_px), patches: None }
+            (Self::Kernel(net), ImageBatch::Pixels(pixels)) => {
+                let (ops, width_px) = (&mut Compute::<B>::new(pixels.device()), pixels.dims()[3]);
+                ImageOutput { embedding: net.forward(ops, pixels, width_px), patches: None }
             }
             (Self::Clip(net), ImageBatch::Pixels(pixels)) => {
                 let ops = &mut Compute::<B>::new(pixels.device());
@@ -164,7 +166,10 @@ impl<B: Backend> ImageBackbone<B> {
     /// Writes the encoder for images prepared by `rule` to `g`. Patch tokens are an output only if `with_patches` is true.
     pub fn export(&self, g: &mut GraphBuilder, rule: &InputRule, with_patches: bool) {
         match self {
-            Self::Small(net) => net.export(g, rule.size_px as usize),
+            Self::Kernel(net) => {
+                let (width, height) = rule.input_size();
+                net.export(g, (width as usize, height as usize));
+            }
             Self::Clip(net) => net.export(g, with_patches),
             Self::EfficientNet(net) => net.export(g, rule.size_px as usize),
         }
@@ -178,6 +183,8 @@ pub enum TextBackbone<B: Backend> {
     Small(TextEncoder<B>),
     /// CLIP's text encoder.
     Clip(ClipText<B>),
+    /// A table of tokens' vectors.
+    Means(TokenMeans<B>),
     /// No text side.
     Silent(SilentText<B>),
 }
@@ -192,6 +199,10 @@ impl<B: Backend> TextBackbone<B> {
                 let encoded = net.forward(ops, input_ids, length);
                 TextOutput { embedding: encoded.embedding, tokens: Some((encoded.states, encoded.mask)) }
             }
+            Self::Means(net) => {
+                let encoded = net.forward(ops, input_ids, length);
+                TextOutput { embedding: encoded.embedding, tokens: Some((encoded.states, encoded.mask)) }
+            }
             Self::Silent(net) => TextOutput { embedding: net.forward(ops, input_ids), tokens: None },
         }
     }
@@ -201,6 +212,7 @@ impl<B: Backend> TextBackbone<B> {
         match self {
             Self::Small(net) => net.export(g),
             Self::Clip(net) => net.export(g, length, with_tokens),
+            Self::Means(net) => net.export(g, length, with_tokens),
             Self::Silent(net) => net.export(g, length),
         }
     }
@@ -213,7 +225,7 @@ impl<B: Backend> ImageBackbone<B> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
             Self::EfficientNet(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
-            Self::Small(net) => vec![list_param_ids(net)],
+            Self::Kernel(net) => vec![list_param_ids(net)],
         }
     }
 }
@@ -225,7 +237,7 @@ impl<B: Backend> TextBackbone<B> {
         match self {
             Self::Clip(net) => with_ends(net.layer_ids(), list_param_ids(net), &net.ids_behind()),
             Self::Small(net) => vec![list_param_ids(net)],
-            Self::Silent(_) => Vec::new(),
+            Self::Means(_) | Self::Silent(_) => Vec::new(),
         }
     }
 }

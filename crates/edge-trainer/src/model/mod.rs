@@ -6,7 +6,7 @@ pub mod bert;
 pub mod clip;
 pub mod efficientnet;
 pub mod head;
-mod image_encoder;
+pub mod kernel_encoder;
 mod layers;
 mod load;
 pub mod measure;
@@ -21,11 +21,12 @@ mod values;
 
 pub use backbone::{ImageBackbone, ImageBatch, ImageOutput, SilentText, TextBackbone, TextOutput};
 pub use head::ScoreUnit;
-pub use image_encoder::{COMPONENT, COMPONENTS, EncoderFit, FittedBlock, ImageEncoder, MAX_ANSWERS, SHARES};
 pub use measure::MIN_SIZE_PX;
 pub use mixed::in_bf16;
 pub use ops::Compute;
-pub use scorer::{AlignmentScale, BackboneShape, ModelShape, SmallShape, TagScorer, parameters};
+pub use scorer::{
+    AlignmentScale, BackboneShape, LiteNetwork, LiteShape, ModelShape, SmallShape, TagScorer, parameters,
+};
 pub use text_encoder::TextEncoder;
 pub use token_means::TokenMeans;
 pub use values::values;

@@ -9,8 +9,10 @@ use super::backbone::{ImageBackbone, SilentText, TextBackbone, TextOutput};
 use super::clip::ClipConfig;
 use super::efficientnet::{EfficientNet, EfficientNetShape};
 use super::head::{Head, HeadShape};
+use super::kernel_encoder::{CONTENT, EncoderFit, KernelEncoder, MAX_ANSWERS, embedding_length};
 use super::text_encoder::TextShape;
-use super::{EMBEDDING, ImageEncoder, MAX_ANSWERS, TextEncoder};
+use super::token_means::TokenMeans;
+use super::{EMBEDDING, TextEncoder};
 use edge_model::bundle::manifest::HeadKind;
 
 /// Kinds and sizes of the networks, which determine the shapes of the weights.
@@ -37,6 +39,48 @@ pub enum BackboneShape {
     Clip(ClipConfig),
     /// EfficientNet-B0 without a text side.
     EfficientnetB0,
+    /// A kernel encoder with an EfficientNet-Lite, and a table of tokens' vectors.
+    Lite(LiteShape),
+}
+
+/// A published EfficientNet-Lite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LiteNetwork {
+    /// The smallest network, of 4.7 million weights.
+    Lite0,
+    /// A network of 6.1 million weights.
+    Lite2,
+}
+
+impl LiteNetwork {
+    /// Name of the network, of its backbone and of the directory with its weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lite0 => "efficientnet-lite0",
+            Self::Lite2 => "efficientnet-lite2",
+        }
+    }
+
+    /// Channels, strides and numbers of blocks.
+    pub fn shape(self) -> EfficientNetShape {
+        match self {
+            Self::Lite0 => EfficientNetShape::lite0(),
+            Self::Lite2 => EfficientNetShape::lite2(),
+        }
+    }
+}
+
+/// Shapes of the encoders that are built on an EfficientNet-Lite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiteShape {
+    /// The network.
+    pub network: LiteNetwork,
+    /// Number of tokens in the tokenizer's vocabulary.
+    pub vocabulary: usize,
+    /// The id of the padding token.
+    pub pad_id: i64,
 }
 
 /// Shapes of the small encoders.
@@ -65,18 +109,25 @@ impl BackboneShape {
                 [image, format!("clip-text-{}x{}", text.layers, text.width)]
             }
             Self::EfficientnetB0 => ["efficientnet-b0", "none"].map(str::to_owned),
+            Self::Lite(lite) => [format!("{}-kernel", lite.network.name()), "token-means".to_owned()],
         }
     }
 }
 
 impl ModelShape {
-    /// Length D of the embeddings.
+    /// Length D of image embeddings.
     pub fn embedding(&self) -> usize {
         match &self.backbone {
             BackboneShape::Small(_) => EMBEDDING,
             BackboneShape::Clip(config) => config.embedding,
             BackboneShape::EfficientnetB0 => EfficientNetShape::b0().embedding,
+            BackboneShape::Lite(_) => embedding_length(true),
         }
+    }
+
+    /// Length E of text embeddings.
+    pub fn text_embedding(&self) -> usize {
+        if matches!(self.backbone, BackboneShape::Lite(_)) { CONTENT } else { self.embedding() }
     }
 
     /// Sizes of the head's inputs.
@@ -86,10 +137,16 @@ impl ModelShape {
                 [config.vision.patches(), config.vision.transformer.width],
                 [self.context_length, config.text.transformer.width],
             ),
+            BackboneShape::Lite(_) => ([0, 0], [self.context_length, CONTENT]),
             BackboneShape::Small(_) | BackboneShape::EfficientnetB0 => ([0, 0], [0, 0]),
         };
-        let answers = if matches!(self.backbone, BackboneShape::Small(_)) { MAX_ANSWERS } else { 0 };
-        HeadShape { embedding: self.embedding(), patches, tokens, answers }
+        let answers = match &self.backbone {
+            BackboneShape::Small(_) => [0, MAX_ANSWERS],
+            BackboneShape::Lite(_) => [2 * CONTENT, MAX_ANSWERS],
+            BackboneShape::Clip(_) | BackboneShape::EfficientnetB0 => [0, 0],
+        };
+        let (embedding, text) = (self.embedding(), self.text_embedding());
+        HeadShape { embedding, text, patches, tokens, answers }
     }
 }
 
@@ -146,17 +203,26 @@ impl<B: Backend> TagScorer<B> {
                     layers: small.text_layers,
                     heads: 4,
                 };
-                let image = ImageEncoder::unfitted(device);
-                (ImageBackbone::Small(image), TextBackbone::Small(TextEncoder::new(text, shape.dropout, device)))
+                let image = KernelEncoder::unfitted(None, device);
+                (ImageBackbone::Kernel(image), TextBackbone::Small(TextEncoder::new(text, shape.dropout, device)))
             }
             BackboneShape::EfficientnetB0 => {
                 let net = EfficientNet::new(&EfficientNetShape::b0(), device);
                 let text = SilentText::new(shape.embedding(), device);
                 (ImageBackbone::EfficientNet(net), TextBackbone::Silent(text))
             }
-            BackboneShape::Clip(_) => return None,
+            BackboneShape::Clip(_) | BackboneShape::Lite(_) => return None,
         };
         Some(Self::on(encoders, shape, device))
+    }
+
+    /// The same model with the fitted values of its encoders.
+    pub fn with_fit(self, fit: &EncoderFit, text: Option<TokenMeans<B>>, device: &B::Device) -> Self {
+        let image = match self.image {
+            ImageBackbone::Kernel(encoder) => ImageBackbone::Kernel(encoder.with_fit(fit, device)),
+            other => other,
+        };
+        Self { image, text: text.map_or(self.text, TextBackbone::Means), ..self }
     }
 
     /// Encodes prompts, each padded to T ids.
@@ -204,7 +270,12 @@ mod tests {
         let small = SmallShape { vocabulary: 50, pad_id: 0, text_width: 16, text_layers: 1 };
         let tiny = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clip_tiny/config.json");
         let clip = ClipConfig::read(&tiny).unwrap();
-        for backbone in [BackboneShape::Small(small), BackboneShape::Clip(clip), BackboneShape::EfficientnetB0] {
+        for backbone in [
+            BackboneShape::Small(small),
+            BackboneShape::Clip(clip),
+            BackboneShape::EfficientnetB0,
+            BackboneShape::Lite(LiteShape { network: LiteNetwork::Lite2, vocabulary: 30522, pad_id: 0 }),
+        ] {
             let shape = ModelShape { backbone, head: HeadKind::HyperNetwork, context_length: 8, dropout: 0.1 };
             let json = serde_json::to_string(&shape).unwrap();
             assert_eq!(serde_json::from_str::<ModelShape>(&json).unwrap(), shape, "{json}");

@@ -5,18 +5,21 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::clip::EncodedText;
+use super::kernel_encoder::unit;
 use super::ops::LayerOps;
+use super::values::weights;
 use crate::onnx::{Dim, GraphBuilder};
 
-/// Keeps the length of a text without a known token from being zero, by which the vector 0 would be divided.
-const SHORTEST: f32 = 1e-12;
-
-/// `input_ids [N, T]` -> [`EncodedText`]. The text embedding is the sum of the tokens' vectors divided by its length: the direction of
-/// their mean.
+/// `input_ids [N, T]` -> [`EncodedText`]. The text embedding is the direction of the sum of the tokens' vectors, or of what it
+/// differs by from the mean of other texts.
 #[derive(Module, Debug)]
 pub struct TokenMeans<B: Backend> {
     /// The vector of each token, `[V, D]`; zero for tokens without a meaning, such as padding.
     table: Param<Tensor<B, 2>>,
+    /// The mean of the directions of the training texts, `[D]`.
+    mean: Param<Tensor<B, 1>>,
+    /// What a text differs by from the mean is multiplied by this, `[D, D]`.
+    spread: Param<Tensor<B, 2>>,
     pad_id: i64,
 }
 
@@ -25,7 +28,16 @@ impl<B: Backend> TokenMeans<B> {
     pub fn new(vectors: &[f32], dim: usize, pad_id: i64, device: &B::Device) -> Self {
         let dims = [vectors.len() / dim.max(1), dim];
         let table = Tensor::from_data(TensorData::new(vectors.to_vec(), dims), device);
-        Self { table: Param::from_tensor(table).set_require_grad(false), pad_id }
+        let (mean, spread) = (Tensor::zeros([dim], device), Tensor::eye(dim, device));
+        Self { table: fixed(table), mean: fixed(mean), spread: fixed(spread), pad_id }
+    }
+
+    /// The same encoder that tells how a text differs from others: the direction of a text less `mean [D]`, times `spread [D, D]`,
+    /// row-major.
+    pub fn relative_to(self, mean: &[f32], spread: &[f32], device: &B::Device) -> Self {
+        let dim = mean.len();
+        let spread = Tensor::from_data(TensorData::new(spread.to_vec(), [dim, dim]), device);
+        Self { mean: fixed(Tensor::from_data(mean, device)), spread: fixed(spread), ..self }
     }
 
     /// Length D of the text embedding.
@@ -39,12 +51,16 @@ impl<B: Backend> TokenMeans<B> {
         let mask = ops.affine(padding, -1.0, 1.0);
         let states = ops.rounded_lookup(&self.table, ids, length);
         let sum: O::Tensor<2> = ops.sum(states.clone(), 1);
-        let squares = ops.mul(sum.clone(), sum.clone());
-        let square: O::Tensor<1> = ops.sum(squares, 1);
-        let square = ops.reshape(square, [-1, 1]);
-        let square = ops.affine(square, 1.0, SHORTEST);
-        let length = ops.sqrt(square);
-        EncodedText { embedding: ops.div(sum, length), states, mask }
+        let direction = unit(ops, sum);
+        // 1, or 0 for a text without a known token, whose embedding stays zero.
+        let squares = ops.mul(direction.clone(), direction.clone());
+        let is_known: O::Tensor<1> = ops.sum(squares, 1);
+        let is_known = ops.reshape(is_known, [-1, 1]);
+        let mean = ops.learned_row(&self.mean);
+        let mean = ops.mul(mean, is_known);
+        let relative = ops.sub(direction, mean);
+        let relative = ops.matmul_constant(relative, &weights(&self.spread), self.dim());
+        EncodedText { embedding: unit(ops, relative), states, mask }
     }
 
     /// Writes the encoder for prompts of `length` tokens to `g`. Token states and their mask are outputs only if `with_tokens` is true.
@@ -58,6 +74,11 @@ impl<B: Backend> TokenMeans<B> {
             g.output_f32("token_mask", &encoded.mask, &[Dim::Batch, tokens]);
         }
     }
+}
+
+/// A parameter that does not learn.
+fn fixed<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
+    Param::from_tensor(tensor).set_require_grad(false)
 }
 
 #[cfg(test)]
@@ -113,6 +134,6 @@ mod tests {
         let mut g = GraphBuilder::new("text_encoder");
         TokenMeans::<Flex>::new(&large, 64, 0, &Default::default()).export(&mut g, 4, false);
         let size = g.finish().unwrap().len();
-        assert!(size < 4000 * (64 + 4) + 2000, "{size}");
+        assert!(size < 4000 * (64 + 4) + 64 * 64 * 2 + 3000, "{size}");
     }
 }

@@ -90,6 +90,15 @@ impl GraphBuilder {
 
     /// Declares `value` an output of 32-bit floats under `name`.
     pub fn output_f32(&mut self, name: &str, value: &Value, dims: &[Dim]) {
+        self.output(name, value, Some(dims));
+    }
+
+    /// Declares `value` an output of 32-bit floats under `name`, without its shape. For graphs that stay within the program.
+    pub fn output_of_any_shape(&mut self, name: &str, value: &Value) {
+        self.output(name, value, None);
+    }
+
+    fn output(&mut self, name: &str, value: &Value, dims: Option<&[Dim]>) {
         self.graph.node.push(pb::NodeProto {
             name: name.to_owned(),
             op_type: "Identity".to_owned(),
@@ -97,13 +106,19 @@ impl GraphBuilder {
             output: vec![name.to_owned()],
             ..Default::default()
         });
-        self.graph.output.push(value_info(name, DataType::Float, dims));
+        let mut output = value_info(name, DataType::Float, dims.unwrap_or_default());
+        if let (None, Some(pb::type_proto::Value::TensorType(tensor))) =
+            (dims, output.r#type.as_mut().and_then(|kind| kind.value.as_mut()))
+        {
+            tensor.shape = None;
+        }
+        self.graph.output.push(output);
     }
 
-    /// A constant of 32-bit floats in row-major order. A large matrix whose values 16-bit floats hold exactly is kept in 16 bits, which
+    /// A constant of 32-bit floats in row-major order. Many values that 16-bit floats hold exactly are kept in 16 bits, which
     /// halves the file; engines convert it to 32 bits when they load it.
     pub fn constant(&mut self, values: &[f32], dims: &[usize]) -> Value {
-        if dims.len() == 2 && values.len() >= WORTH_HALVING {
+        if dims.len() >= 2 && values.len() >= WORTH_HALVING {
             let halves: Vec<f16> = values.iter().map(|v| f16::from_f32(*v)).collect();
             if values.iter().zip(&halves).all(|(value, half)| half.is_finite() && half.to_f32() == *value) {
                 let raw = halves.iter().flat_map(|v| v.to_le_bytes()).collect();

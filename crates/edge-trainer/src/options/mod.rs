@@ -119,6 +119,10 @@ pub struct TrainOptions {
     /// Short side to which pictures are resized, in pixels
     #[arg(long, value_name = "PX")]
     pub resize_short_px: u32,
+    /// Directory of the published parts that scripts/fetch_backbones fetches, for the backbones efficientnet-lite0 and
+    /// efficientnet-lite2
+    #[arg(long, value_name = "DIR")]
+    pub parts: String,
     /// Filters in the codebook of the small image encoder, at every scale
     #[arg(long, value_name = "N")]
     pub filters: usize,
@@ -192,6 +196,7 @@ impl Default for TrainOptions {
             max_bad_fraction: 0.01,
             crop_px: None,
             resize_short_px: 512,
+            parts: "backbones".to_owned(),
             filters: 96,
             centres: 2000,
             text_width: 128,

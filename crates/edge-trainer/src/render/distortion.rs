@@ -69,14 +69,14 @@ pub fn distort(image: &RgbImage, distortion: Distortion, degree: usize, seed: u6
 }
 
 /// Returns the picture after JPEG compression.
-fn jpeg(image: &RgbImage, quality: u8) -> ImageResult<RgbImage> {
+pub(super) fn jpeg(image: &RgbImage, quality: u8) -> ImageResult<RgbImage> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image)?;
     Ok(image::load(Cursor::new(bytes), ImageFormat::Jpeg)?.into_rgb8())
 }
 
 /// Adds approximately normal noise: the sum of three uniform numbers has a standard deviation of 1/2.
-fn noise(image: &RgbImage, deviation: f32, seed: u64) -> RgbImage {
+pub(super) fn noise(image: &RgbImage, deviation: f32, seed: u64) -> RgbImage {
     map(image, |x, y, channel, v| {
         let draw = |k: u64| to_unit(hash(seed ^ k, i64::from(x) * 3 + channel as i64, i64::from(y)));
         v + deviation * (2.0 * (draw(1) + draw(2) + draw(3)) - 3.0)
@@ -84,7 +84,7 @@ fn noise(image: &RgbImage, deviation: f32, seed: u64) -> RgbImage {
 }
 
 /// Returns the picture with each value replaced by `value(x, y, channel, old value)`.
-fn map(image: &RgbImage, value: impl Fn(u32, u32, usize, f32) -> f32) -> RgbImage {
+pub(super) fn map(image: &RgbImage, value: impl Fn(u32, u32, usize, f32) -> f32) -> RgbImage {
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
         let Rgb(pixel) = *image.get_pixel(x, y);
         Rgb(std::array::from_fn(|c| super::to_byte(value(x, y, c, f32::from(pixel[c]) / 255.0))))

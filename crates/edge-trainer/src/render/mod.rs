@@ -1,7 +1,8 @@
 //! Draws synthetic pictures (for the goldens of every bundle, the samples of the quick start and test data), and
-//! renders photographic styles and faults of given pictures. The same arguments give the same picture. Knows nothing of
+//! renders photographic styles, faults and damage of given pictures. The same arguments give the same picture. Knows nothing of
 //! networks.
 
+pub mod damage;
 pub mod distortion;
 mod noise;
 mod scenes;

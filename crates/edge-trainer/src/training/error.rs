@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use burn::record::RecorderError;
+use edge_model::backend::BackendError;
 use edge_model::text::TextError;
 
 use crate::backbone::BackboneError;
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceError;
 use crate::loader::LoadError;
+use crate::onnx::OnnxError;
+use crate::words::WordError;
 
 /// Why a training ends without weights.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,15 @@ pub enum LearnError {
     /// An image or its features cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The meanings of words cannot be computed.
+    #[error(transparent)]
+    Word(#[from] WordError),
+    /// The graph that measures images cannot be written.
+    #[error(transparent)]
+    Graph(#[from] OnnxError),
+    /// The graph that measures images cannot be prepared or run.
+    #[error("images cannot be measured: {0}")]
+    Measure(#[from] BackendError),
     /// A tag cannot be encoded.
     #[error(transparent)]
     Text(#[from] TextError),

@@ -1,7 +1,5 @@
 //! The inputs of a training: options, device, encoders, examples, tokenizer and stored features.
 
-use std::collections::HashMap;
-
 use edge_model::bundle::manifest::TextSide;
 use edge_model::image_input::InputRule;
 use edge_model::text::TagTokenizer;
@@ -9,10 +7,10 @@ use edge_model::text::TagTokenizer;
 use crate::backbone::Backbone;
 use crate::dataset::Example;
 use crate::device::TrainDevice;
-use crate::features::Features;
+use crate::features::{Features, FittedEncoder};
 use crate::loader::Loader;
+use crate::model::ModelShape;
 use crate::model::head::record;
-use crate::model::{EncoderFit, ModelShape};
 use crate::{Precision, TrainOptions};
 
 /// All inputs of a training.
@@ -38,10 +36,8 @@ pub struct TrainInputs<'a> {
     pub shape: &'a ModelShape,
     /// SHA-256 over the data sets.
     pub data_sha256: &'a str,
-    /// The small image encoder, fitted before the training.
-    pub image_encoder: Option<&'a EncoderFit>,
-    /// For each tag, the index of its answer in the image embedding. Only the small image encoder has answers.
-    pub answer_of: Option<&'a HashMap<String, usize>>,
+    /// The kernel encoder, fitted before the training.
+    pub fitted: Option<&'a FittedEncoder>,
     /// The features of the images, if the image encoder is not trained.
     pub features: Option<Features<'a>>,
 }

@@ -19,7 +19,8 @@ use crate::dataset::Example;
 use crate::device::Host;
 use crate::loader::{Crop, LoadJob};
 use crate::message::{Listener, Message};
-use crate::model::{ImageBackbone, ImageBatch, ImageEncoder, ScoreUnit, TagScorer};
+use crate::model::kernel_encoder::CONTENT;
+use crate::model::{ImageBatch, ScoreUnit, TagScorer, TokenMeans};
 use crate::optimise::{RateShares, average, clip_together, draw, learning_rate};
 
 /// The weights of a training and the state of its optimizer.
@@ -44,8 +45,13 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
         let options = inputs.options;
         L::seed(device, options.seed);
         let mut model: TagScorer<L> = inputs.backbone.model(inputs.shape, device)?;
-        if let Some(fit) = inputs.image_encoder {
-            model.image = ImageBackbone::Small(ImageEncoder::new(fit, device));
+        if let Some(fitted) = inputs.fitted {
+            let pad_id = inputs.tokenizer.rule().pad_id;
+            let text = fitted.text.as_ref().map(|text| {
+                let means = TokenMeans::new(&text.vectors, CONTENT, pad_id, device);
+                means.relative_to(&text.mean, &text.spread, device)
+            });
+            model = model.with_fit(&fitted.fit, text, device);
         }
         if inputs.features.is_some() {
             model.image = model.image.no_grad();

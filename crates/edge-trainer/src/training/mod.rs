@@ -18,7 +18,7 @@ mod validation;
 pub use epochs::{Trained, train};
 pub use error::LearnError;
 pub use features::{FrozenEncoders, keep_features};
-pub use image_fit::fit_image_encoder;
+pub use image_fit::{KnownContent, TextFit, fit_image_encoder};
 pub use inputs::TrainInputs;
 pub use keeper::Keeper;
 pub use step_time::{made_up_examples, time_steps};

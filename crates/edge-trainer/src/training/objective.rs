@@ -177,7 +177,8 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
     ) -> Option<Tensor<L, 1>> {
         let inputs = self.inputs;
         // Other heads would ignore the texts, and burn would never free the nodes that it records for them.
-        let answer_of = inputs.answer_of.filter(|_| inputs.shape.head == HeadKind::WeightedSum)?;
+        let answer_of =
+            inputs.fitted.map(|fitted| &fitted.answer_of).filter(|_| inputs.shape.head == HeadKind::WeightedSum)?;
         let device = embedding.device();
         let strange = strange_texts(inputs, &mut self.rng);
         let embedding = Tensor::cat(vec![embedding, model.embed_texts(&strange, &device).embedding], 0);

@@ -12,7 +12,7 @@ const DECAY: f32 = 0.6;
 /// Number of words of a synset that count: the common ones come first.
 const WORDS: usize = 2;
 /// Words so general that they say nothing about a picture.
-const TOO_GENERAL: [&str; 13] = [
+pub const TOO_GENERAL: [&str; 13] = [
     "entity",
     "physical entity",
     "abstraction",

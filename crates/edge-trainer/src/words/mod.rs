@@ -3,6 +3,7 @@
 //! "Zero-shot learning by convex combination of semantic embeddings", 2014).
 
 mod class_vectors;
+mod meaning;
 mod token_table;
 mod wordnet;
 
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 use crate::model::clip::ConfigError;
 use crate::weights::WeightError;
 
-pub use class_vectors::{IMAGENET_CLASSES, class_vectors, imagenet_classes};
+pub use class_vectors::{IMAGENET_CLASSES, TOO_GENERAL, class_vectors, imagenet_classes};
+pub use meaning::Meanings;
 pub use token_table::TokenTable;
 pub use wordnet::{Synset, WordNet};
 
@@ -24,6 +26,14 @@ pub enum WordError {
     /// The sentence encoder's weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightError),
+    /// The vectors of the tokens cannot be kept.
+    #[error("{}: the vectors of the words cannot be kept: {reason}. Make the directory writable, or name another one by --cache", path.display())]
+    Cache {
+        /// Path of the file.
+        path: PathBuf,
+        /// The error of the system.
+        reason: String,
+    },
     /// Another file cannot be used.
     #[error("{}: {reason}. Run `scripts/fetch_backbones` to fetch it again", path.display())]
     File {

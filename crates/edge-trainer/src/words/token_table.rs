@@ -46,9 +46,7 @@ impl TokenTable {
     pub fn make(dir: &Path, dim: usize, listener: &mut dyn Listener) -> Result<Self, WordError> {
         let path = dir.join("tokenizer.json");
         let fail = |reason: String| WordError::File { path: path.clone(), reason };
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+        let tokenizer = read_tokenizer(&path)?;
         let id = |token: &str| {
             tokenizer.token_to_id(token).ok_or_else(|| fail(format!("the tokenizer has no token {token}")))
         };
@@ -71,6 +69,20 @@ impl TokenTable {
             .collect();
         let vectors = reduced(&alone, dim, &ignored);
         Ok(Self { path, tokenizer, dim, vectors })
+    }
+
+    /// Reads vectors of length `dim` that were kept in the file `kept`; `None` if it does not exist or has another length. `dir` is the
+    /// directory that the table was made from.
+    ///
+    /// # Errors
+    /// [`WordError::File`] if the tokenizer cannot be read.
+    pub fn read(dir: &Path, dim: usize, kept: &Path) -> Result<Option<Self>, WordError> {
+        let path = dir.join("tokenizer.json");
+        let tokenizer = read_tokenizer(&path)?;
+        let Ok(bytes) = std::fs::read(kept) else { return Ok(None) };
+        let vectors: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let is_whole = bytes.len() == 4 * dim * tokenizer.get_vocab_size(true);
+        Ok(is_whole.then_some(Self { path, tokenizer, dim, vectors }))
     }
 
     /// Returns the length D of the vectors.
@@ -100,6 +112,14 @@ impl TokenTable {
         normalise(&mut sum);
         Ok(sum)
     }
+}
+
+fn read_tokenizer(path: &Path) -> Result<Tokenizer, WordError> {
+    let fail = |reason: String| WordError::File { path: path.to_owned(), reason };
+    let mut tokenizer = Tokenizer::from_file(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| fail(e.to_string()))?;
+    Ok(tokenizer)
 }
 
 /// Divides a vector by its length. The vector 0 stays as it is.

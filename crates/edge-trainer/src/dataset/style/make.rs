@@ -10,13 +10,13 @@ use image::{Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::error::StyleError;
 use super::readme;
 use super::recipe::{JPEG_QUALITY, NEUTRAL_TAG, RECIPE_FILE, Recipe, TABLE_FILE};
 use super::rendering::{Rendering, draw_tags, normal};
 use super::request::{MadeStyles, StyleRequest};
 use super::sources::{self, StyleSource};
 use super::table::{StyleRow, to_csv};
+use crate::dataset::MakeError;
 use crate::dataset::{DataError, Part, check};
 use crate::file_error::FileError;
 use crate::message::{Listener, Message, note, warn};
@@ -30,10 +30,10 @@ const GREY: f64 = 6.0;
 /// Makes a style data set. The same request on the same images writes the same bytes.
 ///
 /// # Errors
-/// [`StyleError`]. An unfinished directory contains no recipe, so it is not recognised as a data set.
-pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeStyles, StyleError> {
+/// [`MakeError`]. An unfinished directory contains no recipe, so it is not recognised as a data set.
+pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeStyles, MakeError> {
     if let Some(problem) = request.problem() {
-        return Err(StyleError::Options(problem));
+        return Err(MakeError::Options(problem));
     }
     let (data, scale) = sources::read(request)?;
     let examples = sources::limit(data.examples.clone(), request);
@@ -59,10 +59,10 @@ pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeS
         images: rows.iter().map(|r| r.path.as_str()).collect::<HashSet<_>>().len(),
         rows: rows.len(),
     };
-    let table = to_csv(&rows).map_err(|e| StyleError::Internal(e.to_string()))?;
+    let table = to_csv(&rows).map_err(|e| MakeError::Internal(e.to_string()))?;
     write(&request.out.join(TABLE_FILE), &table)?;
     write(&request.out.join("README.md"), readme::text(&recipe, &data, made).as_bytes())?;
-    let json = serde_json::to_vec_pretty(&recipe).map_err(|e| StyleError::Internal(e.to_string()))?;
+    let json = serde_json::to_vec_pretty(&recipe).map_err(|e| MakeError::Internal(e.to_string()))?;
     write(&request.out.join(RECIPE_FILE), &json)?;
     Ok(made)
 }
@@ -70,8 +70,8 @@ pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeS
 /// Makes the style data set if its directory has no recipe yet. Returns whether it was made.
 ///
 /// # Errors
-/// The errors of [`make`]; [`StyleError::File`] if the directory holds a data set of another request.
-pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<bool, StyleError> {
+/// The errors of [`make`]; [`MakeError::File`] if the directory holds a data set of another request.
+pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<bool, MakeError> {
     let path = request.out.join(RECIPE_FILE);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -89,7 +89,7 @@ pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<boo
 }
 
 /// Returns an error if `out` is a directory with files, because old images would remain among the new ones.
-fn refuse_occupied(out: &Path) -> Result<(), StyleError> {
+fn refuse_occupied(out: &Path) -> Result<(), MakeError> {
     let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if !occupied {
         return Ok(());
@@ -98,11 +98,11 @@ fn refuse_occupied(out: &Path) -> Result<(), StyleError> {
     Err(FileError { path: out.to_owned(), reason }.into())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), StyleError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), MakeError> {
     Ok(std::fs::write(path, bytes).map_err(FileError::at(path))?)
 }
 
-fn refuse_empty_parts(rows: &[StyleRow]) -> Result<(), StyleError> {
+fn refuse_empty_parts(rows: &[StyleRow]) -> Result<(), MakeError> {
     for part in [Part::Train, Part::Validation, Part::Test] {
         if rows.iter().all(|r| r.part != part) {
             let advice = "too many of the part's source images could not be used. Add source images".to_owned();
@@ -119,14 +119,14 @@ fn render_all(
     request: &StyleRequest,
     recipe: &Recipe,
     listener: &mut dyn Listener,
-) -> Result<(Vec<Vec<StyleRow>>, usize), StyleError> {
+) -> Result<(Vec<Vec<StyleRow>>, usize), MakeError> {
     let mut rendered: Vec<Option<Rendered>> = vec![None; sources.len()];
     listener.on(Message::Begin { what: "rendering styles".to_owned(), steps: sources.len() as u64 });
     let work = |i: usize| render_source(&sources[i], i, request, recipe);
     let done = parallel::for_each(sources.len(), work, |i, result| {
         rendered[i] = Some(result?);
         listener.on(Message::Advance { measure: String::new() });
-        Ok::<(), StyleError>(())
+        Ok::<(), MakeError>(())
     });
     listener.on(Message::End);
     done?;
@@ -160,7 +160,7 @@ fn render_source(
     number: usize,
     request: &StyleRequest,
     recipe: &Recipe,
-) -> Result<Rendered, StyleError> {
+) -> Result<Rendered, MakeError> {
     let (example, limits) = (&source.example, Limits::default());
     let decoded = image_input::read_file(&example.path, &limits).and_then(|b| image_input::decode(&b, &limits));
     let image = match decoded {

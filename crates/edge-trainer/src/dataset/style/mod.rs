@@ -4,7 +4,6 @@
 //!
 //! `read` reads a style data set; [`make()`] makes one.
 
-mod error;
 mod make;
 mod read;
 mod readme;
@@ -14,7 +13,6 @@ mod request;
 mod sources;
 mod table;
 
-pub use error::StyleError;
 pub use make::{ensure, make};
 pub use request::{MadeStyles, StyleRequest};
 

@@ -9,9 +9,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use walkdir::WalkDir;
 
-use super::error::StyleError;
 use super::recipe::NEUTRAL_TAG;
 use super::request::StyleRequest;
+use crate::dataset::MakeError;
 use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
 
 /// Default score scale (lowest, highest) for a directory of unrated images: the scale of AVA.
@@ -27,7 +27,7 @@ pub struct StyleSource {
 }
 
 /// Reads the requested data set or directory of source images. Returns it with the (lowest, highest) possible score.
-pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), StyleError> {
+pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), MakeError> {
     // Keep images of rare tags: a style data set replaces the tags.
     let options = ReadOptions { min_images_per_tag: 1, seed: request.seed, ..ReadOptions::default() };
     let data = match dataset::read(&request.images, &options) {
@@ -43,7 +43,7 @@ pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), StyleError>
             "the scores {least} to {most} do not lie on a scale of {low} to {high}. State the scale with --scale \
              LOW,HIGH"
         );
-        return Err(StyleError::Options(problem));
+        return Err(MakeError::Options(problem));
     }
     Ok((data, scale))
 }
@@ -106,7 +106,7 @@ pub fn limit(examples: Vec<Example>, request: &StyleRequest) -> Vec<Example> {
 
 /// Returns the distinct images of checked examples in the order of the examples. The seed draws the part of each split
 /// unit.
-pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<StyleSource>, StyleError> {
+pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<StyleSource>, MakeError> {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut images: Vec<(Example, f64, u32)> = Vec::new();
     for example in examples {
@@ -126,7 +126,7 @@ pub fn choose(examples: Vec<Example>, request: &StyleRequest) -> Result<Vec<Styl
         let found = order.len();
         let problem =
             format!("{found} groups of source images cannot fill three parts. Add source images, or lower the shares");
-        return Err(StyleError::Options(problem));
+        return Err(MakeError::Options(problem));
     }
     let part_at = |i: usize| match i {
         _ if i < test => Part::Test,

@@ -130,6 +130,16 @@ impl<B: Backend> ResidualBlock<B> {
         Ok(Self { expand, depthwise, squeeze, excite, project, residual, is_lite })
     }
 
+    /// The same block with folded convolutions; see [`NormConv::folded`].
+    pub fn folded(self, device: &B::Device) -> Self {
+        Self {
+            expand: self.expand.map(|conv| conv.folded(device)),
+            depthwise: self.depthwise.folded(device),
+            project: self.project.folded(device),
+            ..self
+        }
+    }
+
     /// `[N, I, H, W] -> [N, O, H', W']` and their sides, for square maps of `side` pixels.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, (input, side): (O::Tensor<4>, usize)) -> (O::Tensor<4>, usize) {
         let (mut x, mut side) = (input.clone(), side);

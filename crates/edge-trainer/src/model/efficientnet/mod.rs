@@ -15,7 +15,7 @@ use burn::tensor::backend::Backend;
 
 use block::ResidualBlock;
 use layout::Layout;
-use norm_conv::NormConv;
+use norm_conv::{NormConv, in_16_bits};
 pub use shape::EfficientNetShape;
 use shape::{Family, STAGES};
 
@@ -23,6 +23,9 @@ use crate::model::load;
 use crate::model::ops::{LayerOps, TensorOps};
 use crate::onnx::{Dim, GraphBuilder};
 use crate::weights::{WeightError, WeightFile};
+
+/// The pixels that a Lite network was trained with: the number that is subtracted from values of 0 to 255, and the divisor.
+pub const LITE_PIXELS: [f32; 2] = [127.0, 128.0];
 
 /// `pixel_values [N, 3, S, S]` -> `image_embedding [N, D]`.
 #[derive(Module, Debug)]
@@ -80,6 +83,21 @@ impl<B: Backend> EfficientNet<B> {
         weights.finish()?;
         let (stages, is_lite) = (shape.stage_blocks(), shape.family == Family::Lite);
         Ok(Self { stem, blocks, head, classifier, stages, is_lite })
+    }
+
+    /// The same network with the normalisations folded into the convolutions, and all weights rounded to 16-bit floats. Graphs keep
+    /// such weights in 16 bits, which halves them.
+    pub fn folded(self, device: &B::Device) -> Self {
+        let classifier = self
+            .classifier
+            .map(|layer| Linear { weight: layer.weight.map(|weight| in_16_bits(weight, device)), bias: layer.bias });
+        Self {
+            stem: self.stem.folded(device),
+            blocks: self.blocks.into_iter().map(|block| block.folded(device)).collect(),
+            head: self.head.folded(device),
+            classifier,
+            ..self
+        }
     }
 
     /// Returns the ids of the parameters of each block, from the input on.

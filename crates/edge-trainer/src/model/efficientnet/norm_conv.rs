@@ -1,13 +1,15 @@
 //! A convolution without bias and the batch normalisation behind it (Ioffe, Szegedy, 2015).
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, RunningState};
 use burn::nn::{BatchNorm, BatchNormConfig};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor, TensorData};
+use half::f16;
 
 use super::shape::Family;
 use crate::model::load;
 use crate::model::ops::{ConvShape, LayerOps};
+use crate::model::values::values;
 use crate::weights::{WeightError, WeightSource, Weights};
 
 impl Family {
@@ -49,6 +51,13 @@ pub struct NormConvKeys {
     pub conv: String,
     /// Name of the normalisation without `.weight`, `.bias`, `.running_mean`, `.running_var`.
     pub norm: String,
+}
+
+/// The values rounded to 16-bit floats.
+pub fn in_16_bits<B: Backend, const D: usize>(tensor: Tensor<B, D>, device: &B::Device) -> Tensor<B, D> {
+    let dims = tensor.dims();
+    let rounded: Vec<f32> = values(tensor).into_iter().map(|v| f16::from_f32(v).to_f32()).collect();
+    Tensor::from_data(TensorData::new(rounded, dims), device)
 }
 
 /// `[N, I, H, W] -> [N, O, H', W']`.
@@ -96,11 +105,25 @@ impl<B: Backend> NormConv<B> {
             let values = weights.take(&norm(name), &[length])?;
             Ok(Tensor::from_data(TensorData::new(values, [length]), device))
         };
-        batch_norm.running_mean = burn::module::RunningState::new(running("running_mean")?);
-        batch_norm.running_var = burn::module::RunningState::new(running("running_var")?);
+        batch_norm.running_mean = RunningState::new(running("running_mean")?);
+        batch_norm.running_var = RunningState::new(running("running_var")?);
         let weight = load::tensor(weights, &format!("{}.weight", keys.conv), dims, device)?;
         let NormConvShape { family, stride, depthwise, .. } = shape;
         Ok(Self { weight, norm: batch_norm, stride, depthwise, is_lite: family == Family::Lite })
+    }
+
+    /// The same layer with the normalisation folded into the convolution. The weights are rounded to 16-bit floats.
+    pub fn folded(self, device: &B::Device) -> Self {
+        let (mean, variance) = (self.norm.running_mean.value(), self.norm.running_var.value());
+        let epsilon = self.norm.epsilon;
+        let [outputs, ..] = self.weight.dims();
+        let scale = self.norm.gamma.val() / (variance + epsilon).sqrt();
+        let bias = self.norm.beta.val() - mean * scale.clone();
+        let weight = self.weight.map(|weight| in_16_bits(weight * scale.reshape([outputs, 1, 1, 1]), device));
+        let mut norm = BatchNormConfig::new(outputs).with_epsilon(epsilon).init(device);
+        norm.beta = Param::from_tensor(bias);
+        norm.running_var = RunningState::new(Tensor::full([outputs], 1.0 - epsilon as f32, device));
+        Self { weight, norm, ..self }
     }
 
     /// Returns the number of output channels.

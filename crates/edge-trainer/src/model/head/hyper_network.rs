@@ -15,7 +15,7 @@ const CODE_SIZE: usize = 64;
 /// Hidden units of the small network whose weights the tag gives.
 const UNITS: usize = 16;
 
-/// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
+/// `image_embedding [N, D]`, `text_embedding [N, E]` -> `score [N]`.
 #[derive(Module, Debug)]
 pub struct HyperNetwork<B: Backend> {
     image_norm: LayerNorm<B>,
@@ -38,8 +38,8 @@ impl<B: Backend> HyperNetwork<B> {
         let first = scaled(first, [shrink, (CODE_SIZE as f64 / d as f64).sqrt()]);
         Self {
             image_norm: LayerNormConfig::new(d).init(device),
-            text_norm: LayerNormConfig::new(d).init(device),
-            code: LinearConfig::new(d, CODE_SIZE).init(device),
+            text_norm: LayerNormConfig::new(shape.text).init(device),
+            code: LinearConfig::new(shape.text, CODE_SIZE).init(device),
             first,
             rest: LinearConfig::new(CODE_SIZE, 2 * UNITS + 1).init(device),
         }

@@ -34,7 +34,7 @@ pub struct HeadInput<B: Backend> {
     pub image: Tensor<B, 2>,
     /// Patch tokens `[N, P, W]`.
     pub patches: Option<Tensor<B, 3>>,
-    /// Text embeddings `[N, D]`.
+    /// Text embeddings `[N, E]`.
     pub text: Tensor<B, 2>,
     /// Token states `[N, T, V]` and their mask `[N, T]`, 1 at the text's tokens.
     pub tokens: Option<(Tensor<B, 3>, Tensor<B, 2>)>,
@@ -72,13 +72,16 @@ pub fn record(kind: HeadKind) -> HeadManifest {
 
 /// The reason why a head of this kind cannot read inputs of this shape; `None` if it can.
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
-    let HeadShape { embedding, patches: [patches, _], tokens: [tokens, _], answers } = shape;
+    let HeadShape { embedding, text, patches: [patches, _], tokens: [tokens, _], answers: [_, answers] } = shape;
     match kind {
         HeadKind::WeightedSum if answers == 0 => Some(
-            "--head weighted reads the answers of the image encoder, and only the backbone small gives them. \
-             Use --head gated"
+            "--head weighted reads the answers of the image encoder, which this backbone does not give. Use --head gated"
                 .to_owned(),
         ),
+        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if text != embedding => Some(format!(
+            "this head needs image and text embeddings of the same length, but this backbone's have {embedding} and \
+             {text} numbers. Use --head hyper"
+        )),
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
             "--head patch needs patch and text tokens, which this backbone does not give. Use --head pooled".to_owned(),
         ),
@@ -136,7 +139,7 @@ impl<B: Backend> Head<B> {
         in_score_unit(ops, score, unit)
     }
 
-    /// The tag's logits over the image's answers, `text_embedding [N, D]` -> `[N, K]`; `None` for a head that does not choose among
+    /// The tag's logits over the image's answers, `text_embedding [N, E]` -> `[N, K]`; `None` for a head that does not choose among
     /// answers.
     pub fn choice(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
         match self {
@@ -147,31 +150,31 @@ impl<B: Backend> Head<B> {
 
     /// Writes the head to the graph: the inputs of the image side, then those of the text side, and the output `score`.
     pub fn export(&self, g: &mut GraphBuilder, shape: HeadShape, unit: ScoreUnit) {
-        let image = embedding_input(g, "image_embedding", shape);
+        let image = embedding_input(g, "image_embedding", shape.embedding);
         let score = match self {
             Self::Patch(head) => {
                 let HeadShape { patches: [p, w], tokens: [t, v], .. } = shape;
                 let patches = g.input_f32("patch_tokens", &[Dim::Batch, Dim::Fixed(p), Dim::Fixed(w)]);
                 // The head does not read the text embedding, but bundles name it as an input.
-                let _ = embedding_input(g, "text_embedding", shape);
+                let _ = embedding_input(g, "text_embedding", shape.text);
                 let states = g.input_f32("token_states", &[Dim::Batch, Dim::Fixed(t), Dim::Fixed(v)]);
                 let mask = g.input_f32("token_mask", &[Dim::Batch, Dim::Fixed(t)]);
                 head.forward(g, image, patches, (states, mask), [t, p])
             }
             Self::Pooled(head) => {
-                let text = embedding_input(g, "text_embedding", shape);
+                let text = embedding_input(g, "text_embedding", shape.text);
                 head.forward(g, image, text)
             }
             Self::Gated(head) => {
-                let text = embedding_input(g, "text_embedding", shape);
+                let text = embedding_input(g, "text_embedding", shape.text);
                 head.forward(g, image, text)
             }
             Self::Hyper(head) => {
-                let text = embedding_input(g, "text_embedding", shape);
+                let text = embedding_input(g, "text_embedding", shape.text);
                 head.forward(g, image, text)
             }
             Self::Weighted(head) => {
-                let text = embedding_input(g, "text_embedding", shape);
+                let text = embedding_input(g, "text_embedding", shape.text);
                 head.forward(g, image, text)
             }
             Self::ImageOnly(head) => head.forward(g, image),
@@ -188,8 +191,8 @@ fn in_score_unit<O: TensorOps>(ops: &mut O, score: O::Tensor<2>, unit: ScoreUnit
 }
 
 /// Declares an embedding as an input of the graph.
-fn embedding_input(g: &mut GraphBuilder, name: &str, shape: HeadShape) -> Value {
-    g.input_f32(name, &[Dim::Batch, Dim::Fixed(shape.embedding)])
+fn embedding_input(g: &mut GraphBuilder, name: &str, length: usize) -> Value {
+    g.input_f32(name, &[Dim::Batch, Dim::Fixed(length)])
 }
 
 #[cfg(test)]

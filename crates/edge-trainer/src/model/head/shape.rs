@@ -19,12 +19,14 @@ pub struct ScoreUnit {
 /// Sizes of a head's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadShape {
-    /// Length D of both embeddings.
+    /// Length D of the image embedding.
     pub embedding: usize,
+    /// Length E of the text embedding: that of the part of the image embedding that it is compared with.
+    pub text: usize,
     /// Number P and length W of the patch tokens; zero if the backbone has none.
     pub patches: [usize; 2],
     /// Number T and length V of the text's token states; zero if the backbone has none.
     pub tokens: [usize; 2],
-    /// Number of answers at the beginning of the image embedding; zero if the backbone gives none.
-    pub answers: usize,
+    /// Place of the first answer in the image embedding, and number of answers; zero if the backbone gives none.
+    pub answers: [usize; 2],
 }

@@ -11,7 +11,7 @@ use crate::model::values::values;
 use edge_model::backend::Input;
 
 const N: usize = 3;
-const SHAPE: HeadShape = HeadShape { embedding: 64, patches: [9, 24], tokens: [7, 20], answers: 12 };
+const SHAPE: HeadShape = HeadShape { embedding: 64, text: 64, patches: [9, 24], tokens: [7, 20], answers: [3, 12] };
 const UNIT: ScoreUnit = ScoreUnit { mean: 3.0, deviation: 2.0 };
 const KINDS: [HeadKind; 6] = [
     HeadKind::PatchCrossAttention,
@@ -35,7 +35,7 @@ fn input() -> HeadInput<Flex> {
     HeadInput {
         image: random([N, SHAPE.embedding]),
         patches: Some(random([N, SHAPE.patches[0], SHAPE.patches[1]])),
-        text: random([N, SHAPE.embedding]),
+        text: random([N, SHAPE.text]),
         tokens: Some((random([N, SHAPE.tokens[0], SHAPE.tokens[1]]), Tensor::from_data(mask, &Default::default()))),
     }
 }
@@ -148,19 +148,22 @@ fn what_stands_behind_a_text_does_not_reach_the_score() {
 fn a_closed_gate_is_a_head_without_text() {
     let head = Head::<Flex>::new(HeadKind::GatedCrossAttention, SHAPE, 0.1, &Default::default());
     let base = input();
-    let other = HeadInput { text: random([N, SHAPE.embedding]), ..base.clone() };
+    let other = HeadInput { text: random([N, SHAPE.text]), ..base.clone() };
     assert_eq!(score(&head, base), score(&head, other));
 }
 
 #[test]
 fn heads_that_do_not_fit_a_backbone_say_so() {
-    let bare = HeadShape { embedding: 1280, patches: [0, 0], tokens: [0, 0], answers: 0 };
+    let bare = HeadShape { embedding: 1280, text: 1280, patches: [0, 0], tokens: [0, 0], answers: [0, 0] };
     assert!(problem(HeadKind::PatchCrossAttention, bare).unwrap().contains("Use --head pooled"));
     assert_eq!(problem(HeadKind::PooledCrossAttention, bare), None);
-    assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("only the backbone small"));
-    let odd = HeadShape { embedding: 100, ..SHAPE };
+    assert!(problem(HeadKind::WeightedSum, bare).unwrap().contains("which this backbone does not give"));
+    let odd = HeadShape { embedding: 100, text: 100, ..SHAPE };
     assert!(problem(HeadKind::GatedCrossAttention, odd).unwrap().contains("this backbone's is 100"));
     assert_eq!(problem(HeadKind::ImageOnly, odd), None);
+    let short = HeadShape { text: 16, ..SHAPE };
+    assert!(problem(HeadKind::PooledCrossAttention, short).unwrap().contains("have 64 and 16 numbers"));
+    assert_eq!(problem(HeadKind::HyperNetwork, short), None);
 }
 
 /// If all tokens of an image are equal, attention returns the same for every text. A score that differs between texts then proves that the

@@ -1,4 +1,4 @@
-//! A weighted sum of answers, for image encoders whose embeddings begin with answers, such as `small-kernel`.
+//! A weighted sum of answers, for image encoders whose embeddings hold answers, such as `small-kernel`.
 //!
 //! Each answer gets a gain and a shift. The weights of the sum are a softmax that depends on the tag: a mixture of experts (Jacobs,
 //! Jordan, Nowlan, Hinton, "Adaptive mixtures of local experts", Neural Computation 3, 1991) whose experts were fitted before the head.
@@ -22,7 +22,7 @@ const FIRST: f32 = 6.0;
 /// Initial spread of the logits between texts, relative to a linear layer with burn's initial weights.
 const SPREAD: f64 = 0.3;
 
-/// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
+/// `image_embedding [N, D]`, `text_embedding [N, E]` -> `score [N]`.
 #[derive(Module, Debug)]
 pub struct WeightedSum<B: Backend> {
     text_norm: LayerNorm<B>,
@@ -32,13 +32,15 @@ pub struct WeightedSum<B: Backend> {
     gain: Param<Tensor<B, 1>>,
     /// Number added to each answer, `[K]`.
     shift: Param<Tensor<B, 1>>,
+    /// Place of the first answer in the image embedding.
+    first: usize,
     dropout: Dropout,
 }
 
 impl<B: Backend> WeightedSum<B> {
     /// Random weights that prefer the first answer.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
-        let (d, count) = (shape.embedding, shape.answers);
+        let (d, [first, count]) = (shape.text, shape.answers);
         let mut logits = vec![0.0; count];
         logits[0] = FIRST;
         let choice = scaled(LinearConfig::new(d, count).init(device), [SPREAD, 0.0]);
@@ -47,6 +49,7 @@ impl<B: Backend> WeightedSum<B> {
             choice: Linear { bias: Some(Param::from_data(logits.as_slice(), device)), ..choice },
             gain: Param::from_data(vec![GAIN; count].as_slice(), device),
             shift: Param::from_data(vec![0.0; count].as_slice(), device),
+            first,
             dropout: DropoutConfig::new(dropout).init(),
         }
     }
@@ -57,7 +60,7 @@ impl<B: Backend> WeightedSum<B> {
         let logits = self.logits(ops, text);
         let shares = ops.softmax(logits, 1);
         let (gain, shift) = (ops.learned_row(&self.gain), ops.learned_row(&self.shift));
-        let answers = ops.slice(image, 1, 0..count);
+        let answers = ops.slice(image, 1, self.first..self.first + count);
         let answers = ops.mul(answers, gain);
         let answers = ops.add(answers, shift);
         let weighted = ops.mul(shares, answers);
@@ -65,7 +68,7 @@ impl<B: Backend> WeightedSum<B> {
         ops.reshape(sum, [-1, 1])
     }
 
-    /// `text_embedding [N, D]` -> logit of each answer, `[N, K]`.
+    /// `text_embedding [N, E]` -> logit of each answer, `[N, K]`.
     pub fn logits<O: LayerOps<B>>(&self, ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
         let text = ops.layer_norm(&self.text_norm, LAYER_NORM_EPSILON, text);
         let text = ops.dropout(&self.dropout, text);

@@ -3,10 +3,12 @@
 //! Lengths scale with the short side of the picture.
 
 mod optics;
-mod pixels;
+pub(super) mod pixels;
 mod tone;
 
 use image::{Rgb32FImage, RgbImage};
+
+pub(super) use optics::turned_motion;
 
 /// A photographic style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

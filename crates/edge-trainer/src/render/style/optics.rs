@@ -2,7 +2,7 @@
 
 use image::{Rgb, Rgb32FImage};
 
-use super::pixels::{blur, luma, map_pixels, mix, short_side};
+use super::pixels::{between, blur, luma, map_pixels, mix, short_side};
 use crate::render::noise::{hash, smooth, to_unit};
 
 /// `v' = v + 0.16 s (0.4 + 2.4 Y (1 - Y)) n`. The noise `n` is the same in all channels and approximately normal with a
@@ -23,7 +23,11 @@ pub fn grain(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
 /// chooses the line's direction.
 pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
     let length = (short_side(image) * 0.1 * s).max(2.0);
-    let angle = std::f32::consts::PI * to_unit(hash(seed, 7, 7));
+    turned_motion(image, length, std::f32::consts::PI * to_unit(hash(seed, 7, 7)))
+}
+
+/// Replaces each pixel by the mean along a line of `length` pixels through it, at `angle` radians.
+pub fn turned_motion(image: &Rgb32FImage, length: f32, angle: f32) -> Rgb32FImage {
     let steps = length.ceil() as usize;
     let offsets: Vec<(f32, f32)> = (0..=steps)
         .map(|i| length * (i as f32 / steps as f32 - 0.5))
@@ -37,19 +41,6 @@ pub fn motion_blur(image: &Rgb32FImage, s: f32, seed: u64) -> Rgb32FImage {
         }
         Rgb(sum.map(|v| v / offsets.len() as f32))
     })
-}
-
-/// Returns the colour at a position between four pixels, by bilinear interpolation. Positions outside the image use the
-/// nearest border pixel.
-fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
-    let x = x.clamp(0.0, (image.width() - 1) as f32);
-    let y = y.clamp(0.0, (image.height() - 1) as f32);
-    let (left, top) = (x as u32, y as u32);
-    let (right, bottom) = ((left + 1).min(image.width() - 1), (top + 1).min(image.height() - 1));
-    let (fx, fy) = (x - left as f32, y - top as f32);
-    let at = |x, y| image.get_pixel(x, y).0;
-    let (a, b, c, d) = (at(left, top), at(right, top), at(left, bottom), at(right, bottom));
-    std::array::from_fn(|i| mix(mix(a[i], b[i], fx), mix(c[i], d[i], fx), fy))
 }
 
 /// `v' = (1 - k) v + k b` with `k = 0.45 + 0.35 s`, where `b` is `v` blurred by `0.008 + 0.017 s` of the short side.

@@ -79,6 +79,19 @@ fn box_filter(values: &mut [f32], line: &mut Vec<f32>, (start, step, length): (u
     }
 }
 
+/// Returns the colour at a position between four pixels, by bilinear interpolation. Positions outside the image use the
+/// nearest border pixel.
+pub fn between(image: &Rgb32FImage, x: f32, y: f32) -> [f32; 3] {
+    let x = x.clamp(0.0, (image.width() - 1) as f32);
+    let y = y.clamp(0.0, (image.height() - 1) as f32);
+    let (left, top) = (x as u32, y as u32);
+    let (right, bottom) = ((left + 1).min(image.width() - 1), (top + 1).min(image.height() - 1));
+    let (fx, fy) = (x - left as f32, y - top as f32);
+    let at = |x, y| image.get_pixel(x, y).0;
+    let (a, b, c, d) = (at(left, top), at(right, top), at(left, bottom), at(right, bottom));
+    std::array::from_fn(|i| mix(mix(a[i], b[i], fx), mix(c[i], d[i], fx), fy))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

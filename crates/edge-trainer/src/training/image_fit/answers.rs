@@ -11,7 +11,7 @@ use crate::dataset::Example;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
 use crate::metrics::{numbered, spearman};
-use crate::model::{MAX_ANSWERS, SHARES};
+use crate::model::kernel_encoder::MAX_ANSWERS;
 use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
@@ -144,33 +144,55 @@ impl Answers {
     }
 }
 
-/// Returns the answers to all questions. `projected` holds the components of all images, one matrix for each block. The
-/// regression is fitted to the first [`FITTED`] images of `order`.
+/// The kernels that a regression is fitted with.
+pub(super) struct Kernels {
+    /// The regression on the kernel between the images `rows` and the centres.
+    pub(super) ridge: KernelRidge,
+    /// The kernel between all N images and the M centres, `[N, M]`.
+    pub(super) all: DMatrix<f64>,
+}
+
+/// Returns the images that regressions are fitted to: the first [`FITTED`] of `order`.
+pub(super) fn fitted_rows(order: &[usize]) -> &[usize] {
+    &order[..order.len().min(FITTED)]
+}
+
+impl Kernels {
+    /// Computes the kernels of some blocks, each with its share. `projected` holds the components of all images, one matrix for each
+    /// block. Images of the same group are held out together.
+    pub(super) fn of(
+        images: &DistinctImages<'_>,
+        rows: &[usize],
+        projected: &[DMatrix<f64>],
+        centres: &[DMatrix<f64>],
+        shares: &[f64],
+    ) -> Self {
+        let some: Vec<DMatrix<f64>> = projected.iter().map(|of_block| of_block.select_rows(rows)).collect();
+        let mut group_of: HashMap<&str, usize> = HashMap::new();
+        let groups: Vec<usize> = rows
+            .iter()
+            .map(|&image| {
+                let next = group_of.len();
+                *group_of.entry(&images.first[image].group).or_insert(next)
+            })
+            .collect();
+        let ridge = KernelRidge::new(gram(centres, centres, shares), gram(&some, centres, shares), &groups);
+        Self { ridge, all: gram(projected, centres, shares) }
+    }
+}
+
+/// Returns the answers to all questions. `fitted_rows` are the images of the regression in `kernels`.
 ///
 /// # Errors
 /// [`LearnError::NotFinite`] if a score or a measurement is not finite.
 pub(super) fn fit_answers(
     images: &DistinctImages<'_>,
-    order: &[usize],
-    projected: &[DMatrix<f64>],
-    centres: &[DMatrix<f64>],
+    fitted_rows: &[usize],
+    Kernels { ridge, all }: Kernels,
     questions: &[Question],
 ) -> Result<Answers, LearnError> {
-    let shares = SHARES.map(f64::from);
-    let fitted_rows = &order[..order.len().min(FITTED)];
-    let mut row_of = vec![None; order.len()];
+    let mut row_of = vec![None; all.nrows()];
     fitted_rows.iter().enumerate().for_each(|(row, &image)| row_of[image] = Some(row));
-    let some: Vec<DMatrix<f64>> = projected.iter().map(|rows| rows.select_rows(fitted_rows)).collect();
-    let mut group_of: HashMap<&str, usize> = HashMap::new();
-    let groups: Vec<usize> = fitted_rows
-        .iter()
-        .map(|&image| {
-            let next = group_of.len();
-            *group_of.entry(&images.first[image].group).or_insert(next)
-        })
-        .collect();
-    let ridge = KernelRidge::new(gram(centres, centres, &shares), gram(&some, centres, &shares), &groups);
-    let all = gram(projected, centres, &shares);
     let mut answers = Answers::default();
     let mut first = None;
     let mut of_question = HashMap::new();
@@ -269,12 +291,13 @@ mod tests {
         let images = DistinctImages::of(examples.iter());
         let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
         let blocks = [rows(2), rows(3), rows(4)];
+        let kernels = Kernels::of(&images, &(0..12).collect::<Vec<_>>(), &blocks, &blocks, &[0.4, 0.3, 0.3]);
         let question =
             |name: &str, known: Vec<(usize, f64)>| Question { name: name.to_owned(), about: About::DataSet, known };
         let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
         let questions = [question("none", Vec::new()), question("all", known)];
         let order: Vec<usize> = (0..12).collect();
-        let answers = fit_answers(&images, &order, &blocks, &blocks, &questions).unwrap();
+        let answers = fit_answers(&images, &order, kernels, &questions).unwrap();
         assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
         assert_eq!(answers.of_tag[""], 0);
         assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());

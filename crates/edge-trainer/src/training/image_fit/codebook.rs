@@ -1,8 +1,9 @@
 //! Learns the codebook from patches of the training images.
 
 use burn::tensor::Tensor;
-use edge_model::image_input::InputRule;
+use edge_model::image_input::{InputRule, View};
 use nalgebra::DMatrix;
+use ndarray::{Array3, s};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -10,6 +11,7 @@ use super::images::on_images;
 use crate::dataset::Example;
 use crate::device::Host;
 use crate::gradient_free::{Filters, learn_filters};
+use crate::loader::to_tensor;
 use crate::message::Listener;
 use crate::model::measure::{CODE_PATCH_PX, CodeLevel, Codebook, SCALES, contrast_floor, patch_planes};
 use crate::model::{Compute, values};
@@ -33,7 +35,8 @@ pub(super) fn learn_codebook(
     let stride = images.len().div_ceil(PATCHED).max(1);
     let some: Vec<&Example> = images.iter().step_by(stride).copied().collect();
     let seed: u64 = rng.random();
-    let patches = |pixels: Tensor<Host, 4>| {
+    let patches = |pixels: Array3<f32>| {
+        let pixels = to_tensor(&centre(rule, pixels));
         let planes = patch_planes(&mut Compute::<Host>::new(pixels.device()), pixels);
         planes.map(|planes| cut_patches(&planes, seed))
     };
@@ -45,6 +48,19 @@ pub(super) fn learn_codebook(
         CodeLevel { filters: centred_filters(&filters), shifts: shifts.iter().map(|v| *v as f32).collect() }
     };
     Ok(Codebook(std::array::from_fn::<_, SCALES, _>(&mut learn)))
+}
+
+/// The pixels of the view of the centre.
+fn centre(rule: &InputRule, pixels: Array3<f32>) -> Array3<f32> {
+    let mut top = 0;
+    for view in rule.all_views() {
+        let side = view.size_px() as usize;
+        if matches!(view, View::Centre { .. }) {
+            return pixels.slice_move(s![.., top..top + side, ..side]);
+        }
+        top += side;
+    }
+    pixels
 }
 
 /// Cuts random patches from `planes [1, 3, S, S]`. Each plane of a patch has the mean 0, each patch about the deviation

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use burn::tensor::Tensor;
 use edge_model::image_input::InputRule;
+use ndarray::Array3;
 
 use crate::dataset::Example;
-use crate::device::Host;
-use crate::loader::{Crop, LoadJob, pixels, to_tensor};
+use crate::loader::{Crop, LoadJob, pixels};
 use crate::message::{Listener, Message};
 use crate::parallel;
 use crate::training::error::LearnError;
@@ -37,16 +36,15 @@ impl<'a> DistinctImages<'a> {
     }
 }
 
-/// Calls `work` with the input `[1, 3, H, W]` of every image, on all processors. Returns the results in the order
-/// of the images.
+/// Calls `work` with the input `[3, H, W]` of every image, on all processors. Returns the results in the order of the images.
 pub(super) fn on_images<T: Send>(
     what: &str,
     images: &[&Example],
     rule: &InputRule,
-    work: impl Fn(Tensor<Host, 4>) -> T + Sync,
+    work: impl Fn(Array3<f32>) -> T + Sync,
     listener: &mut dyn Listener,
 ) -> Result<Vec<T>, LearnError> {
-    let one = |i: usize| pixels(&LoadJob::of(images[i], Crop::AsScored), rule).map(|pixels| work(to_tensor(&pixels)));
+    let one = |i: usize| pixels(&LoadJob::of(images[i], Crop::AsScored), rule).map(&work);
     let mut results: Vec<Option<T>> = images.iter().map(|_| None).collect();
     listener.on(Message::Begin { what: what.to_owned(), steps: images.len() as u64 });
     parallel::for_each(images.len(), one, |i, result| {

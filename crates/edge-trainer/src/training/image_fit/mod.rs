@@ -4,11 +4,12 @@
 
 mod answers;
 mod codebook;
+mod content;
 mod images;
+mod measured;
 
 use std::collections::HashMap;
 
-use burn::tensor::Tensor;
 use edge_model::image_input::InputRule;
 use half::f16;
 use nalgebra::DMatrix;
@@ -16,9 +17,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use answers::{fit_answers, questions};
+use answers::{Kernels, fit_answers, fitted_rows, questions};
 use codebook::learn_codebook;
-use images::{DistinctImages, on_images};
+pub use content::TextFit;
+use content::{FittedContent, TextSpace, fit_content};
+use images::DistinctImages;
+use measured::measure_all;
 
 use super::error::LearnError;
 use crate::TrainOptions;
@@ -27,50 +31,78 @@ use crate::device::Host;
 use crate::features::{FeatureTable, FittedEncoder};
 use crate::gradient_free::Components;
 use crate::message::{Listener, note};
-use crate::model::measure::{BLOCKS, Codebook, measure};
-use crate::model::{COMPONENT, COMPONENTS, Compute, EMBEDDING, EncoderFit, FittedBlock, values};
+use crate::model::efficientnet::EfficientNet;
+use crate::model::kernel_encoder::{BlockShape, COMPONENT, EncoderFit, FittedBlock, block_shapes, embedding_length};
+use crate::words::Meanings;
+
+/// What an encoder is fitted with besides images: a network that was trained on ImageNet, and the meanings of words.
+#[derive(Debug)]
+pub struct KnownContent {
+    /// The network. Its weights must be folded; see [`EfficientNet::folded`].
+    pub network: EfficientNet<Host>,
+    /// The vectors of tokens and classes.
+    pub words: Meanings,
+}
 
 /// Fits the encoder to the training and the validation examples and embeds their images. The validation stays fair,
 /// because the embedding of each image comes from a fit without the image's group.
 ///
 /// # Errors
-/// [`LearnError::Load`], [`LearnError::NotFinite`].
+/// [`LearnError::Load`], [`LearnError::NotFinite`], [`LearnError::Measure`], [`LearnError::Word`].
 pub fn fit_image_encoder(
     options: &TrainOptions,
     rule: &InputRule,
+    known: Option<&KnownContent>,
     examples: [&[Example]; 2],
     listener: &mut dyn Listener,
 ) -> Result<FittedEncoder, LearnError> {
     let mut rng = StdRng::seed_from_u64(options.seed);
     let images = DistinctImages::of(examples.into_iter().flatten());
     let codebook = learn_codebook(options.filters, rule, &images.first, &mut rng, listener)?;
-    let measured = measure_all(&images.first, rule, &codebook, listener)?;
+    let network = known.map(|known| &known.network);
+    let measured = measure_all(&images.first, rule, &codebook, network, listener)?;
     let mut order: Vec<usize> = (0..images.first.len()).collect();
     order.shuffle(&mut rng);
     let order = by_turns(&order, |image| &images.first[image].source);
+    let rows = fitted_rows(&order);
 
-    let fitted = measured.iter().zip(COMPONENTS).map(|(rows, count)| Components::fit(rows, count));
+    let shapes = block_shapes(known.is_some());
+    let fitted = measured.blocks.iter().zip(&shapes).map(|(rows, shape)| Components::fit(rows, shape.components));
     let components: Vec<Components> = fitted.map(with_rounded_directions).collect();
-    let projected: Vec<DMatrix<f64>> = measured.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
+    let projected: Vec<DMatrix<f64>> = measured.blocks.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
     let centres = &order[..order.len().min(options.centres)];
     let centres: Vec<DMatrix<f64>> = projected.iter().map(|rows| rounded(&rows.select_rows(centres))).collect();
+    let kernels = |which: usize| {
+        let shares: Vec<f64> = shapes.iter().map(|shape| f64::from(shape.shares[which])).collect();
+        Kernels::of(&images, rows, &projected, &centres, &shares)
+    };
 
+    let space = known.map(|known| TextSpace::of(&known.words, &images)).transpose()?;
+    let content = match (&space, &measured.logits) {
+        (Some(space), Some(logits)) => {
+            let Kernels { ridge, all } = kernels(1);
+            Some(fit_content(space, &images, (&ridge, rows), &all, logits)?)
+        }
+        _ => None,
+    };
     let questions = questions(&images);
-    let fitted = fit_answers(&images, &order, &projected, &centres, &questions)?;
-    note(listener, fitted.summary(centres[0].nrows()));
-    let weights = fitted.weights();
-    let blocks: Vec<FittedBlock> = components.iter().zip(&centres).map(|(c, centres)| block(c, centres)).collect();
-    let blocks: [FittedBlock; BLOCKS] =
-        blocks.try_into().map_err(|_| LearnError::Internal("a block of measurements is missing".to_owned()))?;
-    let fit = EncoderFit { codebook, blocks, weights: row_major(&weights), answers: weights.ncols() };
-
+    let answers = fit_answers(&images, rows, kernels(0), &questions)?;
+    note(listener, answers.summary(centres[0].nrows()));
+    let weights = answers.weights();
+    let fit = EncoderFit {
+        codebook,
+        blocks: components.iter().zip(&centres).zip(&shapes).map(|((c, m), shape)| block(c, m, *shape)).collect(),
+        weights: row_major(&weights),
+        answers: weights.ncols(),
+        content: content.as_ref().map(|content| content.fit.clone()),
+    };
     let mut table = FeatureTable::default();
-    let taken = fit.taken();
     for (i, example) in images.first.iter().enumerate() {
-        let row = embedding(fitted.of_image(i), &projected, taken, i);
+        let row = embedding(answers.of_image(i), content.as_ref(), (&projected, &fit.taken()), i);
         table.0.insert(example.content_id.clone(), row);
     }
-    Ok(FittedEncoder { fit, table, answer_of: fitted.of_tag, unseen: fitted.unseen })
+    let text = space.map(|space| space.text_fit());
+    Ok(FittedEncoder { fit, text, table, answer_of: answers.of_tag, unseen: answers.unseen })
 }
 
 /// Returns the images in an order that takes one image of each data set in turn. Every prefix of it has the same number
@@ -89,41 +121,33 @@ fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize
     turns.into_iter().map(|(_, image)| image).collect()
 }
 
-/// Assembles the embedding of one image: its answers `row`, then the first `taken` components of each block, then
+/// Assembles the embedding of one image from its content, its answers and the first `taken` components of each block, then
 /// zeros. This is the order of [`EncoderFit::embed`].
-fn embedding(mut row: Vec<f32>, components: &[DMatrix<f64>], taken: [usize; BLOCKS], image: usize) -> Vec<f32> {
+fn embedding(
+    answers: Vec<f32>,
+    content: Option<&FittedContent>,
+    (components, taken): (&[DMatrix<f64>], &[usize]),
+    image: usize,
+) -> Vec<f32> {
+    let mut row: Vec<f32> = content
+        .iter()
+        .flat_map(|content| content.held_out.row(image).iter().map(|v| *v as f32).collect::<Vec<_>>())
+        .collect();
+    row.extend(answers);
     for (components, taken) in components.iter().zip(taken) {
-        row.extend(components.row(image).iter().take(taken).map(|v| *v as f32 * COMPONENT));
+        row.extend(components.row(image).iter().take(*taken).map(|v| *v as f32 * COMPONENT));
     }
-    row.resize(EMBEDDING, 0.0);
+    row.resize(embedding_length(content.is_some()), 0.0);
     row
 }
 
-/// Measures all images and returns the three blocks of measurements, `[N, F]` each.
-fn measure_all(
-    images: &[&Example],
-    rule: &InputRule,
-    codebook: &Codebook,
-    listener: &mut dyn Listener,
-) -> Result<Vec<DMatrix<f64>>, LearnError> {
-    let side_px = rule.size_px as usize;
-    let one = |pixels: Tensor<Host, 4>| {
-        measure(&mut Compute::<Host>::new(pixels.device()), pixels, side_px, codebook).map(values)
-    };
-    let rows = on_images("measuring images", images, rule, one, listener)?;
-    let block = |b: usize| {
-        let columns = rows.first().map_or(0, |row| row[b].len());
-        DMatrix::from_fn(rows.len(), columns, |i, j| f64::from(rows[i][b][j]))
-    };
-    Ok((0..BLOCKS).map(block).collect())
-}
-
-fn block(components: &Components, centres: &DMatrix<f64>) -> FittedBlock {
+fn block(components: &Components, centres: &DMatrix<f64>, shape: BlockShape) -> FittedBlock {
     FittedBlock {
         mean: components.mean.iter().map(|v| *v as f32).collect(),
         scale: components.scale.iter().map(|v| *v as f32).collect(),
         directions: row_major(&components.directions),
         centres: row_major(centres),
+        shares: shape.shares,
     }
 }
 

@@ -1,11 +1,11 @@
-//! Errors of making a style data set.
+//! Errors of making a data set from images.
 
 use crate::dataset::DataError;
 use crate::file_error::FileError;
 
-/// Error of making a style data set.
+/// Error of making a data set from images.
 #[derive(Debug, thiserror::Error)]
-pub enum StyleError {
+pub enum MakeError {
     /// The source images cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -1,0 +1,210 @@
+//! Fits what an image shows: a vector in the space of texts, from the network's classes and from a regression on the texts of the
+//! training images.
+
+use std::collections::{BTreeMap, HashMap};
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+use super::images::DistinctImages;
+use crate::gradient_free::{KernelFit, KernelRidge};
+use crate::model::kernel_encoder::{CLASSES, CONTENT, ContentFit, class_probabilities};
+use crate::training::error::LearnError;
+use crate::words::Meanings;
+
+/// The ridge parameter of the regression on texts.
+const RIDGE: f64 = 1.0;
+/// Exponent of the variances by which the directions of the texts are divided: 0 leaves the texts as they are, 0.5 gives all directions
+/// the same variance.
+const WHITENING: f64 = 0.25;
+/// Share of the largest variance that is added to each, so that a direction without variance is not blown up.
+const FLOOR: f64 = 0.02;
+
+/// The text encoder that belongs to the content vectors: the table of tokens, and what a text is compared with.
+#[derive(Debug, Clone)]
+pub struct TextFit {
+    /// The vectors of all tokens, row-major `[V, E]`.
+    pub vectors: Vec<f32>,
+    /// Mean of the training texts, `[E]`.
+    pub mean: Vec<f32>,
+    /// What a text's difference from the mean is multiplied by, row-major `[E, E]`.
+    pub spread: Vec<f32>,
+}
+
+/// The texts of the training images.
+pub(super) struct TextSpace<'a> {
+    words: &'a Meanings,
+    mean: DVector<f64>,
+    spread: DMatrix<f64>,
+}
+
+/// The fitted content, and the content of the training images by fits without their groups.
+pub(super) struct FittedContent {
+    pub(super) fit: ContentFit,
+    /// For each image, the content vector and its part from the regression, `[N, 2 E]`.
+    pub(super) held_out: DMatrix<f64>,
+}
+
+impl<'a> TextSpace<'a> {
+    /// Learns mean and spread from the texts of images with a known alignment. Each data set has the same weight in the mean. The spread
+    /// also depends on the classes' vectors, so that words that no training text has are not squeezed.
+    pub(super) fn of(words: &'a Meanings, images: &DistinctImages<'_>) -> Result<Self, LearnError> {
+        let mut by_source: BTreeMap<&str, BTreeMap<&str, Vec<f32>>> = BTreeMap::new();
+        for example in images.examples.iter().flatten().filter(|e| e.alignment.is_some()) {
+            let texts = by_source.entry(&example.source).or_default();
+            if !texts.contains_key(example.tag.as_str()) {
+                texts.insert(&example.tag, words.table.embed(&example.tag)?);
+            }
+        }
+        let of_texts: Vec<Vec<&[f32]>> =
+            by_source.values().map(|texts| texts.values().map(Vec::as_slice).collect()).collect();
+        let means: Vec<DVector<f64>> = of_texts.iter().map(|texts| mean(texts)).collect();
+        let middle = means.iter().sum::<DVector<f64>>() / means.len().max(1) as f64;
+        let middle = if means.is_empty() { DVector::zeros(CONTENT) } else { middle };
+        let all: Vec<&[f32]> = of_texts.into_iter().flatten().chain(words.classes.iter().map(Vec::as_slice)).collect();
+        Ok(Self { words, mean: middle, spread: spread(&all) })
+    }
+
+    /// The text encoder for this space.
+    pub(super) fn text_fit(&self) -> TextFit {
+        TextFit {
+            vectors: self.words.table.vectors().to_vec(),
+            mean: self.mean.iter().map(|v| *v as f32).collect(),
+            spread: self.spread.transpose().iter().map(|v| *v as f32).collect(),
+        }
+    }
+
+    /// The direction of a text relative to the others.
+    fn relative(&self, vector: &[f32]) -> DVector<f64> {
+        unit(self.spread.tr_mul(&(column(vector) - &self.mean)))
+    }
+
+    /// The classes' vectors, `[K, E]`.
+    fn classes(&self) -> DMatrix<f64> {
+        let rows = &self.words.classes;
+        DMatrix::from_fn(rows.len(), CONTENT, |k, j| f64::from(rows[k][j])) * &self.spread
+    }
+
+    /// The target of an image's regression: the mean of its texts, each weighted by its alignment. `None` without a text that is known to
+    /// fit.
+    fn target(
+        &self,
+        examples: &[&crate::dataset::Example],
+        known: &mut HashMap<String, DVector<f64>>,
+    ) -> Result<Option<DVector<f64>>, LearnError> {
+        let mut sum = DVector::zeros(CONTENT);
+        for example in examples {
+            let Some(alignment) = example.alignment.filter(|a| *a > 0.0) else { continue };
+            if !known.contains_key(&example.tag) {
+                let vector = self.relative(&self.words.table.embed(&example.tag)?);
+                known.insert(example.tag.clone(), vector);
+            }
+            sum += &known[&example.tag] * f64::from(alignment);
+        }
+        Ok((sum.norm() > 0.0).then(|| unit(sum)))
+    }
+}
+
+/// Fits the content. `ridge` is the regression on the kernel of the content, for the images `rows`; `all` is that kernel between all
+/// images and the centres, `[N, M]`; `logits` are the network's, `[N, K]`.
+pub(super) fn fit_content(
+    space: &TextSpace<'_>,
+    images: &DistinctImages<'_>,
+    (ridge, rows): (&KernelRidge, &[usize]),
+    all: &DMatrix<f64>,
+    logits: &DMatrix<f64>,
+) -> Result<FittedContent, LearnError> {
+    let mut known = HashMap::new();
+    let (mut labelled, mut targets) = (Vec::new(), Vec::new());
+    for (row, &image) in rows.iter().enumerate() {
+        if let Some(target) = space.target(&images.examples[image], &mut known)? {
+            labelled.push(row);
+            targets.push(target.transpose());
+        }
+    }
+    let regression = if targets.is_empty() {
+        None
+    } else {
+        let fitted = ridge.fit(&labelled, &DMatrix::from_rows(&targets), &[RIDGE]);
+        Some(fitted.ok_or_else(|| LearnError::NotFinite { what: "the texts of the images".to_owned() })?)
+    };
+    let regressed = regressed(regression.as_ref(), rows, all);
+
+    let classes = space.classes();
+    let of_classes = class_probabilities(logits) * &classes;
+    let class_mean = mean_by_source(images, &of_classes);
+    let held_out = DMatrix::zeros(all.nrows(), 2 * CONTENT);
+    let mut fitted = FittedContent {
+        fit: ContentFit {
+            classes: row_major(&classes),
+            mean: class_mean.iter().map(|v| *v as f32).collect(),
+            weights: regression.map_or_else(|| vec![0.0; all.ncols() * CONTENT], |fit| row_major(&fit.weights)),
+        },
+        held_out,
+    };
+    for image in 0..all.nrows() {
+        let part = unit(regressed.row(image).transpose());
+        let of_classes = unit(of_classes.row(image).transpose() - &class_mean);
+        let content = of_classes * f64::from(CLASSES) + &part;
+        for j in 0..CONTENT {
+            fitted.held_out[(image, j)] = content[j];
+            fitted.held_out[(image, CONTENT + j)] = part[j];
+        }
+    }
+    Ok(fitted)
+}
+
+/// The regression's vectors of all images, without the mean of the targets. Those of the images `rows` come from fits without their
+/// groups.
+fn regressed(fit: Option<&KernelFit>, rows: &[usize], all: &DMatrix<f64>) -> DMatrix<f64> {
+    let Some(fit) = fit else { return DMatrix::zeros(all.nrows(), CONTENT) };
+    let mut regressed = all * &fit.weights;
+    for (at, &image) in rows.iter().enumerate() {
+        for j in 0..CONTENT {
+            regressed[(image, j)] = fit.held_out[(at, j)] - fit.mean[j];
+        }
+    }
+    regressed
+}
+
+/// The mean over the data sets with known alignments of the mean over their images.
+fn mean_by_source(images: &DistinctImages<'_>, rows: &DMatrix<f64>) -> DVector<f64> {
+    let mut by_source: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, examples) in images.examples.iter().enumerate() {
+        if examples.iter().any(|e| e.alignment.is_some()) {
+            by_source.entry(&images.first[i].source).or_default().push(i);
+        }
+    }
+    let all: Vec<usize> = (0..rows.nrows()).collect();
+    let sets: Vec<&Vec<usize>> = if by_source.is_empty() { vec![&all] } else { by_source.values().collect() };
+    let sum: DVector<f64> = sets.iter().map(|set| rows.select_rows(set.iter()).row_mean().transpose()).sum();
+    sum / sets.len() as f64
+}
+
+/// `(C + floor)^-WHITENING`, where C is the covariance of the vectors, divided by its largest variance; symmetric.
+fn spread(vectors: &[&[f32]]) -> DMatrix<f64> {
+    let rows = DMatrix::from_fn(vectors.len(), CONTENT, |i, j| f64::from(vectors[i][j]));
+    let mean = rows.row_mean();
+    let centred = DMatrix::from_fn(rows.nrows(), CONTENT, |i, j| rows[(i, j)] - mean[j]);
+    let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(centred.tr_mul(&centred));
+    let largest = eigenvalues.max().max(f64::MIN_POSITIVE);
+    let scales = eigenvalues.map(|v| (v.max(0.0) / largest + FLOOR).powf(-WHITENING));
+    &eigenvectors * DMatrix::from_diagonal(&scales) * eigenvectors.transpose()
+}
+
+fn mean(vectors: &[&[f32]]) -> DVector<f64> {
+    vectors.iter().map(|v| column(v)).sum::<DVector<f64>>() / vectors.len().max(1) as f64
+}
+
+fn column(vector: &[f32]) -> DVector<f64> {
+    DVector::from_iterator(vector.len(), vector.iter().map(|v| f64::from(*v)))
+}
+
+/// The vector divided by its length; the vector 0 stays as it is.
+fn unit(vector: DVector<f64>) -> DVector<f64> {
+    let length = vector.norm();
+    if length > 0.0 { vector / length } else { vector }
+}
+
+fn row_major(matrix: &DMatrix<f64>) -> Vec<f32> {
+    matrix.transpose().iter().map(|v| *v as f32).collect()
+}
