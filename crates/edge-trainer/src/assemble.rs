@@ -1,6 +1,6 @@
 //! Assembles a bundle from graphs, goldens, tokenizer and manifest, writes it, and proves it with the scorer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::backbone::Backbone;
@@ -65,8 +65,8 @@ pub struct Provenance {
     pub data_name: String,
     /// SHA-256 over all data sets.
     pub data_sha256: String,
-    /// Name of the first data set.
-    pub first_source: String,
+    /// Names of the data sets whose images, under their own tags, are the reference of percentiles under unknown tags.
+    pub reference_sources: Vec<String>,
     /// One sentence about the images.
     pub about: String,
     /// The range and the unit of the scores.
@@ -100,14 +100,14 @@ impl Provenance {
             options: options.clone(),
             data: records(data, &all),
             data_name: data.name.clone(),
-            first_source: data.examples.first().map_or_else(String::new, |e| e.source.clone()),
+            reference_sources: reference_sources(data, backbone),
             data_sha256: super::dataset::digest(&all),
             about: data.about.clone(),
             scale: ScoreScale { min, max, unit: data.unit.clone() },
             split: parts.how.clone(),
             examples: parts.sizes(),
             tags: super::evaluate::distinct_tags(&parts.train),
-            knows_language: matches!(backbone, Backbone::Clip { .. }),
+            knows_language: backbone.knows_similarity(),
         }
     }
 
@@ -119,6 +119,19 @@ impl Provenance {
         let mut seen = std::collections::HashSet::new();
         tags.retain(|t| seen.insert(t.to_lowercase()) && tokenizer.encode(t, None).is_ok());
         tags
+    }
+}
+
+/// The first data set; for a backbone that knows what images show, all data sets whose tags name that, or nothing.
+fn reference_sources(data: &DataSet, backbone: &Backbone) -> Vec<String> {
+    let of_content = |e: &&Example| e.alignment.is_some() || e.tag == DEFAULT_TAG;
+    let knows_content = matches!(backbone, Backbone::Lite { .. });
+    let sources: BTreeSet<String> =
+        data.examples.iter().filter(of_content).filter(|_| knows_content).map(|e| e.source.clone()).collect();
+    if sources.is_empty() {
+        data.examples.first().map(|e| e.source.clone()).into_iter().collect()
+    } else {
+        sources.into_iter().collect()
     }
 }
 
@@ -149,6 +162,8 @@ pub struct Findings {
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
     /// Whether the similarity of image and tag is accurate enough to suggest tags for an image.
     pub suggests_tags: bool,
+    /// The tags that the manifest lists; `None` for the training tags.
+    pub tags: Option<Vec<String>>,
     /// Additional files of the bundle, such as the report: (name, bytes).
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -238,7 +253,8 @@ impl Content {
             quantiles: findings.tag_quantiles.get(text).cloned().unwrap_or_default(),
         };
         let default_tag = DEFAULT_TAG.to_owned();
-        let known = provenance.tags.iter().any(|t| t.eq_ignore_ascii_case(DEFAULT_TAG));
+        let listed = findings.tags.as_ref().unwrap_or(&provenance.tags);
+        let known = listed.iter().any(|t| t.eq_ignore_ascii_case(DEFAULT_TAG));
         let extra = (!known).then_some(&default_tag);
         let [image_encoder, text_encoder] = self.shape.backbone.names();
         Ok(Manifest {
@@ -257,7 +273,7 @@ impl Content {
             text_input: self.text.clone(),
             score_scale: provenance.scale.clone(),
             head: record(self.shape.head),
-            tags: extra.into_iter().chain(&provenance.tags).map(entry).collect(),
+            tags: extra.into_iter().chain(listed).map(entry).collect(),
             // A text encoder that is not pretrained knows only the words of its training tags: other tags get a
             // warning.
             open_vocabulary: provenance.knows_language,

@@ -21,8 +21,10 @@ pub struct FeatureTable(pub HashMap<String, Vec<f32>>);
 pub struct Encoded {
     /// Features from a frozen pretrained encoder.
     pub kept: Option<FeatureCache>,
-    /// The small image encoder, fitted to the images, with its embeddings.
+    /// The kernel encoder, fitted to the images, with its embeddings.
     pub fitted: Option<FittedEncoder>,
+    /// Plain tags that the model can suggest; empty if it only knows its training tags.
+    pub vocabulary: Vec<String>,
 }
 
 /// The fitted small image encoder and its embeddings of the images it was fitted to.

@@ -118,6 +118,8 @@ pub enum HeadKind {
     HyperNetwork,
     /// A weighted sum of the first values of the image embedding; the weights are computed from the text embedding.
     WeightedSum,
+    /// [`Self::WeightedSum`], lowered where the image does not show what the tag names.
+    MatchedSum,
     /// Only the image embedding is read: all tags give the same score.
     ImageOnly,
 }
@@ -131,6 +133,7 @@ impl HeadKind {
             Self::GatedCrossAttention => "gated_cross_attention",
             Self::HyperNetwork => "hyper_network",
             Self::WeightedSum => "weighted_sum",
+            Self::MatchedSum => "matched_sum",
             Self::ImageOnly => "image_only",
         }
     }

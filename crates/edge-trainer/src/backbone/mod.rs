@@ -174,7 +174,8 @@ impl Backbone {
     /// The default head of a model with this backbone.
     pub fn default_head(&self) -> HeadKind {
         match self {
-            Self::Small | Self::Lite { .. } => HeadKind::WeightedSum,
+            Self::Small => HeadKind::WeightedSum,
+            Self::Lite { .. } => HeadKind::MatchedSum,
             Self::EfficientNetB0 { .. } => HeadKind::ImageOnly,
             Self::Clip { .. } => HeadKind::PatchCrossAttention,
         }

@@ -19,19 +19,20 @@ const MIN_OWN_IMAGES: usize = 250;
 #[derive(Debug, Clone, Copy)]
 pub struct PercentileReference<'a> {
     images: &'a Embedded<'a>,
-    /// Name of the data set whose images are the reference of tags without rated images.
-    first: &'a str,
+    /// Names of the data sets whose images are the reference of tags without rated images.
+    of_unknown: &'a [String],
 }
 
 impl<'a> PercentileReference<'a> {
-    /// Creates a reference. `first` names the data set whose images are the reference of tags without rated images.
-    pub fn new(images: &'a Embedded<'a>, first: &'a str) -> Self {
-        Self { images, first }
+    /// Creates a reference. `of_unknown` names the data sets whose images are the reference of tags without rated images.
+    pub fn new(images: &'a Embedded<'a>, of_unknown: &'a [String]) -> Self {
+        Self { images, of_unknown }
     }
 
     /// Returns the scores of the tag's reference images under this tag. The reference images are the images rated under
     /// the tag if there are at least `MIN_OWN_IMAGES`. Otherwise they are all images of the data sets that contain the
-    /// tag. If no data set contains the tag, they are the images of the first data set.
+    /// tag. If no data set contains the tag, they are the images of the data sets for unknown
+    /// tags.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
@@ -41,7 +42,7 @@ impl<'a> PercentileReference<'a> {
         if rows.len() < MIN_OWN_IMAGES {
             let mut sources: HashSet<&str> = rows.iter().map(|&i| examples[i].source.as_str()).collect();
             if sources.is_empty() {
-                sources.insert(self.first);
+                sources.extend(self.of_unknown.iter().map(String::as_str));
             }
             let distinct = BatchImages::of_all(examples).first;
             rows = distinct.into_iter().filter(|&i| sources.contains(examples[i].source.as_str())).collect();
@@ -51,13 +52,13 @@ impl<'a> PercentileReference<'a> {
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
-    /// Returns the reference scores of unknown tags: the scores of the first data set's images under their own tags.
+    /// Returns the reference scores of unknown tags: the scores of images under their own tags.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
     pub fn own_scores(&self, scorer: &Scorer) -> Result<Vec<f32>, JudgeError> {
         let judged = self.images.judge(scorer, str::to_owned)?;
-        let rows = self.images.examples.iter().zip(judged).filter(|(e, _)| e.source == self.first);
+        let rows = self.images.examples.iter().zip(judged).filter(|(e, _)| self.of_unknown.contains(&e.source));
         Ok(rows.map(|(_, judged)| judged.prediction as f32).collect())
     }
 }

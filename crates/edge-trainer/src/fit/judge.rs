@@ -1,6 +1,7 @@
 //! Judges the trained model through its exported bundle, as the scorer will use it, and writes the final bundle with
 //! the results.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use edge_model::backend::DeviceChoice;
@@ -133,20 +134,39 @@ impl Judging<'_> {
         Ok(Figures::of(&judged, f64::from(self.plan.request.options.tie_threshold)))
     }
 
-    /// Returns findings that hold only quantiles of the reference scores. Each training tag and the default tag has its
-    /// own quantiles. The quantiles for unknown tags come from scores of images under their own tags.
+    /// Returns findings that hold only quantiles of the reference scores. The default tag and the tags of
+    /// [`Self::calibrated_tags`] have their own quantiles. The quantiles for unknown tags come from scores of images under their own tags.
     fn quantiles(&self) -> Result<Findings, TrainError> {
         let candidate = self.candidate;
         let (scorer, images) = (&candidate.scorer, candidate.reference.as_ref().unwrap_or(&candidate.validation));
         let provenance = self.plan.provenance;
-        let reference = PercentileReference::new(images, &provenance.first_source);
+        let reference = PercentileReference::new(images, &provenance.reference_sources);
         let quantiles = rounded_quantiles(&reference.own_scores(scorer)?);
         let mut findings = Findings { quantiles, ..Findings::default() };
-        for tag in provenance.tags.iter().map(String::as_str).chain([DEFAULT_TAG]) {
+        let calibrated = self.calibrated_tags();
+        for tag in calibrated.iter().copied().chain([DEFAULT_TAG]) {
             let scores = reference.scores_under(scorer, tag)?;
             findings.tag_quantiles.insert(tag.to_owned(), rounded_quantiles(&scores));
         }
+        let vocabulary = &self.encoded.vocabulary;
+        if !vocabulary.is_empty() {
+            let mut tags: Vec<String> = calibrated.into_iter().map(str::to_owned).chain(vocabulary.clone()).collect();
+            let mut seen = HashSet::new();
+            tags.retain(|tag| seen.insert(tag.to_lowercase()));
+            findings.tags = Some(tags);
+        }
         Ok(findings)
+    }
+
+    /// Returns the training tags with quantiles of their own. A model with a vocabulary has too many tags for that: its tags that name what
+    /// an image shows share the quantiles of images under tags that fit them.
+    fn calibrated_tags(&self) -> Vec<&str> {
+        let plan = self.plan;
+        let names_content: HashSet<&str> = match self.encoded.vocabulary.is_empty() {
+            true => HashSet::new(),
+            false => plan.parts.train.iter().filter(|e| e.alignment.is_some()).map(|e| e.tag.as_str()).collect(),
+        };
+        plan.provenance.tags.iter().map(String::as_str).filter(|tag| !names_content.contains(tag)).collect()
     }
 
     /// Returns the figures of the test images with their intervals, for the report.

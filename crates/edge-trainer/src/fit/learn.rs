@@ -23,12 +23,13 @@ pub(super) fn encode(plan: &FitPlan<'_>, listener: &mut dyn Listener) -> Result<
     let trains_encoders = trains_encoders(plan)?;
     if !plan.backbone.is_fitted() {
         let kept = if trains_encoders { None } else { Some(kept_features(plan, &rule, listener)?) };
-        return Ok(Encoded { kept, fitted: None });
+        return Ok(Encoded { kept, ..Encoded::default() });
     }
     let examples = [plan.parts.train.as_slice(), plan.parts.validation.as_slice()];
     let known = plan.backbone.known_content(&plan.request.cache, listener)?;
     let fitted = training::fit_image_encoder(options, &rule, known.as_ref(), examples, listener)?;
-    Ok(Encoded { kept: None, fitted: Some(fitted) })
+    let vocabulary = known.map_or_else(Vec::new, |known| known.words.plain_tags);
+    Ok(Encoded { kept: None, fitted: Some(fitted), vocabulary })
 }
 
 /// Trains the model and returns the best weights.

@@ -27,6 +27,9 @@ pub enum HeadName {
     /// The tag weights the answers in the image embedding
     #[serde(alias = "weighted_sum")]
     Weighted,
+    /// The tag weights the answers in the image embedding; the score is lowered where the image does not show the tag
+    #[serde(alias = "matched_sum")]
+    Matched,
     /// The image is scored without the tag
     #[serde(alias = "image_only")]
     ImageOnly,
@@ -40,6 +43,7 @@ impl From<HeadName> for HeadKind {
             HeadName::Gated => Self::GatedCrossAttention,
             HeadName::Hyper => Self::HyperNetwork,
             HeadName::Weighted => Self::WeightedSum,
+            HeadName::Matched => Self::MatchedSum,
             HeadName::ImageOnly => Self::ImageOnly,
         }
     }

@@ -4,6 +4,7 @@
 mod epochs;
 mod error;
 mod features;
+mod foreign;
 mod image_fit;
 mod inputs;
 mod keeper;

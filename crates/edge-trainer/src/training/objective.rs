@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::error::LearnError;
+use super::foreign::ForeignTags;
 use super::inputs::TrainInputs;
 use super::strange::strange_texts;
 use super::texts::TextMemory;
@@ -19,11 +20,13 @@ use crate::dataset::Example;
 use crate::device::Host;
 use crate::loss;
 use crate::model::head::HeadInput;
-use crate::model::{ImageBatch, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
+use crate::model::{ImageBatch, ImageOutput, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::pairs::{Rated, fits, ranked_pairs};
 
 /// Weight of the cross-entropy loss that teaches the weighted-sum head which answer belongs to a tag.
 const CHOICE_WEIGHT: f64 = 1.0;
+/// Weight of the losses on images under tags that name something else.
+const FOREIGN_WEIGHT: f64 = 0.5;
 /// Softmax temperature of the contrastive loss between tags.
 const TEMPERATURE: f32 = 0.1;
 
@@ -45,6 +48,10 @@ pub(super) struct Objective<'a, L: AutodiffBackend> {
     /// Mean and deviation of the alignments, if the data have any.
     alignment: Option<(f32, f32)>,
     rng: StdRng,
+    /// Which tags name something else than an image shows.
+    foreign: ForeignTags,
+    /// The lowest score of the data.
+    lowest: f32,
     /// The encoded texts of a text encoder that is not trained.
     texts: TextMemory<L::InnerBackend>,
 }
@@ -60,6 +67,8 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(inputs.options.seed),
+            foreign: ForeignTags::of(inputs),
+            lowest: inputs.train.iter().map(|e| e.score).fold(f32::INFINITY, f32::min),
             texts: TextMemory::default(),
         }
     }
@@ -99,9 +108,15 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         let text_of = Tensor::<L, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());
         let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
+        let foreign = self.foreign.draw(batch, &mut self.rng);
+        let under_foreign = (!foreign.is_empty()).then(|| foreign_input(&foreign, &image, &text));
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
         let scores = in_bf16(bf16, || model.head.forward(input, self.unit));
+        let foreign_loss = under_foreign.map(|input| {
+            let lowered = in_bf16(bf16, || model.head.forward(input, self.unit));
+            self.foreign_loss(&foreign, scores.clone(), lowered)
+        });
 
         let truth: Vec<f32> = batch.iter().map(|e| e.score).collect();
         let error = loss::squared_error(scores.clone(), Tensor::from_data(truth.as_slice(), &device));
@@ -115,6 +130,9 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         }
         if let Some(choice) = choice {
             total = total + choice * CHOICE_WEIGHT;
+        }
+        if let Some(foreign) = foreign_loss {
+            total = total + foreign * FOREIGN_WEIGHT;
         }
         // The losses below change only the encoders.
         if !self.inputs.is_head_only() && self.inputs.trains_text() {
@@ -177,11 +195,17 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
     ) -> Option<Tensor<L, 1>> {
         let inputs = self.inputs;
         // Other heads would ignore the texts, and burn would never free the nodes that it records for them.
-        let answer_of =
-            inputs.fitted.map(|fitted| &fitted.answer_of).filter(|_| inputs.shape.head == HeadKind::WeightedSum)?;
+        let answer_of = inputs
+            .fitted
+            .map(|fitted| &fitted.answer_of)
+            .filter(|_| matches!(inputs.shape.head, HeadKind::WeightedSum | HeadKind::MatchedSum))?;
         let device = embedding.device();
         let strange = strange_texts(inputs, &mut self.rng);
-        let embedding = Tensor::cat(vec![embedding, model.embed_texts(&strange, &device).embedding], 0);
+        let embedding = if strange.is_empty() {
+            embedding
+        } else {
+            Tensor::cat(vec![embedding, model.embed_texts(&strange, &device).embedding], 0)
+        };
         let logits = model.head.choice(embedding)?;
         let mut right = vec![0i64; texts.len() + strange.len()];
         for (example, &text) in batch.iter().zip(text_of) {
@@ -191,6 +215,21 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             }
         }
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
+    }
+
+    /// Returns the losses of images under tags that name something else: their squared error from the lowest score, and the ranking of the
+    /// images that show the tag above them.
+    fn foreign_loss(&self, foreign: &[(usize, usize)], own: Tensor<L, 1>, lowered: Tensor<L, 1>) -> Tensor<L, 1> {
+        let lowest = Tensor::full([foreign.len()], self.lowest, &self.device);
+        let error = loss::squared_error(lowered.clone(), lowest);
+        let scores = Tensor::cat(vec![own.clone(), lowered], 0);
+        let first = own.dims()[0];
+        let pairs: Vec<(usize, usize)> =
+            foreign.iter().enumerate().map(|(at, (_, shows))| (*shows, first + at)).collect();
+        match loss::ranking(scores, &pairs) {
+            Some(ranking) => ranking + error * self.inputs.options.lambda,
+            None => error,
+        }
     }
 
     /// Returns how well each image fits its tag, by [`fits`]. The similarity comes from the embeddings of this batch.
@@ -235,6 +274,21 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         let expected = model.alignment.forward(similarity);
         Some(loss::squared_error(expected, Tensor::from_data(truth.as_slice(), &device)))
     }
+}
+
+/// The head's input for pairs (row of the image, row of the tag) of a batch.
+fn foreign_input<L: AutodiffBackend>(
+    pairs: &[(usize, usize)],
+    image: &ImageOutput<L>,
+    text: &TextOutput<L>,
+) -> HeadInput<L> {
+    let device = image.embedding.device();
+    let rows = |of: fn(&(usize, usize)) -> usize| {
+        let rows: Vec<i64> = pairs.iter().map(|pair| of(pair) as i64).collect();
+        Tensor::<L, 1, Int>::from_data(rows.as_slice(), &device)
+    };
+    let (image, text) = (image.clone().select(rows(|pair| pair.0)), text.select(rows(|pair| pair.1)));
+    HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens }
 }
 
 fn scalar<L: AutodiffBackend>(x: &Tensor<L, 1>) -> f64 {

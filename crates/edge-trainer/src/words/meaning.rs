@@ -5,7 +5,7 @@ use std::path::Path;
 
 use edge_model::bundle::sha256_hex;
 
-use super::{TokenTable, WordError, WordNet, class_vectors};
+use super::{TokenTable, WordError, WordNet, class_vectors, plain_tags};
 use crate::message::Listener;
 
 /// Raised when the vectors of the same files change.
@@ -18,6 +18,8 @@ pub struct Meanings {
     pub table: TokenTable,
     /// A vector of length 1 for each of ImageNet's classes, in the order of published classifiers.
     pub classes: Vec<Vec<f32>>,
+    /// Plain tags for photographs, in alphabetical order.
+    pub plain_tags: Vec<String>,
 }
 
 impl Meanings {
@@ -48,8 +50,8 @@ impl Meanings {
                 table
             }
         };
-        let classes = class_vectors(&table, &WordNet::read(nouns)?)?;
-        Ok(Self { table, classes })
+        let nouns = WordNet::read(nouns)?;
+        Ok(Self { classes: class_vectors(&table, &nouns)?, plain_tags: plain_tags(&nouns), table })
     }
 }
 

@@ -5,6 +5,7 @@
 mod class_vectors;
 mod meaning;
 mod token_table;
+mod vocabulary;
 mod wordnet;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::weights::WeightError;
 pub use class_vectors::{IMAGENET_CLASSES, TOO_GENERAL, class_vectors, imagenet_classes};
 pub use meaning::Meanings;
 pub use token_table::TokenTable;
+pub use vocabulary::plain_tags;
 pub use wordnet::{Synset, WordNet};
 
 /// Reason why the meanings of words cannot be computed.

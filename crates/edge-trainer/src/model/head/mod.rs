@@ -4,6 +4,7 @@
 mod gated_cross_attention;
 mod hyper_network;
 mod image_only;
+mod matched_sum;
 mod patch_cross_attention;
 mod perceptron;
 mod pooled_cross_attention;
@@ -22,6 +23,7 @@ use shape::ATTENTION_HEADS;
 pub use gated_cross_attention::GatedCrossAttention;
 pub use hyper_network::HyperNetwork;
 pub use image_only::ImageOnly;
+pub use matched_sum::MatchedSum;
 pub use patch_cross_attention::PatchCrossAttention;
 pub use pooled_cross_attention::PooledCrossAttention;
 pub use shape::{HeadShape, ScoreUnit, TOKENS};
@@ -53,6 +55,8 @@ pub enum Head<B: Backend> {
     Hyper(HyperNetwork<B>),
     /// A weighted sum of the image encoder's answers; see [`WeightedSum`].
     Weighted(WeightedSum<B>),
+    /// A weighted sum of the answers, lowered where the image does not show the tag; see [`MatchedSum`].
+    Matched(MatchedSum<B>),
     /// A network that reads no text; see [`ImageOnly`].
     ImageOnly(ImageOnly<B>),
 }
@@ -65,18 +69,22 @@ pub fn record(kind: HeadKind) -> HeadManifest {
         HeadKind::PooledCrossAttention
         | HeadKind::GatedCrossAttention
         | HeadKind::HyperNetwork
-        | HeadKind::WeightedSum => (ImageSide::ImageEmbedding, TextSide::TextEmbedding),
+        | HeadKind::WeightedSum
+        | HeadKind::MatchedSum => (ImageSide::ImageEmbedding, TextSide::TextEmbedding),
     };
     HeadManifest { kind: kind.name().to_owned(), image_side, text_side }
 }
 
 /// The reason why a head of this kind cannot read inputs of this shape; `None` if it can.
 pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
-    let HeadShape { embedding, text, patches: [patches, _], tokens: [tokens, _], answers: [_, answers] } = shape;
+    let HeadShape { embedding, text, patches: [patches, _], tokens: [tokens, _], answers: [first, answers] } = shape;
     match kind {
         HeadKind::WeightedSum if answers == 0 => Some(
             "--head weighted reads the answers of the image encoder, which this backbone does not give. Use --head gated"
                 .to_owned(),
+        ),
+        HeadKind::MatchedSum if first < 2 * text || answers == 0 => Some(
+            "--head matched reads content vectors, which this backbone does not give. Use --head gated".to_owned(),
         ),
         HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if text != embedding => Some(format!(
             "this head needs image and text embeddings of the same length, but this backbone's have {embedding} and \
@@ -111,6 +119,7 @@ impl<B: Backend> Head<B> {
             HeadKind::GatedCrossAttention => Self::Gated(GatedCrossAttention::new(shape, dropout, device)),
             HeadKind::HyperNetwork => Self::Hyper(HyperNetwork::new(shape, device)),
             HeadKind::WeightedSum => Self::Weighted(WeightedSum::new(shape, dropout, device)),
+            HeadKind::MatchedSum => Self::Matched(MatchedSum::new(shape, dropout, device)),
             HeadKind::ImageOnly => Self::ImageOnly(ImageOnly::new(shape, dropout, device)),
         }
     }
@@ -134,6 +143,7 @@ impl<B: Backend> Head<B> {
             Self::Gated(head) => head.forward(ops, image, text),
             Self::Hyper(head) => head.forward(ops, image, text),
             Self::Weighted(head) => head.forward(ops, image, text),
+            Self::Matched(head) => head.forward(ops, image, text),
             Self::ImageOnly(head) => head.forward(ops, image),
         };
         in_score_unit(ops, score, unit)
@@ -144,6 +154,7 @@ impl<B: Backend> Head<B> {
     pub fn choice(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
         match self {
             Self::Weighted(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
+            Self::Matched(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
             _ => None,
         }
     }
@@ -174,6 +185,10 @@ impl<B: Backend> Head<B> {
                 head.forward(g, image, text)
             }
             Self::Weighted(head) => {
+                let text = embedding_input(g, "text_embedding", shape.text);
+                head.forward(g, image, text)
+            }
+            Self::Matched(head) => {
                 let text = embedding_input(g, "text_embedding", shape.text);
                 head.forward(g, image, text)
             }

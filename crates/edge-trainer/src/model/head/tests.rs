@@ -12,13 +12,16 @@ use edge_model::backend::Input;
 
 const N: usize = 3;
 const SHAPE: HeadShape = HeadShape { embedding: 64, text: 64, patches: [9, 24], tokens: [7, 20], answers: [3, 12] };
+/// As of an image encoder whose embeddings begin with two content vectors.
+const CONTENT: HeadShape = HeadShape { embedding: 64, text: 16, answers: [32, 12], ..SHAPE };
 const UNIT: ScoreUnit = ScoreUnit { mean: 3.0, deviation: 2.0 };
-const KINDS: [HeadKind; 6] = [
+const KINDS: [HeadKind; 7] = [
     HeadKind::PatchCrossAttention,
     HeadKind::PooledCrossAttention,
     HeadKind::GatedCrossAttention,
     HeadKind::HyperNetwork,
     HeadKind::WeightedSum,
+    HeadKind::MatchedSum,
     HeadKind::ImageOnly,
 ];
 
@@ -26,26 +29,36 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<Flex, D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Default::default())
 }
 
-/// Three pairs; the texts have 2, 5 and 7 tokens.
+/// The shape of the inputs of a kind of head.
+fn shape(kind: HeadKind) -> HeadShape {
+    if kind == HeadKind::MatchedSum { CONTENT } else { SHAPE }
+}
+
 fn input() -> HeadInput<Flex> {
+    input_of(SHAPE)
+}
+
+/// Three pairs; the texts have 2, 5 and 7 tokens.
+fn input_of(shape: HeadShape) -> HeadInput<Flex> {
     let lengths = [2, 5, 7];
     let mask: Vec<f32> =
         lengths.iter().flat_map(|&l| (0..SHAPE.tokens[0]).map(move |t| if t < l { 1.0 } else { 0.0 })).collect();
     let mask = burn::tensor::TensorData::new(mask, [N, SHAPE.tokens[0]]);
     HeadInput {
-        image: random([N, SHAPE.embedding]),
+        image: random([N, shape.embedding]),
         patches: Some(random([N, SHAPE.patches[0], SHAPE.patches[1]])),
-        text: random([N, SHAPE.text]),
+        text: random([N, shape.text]),
         tokens: Some((random([N, SHAPE.tokens[0], SHAPE.tokens[1]]), Tensor::from_data(mask, &Default::default()))),
     }
 }
 
 /// A head of this kind. Gates that start closed are opened: a closed gate would hide the text.
 fn head(kind: HeadKind) -> Head<Flex> {
-    let head = Head::<Flex>::new(kind, SHAPE, 0.1, &Default::default());
+    let head = Head::<Flex>::new(kind, shape(kind), 0.1, &Default::default());
     match head {
         Head::Gated(gated) => Head::Gated(gated.opened(0.7)),
         Head::Weighted(weighted) => Head::Weighted(weighted.opened()),
+        Head::Matched(matched) => Head::Matched(matched.opened()),
         other => other,
     }
 }
@@ -72,8 +85,8 @@ impl<B: Backend> ModuleVisitor<B> for Count {
 fn every_weight_of_every_head_is_reached_by_its_gradient() {
     type B = Autodiff<Flex>;
     for kind in KINDS {
-        let head = Head::<B>::new(kind, SHAPE, 0.0, &Default::default());
-        let HeadInput { image, patches, text, tokens } = input();
+        let head = Head::<B>::new(kind, shape(kind), 0.0, &Default::default());
+        let HeadInput { image, patches, text, tokens } = input_of(shape(kind));
         let lift = |(states, mask)| (Tensor::from_inner(states), Tensor::from_inner(mask));
         let input = HeadInput {
             image: Tensor::from_inner(image),
@@ -92,10 +105,10 @@ fn every_weight_of_every_head_is_reached_by_its_gradient() {
 #[test]
 fn every_head_gives_the_same_in_burn_and_in_tract() {
     for kind in KINDS {
-        let (head, input) = (head(kind), input());
+        let (head, input) = (head(kind), input_of(shape(kind)));
         let expected = score(&head, input.clone());
         let mut g = GraphBuilder::new("quality_head");
-        head.export(&mut g, SHAPE, UNIT);
+        head.export(&mut g, shape(kind), UNIT);
         let record = record(kind);
         let mut inputs = vec![array(input.image)];
         if record.image_side == ImageSide::PatchTokens {
@@ -118,14 +131,14 @@ fn every_head_gives_the_same_in_burn_and_in_tract() {
 #[test]
 fn image_and_tag_reach_every_score_that_they_should() {
     for kind in KINDS {
-        let (head, base) = (head(kind), input());
+        let (head, base) = (head(kind), input_of(shape(kind)));
         let before = score(&head, base.clone());
         let moved = |changed: HeadInput<Flex>| {
             let after = score(&head, changed);
             before.iter().zip(&after).all(|(a, b)| (a - b).abs() > 1e-5)
         };
         assert!(moved(HeadInput { image: random([N, SHAPE.embedding]), ..base.clone() }), "{kind:?}");
-        let other = input();
+        let other = input_of(shape(kind));
         let (states, mask) = base.tokens.clone().unwrap();
         let other_tag = HeadInput { text: other.text, tokens: Some((random(states.dims()), mask)), ..base.clone() };
         assert_eq!(moved(other_tag), kind != HeadKind::ImageOnly, "{kind:?}");

@@ -2,11 +2,12 @@
 //! answer for each data set and one for each frequent tag. A `Question` names the data set or the tag, with the true
 //! scores.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use nalgebra::{DMatrix, DVector};
 
 use super::images::DistinctImages;
+use crate::assemble::DEFAULT_TAG;
 use crate::dataset::Example;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
@@ -33,6 +34,8 @@ pub(super) struct Question {
 /// Whether a question's scores are those of a data set or of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum About {
+    /// All data sets whose tags name what an image shows, or nothing.
+    Everything,
     DataSet,
     Tag,
 }
@@ -45,22 +48,33 @@ impl Question {
     }
 }
 
-/// Returns the questions: one for each data set in the order of their first images, then one for each frequent tag, the
-/// most frequent first.
+/// Returns the questions. The first is about all images whose tags name what they show, or nothing, if they come from several data sets.
+/// Then there is one for each data set in the order of their first images, and one for each frequent tag that does not name what an image
+/// shows, such as a style; the most frequent comes first.
 pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
     // For each image: the sum of the scores of its examples, and their number.
     type Known = BTreeMap<usize, (f64, f64)>;
     let mut by_source: Vec<(&str, Known)> = Vec::new();
     let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
+    let (mut everything, mut sources) = (Known::new(), BTreeSet::new());
     for (i, examples) in images.examples.iter().enumerate() {
         for example in examples {
             let at = by_source.iter().position(|(name, _)| *name == example.source).unwrap_or(by_source.len());
             if at == by_source.len() {
                 by_source.push((&example.source, Known::new()));
             }
-            for known in [&mut by_source[at].1, by_tag.entry(&example.tag).or_default()] {
+            let names_content = example.alignment.is_some();
+            let mut of_tag = Known::new();
+            let of_tag = if names_content { &mut of_tag } else { by_tag.entry(&example.tag).or_default() };
+            let add = |known: &mut Known| {
                 let (sum, count) = known.entry(i).or_default();
                 (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
+            };
+            add(&mut by_source[at].1);
+            add(of_tag);
+            if names_content || example.tag == DEFAULT_TAG {
+                add(&mut everything);
+                sources.insert(&example.source);
             }
         }
     }
@@ -71,8 +85,14 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
         about,
         known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
     };
+    let of_all = (sources.len() > 1).then(|| question(About::Everything, ("all data sets", everything)));
     let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
-    of_sources.chain(frequent.into_iter().map(|known| question(About::Tag, known))).take(MAX_ANSWERS).collect()
+    of_all
+        .into_iter()
+        .chain(of_sources)
+        .chain(frequent.into_iter().map(|known| question(About::Tag, known)))
+        .take(MAX_ANSWERS)
+        .collect()
 }
 
 /// The fitted answers of Q questions, for N images and M kernel centres.
