@@ -125,7 +125,7 @@ fn configurations() {
 #[test]
 fn tags() {
     let tokenizer = model().join("tokenizer.json");
-    let rule = TextRule { template: "{tag}".to_owned(), context_length: 77, pad_id: 0 };
+    let rule = TextRule { template: "{tag}".to_owned(), context_length: 77, pad_id: 0, whole_words: false };
     let text = TagTokenizer::from_file(&tokenizer, rule).unwrap();
     let seeds = ["birds", "a photo of the Sea & sky, at 5:30", "ünïcödé 鳥 🐦", "  two   spaces\n"];
     fuzz("tags", &seeds.map(|s| s.as_bytes().to_vec()), 1, |bytes| {

@@ -15,6 +15,10 @@ pub struct TextRule {
     pub context_length: usize,
     /// The id of the padding.
     pub pad_id: i64,
+    /// Whether the text encoder knows whole words only. A word that the tokenizer divides into several tokens then means nothing to it,
+    /// unless it is a word of the bundle's tags.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_words: bool,
 }
 
 /// Why a tag cannot be encoded.
@@ -99,6 +103,27 @@ impl TagTokenizer {
     /// The rule that makes prompts from tags.
     pub fn rule(&self) -> &TextRule {
         &self.rule
+    }
+
+    /// Returns the words of a tag that the tokenizer divides into several tokens or does not know, in lower case; empty if the tag cannot be
+    /// encoded.
+    pub fn divided_words(&self, tag: &str) -> Vec<String> {
+        let Ok(encoding) = self.tokenizer.encode(tag, false) else { return Vec::new() };
+        let unknown = self.tokenizer.token_to_id("[UNK]");
+        // For each word: its number, its place in the tag, and the number of its tokens; a token for unknown characters counts twice.
+        let mut words: Vec<(u32, usize, usize, usize)> = Vec::new();
+        let tokens = encoding.get_word_ids().iter().zip(encoding.get_offsets()).zip(encoding.get_ids());
+        for ((word, (start, end)), id) in tokens {
+            let Some(word) = *word else { continue };
+            let count = if unknown == Some(*id) { 2 } else { 1 };
+            match words.last_mut() {
+                Some(last) if last.0 == word => (last.2, last.3) = (*end, last.3 + count),
+                _ => words.push((word, *start, *end, count)),
+            }
+        }
+        let divided = words.into_iter().filter(|(.., tokens)| *tokens > 1);
+        let texts = divided.filter_map(|(_, start, end, _)| tag.get(start..end)).map(str::to_lowercase);
+        texts.filter(|word| word.chars().any(char::is_alphanumeric)).collect()
     }
 
     /// Returns the tokenizer as the text of a `tokenizer.json`.

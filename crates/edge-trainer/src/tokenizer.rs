@@ -116,7 +116,7 @@ mod tests {
         let tokenizer = train(&tags, 600, MARKS).unwrap();
         assert!(tokenizer.get_vocab_size(true) <= 600);
         assert_eq!(tokenizer.token_to_id(MARKS.pad), Some(PAD_ID as u32));
-        let rule = TextRule { template: "{tag}".to_owned(), context_length: 24, pad_id: PAD_ID };
+        let rule = TextRule { template: "{tag}".to_owned(), context_length: 24, pad_id: PAD_ID, whole_words: false };
         let encoder = TagTokenizer::new(tokenizer, rule).unwrap();
         let lower = encoder.encode("night street", None).unwrap();
         assert_eq!(lower, encoder.encode("Night  STREET", None).unwrap());

@@ -89,6 +89,7 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
             model,
             failover: Failover::new(choice, BackendOptions::default(), first),
             known_tags: OnceLock::new(),
+            known_words: OnceLock::new(),
         },
         fault,
     )

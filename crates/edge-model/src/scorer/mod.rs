@@ -18,6 +18,7 @@ mod model;
 mod replay;
 mod vocabulary;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,7 @@ use encoded::UnroundedImage;
 use failover::Failover;
 use head::Pair;
 use model::Model;
+use vocabulary::words_of;
 
 /// The device that a model runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +76,8 @@ pub struct Scorer {
     failover: Failover,
     /// The encoded vocabulary; filled at first use.
     known_tags: OnceLock<Vec<EncodedTag>>,
+    /// The words of the vocabulary; filled at first use.
+    known_words: OnceLock<HashSet<String>>,
 }
 
 impl fmt::Debug for Scorer {
@@ -101,7 +105,8 @@ impl Scorer {
     /// Every [`ScorerError`] that concerns the bundle or the device. The message says what to do next.
     pub fn open_in(dir: &Path, choice: DeviceChoice, options: &BackendOptions) -> Result<Self, ScorerError> {
         let model = Arc::new(Model::open(dir)?);
-        Ok(Self { failover: Failover::open(&model, choice, options)?, model, known_tags: OnceLock::new() })
+        let failover = Failover::open(&model, choice, options)?;
+        Ok(Self { failover, model, known_tags: OnceLock::new(), known_words: OnceLock::new() })
     }
 
     /// The manifest of the opened bundle.
@@ -229,15 +234,23 @@ impl Scorer {
         }
     }
 
-    /// Describes a tag that the model was not trained on. `None` for tags of the vocabulary, and for all tags of a model with an open
-    /// vocabulary. The first unknown tag costs a run of the text encoder for every tag of the vocabulary.
+    /// Describes a tag that the model does not know. `None` for tags of the vocabulary. A model with an open vocabulary knows all tags; if
+    /// it knows whole words only, all tags of such words. For a closed vocabulary, the first unknown tag costs a run of the text encoder for every tag of the vocabulary.
     ///
     /// # Errors
     /// The same as [`Scorer::encode_tag`].
     pub fn unknown_tag(&self, tag: &EncodedTag) -> Result<Option<UnknownTag>, ScorerError> {
         let manifest = self.manifest();
-        if manifest.open_vocabulary || manifest.tag(&tag.tag).is_some() {
+        if manifest.tag(&tag.tag).is_some() {
             return Ok(None);
+        }
+        if manifest.open_vocabulary {
+            if !manifest.text_input.whole_words {
+                return Ok(None);
+            }
+            let known = self.known_words.get_or_init(|| words_of(manifest.tags.iter().map(|tag| tag.text.as_str())));
+            let divided = self.model.tokenizer.divided_words(&tag.tag);
+            return Ok(UnknownTag::with_words(&tag.tag, divided, known));
         }
         let known = match self.known_tags.get() {
             Some(known) => known,

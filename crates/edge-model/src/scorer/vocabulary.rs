@@ -1,25 +1,46 @@
-//! Tags outside the vocabulary of a model with a closed vocabulary. Such a model scores them, but the tag has little effect on the score.
+//! Tags that a model does not know. It scores them, but the tag has little effect on the score.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::encoded::EncodedTag;
 
-/// A tag that is not in the model's vocabulary.
+/// A tag that the model does not know.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UnknownTag {
-    /// Text of the tag.
-    pub tag: String,
-    /// The number of tags in the vocabulary.
-    pub known: usize,
-    /// The known tag with the nearest text embedding, and the cosine of the two embeddings, -1..=1. The mean embedding of all
-    /// known tags is subtracted from both embeddings first.
-    pub nearest: Option<(String, f32)>,
+pub enum UnknownTag {
+    /// The tag is not in the vocabulary of a model with a closed vocabulary.
+    Tag {
+        /// Text of the tag.
+        tag: String,
+        /// The number of tags in the vocabulary.
+        known: usize,
+        /// The known tag with the nearest text embedding, and the cosine of the two embeddings, -1..=1. The mean embedding of all
+        /// known tags is subtracted from both embeddings first.
+        nearest: Option<(String, f32)>,
+    },
+    /// The model knows whole words, and some words of the tag are none of them.
+    Words {
+        /// Text of the tag.
+        tag: String,
+        /// The unknown words, in lower case.
+        words: Vec<String>,
+    },
 }
 
 /// Writes the warning, for example `the model does not know the tag "a lake": ...`.
 impl fmt::Display for UnknownTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tag, known, nearest } = self;
+        let (tag, known, nearest) = match self {
+            Self::Tag { tag, known, nearest } => (tag, known, nearest),
+            Self::Words { tag, words } => {
+                let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                return write!(
+                    f,
+                    "the model does not know {} in the tag {tag:?}, so it cannot tell whether an image shows it. Use common words",
+                    words.join(", ")
+                );
+            }
+        };
         write!(f, "the model does not know the tag {tag:?}: it was trained on {known} other tags. ")?;
         if let Some((nearest, similarity)) = nearest {
             write!(f, "The nearest of them is {nearest:?} (cosine of the text embeddings {similarity:.2}). ")?;
@@ -37,8 +58,20 @@ impl UnknownTag {
             .iter()
             .map(|k| (k.tag.clone(), cosine(&k.embedding, &tag.embedding, &mean)))
             .max_by(|a, b| a.1.total_cmp(&b.1));
-        Self { tag: tag.tag.clone(), known: known.len(), nearest }
+        Self::Tag { tag: tag.tag.clone(), known: known.len(), nearest }
     }
+
+    /// Describes a tag with words that the model does not know; `None` if it knows all. `known` holds the words of the vocabulary.
+    pub(super) fn with_words(tag: &str, divided: Vec<String>, known: &HashSet<String>) -> Option<Self> {
+        let words: Vec<String> = divided.into_iter().filter(|word| !known.contains(word)).collect();
+        (!words.is_empty()).then(|| Self::Words { tag: tag.to_owned(), words })
+    }
+}
+
+/// Returns the words of some tags, in lower case.
+pub(super) fn words_of<'a>(tags: impl Iterator<Item = &'a str>) -> HashSet<String> {
+    let words = tags.flat_map(|tag| tag.split(|c: char| !c.is_alphanumeric()));
+    words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
 /// The element-wise mean of rows, which all have the same length.
@@ -64,6 +97,7 @@ fn cosine(a: &[f32], b: &[f32], about: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::UnknownTag;
     use crate::backend::DeviceChoice;
     use crate::scorer::Scorer;
 
@@ -72,14 +106,18 @@ mod tests {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
         let scorer = Scorer::open(&dir, DeviceChoice::Cpu).unwrap();
         let unknown = |tag: &str| scorer.unknown_tag(&scorer.encode_tag(tag).unwrap()).unwrap();
+        let nearest_to = |unknown: &UnknownTag| match unknown {
+            UnknownTag::Tag { known, nearest, .. } => (*known, nearest.clone().unwrap()),
+            UnknownTag::Words { .. } => panic!("{unknown}"),
+        };
         let trained = &scorer.manifest().tags[1].text;
         assert_eq!(unknown(&trained.to_uppercase()), None);
         let near = unknown(&format!("{trained} again")).unwrap();
-        assert_eq!(near.known, scorer.manifest().tags.len());
-        let (nearest, similarity) = near.nearest.clone().unwrap();
+        let (known, (nearest, similarity)) = nearest_to(&near);
+        assert_eq!(known, scorer.manifest().tags.len());
         assert!(nearest == *trained && similarity > 0.5 && similarity < 1.0, "{near}");
         let far = unknown("qqq").unwrap();
-        assert!(far.nearest.unwrap().1 < similarity);
+        assert!(nearest_to(&far).1.1 < similarity);
         assert!(
             near.to_string().contains("does not know the tag")
                 && near.to_string().contains("(cosine of the text embeddings 0."),

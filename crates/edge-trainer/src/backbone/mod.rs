@@ -218,6 +218,7 @@ impl Backbone {
                 template: template(options, "{tag}"),
                 context_length: options.context_length,
                 pad_id: PAD_ID,
+                whole_words: false,
             };
             return Ok((TagTokenizer::new(learned, rule)?, json, size));
         };
@@ -234,7 +235,7 @@ impl Backbone {
         }
         let context_length = options.context_length.min(config.text.positions);
         let template = template(options, "a photo of {tag}");
-        let rule = TextRule { template, context_length, pad_id: i64::from(end) };
+        let rule = TextRule { template, context_length, pad_id: i64::from(end), whole_words: false };
         Ok((TagTokenizer::new(tokenizer, rule)?, json, size))
     }
 
@@ -343,7 +344,8 @@ fn minilm_tokenizer(dir: &Path, options: &TrainOptions) -> Result<(TagTokenizer,
     let size = tokenizer.get_vocab_size(true);
     let pad = tokenizer.token_to_id("[PAD]").ok_or_else(|| fail("the tokenizer has no token [PAD]".to_owned()))?;
     let context_length = options.context_length.min(MINILM_CONTEXT);
-    let rule = TextRule { template: template(options, "{tag}"), context_length, pad_id: i64::from(pad) };
+    let rule =
+        TextRule { template: template(options, "{tag}"), context_length, pad_id: i64::from(pad), whole_words: true };
     let tokenizer = TagTokenizer::new(tokenizer, rule)?;
     let json = tokenizer.to_json().map_err(|e| fail(e.to_string()))?;
     Ok((tokenizer, json, size))
