@@ -1,6 +1,6 @@
 """A bundle in plain Python, as the other side of comparisons: Pillow or OpenCV, the package tokenizers, ONNX Runtime.
 
-It follows `manifest.json`: resize the short side, cut out the centre, normalise. Imports numpy; each function imports what else it needs.
+It follows `manifest.json`: resize, cut out the views, normalise. Imports numpy; each function imports what else it needs.
 """
 import json
 import pathlib
@@ -26,9 +26,48 @@ def resized(width, height, short):
     return (short, short * height // width) if width <= height else (short * width // height, short)
 
 
-def centre(width, height, side):
-    """The left and upper edge of the central square of `side` px."""
-    return (width - side) // 2, (height - side) // 2
+def views_of(rule):
+    """The views of an image, from top to bottom; without `views` the centre is the only one."""
+    return rule.get("views") or [{"kind": "centre", "size_px": rule["size_px"]}]
+
+
+def least_short(rule):
+    """Short side, in px, down to which a large JPEG may be decoded at a fraction of its size."""
+    least = {"centre": lambda view: 2 * rule["resize_short_px"], "whole": lambda view: 2 * view["size_px"], "tiles": lambda view: view["max_short_px"]}
+    return max(least[view["kind"]](view) for view in views_of(rule))
+
+
+def input_size(rule):
+    """Width and height of the image encoder's input, in px."""
+    return rule["size_px"], sum(view["size_px"] for view in views_of(rule))
+
+
+def parts_of(view, rule, width, height):
+    """The parts of an image that a view shows: size of the resized image, corner and side of the square in it, corner in the view."""
+    side = view["size_px"]
+    if view["kind"] == "whole":
+        return [((side, side), (0, 0), side, (0, 0))]
+    if view["kind"] == "centre":
+        size = resized(width, height, rule["resize_short_px"])
+        return [(size, ((size[0] - side) // 2, (size[1] - side) // 2), side, (0, 0))]
+    count, tile = view["per_side"], side // view["per_side"]
+    size = resized(width, height, min(max(min(width, height), side), view["max_short_px"]))
+    corner = lambda length, part: min(max(length * (2 * part + 1) // (2 * count) - tile // 2, 0), length - tile)
+    places = [(column, row) for row in range(count) for column in range(count)]
+    return [(size, (corner(size[0], x), corner(size[1], y)), tile, (x * tile, y * tile)) for x, y in places]
+
+
+def views(rule, width, height, resize):
+    """The image encoder's input before normalisation, `[H, W, 3]`. `resize(size)` gives the pixels `[h, w, 3]` of the resized image."""
+    across, down = input_size(rule)
+    pixels, top, known = np.zeros((down, across, 3), np.uint8), 0, {}
+    for view in views_of(rule):
+        for size, (left, upper), side, (x, y) in parts_of(view, rule, width, height):
+            if size not in known:
+                known[size] = resize(size)
+            pixels[top + y : top + y + side, x : x + side] = known[size][upper : upper + side, left : left + side]
+        top += view["size_px"]
+    return pixels
 
 
 def scale_and_shift(rule):
@@ -38,39 +77,33 @@ def scale_and_shift(rule):
 
 
 def pixels_by_pillow(path, rule, reduced=True):
-    """`[3, S, S]` normalised pixels. `reduced`: lets libjpeg decode a large JPEG at a fraction of its size."""
+    """`[3, H, W]` normalised pixels. `reduced`: lets libjpeg decode a large JPEG at a fraction of its size."""
     from PIL import Image, ImageOps
 
-    short, side = rule["resize_short_px"], rule["size_px"]
     with Image.open(path) as image:
+        whole = image.size
         if reduced:
-            image.draft("RGB", (short * 2, short * 2))
+            image.draft("RGB", (least_short(rule),) * 2)
+        turned = image.size != ImageOps.exif_transpose(image).size
         image = ImageOps.exif_transpose(image).convert("RGB")
-    size = resized(*image.size, short)
-    if image.size != size:
-        image = image.resize(size, Image.BICUBIC)
-    left, top = centre(*size, side)
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.float32)
+    width, height = whole[::-1] if turned else whole
+    resize = lambda size: np.asarray(image if image.size == size else image.resize(size, Image.BICUBIC))
     scale, shift = scale_and_shift(rule)
-    return np.ascontiguousarray((pixels * scale - shift).transpose(2, 0, 1))
+    return np.ascontiguousarray((views(rule, width, height, resize) * scale - shift).transpose(2, 0, 1))
 
 
 def pixels_by_opencv(path, rule):
-    """`[3, S, S]` normalised pixels; a large JPEG is decoded at a fraction of its size."""
+    """`[3, H, W]` normalised pixels; a large JPEG is decoded at a fraction of its size."""
     import cv2
 
-    short, side = rule["resize_short_px"], rule["size_px"]
     # OpenCV does not tell an image's size without decoding it: small files are taken as they are.
     eighth = cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8).shape[:2] if pathlib.Path(path).stat().st_size > 1 << 20 else (0, 0)
-    factor = next((f for f in (8, 4, 2) if min(eighth) * 8 / f >= 2 * short), 1)
+    factor = next((f for f in (8, 4, 2) if min(eighth) * 8 / f >= least_short(rule)), 1)
     flag = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2, 1: cv2.IMREAD_COLOR}[factor]
-    image = cv2.imdecode(np.fromfile(path, np.uint8), flag)
+    image = cv2.cvtColor(cv2.imdecode(np.fromfile(path, np.uint8), flag), cv2.COLOR_BGR2RGB)
     height, width = image.shape[:2]
-    size = resized(width, height, short)
-    if (width, height) != size:
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    left, top = centre(*size, side)
-    pixels = cv2.dnn.blobFromImage(image[top : top + side, left : left + side], 1.0, swapRB=True)[0]
+    resize = lambda size: image if (width, height) == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    pixels = cv2.dnn.blobFromImage(views(rule, width * factor, height * factor, resize), 1.0)[0]
     scale, shift = scale_and_shift(rule)
     pixels *= scale[:, None, None]
     pixels -= shift[:, None, None]
@@ -117,7 +150,7 @@ class OnnxPipeline:
         return dict(zip(names, self.encoder.run(names, {"pixel_values": pixels})))
 
     def scores(self, pixels):
-        """`[N]` scores of `[N, 3, S, S]`."""
+        """`[N]` scores of `[N, 3, H, W]`."""
         encoded = self.encode(pixels)
         # edge-scorer keeps image embeddings in 16 bits and scores from those.
         encoded["image_embedding"] = encoded["image_embedding"].astype(np.float16).astype(np.float32)
