@@ -121,7 +121,8 @@ impl<B: Backend> NormConv<B> {
         let bias = self.norm.beta.val() - mean * scale.clone();
         let weight = self.weight.map(|weight| in_16_bits(weight * scale.reshape([outputs, 1, 1, 1]), device));
         let mut norm = BatchNormConfig::new(outputs).with_epsilon(epsilon).init(device);
-        norm.beta = Param::from_tensor(bias);
+        // A leaf, as burn requires of parameters: the values alone, without how they were computed.
+        norm.beta = Param::from_tensor(Tensor::from_data(values(bias).as_slice(), device));
         norm.running_var = RunningState::new(Tensor::full([outputs], 1.0 - epsilon as f32, device));
         Self { weight, norm, ..self }
     }
