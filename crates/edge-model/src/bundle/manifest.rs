@@ -41,7 +41,9 @@ pub struct Manifest {
     pub default_tags: Vec<String>,
     /// Whether the similarity is reliable enough to choose an image's tags from the vocabulary.
     pub suggests_tags: bool,
-    /// Quantiles for tags that have none of their own; see [`TagEntry::quantiles`].
+    /// Quantiles for tags that have none of their own; see [`TagEntry::quantiles`]. Bundles keep all quantiles in a file of their own,
+    /// [`file::QUANTILES`]; an open bundle has them here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<f32>,
     /// The data that the model was trained on, and their division into parts.
     pub training: Training,
@@ -261,6 +263,8 @@ pub mod file {
     pub const TOKENIZER: &str = "tokenizer.json";
     /// The goldens' tensors, in safetensors format; see [`super::Goldens`].
     pub const GOLDEN_TENSORS: &str = "golden.safetensors";
+    /// The quantiles of reference scores, in JSON; bundles of earlier versions have them in the manifest.
+    pub const QUANTILES: &str = "quantiles.json";
     /// The three ONNX graphs; together they compute a score.
     pub const GRAPHS: [&str; 3] = [IMAGE_ENCODER, TEXT_ENCODER, QUALITY_HEAD];
     /// Files that every bundle must have.

@@ -4,12 +4,13 @@
 //! network: the replay is in [`crate::scorer`].
 //!
 //! The modules in the order of their imports (each uses only those before it): `digest`, `error`, `manifest`, `goldens`,
-//! `reader`, `writer`.
+//! `quantiles`, `reader`, `writer`.
 
 mod digest;
 mod error;
 mod goldens;
 pub mod manifest;
+mod quantiles;
 mod reader;
 mod writer;
 

@@ -11,6 +11,7 @@ use super::digest::{hex, sha256_hex};
 use super::error::BundleError;
 use super::goldens::GoldenTensors;
 use super::manifest::{FileDigest, Manifest, SCHEMA_VERSION, file};
+use super::quantiles::QuantileFile;
 
 /// An open bundle. The sizes of all files, and the digests of all files except the graphs, were checked against the manifest.
 #[derive(Debug, Clone)]
@@ -39,11 +40,18 @@ impl Bundle {
             }
             _ => BundleError::io(&path, "cannot be read")(e),
         })?;
-        let manifest = parse(&path, &json)?;
+        let mut manifest = parse(&path, &json)?;
         check_consistency(&path, &manifest)?;
         for (name, digest) in &manifest.files {
             let path = dir.join(name);
             if file::GRAPHS.contains(&name.as_str()) { check_size(&path, digest)? } else { check_file(&path, digest)? }
+        }
+        if manifest.files.contains_key(file::QUANTILES) {
+            let quantile_path = dir.join(file::QUANTILES);
+            let bytes = std::fs::read(&quantile_path).map_err(BundleError::io(&quantile_path, "cannot be read"))?;
+            let inconsistent = |reason| BundleError::Inconsistent { path: quantile_path.clone(), reason };
+            QuantileFile::parse(&quantile_path, &bytes)?.put_into(&mut manifest).map_err(inconsistent)?;
+            check_quantiles(&quantile_path, &manifest)?;
         }
         let digest = sha256_hex(json.as_bytes());
         Ok(Self { dir: dir.to_owned(), manifest, manifest_json: json, digest })
@@ -160,10 +168,16 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     if !(scale.min.is_finite() && scale.max.is_finite() && scale.min < scale.max) {
         return fail(format!("score_scale goes from {} to {}; max must be above min", scale.min, scale.max));
     }
+    check_quantiles(path, manifest)
+}
+
+/// Checks the quantiles, which come from the file at `path`.
+fn check_quantiles(path: &Path, manifest: &Manifest) -> Result<(), BundleError> {
     let curves = manifest.tags.iter().map(|t| (t.text.as_str(), &t.quantiles));
     for (owner, quantiles) in curves.chain([("the whole model", &manifest.quantiles)]) {
         if quantiles.iter().any(|q| !q.is_finite()) || !quantiles.is_sorted() {
-            return fail(format!("the calibration quantiles of {owner:?} are not all finite and ascending"));
+            let reason = format!("the calibration quantiles of {owner:?} are not all finite and ascending");
+            return Err(BundleError::Inconsistent { path: path.to_owned(), reason });
         }
     }
     Ok(())

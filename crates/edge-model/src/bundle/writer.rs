@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::digest::sha256_hex;
 use super::error::BundleError;
 use super::manifest::{FileDigest, Manifest, file};
+use super::quantiles::QuantileFile;
 
 /// An unfinished bundle. Dropping it removes its temporary directory.
 #[derive(Debug)]
@@ -56,10 +57,16 @@ impl BundleWriter {
     /// # Errors
     /// The error of `verify`, or a [`BundleError`] converted to the error type of `verify`.
     pub fn finish<T, E: From<BundleError>>(
-        self,
+        mut self,
         mut manifest: Manifest,
         verify: impl FnOnce(&Path) -> Result<T, E>,
     ) -> Result<T, E> {
+        let path = self.work.path().join(file::QUANTILES);
+        if let Some(quantiles) = QuantileFile::taken_from(&mut manifest) {
+            let json = serde_json::to_string(&quantiles)
+                .map_err(|e| BundleError::Manifest { path: path.clone(), reason: e.to_string() })?;
+            self.add(file::QUANTILES, (json + "\n").as_bytes())?;
+        }
         manifest.files = self.files;
         let path = self.work.path().join(file::MANIFEST);
         let json = serde_json::to_string_pretty(&manifest)

@@ -5,6 +5,7 @@
 pub mod damage;
 pub mod distortion;
 mod noise;
+mod objects;
 mod scenes;
 pub mod style;
 

@@ -1,6 +1,7 @@
 //! The scenes as colour functions of a point: u from 0 (left) to the aspect ratio, v from 0 (top) to 1 (bottom).
 
 use super::noise::{hash, rough, smooth, to_unit, value};
+use super::objects;
 
 /// Subject of a drawn picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +18,27 @@ pub enum Scene {
     Forest,
     /// Head and shoulders against a bright window.
     Portrait,
+    /// A clock on a wall.
+    Clock,
+    /// A hot-air balloon in the sky.
+    Balloon,
+    /// An open umbrella.
+    Umbrella,
 }
 
 impl Scene {
     /// All scenes.
-    pub const ALL: [Self; 6] =
-        [Self::Sunset, Self::Mountains, Self::NightStreet, Self::Flower, Self::Forest, Self::Portrait];
+    pub const ALL: [Self; 9] = [
+        Self::Sunset,
+        Self::Mountains,
+        Self::NightStreet,
+        Self::Flower,
+        Self::Forest,
+        Self::Portrait,
+        Self::Clock,
+        Self::Balloon,
+        Self::Umbrella,
+    ];
 
     /// Returns the tag of the scene.
     pub fn tag(self) -> &'static str {
@@ -33,6 +49,9 @@ impl Scene {
             Self::Flower => "flower",
             Self::Forest => "forest",
             Self::Portrait => "portrait",
+            Self::Clock => "clock",
+            Self::Balloon => "balloon",
+            Self::Umbrella => "umbrella",
         }
     }
 
@@ -45,6 +64,9 @@ impl Scene {
             Self::Flower => flower,
             Self::Forest => forest,
             Self::Portrait => portrait,
+            Self::Clock => objects::clock,
+            Self::Balloon => objects::balloon,
+            Self::Umbrella => objects::umbrella,
         }
     }
 }
@@ -60,12 +82,12 @@ pub struct SceneFrame {
     pub seed: u64,
 }
 
-type Colour = [f32; 3];
+pub(super) type Colour = [f32; 3];
 
 /// Function that returns the colour of the point (u, v).
 pub(super) type Shader = fn(&SceneFrame, f32, f32) -> Colour;
 
-fn mix(a: Colour, b: Colour, t: f32) -> Colour {
+pub(super) fn mix(a: Colour, b: Colour, t: f32) -> Colour {
     std::array::from_fn(|c| a[c] + (b[c] - a[c]) * t)
 }
 
@@ -73,12 +95,12 @@ fn add(a: Colour, b: Colour, strength: f32) -> Colour {
     std::array::from_fn(|c| a[c] + b[c] * strength)
 }
 
-fn shade(a: Colour, by: f32) -> Colour {
+pub(super) fn shade(a: Colour, by: f32) -> Colour {
     a.map(|v| v * by)
 }
 
 /// Returns 1 inside a shape and 0 outside, with a soft edge of one pixel. `distance` to the edge is negative inside.
-fn inside(frame: &SceneFrame, distance: f32) -> f32 {
+pub(super) fn inside(frame: &SceneFrame, distance: f32) -> f32 {
     1.0 - smooth(-frame.pixel, frame.pixel, distance)
 }
 

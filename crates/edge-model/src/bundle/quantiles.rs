@@ -1,0 +1,92 @@
+//! The file of a bundle that holds the quantiles of reference scores. With many tags they are much longer than the rest of the manifest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BundleError;
+use super::manifest::Manifest;
+
+/// The quantiles of a manifest; see [`Manifest::quantiles`] and [`super::manifest::TagEntry::quantiles`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuantileFile {
+    /// Quantiles for tags that have none of their own.
+    quantiles: Vec<f32>,
+    /// Quantiles of each tag that has its own, by the tag's text.
+    tags: BTreeMap<String, Vec<f32>>,
+}
+
+impl QuantileFile {
+    /// Takes the quantiles out of a manifest; `None` if it has none.
+    pub(super) fn taken_from(manifest: &mut Manifest) -> Option<Self> {
+        let quantiles = std::mem::take(&mut manifest.quantiles);
+        let own = manifest.tags.iter_mut().filter(|tag| !tag.quantiles.is_empty());
+        let tags: BTreeMap<_, _> = own.map(|tag| (tag.text.clone(), std::mem::take(&mut tag.quantiles))).collect();
+        (!quantiles.is_empty() || !tags.is_empty()).then_some(Self { quantiles, tags })
+    }
+
+    /// Parses the file at `path`.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, BundleError> {
+        serde_json::from_slice(bytes)
+            .map_err(|e| BundleError::Manifest { path: path.to_owned(), reason: e.to_string() })
+    }
+
+    /// Puts the quantiles back. Describes the first tag that the manifest does not have.
+    pub(super) fn put_into(mut self, manifest: &mut Manifest) -> Result<(), String> {
+        for tag in &mut manifest.tags {
+            if let Some(own) = self.tags.remove(&tag.text) {
+                tag.quantiles = own;
+            }
+        }
+        if let Some(unknown) = self.tags.keys().next() {
+            return Err(format!(
+                "the file of the quantiles names the tag {unknown:?}, which the manifest does not have"
+            ));
+        }
+        if !self.quantiles.is_empty() {
+            manifest.quantiles = self.quantiles;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{Bundle, BundleWriter, manifest::file};
+
+    fn shipped() -> Bundle {
+        Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small")).unwrap()
+    }
+
+    #[test]
+    fn quantiles_are_kept_in_a_file_of_their_own_and_found_again() {
+        let shipped = shipped();
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = BundleWriter::create(&dir.path().join("copy")).unwrap();
+        for name in shipped.manifest().files.keys().filter(|name| *name != file::QUANTILES) {
+            writer.add(name, &shipped.read(name).unwrap()).unwrap();
+        }
+        let copy = writer.finish(shipped.manifest().clone(), Bundle::open).unwrap();
+        let written = std::fs::read_to_string(dir.path().join("copy").join(file::MANIFEST)).unwrap();
+        assert!(!written.contains("quantiles\":") && copy.manifest().files.contains_key(file::QUANTILES));
+        let files = |manifest: &Manifest| Manifest { files: BTreeMap::new(), ..manifest.clone() };
+        assert_eq!(files(copy.manifest()), files(shipped.manifest()));
+        assert!(copy.manifest().quantiles.len() > 1);
+    }
+
+    #[test]
+    fn quantiles_of_a_tag_that_is_not_there_are_refused() {
+        let mut manifest = shipped().manifest().clone();
+        let file = QuantileFile { tags: BTreeMap::from([("no such tag".to_owned(), vec![1.0])]), ..Default::default() };
+        assert!(file.put_into(&mut manifest).unwrap_err().contains("\"no such tag\""));
+        let parsed = QuantileFile::parse(Path::new("q.json"), b"{\"quantiles\": [], \"tags\": {}, \"more\": 1}");
+        assert!(parsed.unwrap_err().to_string().contains("q.json"));
+        assert_eq!(
+            QuantileFile::taken_from(&mut Manifest { quantiles: Vec::new(), tags: Vec::new(), ..manifest }),
+            None
+        );
+    }
+}
