@@ -47,7 +47,8 @@ fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer
     let rows: Vec<_> = encoded.iter().map(|image| image.embedding.view()).collect();
     let image_embedding = stack(Axis(0), &rows).map_err(|_| not_finite("the image embedding"))?;
     let tags = golden_tags(on_device).map_err(explain)?;
-    let text_embedding = Array2::from_shape_fn((tags.len(), image_embedding.ncols()), |(t, d)| tags[t].0.embedding[d]);
+    let text_dim = on_device.manifest().architecture.text_dim();
+    let text_embedding = Array2::from_shape_fn((tags.len(), text_dim), |(t, d)| tags[t].0.embedding[d]);
     let [score, similarity] = score_all(on_device, &images, &tags).map_err(explain)?;
     let replayed = GoldenTensors { image_embedding, text_embedding, score, similarity };
     let replay = expected.compare(&replayed);
