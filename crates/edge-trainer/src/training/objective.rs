@@ -25,8 +25,6 @@ use crate::pairs::{Rated, fits, ranked_pairs};
 
 /// Weight of the cross-entropy loss that teaches the weighted-sum head which answer belongs to a tag.
 const CHOICE_WEIGHT: f64 = 1.0;
-/// Weight of the losses on images under tags that name something else.
-const FOREIGN_WEIGHT: f64 = 0.5;
 /// Softmax temperature of the contrastive loss between tags.
 const TEMPERATURE: f32 = 0.1;
 
@@ -132,7 +130,7 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             total = total + choice * CHOICE_WEIGHT;
         }
         if let Some(foreign) = foreign_loss {
-            total = total + foreign * FOREIGN_WEIGHT;
+            total = total + foreign * options.foreign_weight;
         }
         // The losses below change only the encoders.
         if !self.inputs.is_head_only() && self.inputs.trains_text() {
