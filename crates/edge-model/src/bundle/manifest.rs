@@ -120,7 +120,7 @@ pub enum HeadKind {
     HyperNetwork,
     /// A weighted sum of the first values of the image embedding; the weights are computed from the text embedding.
     WeightedSum,
-    /// [`Self::WeightedSum`], lowered where the image does not show what the tag names.
+    /// [`Self::WeightedSum`], and a reward for images that show what the tag names.
     MatchedSum,
     /// Only the image embedding is read: all tags give the same score.
     ImageOnly,

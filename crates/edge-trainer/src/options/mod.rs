@@ -81,10 +81,6 @@ pub struct TrainOptions {
     /// Weight of the contrastive loss between the tags of a batch
     #[arg(skip)]
     pub contrast_weight: f64,
-    /// Weight of the losses on images under tags that name something else, for backbones that know what images show. A
-    /// small weight lowers scores only where it is clear that an image does not show the tag
-    #[arg(skip)]
-    pub foreign_weight: f64,
     /// Probability that a step replaces a tag by the default tag, so that the model learns to score images under the
     /// default tag
     #[arg(skip)]
@@ -188,7 +184,6 @@ impl Default for TrainOptions {
             tie_threshold: 0.1,
             alignment_weight: 0.1,
             contrast_weight: 0.02,
-            foreign_weight: 0.05,
             tag_dropout: 0.2,
             word_dropout: 0.0,
             seed: 1,

@@ -27,7 +27,7 @@ pub enum HeadName {
     /// The tag weights the answers in the image embedding
     #[serde(alias = "weighted_sum")]
     Weighted,
-    /// The tag weights the answers in the image embedding; the score is lowered where the image does not show the tag
+    /// The tag weights the answers in the image embedding; images that show what the tag names get more
     #[serde(alias = "matched_sum")]
     Matched,
     /// The image is scored without the tag

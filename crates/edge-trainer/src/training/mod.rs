@@ -4,11 +4,11 @@
 mod epochs;
 mod error;
 mod features;
-mod foreign;
 mod image_fit;
 mod inputs;
 mod keeper;
 mod learner;
+mod names;
 mod objective;
 mod step_time;
 mod strange;

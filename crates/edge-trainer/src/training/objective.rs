@@ -1,6 +1,6 @@
 //! The training objective: the losses of a batch and their sum.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
@@ -10,8 +10,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::error::LearnError;
-use super::foreign::ForeignTags;
 use super::inputs::TrainInputs;
+use super::names::plain_names;
 use super::strange::strange_texts;
 use super::texts::TextMemory;
 use super::units::spread;
@@ -20,7 +20,7 @@ use crate::dataset::Example;
 use crate::device::Host;
 use crate::loss;
 use crate::model::head::HeadInput;
-use crate::model::{ImageBatch, ImageOutput, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
+use crate::model::{ImageBatch, ScoreUnit, TagScorer, TextOutput, in_bf16, values};
 use crate::pairs::{Rated, fits, ranked_pairs};
 
 /// Weight of the cross-entropy loss that teaches the weighted-sum head which answer belongs to a tag.
@@ -46,10 +46,8 @@ pub(super) struct Objective<'a, L: AutodiffBackend> {
     /// Mean and deviation of the alignments, if the data have any.
     alignment: Option<(f32, f32)>,
     rng: StdRng,
-    /// Which tags name something else than an image shows.
-    foreign: ForeignTags,
-    /// The lowest score of the data.
-    lowest: f32,
+    /// The tags that are plain names of what images show.
+    names: HashSet<String>,
     /// The encoded texts of a text encoder that is not trained.
     texts: TextMemory<L::InnerBackend>,
 }
@@ -65,8 +63,7 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(inputs.options.seed),
-            foreign: ForeignTags::of(inputs),
-            lowest: inputs.train.iter().map(|e| e.score).fold(f32::INFINITY, f32::min),
+            names: plain_names(inputs.train),
             texts: TextMemory::default(),
         }
     }
@@ -103,18 +100,13 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         }
         let distinct = in_bf16(bf16, || self.encode(model, &texts))?;
         let choice = self.choice_loss(model, batch, &texts, (&text_of, distinct.embedding.clone()));
+        let names = self.name_loss(model, batch, (&texts, &text_of), distinct.embedding.clone());
         let text_of = Tensor::<L, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());
         let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
-        let foreign = self.foreign.draw(batch, &mut self.rng);
-        let under_foreign = (!foreign.is_empty()).then(|| foreign_input(&foreign, &image, &text));
         let input =
             HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens };
         let scores = in_bf16(bf16, || model.head.forward(input, self.unit));
-        let foreign_loss = under_foreign.map(|input| {
-            let lowered = in_bf16(bf16, || model.head.forward(input, self.unit));
-            self.foreign_loss(&foreign, scores.clone(), lowered)
-        });
 
         let truth: Vec<f32> = batch.iter().map(|e| e.score).collect();
         let error = loss::squared_error(scores.clone(), Tensor::from_data(truth.as_slice(), &device));
@@ -129,8 +121,8 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         if let Some(choice) = choice {
             total = total + choice * CHOICE_WEIGHT;
         }
-        if let Some(foreign) = foreign_loss {
-            total = total + foreign * options.foreign_weight;
+        if let Some(names) = names {
+            total = total + names;
         }
         // The losses below change only the encoders.
         if !self.inputs.is_head_only() && self.inputs.trains_text() {
@@ -215,19 +207,24 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
     }
 
-    /// Returns the losses of images under tags that name something else: their squared error from the lowest score, and the ranking of the
-    /// images that show the tag above them.
-    fn foreign_loss(&self, foreign: &[(usize, usize)], own: Tensor<L, 1>, lowered: Tensor<L, 1>) -> Tensor<L, 1> {
-        let lowest = Tensor::full([foreign.len()], self.lowest, &self.device);
-        let error = loss::squared_error(lowered.clone(), lowest);
-        let scores = Tensor::cat(vec![own.clone(), lowered], 0);
-        let first = own.dims()[0];
-        let pairs: Vec<(usize, usize)> =
-            foreign.iter().enumerate().map(|(at, (_, shows))| (*shows, first + at)).collect();
-        match loss::ranking(scores, &pairs) {
-            Some(ranking) => ranking + error * self.inputs.options.lambda,
-            None => error,
+    /// Returns the cross-entropy of whether the distinct texts of a batch are plain names; `None` for a head that makes no difference.
+    fn name_loss(
+        &self,
+        model: &TagScorer<L>,
+        batch: &[&Example],
+        (texts, text_of): (&[String], &[i64]),
+        embedding: Tensor<L, 2>,
+    ) -> Option<Tensor<L, 1>> {
+        let logits = model.head.name_logits(embedding)?;
+        let mut is_name = vec![0.0f32; texts.len()];
+        for (example, &text) in batch.iter().zip(text_of) {
+            // A tag that was replaced by the default tag is no name.
+            if texts[text as usize] == example.tag && self.names.contains(&example.tag) {
+                is_name[text as usize] = 1.0;
+            }
         }
+        let is_name = Tensor::from_data(is_name.as_slice(), &self.device);
+        Some(loss::yes_or_no(logits.reshape([texts.len()]), is_name))
     }
 
     /// Returns how well each image fits its tag, by [`fits`]. The similarity comes from the embeddings of this batch.
@@ -272,21 +269,6 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         let expected = model.alignment.forward(similarity);
         Some(loss::squared_error(expected, Tensor::from_data(truth.as_slice(), &device)))
     }
-}
-
-/// The head's input for pairs (row of the image, row of the tag) of a batch.
-fn foreign_input<L: AutodiffBackend>(
-    pairs: &[(usize, usize)],
-    image: &ImageOutput<L>,
-    text: &TextOutput<L>,
-) -> HeadInput<L> {
-    let device = image.embedding.device();
-    let rows = |of: fn(&(usize, usize)) -> usize| {
-        let rows: Vec<i64> = pairs.iter().map(|pair| of(pair) as i64).collect();
-        Tensor::<L, 1, Int>::from_data(rows.as_slice(), &device)
-    };
-    let (image, text) = (image.clone().select(rows(|pair| pair.0)), text.select(rows(|pair| pair.1)));
-    HeadInput { image: image.embedding, patches: image.patches, text: text.embedding, tokens: text.tokens }
 }
 
 fn scalar<L: AutodiffBackend>(x: &Tensor<L, 1>) -> f64 {

@@ -55,7 +55,7 @@ pub enum Head<B: Backend> {
     Hyper(HyperNetwork<B>),
     /// A weighted sum of the image encoder's answers; see [`WeightedSum`].
     Weighted(WeightedSum<B>),
-    /// A weighted sum of the answers, lowered where the image does not show the tag; see [`MatchedSum`].
+    /// A weighted sum of the answers, and a reward for images that show the tag; see [`MatchedSum`].
     Matched(MatchedSum<B>),
     /// A network that reads no text; see [`ImageOnly`].
     ImageOnly(ImageOnly<B>),
@@ -83,7 +83,7 @@ pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
             "--head weighted reads the answers of the image encoder, which this backbone does not give. Use --head gated"
                 .to_owned(),
         ),
-        HeadKind::MatchedSum if first < 2 * text || answers == 0 => Some(
+        HeadKind::MatchedSum if first < text || answers == 0 => Some(
             "--head matched reads content vectors, which this backbone does not give. Use --head gated".to_owned(),
         ),
         HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if text != embedding => Some(format!(
@@ -155,6 +155,14 @@ impl<B: Backend> Head<B> {
         match self {
             Self::Weighted(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
             Self::Matched(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
+            _ => None,
+        }
+    }
+
+    /// The logit of each text to be a plain name, `[N, E] -> [N, 1]`; `None` for a head that makes no difference between texts.
+    pub fn name_logits(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        match self {
+            Self::Matched(head) => Some(head.name_logits(&mut Compute::<B>::new(text.device()), text)),
             _ => None,
         }
     }

@@ -17,10 +17,12 @@ use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
+/// Name of the question about all data sets.
+const EVERYTHING: &str = "all data sets";
 /// Fewest images of a tag that gets an answer of its own.
 const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
-const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
+const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
 
 /// A target of the ridge regression: the scores of images within a data set or under a tag. One answer predicts them.
 pub(super) struct Question {
@@ -85,7 +87,7 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
         about,
         known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
     };
-    let of_all = (sources.len() > 1).then(|| question(About::Everything, ("all data sets", everything)));
+    let of_all = (sources.len() > 1).then(|| question(About::Everything, (EVERYTHING, everything)));
     let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
     of_all
         .into_iter()
@@ -134,6 +136,14 @@ impl Answers {
              groups: {}",
             shares.join(", ")
         )
+    }
+
+    /// Replaces the answers to one question by their mean with those to another. People rated the first data set, and the damage that the
+    /// others show is not in it.
+    fn mix(&mut self, question: usize, other: usize) {
+        for answers in [&mut self.weights, &mut self.held_out] {
+            answers[question] = (&answers[question] + &answers[other]) * 0.5;
+        }
     }
 
     /// Adds a question's answers, divided by the standard deviation of its held-out answers. The images `rows`, to
@@ -223,8 +233,9 @@ pub(super) fn fit_answers(
     for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
         let labelled = labelled_of(&together[0].1);
         let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
-        // The ridge of the first questions suits the others too, and choosing it again would take most of the time.
-        let chosen = answers.figures.first().map(|(_, ridge, _)| [*ridge]);
+        // The ridge of the data sets suits the tags too, and choosing it again would take most of the time.
+        let is_of_tag = together[0].0.about == About::Tag;
+        let chosen = answers.figures.first().filter(|_| is_of_tag).map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
         let fitted = ridge
             .fit(&labelled, &targets, ridges)
@@ -235,13 +246,23 @@ pub(super) fn fit_answers(
         }
         first.get_or_insert((labelled, targets, fitted));
     }
+    if let (Some(&everything), Some(&of_first)) = (
+        of_question.get(&(About::Everything, EVERYTHING.to_owned())),
+        questions.get(1).and_then(|question| of_question.get(&(About::DataSet, question.name.clone()))),
+    ) {
+        answers.mix(everything, of_first);
+    }
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
         answers.unseen = unseen(ridge, (&labelled, &targets), &fitted, &kinds);
     }
     for example in images.examples.iter().flatten() {
         let own = of_question.get(&(About::Tag, example.tag.clone()));
-        let answer = own.or_else(|| of_question.get(&(About::DataSet, example.source.clone())));
+        let common = of_question.get(&(About::Everything, EVERYTHING.to_owned()));
+        let common = common.filter(|_| example.alignment.is_some() || example.tag == DEFAULT_TAG);
+        let of_set = || of_question.get(&(About::DataSet, example.source.clone()));
+        // Tags that name contents share one answer, so that scores under them can be compared.
+        let answer = common.or(own).or_else(of_set);
         answers.of_tag.entry(example.tag.clone()).or_insert(answer.copied().unwrap_or_default());
     }
     Ok(answers)

@@ -8,7 +8,7 @@ mod content;
 mod images;
 mod measured;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use edge_model::image_input::InputRule;
 use half::f16;
@@ -63,7 +63,9 @@ pub fn fit_image_encoder(
     let measured = measure_all(&images.first, rule, &codebook, network, listener)?;
     let mut order: Vec<usize> = (0..images.first.len()).collect();
     order.shuffle(&mut rng);
-    let order = by_turns(&order, |image| &images.first[image].source);
+    // With a network the first data set counts more: people rated it, and the others add what it lacks.
+    let first = images.first.first().filter(|_| known.is_some()).map_or("", |example| example.source.as_str());
+    let order = by_turns(&order, first, |image| &images.first[image].source);
     let rows = fitted_rows(&order);
 
     let shapes = block_shapes(known.is_some());
@@ -106,15 +108,18 @@ pub fn fit_image_encoder(
 }
 
 /// Returns the images in an order that takes one image of each data set in turn. Every prefix of it has the same number
-/// of images of each data set, until a small data set has no more.
-fn by_turns<'a>(order: &[usize], source: impl Fn(usize) -> &'a str) -> Vec<usize> {
+/// of images of each data set, until a small data set has no more. The data set `first` has as many turns as all others together.
+fn by_turns<'a>(order: &[usize], first: &str, source: impl Fn(usize) -> &'a str) -> Vec<usize> {
+    let sets = order.iter().map(|&image| source(image)).collect::<HashSet<_>>().len();
+    let turns_of_first = sets.saturating_sub(1).max(1);
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut turns: Vec<(usize, usize)> = order
         .iter()
         .map(|&image| {
-            let turn = seen.entry(source(image)).or_default();
-            *turn += 1;
-            (*turn, image)
+            let source = source(image);
+            let taken = seen.entry(source).or_default();
+            *taken += 1;
+            (if source == first { taken.div_ceil(turns_of_first) } else { *taken }, image)
         })
         .collect();
     turns.sort_by_key(|(turn, _)| *turn);
@@ -173,8 +178,10 @@ mod tests {
     fn data_sets_take_turns() {
         let source = |image: usize| if image < 3 { "small" } else { "large" };
         let order = [7, 3, 0, 4, 5, 2, 6, 1];
-        let turns = by_turns(&order, source);
+        let turns = by_turns(&order, "", source);
         assert_eq!(turns, [7, 0, 3, 2, 4, 1, 5, 6]);
-        assert_eq!(by_turns(&[], source), Vec::<usize>::new());
+        assert_eq!(by_turns(&[], "", source), Vec::<usize>::new());
+        let three = |image: usize| ["a", "b", "c"][image % 3];
+        assert_eq!(by_turns(&[0, 1, 2, 3, 6, 4, 5, 9], "a", three), [0, 1, 2, 3, 6, 4, 5, 9]);
     }
 }
