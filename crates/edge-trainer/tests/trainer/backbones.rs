@@ -215,7 +215,9 @@ fn an_unusable_backbone_is_refused_before_any_training() {
         assert!(stderr(&output).contains(message), "{}", stderr(&output));
         assert!(!shop.path("out").exists());
     };
-    refused(66, "--backbone vit-b32", "--backbone vit-b32: neither small, nor efficientnet-b0, nor a directory");
+    refused(66, "--backbone vit-b32", "--backbone vit-b32: neither small, efficientnet-lite0, efficientnet-lite2 or");
+    let parts = "efficientnet-lite0/model.pth, which does not exist. scripts/fetch_backbones fetches all parts";
+    refused(66, "--backbone efficientnet-lite0 --parts nowhere", parts);
     refused(78, "--head patch", "needs patch and text tokens, which this backbone does not give. Use --head pooled");
     let untrained = "--train head needs pretrained encoders, but the encoders of small have random weights";
     refused(78, "--train head", untrained);
