@@ -19,7 +19,7 @@ use crate::model::kernel_encoder::unit;
 use crate::model::ops::{LayerOps, TensorOps};
 
 /// What a full match adds, in standard deviations of the answers.
-const REWARD: f32 = 3.0;
+const REWARD: f32 = 2.5;
 /// Steepness of the reward.
 const SLOPE: f32 = 16.0;
 /// Cosine at which a plain name has half of the reward.
@@ -27,7 +27,10 @@ const THRESHOLD: f32 = 0.35;
 /// What the threshold is higher for a text that is no plain name.
 const NO_NAME: f32 = 0.35;
 /// What the cosine itself adds: it orders images under sentences, and hardly changes the order of their quality.
-const NEARNESS: f32 = 0.15;
+const NEARNESS: f32 = 0.3;
+/// Sharpness of the choice among the answers. Under tags that name contents the quality must be the same to the last hundredth: shares of
+/// other answers that differ between tags would hide what the cosine adds.
+const SHARPNESS: f32 = 4.0;
 /// Initial factor of the sum: with it the scores of the training and half of the reward have about the same range.
 const GAIN: f32 = 0.6;
 
@@ -49,7 +52,7 @@ impl<B: Backend> MatchedSum<B> {
     /// Creates a head with random weights.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         Self {
-            quality: WeightedSum::new(shape, dropout, device),
+            quality: WeightedSum::new(shape, dropout, device).sharper(SHARPNESS),
             name: LinearConfig::new(shape.text, 1).init(device),
             gain: Param::from_data([GAIN].as_slice(), device),
             shift: Param::from_data([-0.5 * GAIN * REWARD].as_slice(), device),
