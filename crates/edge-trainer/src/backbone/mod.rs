@@ -277,9 +277,12 @@ impl Backbone {
                 (ImageBackbone::EfficientNet(net), TextBackbone::Silent(SilentText::new(shape.embedding(), device)))
             }
             Self::Lite { network, parts } => {
+                let BackboneShape::Lite(LiteShape { vocabulary, pad_id, .. }) = shape.backbone else {
+                    return Err(BackboneError::Internal("the shape belongs to another backbone"));
+                };
                 let image = KernelEncoder::unfitted(Some(lite_network(*network, parts, device)?), device);
-                // The table and the fit replace these; see `training`.
-                let text = TokenMeans::new(&[0.0; CONTENT], CONTENT, 0, device);
+                // Zero until the fit brings the vectors; see `training`.
+                let text = TokenMeans::new(&vec![0.0; vocabulary * CONTENT], CONTENT, pad_id, device);
                 (ImageBackbone::Kernel(image), TextBackbone::Means(text))
             }
             Self::Small | Self::EfficientNetB0 { weights: None } => {

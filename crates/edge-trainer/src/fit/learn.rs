@@ -78,6 +78,13 @@ pub(super) fn learn(
 /// Returns whether the training changes the encoders.
 fn trains_encoders(plan: &FitPlan<'_>) -> Result<bool, TrainError> {
     let (options, is_trained) = (&plan.request.options, plan.backbone.is_trained());
+    if plan.backbone.is_fitted() && plan.backbone.knows_similarity() && options.train != Trainable::Auto {
+        let name = &options.backbone;
+        return Err(TrainError::Options(format!(
+            "--train is for encoders that learn by gradient, but the image encoder of {name} is fitted in closed form. Leave \
+             --train out"
+        )));
+    }
     let untrained = |value: &str| {
         let name = &options.backbone;
         Err(TrainError::Options(format!(

@@ -94,7 +94,7 @@ fn principal(rows: &DMatrix<f64>, count: usize) -> (DMatrix<f64>, Vec<f64>) {
 const LARGE: usize = 800;
 /// Number of directions that are iterated beyond those that are needed, so that the last ones converge.
 const SPARE: usize = 32;
-/// Number of iterations. Those of a power method, of which each makes the leading directions stand out more.
+/// Number of iterations. Each iteration brings the basis nearer to the leading directions.
 const ITERATIONS: usize = 10;
 
 /// Returns at least the `count` largest eigenvalues of a symmetric matrix without negative eigenvalues, and their vectors. A matrix of `large` rows

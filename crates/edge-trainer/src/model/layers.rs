@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::ops::LayerOps;
+use super::ops::{LayerOps, TensorOps};
 
 /// The epsilon that burn's `LayerNormConfig` sets by default.
 pub const LAYER_NORM_EPSILON: f64 = 1e-5;
@@ -155,4 +156,30 @@ impl<B: Backend> TransformerLayer<B> {
         let output = ops.mixed_linear(&self.output, hidden);
         ops.add(x, output)
     }
+}
+
+/// A parameter that does not learn.
+pub fn fixed<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
+    Param::from_tensor(tensor).set_require_grad(false)
+}
+
+/// Keeps the length of a vector from being zero, by which the vector 0 would be divided.
+const SHORTEST: f32 = 1e-12;
+
+/// Each row divided by its length.
+pub fn unit<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>) -> O::Tensor<2> {
+    let squares = ops.mul(rows.clone(), rows.clone());
+    let square: O::Tensor<1> = ops.sum(squares, 1);
+    let square = ops.reshape(square, [-1, 1]);
+    let square = ops.affine(square, 1.0, SHORTEST);
+    let length = ops.sqrt(square);
+    ops.div(rows, length)
+}
+
+/// The cosine of corresponding rows, `[N, D]`, `[N, D]` -> `[N, 1]`; 0 if either is zero.
+pub fn cosine<O: TensorOps>(ops: &mut O, a: O::Tensor<2>, b: O::Tensor<2>) -> O::Tensor<2> {
+    let (a, b) = (unit(ops, a), unit(ops, b));
+    let products = ops.mul(a, b);
+    let sum: O::Tensor<1> = ops.sum(products, 1);
+    ops.reshape(sum, [-1, 1])
 }

@@ -142,7 +142,7 @@ impl ModelShape {
         };
         let answers = match &self.backbone {
             BackboneShape::Small(_) => [0, MAX_ANSWERS],
-            BackboneShape::Lite(_) => [2 * CONTENT, MAX_ANSWERS],
+            BackboneShape::Lite(_) => [CONTENT, MAX_ANSWERS],
             BackboneShape::Clip(_) | BackboneShape::EfficientnetB0 => [0, 0],
         };
         let (embedding, text) = (self.embedding(), self.text_embedding());

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::clip::EncodedText;
-use super::kernel_encoder::unit;
+use super::layers::{fixed, unit};
 use super::ops::LayerOps;
 use super::values::weights;
 use crate::onnx::{Dim, GraphBuilder};
@@ -18,7 +18,7 @@ pub struct TokenMeans<B: Backend> {
     table: Param<Tensor<B, 2>>,
     /// The mean of the directions of the training texts, `[D]`.
     mean: Param<Tensor<B, 1>>,
-    /// What a text differs by from the mean is multiplied by this, `[D, D]`.
+    /// The matrix by which the difference of a text from the mean is multiplied, `[D, D]`.
     spread: Param<Tensor<B, 2>>,
     pad_id: i64,
 }
@@ -74,11 +74,6 @@ impl<B: Backend> TokenMeans<B> {
             g.output_f32("token_mask", &encoded.mask, &[Dim::Batch, tokens]);
         }
     }
-}
-
-/// A parameter that does not learn.
-fn fixed<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
-    Param::from_tensor(tensor).set_require_grad(false)
 }
 
 #[cfg(test)]

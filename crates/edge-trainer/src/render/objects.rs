@@ -68,7 +68,7 @@ pub(super) fn umbrella(frame: &SceneFrame, u: f32, v: f32) -> Colour {
     colour = mix(colour, shade([0.3, 0.28, 0.27], 1.0 - 12.0 * x), inside(frame, stick));
     let hook = (((x - 0.11).hypot(y - 0.85) - 0.11).abs() - 0.028).max(0.85 - y) * 0.36;
     colour = mix(colour, [0.42, 0.24, 0.11], inside(frame, hook));
-    // Eight panels, of which four are seen; their lower edges are arcs between the ribs.
+    // The umbrella has eight panels, and the viewer sees four of them. The lower edge of a panel is an arc between two ribs.
     let around = x.clamp(-1.0, 1.0).asin() / PI + 0.5;
     let panel = (around * 4.0).fract();
     let edge = -0.16 * (PI * panel).sin();

@@ -8,7 +8,7 @@ pub const RECIPE_FILE: &str = "damage.json";
 pub const TABLE_FILE: &str = "table.csv";
 /// Place of an undamaged photograph on the scale, 0 to 1: better than most pictures, but not the best that there is.
 const UNDAMAGED: f32 = 0.8;
-/// What each degree of damage takes away, as a share of the scale.
+/// Each degree of damage lowers the score by this share of the scale.
 const PER_DEGREE: f32 = 0.17;
 
 /// How a damage data set was made.

@@ -26,7 +26,8 @@ pub struct Photograph {
     pub path: PathBuf,
     /// Path in its directory, without the extension: the split unit.
     pub name: String,
-    /// What the photograph shows, each with how well it names that, 0 to 1; the most exact first.
+    /// Names of the things that the photograph shows. Each has a number from 0 to 1 that says how exact the name is. The most exact name
+    /// comes first.
     pub tags: Vec<(String, f32)>,
 }
 

@@ -15,18 +15,19 @@ use burn::tensor::backend::Backend;
 
 use super::shape::HeadShape;
 use super::weighted_sum::WeightedSum;
-use crate::model::kernel_encoder::unit;
-use crate::model::ops::{LayerOps, TensorOps};
+use crate::model::layers::cosine;
+use crate::model::ops::LayerOps;
 
-/// What a full match adds, in standard deviations of the answers.
+/// The reward of a full match, in standard deviations of the answers.
 const REWARD: f32 = 2.5;
 /// Steepness of the reward.
 const SLOPE: f32 = 16.0;
 /// Cosine at which a plain name has half of the reward.
 const THRESHOLD: f32 = 0.35;
-/// What the threshold is higher for a text that is no plain name.
+/// A text that is no plain name has a threshold that is higher by this cosine.
 const NO_NAME: f32 = 0.35;
-/// What the cosine itself adds: it orders images under sentences, and hardly changes the order of their quality.
+/// The sum also contains the cosine, times this factor. The cosine orders images under sentences, and it hardly changes the order of their
+/// quality.
 const NEARNESS: f32 = 0.3;
 /// Sharpness of the choice among the answers. Under tags that name contents the quality must be the same to the last hundredth: shares of
 /// other answers that differ between tags would hide what the cosine adds.
@@ -100,12 +101,4 @@ impl<B: Backend> MatchedSum<B> {
     pub(super) fn opened(self) -> Self {
         Self { quality: self.quality.opened(), ..self }
     }
-}
-
-/// The cosine of corresponding rows, `[N, 1]`.
-fn cosine<O: TensorOps>(ops: &mut O, a: O::Tensor<2>, b: O::Tensor<2>) -> O::Tensor<2> {
-    let (a, b) = (unit(ops, a), unit(ops, b));
-    let products = ops.mul(a, b);
-    let sum: O::Tensor<1> = ops.sum(products, 1);
-    ops.reshape(sum, [-1, 1])
 }

@@ -12,8 +12,8 @@ use edge_model::backend::Input;
 
 const N: usize = 3;
 const SHAPE: HeadShape = HeadShape { embedding: 64, text: 64, patches: [9, 24], tokens: [7, 20], answers: [3, 12] };
-/// As of an image encoder whose embeddings begin with two content vectors.
-const CONTENT: HeadShape = HeadShape { embedding: 64, text: 16, answers: [32, 12], ..SHAPE };
+/// The shape of an image encoder whose embeddings begin with a content vector.
+const CONTENT: HeadShape = HeadShape { embedding: 64, text: 16, answers: [16, 12], ..SHAPE };
 const UNIT: ScoreUnit = ScoreUnit { mean: 3.0, deviation: 2.0 };
 const KINDS: [HeadKind; 7] = [
     HeadKind::PatchCrossAttention,

@@ -7,6 +7,7 @@ use super::measurements::{Measurements, measurements};
 use super::{COMPONENT, CONTENT, EMBEDDING, MAX_ANSWERS};
 use crate::gradient_free::{LENGTH, REACH};
 use crate::model::efficientnet::EfficientNet;
+use crate::model::layers::unit;
 use crate::model::measure::Codebook;
 use crate::model::ops::{LayerOps, TensorOps};
 
@@ -15,9 +16,6 @@ use crate::model::ops::{LayerOps, TensorOps};
 const TEMPERATURE: f32 = 1.3;
 /// Weight of the classes in the content vector, relative to that of the regression.
 pub const CLASSES: f32 = 2.0;
-/// Keeps the length of a vector from being zero, by which the vector 0 would be divided.
-const SHORTEST: f32 = 1e-12;
-
 /// The fit of one block of F measurements: K principal components, and the components of the M training images that are the kernel's
 /// centres.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +38,7 @@ impl FittedBlock {
     }
 }
 
-/// What turns an image into a vector of length E = [`CONTENT`] in the space of texts.
+/// The fitted values that give an image a vector of length E = [`CONTENT`] in the space of texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContentFit {
     /// The vector of each of the network's K classes, row-major `[K, E]`.
@@ -69,8 +67,7 @@ pub struct EncoderFit {
 impl EncoderFit {
     /// Embeds images: `pixel_values [N, 3, H, W]` -> `[N, D]`; `width_px` is W.
     ///
-    /// Without a network the embedding holds the answers and the leading components. With one it holds the content, its part from the
-    /// regression, and the answers.
+    /// Without a network the embedding holds the answers and the leading components. With one it holds the content and the answers.
     pub fn embed<B: Backend, O: LayerOps<B>>(
         &self,
         ops: &mut O,
@@ -85,8 +82,7 @@ impl EncoderFit {
         let answers = ops.matmul_constant(of_answers, &self.weights, self.answers);
         let (mut parts, mut length, end) = match (&self.content, logits) {
             (Some(content), Some(logits)) => {
-                let [content, regressed] = content.vectors(ops, logits, of_content);
-                (vec![content, regressed], 2 * CONTENT, 2 * CONTENT + MAX_ANSWERS)
+                (vec![content.vectors(ops, logits, of_content)], CONTENT, CONTENT + MAX_ANSWERS)
             }
             _ => (Vec::new(), 0, EMBEDDING),
         };
@@ -132,8 +128,8 @@ impl EncoderFit {
 }
 
 impl ContentFit {
-    /// Returns the content vectors `[N, E]`, and the part from the regression with length 1.
-    fn vectors<O: TensorOps>(&self, ops: &mut O, logits: O::Tensor<2>, kernel: O::Tensor<2>) -> [O::Tensor<2>; 2] {
+    /// Returns the content vectors `[N, E]`.
+    fn vectors<O: TensorOps>(&self, ops: &mut O, logits: O::Tensor<2>, kernel: O::Tensor<2>) -> O::Tensor<2> {
         let logits = ops.affine(logits, 1.0 / TEMPERATURE, 0.0);
         let probabilities = ops.softmax(logits, 1);
         let of_classes = ops.matmul_constant(probabilities, &self.classes, CONTENT);
@@ -143,7 +139,7 @@ impl ContentFit {
         let regressed = ops.matmul_constant(kernel, &self.weights, CONTENT);
         let regressed = unit(ops, regressed);
         let of_classes = ops.affine(of_classes, CLASSES, 0.0);
-        [ops.add(of_classes, regressed.clone()), regressed]
+        ops.add(of_classes, regressed)
     }
 }
 
@@ -158,16 +154,6 @@ pub fn class_probabilities(logits: &DMatrix<f64>) -> DMatrix<f64> {
         row /= sum;
     }
     probabilities
-}
-
-/// Each row divided by its length.
-pub fn unit<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>) -> O::Tensor<2> {
-    let squares = ops.mul(rows.clone(), rows.clone());
-    let square: O::Tensor<1> = ops.sum(squares, 1);
-    let square = ops.reshape(square, [-1, 1]);
-    let square = ops.affine(square, 1.0, SHORTEST);
-    let length = ops.sqrt(square);
-    ops.div(rows, length)
 }
 
 /// Standardised measurements in the directions of their principal components, `[N, F] -> [N, K]`.

@@ -1,4 +1,4 @@
-//! What a kernel encoder measures in an image: blocks of numbers from the views of its input.
+//! The measurements of a kernel encoder: it computes blocks of numbers from the views of an image.
 
 use burn::tensor::backend::Backend;
 use edge_model::image_input::View;

@@ -14,11 +14,12 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::EMBEDDING;
 use super::efficientnet::EfficientNet;
+use super::layers::fixed;
 use super::measure::{CODE_PATCH_PX, CodeLevel, Codebook, SCALES};
 use super::ops::LayerOps;
 use super::values::weights;
 use crate::onnx::{Dim, GraphBuilder};
-pub use fit::{CLASSES, ContentFit, EncoderFit, FittedBlock, class_probabilities, unit};
+pub use fit::{CLASSES, ContentFit, EncoderFit, FittedBlock, class_probabilities};
 pub use measurements::{BlockShape, Measurements, VIEWS, block_shapes, measurements};
 
 /// Largest number of answers. In the embedding of an encoder without a network, components fill the rest.
@@ -166,12 +167,7 @@ impl<B: Backend> KernelEncoder<B> {
 
 /// Length D of the embeddings of an encoder with or without a network.
 pub fn embedding_length(with_network: bool) -> usize {
-    if with_network { 2 * CONTENT + MAX_ANSWERS } else { EMBEDDING }
-}
-
-/// A parameter that does not learn.
-fn fixed<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
-    Param::from_tensor(tensor).set_require_grad(false)
+    if with_network { CONTENT + MAX_ANSWERS } else { EMBEDDING }
 }
 
 #[cfg(test)]

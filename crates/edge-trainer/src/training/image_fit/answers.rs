@@ -22,7 +22,7 @@ const EVERYTHING: &str = "all data sets";
 /// Fewest images of a tag that gets an answer of its own.
 const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
-const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
+const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
 
 /// A target of the ridge regression: the scores of images within a data set or under a tag. One answer predicts them.
 pub(super) struct Question {
@@ -53,7 +53,10 @@ impl Question {
 /// Returns the questions. The first is about all images whose tags name what they show, or nothing, if they come from several data sets.
 /// Then there is one for each data set in the order of their first images, and one for each frequent tag that does not name what an image
 /// shows, such as a style; the most frequent comes first.
-pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
+///
+/// `knows_content` is whether the encoder tells what an image shows. If it does not, every frequent tag has a question of its own, and none
+/// is about all data sets.
+pub(super) fn questions(images: &DistinctImages<'_>, knows_content: bool) -> Vec<Question> {
     // For each image: the sum of the scores of its examples, and their number.
     type Known = BTreeMap<usize, (f64, f64)>;
     let mut by_source: Vec<(&str, Known)> = Vec::new();
@@ -65,18 +68,17 @@ pub(super) fn questions(images: &DistinctImages<'_>) -> Vec<Question> {
             if at == by_source.len() {
                 by_source.push((&example.source, Known::new()));
             }
-            let names_content = example.alignment.is_some();
-            let mut of_tag = Known::new();
-            let of_tag = if names_content { &mut of_tag } else { by_tag.entry(&example.tag).or_default() };
+            let is_common = knows_content && (example.alignment.is_some() || example.tag == DEFAULT_TAG);
             let add = |known: &mut Known| {
                 let (sum, count) = known.entry(i).or_default();
                 (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
             };
             add(&mut by_source[at].1);
-            add(of_tag);
-            if names_content || example.tag == DEFAULT_TAG {
+            if is_common {
                 add(&mut everything);
                 sources.insert(&example.source);
+            } else {
+                add(by_tag.entry(&example.tag).or_default());
             }
         }
     }
@@ -226,6 +228,7 @@ pub(super) fn fit_answers(
     let mut answers = Answers::default();
     let mut first = None;
     let mut of_question = HashMap::new();
+    let common = questions.first().is_some_and(|question| question.about == About::Everything);
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
         questions.iter().map(|q| (q, q.among(&row_of))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
@@ -233,9 +236,10 @@ pub(super) fn fit_answers(
     for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
         let labelled = labelled_of(&together[0].1);
         let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
-        // The ridge of the data sets suits the tags too, and choosing it again would take most of the time.
-        let is_of_tag = together[0].0.about == About::Tag;
-        let chosen = answers.figures.first().filter(|_| is_of_tag).map(|(_, ridge, _)| [*ridge]);
+        // The ridge of the first questions suits the others too, and choosing it again would take most of the time. Where data sets share
+        // an answer, each has a ridge of its own: the first one's is too large for the answer to the rated data set.
+        let chooses = common && together[0].0.about != About::Tag;
+        let chosen = answers.figures.first().filter(|_| !chooses).map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
         let fitted = ridge
             .fit(&labelled, &targets, ridges)
@@ -244,13 +248,15 @@ pub(super) fn fit_answers(
             of_question.insert((question.about, question.name.clone()), answers.weights.len());
             answers.add(&question.name, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
         }
-        first.get_or_insert((labelled, targets, fitted));
+        if together[0].0.about == About::DataSet {
+            first.get_or_insert((labelled, targets, fitted));
+        }
     }
-    if let (Some(&everything), Some(&of_first)) = (
-        of_question.get(&(About::Everything, EVERYTHING.to_owned())),
-        questions.get(1).and_then(|question| of_question.get(&(About::DataSet, question.name.clone()))),
-    ) {
-        answers.mix(everything, of_first);
+    let of_all = of_question.get(&(About::Everything, EVERYTHING.to_owned())).copied();
+    let of_first = questions.iter().find(|question| question.about == About::DataSet);
+    let of_first = of_first.and_then(|question| of_question.get(&(About::DataSet, question.name.clone())));
+    if let (Some(of_all), Some(&of_first)) = (of_all, of_first) {
+        answers.mix(of_all, of_first);
     }
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
@@ -258,12 +264,11 @@ pub(super) fn fit_answers(
     }
     for example in images.examples.iter().flatten() {
         let own = of_question.get(&(About::Tag, example.tag.clone()));
-        let common = of_question.get(&(About::Everything, EVERYTHING.to_owned()));
-        let common = common.filter(|_| example.alignment.is_some() || example.tag == DEFAULT_TAG);
-        let of_set = || of_question.get(&(About::DataSet, example.source.clone()));
         // Tags that name contents share one answer, so that scores under them can be compared.
-        let answer = common.or(own).or_else(of_set);
-        answers.of_tag.entry(example.tag.clone()).or_insert(answer.copied().unwrap_or_default());
+        let of_all = of_all.filter(|_| example.alignment.is_some() || example.tag == DEFAULT_TAG);
+        let of_set = || of_question.get(&(About::DataSet, example.source.clone()));
+        let answer = of_all.or_else(|| own.or_else(of_set).copied());
+        answers.of_tag.entry(example.tag.clone()).or_insert(answer.unwrap_or_default());
     }
     Ok(answers)
 }

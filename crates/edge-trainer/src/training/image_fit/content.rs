@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::images::DistinctImages;
+use super::row_major;
+use crate::dataset::Example;
 use crate::gradient_free::{KernelFit, KernelRidge};
 use crate::model::kernel_encoder::{CLASSES, CONTENT, ContentFit, class_probabilities};
 use crate::training::error::LearnError;
@@ -26,7 +28,7 @@ pub struct TextFit {
     pub vectors: Vec<f32>,
     /// Mean of the training texts, `[E]`.
     pub mean: Vec<f32>,
-    /// What a text's difference from the mean is multiplied by, row-major `[E, E]`.
+    /// The matrix by which a text's difference from the mean is multiplied, row-major `[E, E]`.
     pub spread: Vec<f32>,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct TextSpace<'a> {
 /// The fitted content, and the content of the training images by fits without their groups.
 pub(super) struct FittedContent {
     pub(super) fit: ContentFit,
-    /// For each image, the content vector and its part from the regression, `[N, 2 E]`.
+    /// The content vector of each image, `[N, E]`.
     pub(super) held_out: DMatrix<f64>,
 }
 
@@ -88,7 +90,7 @@ impl<'a> TextSpace<'a> {
     /// fit.
     fn target(
         &self,
-        examples: &[&crate::dataset::Example],
+        examples: &[&Example],
         known: &mut HashMap<String, DVector<f64>>,
     ) -> Result<Option<DVector<f64>>, LearnError> {
         let mut sum = DVector::zeros(CONTENT);
@@ -132,25 +134,17 @@ pub(super) fn fit_content(
     let classes = space.classes();
     let of_classes = class_probabilities(logits) * &classes;
     let class_mean = mean_by_source(images, &of_classes);
-    let held_out = DMatrix::zeros(all.nrows(), 2 * CONTENT);
-    let mut fitted = FittedContent {
-        fit: ContentFit {
-            classes: row_major(&classes),
-            mean: class_mean.iter().map(|v| *v as f32).collect(),
-            weights: regression.map_or_else(|| vec![0.0; all.ncols() * CONTENT], |fit| row_major(&fit.weights)),
-        },
-        held_out,
-    };
-    for image in 0..all.nrows() {
-        let part = unit(regressed.row(image).transpose());
+    let vector = |image: usize| {
         let of_classes = unit(of_classes.row(image).transpose() - &class_mean);
-        let content = of_classes * f64::from(CLASSES) + &part;
-        for j in 0..CONTENT {
-            fitted.held_out[(image, j)] = content[j];
-            fitted.held_out[(image, CONTENT + j)] = part[j];
-        }
-    }
-    Ok(fitted)
+        (of_classes * f64::from(CLASSES) + unit(regressed.row(image).transpose())).transpose()
+    };
+    let held_out = DMatrix::from_rows(&(0..all.nrows()).map(vector).collect::<Vec<_>>());
+    let fit = ContentFit {
+        classes: row_major(&classes),
+        mean: class_mean.iter().map(|v| *v as f32).collect(),
+        weights: regression.map_or_else(|| vec![0.0; all.ncols() * CONTENT], |fit| row_major(&fit.weights)),
+    };
+    Ok(FittedContent { fit, held_out })
 }
 
 /// The regression's vectors of all images, without the mean of the targets. Those of the images `rows` come from fits without their
@@ -203,8 +197,4 @@ fn column(vector: &[f32]) -> DVector<f64> {
 fn unit(vector: DVector<f64>) -> DVector<f64> {
     let length = vector.norm();
     if length > 0.0 { vector / length } else { vector }
-}
-
-fn row_major(matrix: &DMatrix<f64>) -> Vec<f32> {
-    matrix.transpose().iter().map(|v| *v as f32).collect()
 }

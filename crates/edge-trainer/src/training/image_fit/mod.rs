@@ -87,7 +87,7 @@ pub fn fit_image_encoder(
         }
         _ => None,
     };
-    let questions = questions(&images);
+    let questions = questions(&images, known.is_some());
     let answers = fit_answers(&images, rows, kernels(0), &questions)?;
     note(listener, answers.summary(centres[0].nrows()));
     let weights = answers.weights();
