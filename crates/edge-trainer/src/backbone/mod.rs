@@ -2,20 +2,20 @@
 //! themselves.
 
 mod drawn;
+mod input_rule;
+mod lite;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend as BurnBackend;
 pub use drawn::draw_clip;
-use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use crate::TrainOptions;
 use crate::message::Listener;
 use crate::model::clip::{self, ClipConfig, ConfigError};
 use crate::model::efficientnet::{EfficientNet, EfficientNetShape};
-use crate::model::kernel_encoder::{CONTENT, KernelEncoder, VIEWS};
-use crate::model::measure::{MEAN, STD};
+use crate::model::kernel_encoder::{CONTENT, KernelEncoder};
 use crate::model::{
     BackboneShape, ImageBackbone, LiteNetwork, LiteShape, ModelShape, SilentText, SmallShape, TagScorer, TextBackbone,
     TokenMeans,
@@ -23,16 +23,11 @@ use crate::model::{
 use crate::tokenizer::{self, CLIP_END, MARKS, PAD_ID, TokenizerError};
 use crate::training::KnownContent;
 use crate::weights::WeightError;
-use crate::words::{Meanings, WordError};
+use crate::words::WordError;
 use edge_model::bundle::manifest::HeadKind;
 use edge_model::bundle::sha256_hex;
-use edge_model::image_input::{InputRule, ResizeFilter, View};
+use edge_model::image_input::InputRule;
 use edge_model::text::{TagTokenizer, TextError, TextRule};
-
-/// Mean and standard deviation of ImageNet's pixels, as used by timm and torchvision.
-const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-/// Mean and standard deviation of CLIP's own preprocessing, for directories without a preprocessor file.
-const CLIP: ([f32; 3], [f32; 3]) = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261_302_6, 0.275_777_1]);
 
 /// Reason why a backbone cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -124,8 +119,8 @@ impl Backbone {
     pub fn find(name: &str, parts: &Path) -> Result<Self, BackboneError> {
         match name {
             "small" => return Ok(Self::Small),
-            "efficientnet-lite0" => return Self::lite(LiteNetwork::Lite0, parts),
-            "efficientnet-lite2" => return Self::lite(LiteNetwork::Lite2, parts),
+            "efficientnet-lite0" => return lite::find(LiteNetwork::Lite0, parts),
+            "efficientnet-lite2" => return lite::find(LiteNetwork::Lite2, parts),
             "efficientnet-b0" => return Ok(Self::EfficientNetB0 { weights: None }),
             _ => {}
         }
@@ -138,17 +133,8 @@ impl Backbone {
             return Ok(Self::EfficientNetB0 { weights: Some(dir.join(WEIGHTS)) });
         }
         let config = ClipConfig::read(&path)?;
-        let rule = clip_rule(&dir.join("preprocessor_config.json"), &config)?;
+        let rule = input_rule::clip(&dir.join("preprocessor_config.json"), &config)?;
         Ok(Self::Clip { dir, config, rule })
-    }
-
-    fn lite(network: LiteNetwork, parts: &Path) -> Result<Self, BackboneError> {
-        let needed = [network.name(), MINILM].map(|part| parts.join(part));
-        let files = [needed[0].join(LITE_WEIGHTS), needed[1].join(WEIGHTS), parts.join(NOUNS)];
-        match files.into_iter().find(|path| !path.is_file()) {
-            Some(path) => Err(BackboneError::Parts { name: network.name(), path }),
-            None => Ok(Self::Lite { network, parts: parts.to_owned() }),
-        }
     }
 
     /// Whether the image encoder is fitted in closed form before the training.
@@ -184,15 +170,9 @@ impl Backbone {
     /// The image encoder's input rule.
     pub fn input_rule(&self, options: &TrainOptions) -> InputRule {
         match self {
-            Self::Small => small_rule(options),
-            Self::EfficientNetB0 { weights } => {
-                let (mean, std) = IMAGENET;
-                // Pretrained weights need the size that they were trained on. Random weights learn the requested size.
-                let size_px = if weights.is_some() { 224 } else { options.crop_px.unwrap_or(224) };
-                let resize_short_px = size_px * 256 / 224;
-                InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
-            }
-            Self::Lite { .. } => lite_rule(options),
+            Self::Small => input_rule::small(options),
+            Self::EfficientNetB0 { weights } => input_rule::efficientnet(weights.is_some(), options),
+            Self::Lite { .. } => input_rule::lite(options),
             Self::Clip { rule, .. } => rule.clone(),
         }
     }
@@ -208,7 +188,7 @@ impl Backbone {
         texts: &[String],
     ) -> Result<(TagTokenizer, String, usize), BackboneError> {
         if let Self::Lite { parts, .. } = self {
-            return minilm_tokenizer(&parts.join(MINILM), options);
+            return lite::tokenizer(parts, options);
         }
         let Self::Clip { dir, config, .. } = self else {
             let learned = tokenizer::train(texts, options.vocabulary, MARKS)?;
@@ -280,7 +260,7 @@ impl Backbone {
                 let BackboneShape::Lite(LiteShape { vocabulary, pad_id, .. }) = shape.backbone else {
                     return Err(BackboneError::Internal("the shape belongs to another backbone"));
                 };
-                let image = KernelEncoder::unfitted(Some(lite_network(*network, parts, device)?), device);
+                let image = KernelEncoder::unfitted(Some(lite::network(*network, parts, device)?), device);
                 // Zero until the fit brings the vectors; see `training`.
                 let text = TokenMeans::new(&vec![0.0; vocabulary * CONTENT], CONTENT, pad_id, device);
                 (ImageBackbone::Kernel(image), TextBackbone::Means(text))
@@ -303,8 +283,8 @@ impl Backbone {
         listener: &mut dyn Listener,
     ) -> Result<Option<KnownContent>, BackboneError> {
         let Self::Lite { network, parts } = self else { return Ok(None) };
-        let words = Meanings::make(&parts.join(MINILM), &parts.join(NOUNS), CONTENT, cache, listener)?;
-        Ok(Some(KnownContent { network: lite_network(*network, parts, &Default::default())?, words }))
+        let words = lite::meanings(parts, cache, listener)?;
+        Ok(Some(KnownContent { network: lite::network(*network, parts, &Default::default())?, words }))
     }
 
     /// SHA-256 of the weight file in hexadecimal digits; empty for random weights.
@@ -315,7 +295,7 @@ impl Backbone {
         let path = match self {
             Self::Clip { dir, .. } => dir.join(WEIGHTS),
             Self::EfficientNetB0 { weights: Some(path) } => path.clone(),
-            Self::Lite { network, parts } => parts.join(network.name()).join(LITE_WEIGHTS),
+            Self::Lite { network, parts } => lite::weights(*network, parts),
             Self::Small | Self::EfficientNetB0 { weights: None } => return Ok(String::new()),
         };
         let bytes =
@@ -326,121 +306,13 @@ impl Backbone {
 
 /// Name of the weight file in a backbone's directory.
 const WEIGHTS: &str = "model.safetensors";
-/// Name of the weight file of an EfficientNet-Lite.
-const LITE_WEIGHTS: &str = "model.pth";
-/// Directory of the sentence encoder among the parts.
-pub const MINILM: &str = "minilm";
-/// WordNet's nouns among the parts.
-pub const NOUNS: &str = "wordnet/data.noun";
-/// Largest number of tokens of a prompt. The longest of AGIQA-3K has 77.
-const MINILM_CONTEXT: usize = 77;
-
 fn template(options: &TrainOptions, default: &str) -> String {
     if options.template.is_empty() { default.to_owned() } else { options.template.clone() }
-}
-
-/// Returns MiniLM's tokenizer, the text of its file, and its number of tokens.
-fn minilm_tokenizer(dir: &Path, options: &TrainOptions) -> Result<(TagTokenizer, String, usize), BackboneError> {
-    let path = dir.join("tokenizer.json");
-    let fail = |reason: String| BackboneError::File { path: path.clone(), reason };
-    let tokenizer = Tokenizer::from_file(&path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-    let size = tokenizer.get_vocab_size(true);
-    let pad = tokenizer.token_to_id("[PAD]").ok_or_else(|| fail("the tokenizer has no token [PAD]".to_owned()))?;
-    let context_length = options.context_length.min(MINILM_CONTEXT);
-    let rule =
-        TextRule { template: template(options, "{tag}"), context_length, pad_id: i64::from(pad), whole_words: true };
-    let tokenizer = TagTokenizer::new(tokenizer, rule)?;
-    let json = tokenizer.to_json().map_err(|e| fail(e.to_string()))?;
-    Ok((tokenizer, json, size))
-}
-
-/// Reads the weights of an EfficientNet-Lite.
-fn lite_network<B: BurnBackend>(
-    network: LiteNetwork,
-    parts: &Path,
-    device: &B::Device,
-) -> Result<EfficientNet<B>, WeightError> {
-    let path = parts.join(network.name()).join(LITE_WEIGHTS);
-    Ok(EfficientNet::load(&path, &network.shape(), device)?.folded(device))
-}
-
-fn lite_rule(options: &TrainOptions) -> InputRule {
-    let size_px = VIEWS.map(View::size_px).into_iter().max().unwrap_or_default();
-    InputRule { size_px, views: VIEWS.to_vec(), ..small_rule(options) }
-}
-
-fn small_rule(options: &TrainOptions) -> InputRule {
-    InputRule {
-        size_px: options.crop_px.unwrap_or(384),
-        resize_short_px: options.resize_short_px,
-        filter: ResizeFilter::Bicubic,
-        mean: [MEAN; 3],
-        std: [STD; 3],
-        views: Vec::new(),
-    }
 }
 
 fn is_timm_b0(config: &Path) -> bool {
     let read = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(config).ok()?).ok();
     read().is_some_and(|c| c.get("architecture").and_then(serde_json::Value::as_str) == Some("efficientnet_b0"))
-}
-
-/// The fields of CLIP's `preprocessor_config.json` that are read. A size is either a number or an object.
-#[derive(Deserialize)]
-struct Preprocessor {
-    size: Side,
-    crop_size: Side,
-    image_mean: [f32; 3],
-    image_std: [f32; 3],
-    /// PIL's number of the resize filter.
-    resample: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Side {
-    Number(u32),
-    Short { shortest_edge: u32 },
-    Square { height: u32, width: u32 },
-}
-
-/// PIL's number of the bicubic filter.
-const BICUBIC: u32 = 3;
-
-/// The input rule of `preprocessor_config.json`; CLIP's own rule if the file does not exist.
-fn clip_rule(path: &Path, config: &ClipConfig) -> Result<InputRule, BackboneError> {
-    let size_px = config.vision.image_size as u32;
-    let fail = |reason: String| BackboneError::File { path: path.to_owned(), reason };
-    let (mean, std) = CLIP;
-    let usual = {
-        let resize_short_px = size_px;
-        InputRule { size_px, resize_short_px, filter: ResizeFilter::Bicubic, mean, std, views: Vec::new() }
-    };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(usual),
-        Err(e) => return Err(fail(format!("cannot be read: {e}"))),
-    };
-    let read: Preprocessor = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-    let resize_short_px = match read.size {
-        Side::Number(side) | Side::Short { shortest_edge: side } => side,
-        Side::Square { height, width } if height == width => height,
-        Side::Square { .. } => return Err(fail("size is not a square".to_owned())),
-    };
-    let crop = match read.crop_size {
-        Side::Number(side) | Side::Short { shortest_edge: side } => side,
-        Side::Square { height, width } if height == width => height,
-        Side::Square { .. } => return Err(fail("crop_size is not a square".to_owned())),
-    };
-    if crop != size_px || resize_short_px < crop {
-        return Err(fail(format!(
-            "crop_size {crop} and size {resize_short_px} do not fit image_size {size_px} in config.json"
-        )));
-    }
-    if read.resample != BICUBIC {
-        return Err(fail(format!("resample {} is not bicubic ({BICUBIC}), the only supported filter", read.resample)));
-    }
-    Ok(InputRule { resize_short_px, mean: read.image_mean, std: read.image_std, ..usual })
 }
 
 #[cfg(test)]
@@ -481,7 +353,7 @@ mod tests {
         let find = || Backbone::find(dir.path().to_str().unwrap(), Path::new(""));
         let rule = |b: Backbone| b.input_rule(&TrainOptions::default());
         let usual = rule(find().unwrap());
-        assert_eq!((usual.size_px, usual.resize_short_px, usual.mean), (24, 24, CLIP.0));
+        assert_eq!((usual.size_px, usual.resize_short_px, usual.mean), (24, 24, input_rule::CLIP.0));
         let write = |text: &str| std::fs::write(dir.path().join("preprocessor_config.json"), text).unwrap();
         write(
             r#"{"size": {"shortest_edge": 30}, "crop_size": {"height": 24, "width": 24}, "image_mean": [0.1, 0.2, 0.3],

@@ -54,7 +54,7 @@ struct PartIndex {
     depthwise: Vec<DepthwiseParts>,
 }
 
-/// The parts of a [`ConvFilters`].
+/// The parts that all convolutions have.
 #[derive(Serialize, Deserialize)]
 struct ConvParts {
     channels: usize,
@@ -68,14 +68,9 @@ struct ConvParts {
 /// The parts of a [`DepthwiseFilters`].
 #[derive(Serialize, Deserialize)]
 struct DepthwiseParts {
-    channels: usize,
-    size: [usize; 2],
-    stride: [usize; 2],
+    conv: ConvParts,
     before: [usize; 2],
     after: [usize; 2],
-    /// As in [`ConvParts`].
-    limits: [u32; 2],
-    values: Range<u64>,
 }
 
 /// The parts of a [`PackedWeights`]; see [`WeightParts`].
@@ -179,7 +174,8 @@ fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> {
     };
     let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
     let depthwise = |parts: &DepthwiseParts| {
-        let &DepthwiseParts { channels, size, stride, before, after, limits, ref values } = parts;
+        let &DepthwiseParts { ref conv, before, after } = parts;
+        let &ConvParts { channels, size, stride, limits, ref values } = conv;
         let windows = DepthwiseWindows { channels, size, stride, before, after };
         let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
         DepthwiseFilters::new(values, windows, limits.map(f32::from_bits)).map(Arc::new)
@@ -249,7 +245,7 @@ fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
     for conv in &prepared.constants.depthwise {
         let DepthwiseWindows { channels, size, stride, before, after } = conv.windows();
         let (limits, values) = (conv.limits().map(f32::to_bits), out.array(conv.values())?);
-        depthwise.push(DepthwiseParts { channels, size, stride, before, after, limits, values });
+        depthwise.push(DepthwiseParts { conv: ConvParts { channels, size, stride, limits, values }, before, after });
     }
     let index = serde_json::to_vec(&PartIndex { graph, products, tables, filters, depthwise })?;
     out.bytes(&index)?;

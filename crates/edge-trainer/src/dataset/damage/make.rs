@@ -14,6 +14,7 @@ use super::request::{DamageRequest, MadeDamage};
 use super::sources::{self, Photograph};
 use crate::assemble::DEFAULT_TAG;
 use crate::dataset::MakeError;
+use crate::dataset::making::{made_otherwise, read_recipe, refuse_occupied, write};
 use crate::file_error::FileError;
 use crate::message::{Listener, Message, warn};
 use crate::parallel;
@@ -44,10 +45,7 @@ pub fn make(request: &DamageRequest, listener: &mut dyn Listener) -> Result<Made
         return Err(MakeError::Options(problem));
     }
     let photographs = sources::read(request)?;
-    if std::fs::read_dir(&request.out).is_ok_and(|mut entries| entries.next().is_some()) {
-        let reason = "the directory is not empty. Name a new directory with --out, or remove this one".to_owned();
-        return Err(FileError { path: request.out.clone(), reason }.into());
-    }
+    refuse_occupied(&request.out)?;
     let images = request.out.join("images");
     std::fs::create_dir_all(&images).map_err(FileError::at(&images))?;
     let recipe = request.recipe();
@@ -84,18 +82,8 @@ pub fn make(request: &DamageRequest, listener: &mut dyn Listener) -> Result<Made
 /// The errors of [`make`]; [`MakeError::File`] if the directory holds a data set of another request.
 pub fn ensure(request: &DamageRequest, listener: &mut dyn Listener) -> Result<bool, MakeError> {
     let path = request.out.join(RECIPE_FILE);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return make(request, listener).map(|_| true),
-        Err(e) => return Err(FileError::at(&path)(e).into()),
-    };
-    let recipe: DamageRecipe = serde_json::from_slice(&bytes).map_err(FileError::at(&path))?;
-    if recipe == request.recipe() {
-        return Ok(false);
-    }
-    let reason = "the damage data set in this directory was made with other options. Remove the directory, or name \
-                  another one";
-    Err(FileError { path, reason: reason.to_owned() }.into())
+    let Some(recipe) = read_recipe::<DamageRecipe>(&path)? else { return make(request, listener).map(|_| true) };
+    if recipe == request.recipe() { Ok(false) } else { Err(made_otherwise(path, "damage")) }
 }
 
 /// Writes a photograph and its damaged copies and returns their rows, or the reason why the photograph cannot be used. The random choices
@@ -117,7 +105,7 @@ fn damage_one(
     let mut rng = StdRng::from_seed(key);
     let mut rows = Vec::new();
     let path = format!("images/{number:05}.jpg");
-    save(&request.out.join(&path), &image, QUALITY)?;
+    save(&request.out.join(&path), &image)?;
     rows.extend(rows_of(photograph, path, recipe.score(0), "undamaged", &photograph.tags));
     let mut kinds = Damage::ALL.to_vec();
     kinds.shuffle(&mut rng);
@@ -129,7 +117,7 @@ fn damage_one(
             let path = format!("images/{number:05}-{}-{degree}.jpg", kind.name().replace(' ', "-"));
             let file = request.out.join(&path);
             let copy = damaged(&image, kind, degree, seed).map_err(FileError::at(&file))?;
-            save(&file, &copy, QUALITY)?;
+            save(&file, &copy)?;
             let tags: Vec<(String, f32)> = photograph.tags.sample(&mut rng, COPY_TAGS).cloned().collect();
             let condition = format!("{} {degree}", kind.name());
             rows.extend(rows_of(photograph, path, recipe.score(degree), &condition, &tags));
@@ -159,14 +147,10 @@ fn rows_of(
     tags.iter().map(|(tag, fit)| row(tag, Some(*fit))).collect()
 }
 
-fn save(path: &Path, image: &RgbImage, quality: u8) -> Result<(), MakeError> {
+fn save(path: &Path, image: &RgbImage) -> Result<(), MakeError> {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image).map_err(FileError::at(path))?;
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(image).map_err(FileError::at(path))?;
     write(path, &bytes)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), MakeError> {
-    Ok(std::fs::write(path, bytes).map_err(FileError::at(path))?)
 }
 
 fn to_csv(rows: &[DamageRow]) -> Result<Vec<u8>, csv::Error> {

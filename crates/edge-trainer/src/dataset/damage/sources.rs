@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use edge_model::image_input::EXTENSIONS;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use walkdir::WalkDir;
 
 use super::request::DamageRequest;
 use crate::dataset::DataError;
+use crate::dataset::making::image_files;
 use crate::words::TOO_GENERAL;
 
 /// Name of the list of photographs in their directory.
@@ -83,20 +82,11 @@ fn tags(names: &str, kinds: &str) -> Vec<(String, f32)> {
 }
 
 fn found(dir: &Path) -> Result<Vec<Photograph>, DataError> {
-    let mut photographs = Vec::new();
-    for entry in WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|e| DataError::Missing { path: dir.to_owned(), reason: e.to_string() })?;
-        let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
-        if entry.file_type().is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-            let name = name_of(entry.path().strip_prefix(dir).unwrap_or(entry.path()));
-            photographs.push(Photograph { path: entry.into_path(), name, tags: Vec::new() });
-        }
-    }
-    if photographs.is_empty() {
-        let reason = format!("there are no photographs; file names of images end in {}", EXTENSIONS.join(", "));
-        return Err(DataError::Table { path: dir.to_owned(), reason });
-    }
-    Ok(photographs)
+    let photograph = |path: PathBuf| {
+        let name = name_of(path.strip_prefix(dir).unwrap_or(&path));
+        Photograph { path, name, tags: Vec::new() }
+    };
+    Ok(image_files(dir)?.into_iter().map(photograph).collect())
 }
 
 fn name_of(path: &Path) -> String {

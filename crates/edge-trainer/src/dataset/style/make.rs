@@ -17,6 +17,7 @@ use super::request::{MadeStyles, StyleRequest};
 use super::sources::{self, StyleSource};
 use super::table::{StyleRow, to_csv};
 use crate::dataset::MakeError;
+use crate::dataset::making::{made_otherwise, read_recipe, refuse_occupied, write};
 use crate::dataset::{DataError, Part, check};
 use crate::file_error::FileError;
 use crate::message::{Listener, Message, note, warn};
@@ -73,33 +74,8 @@ pub fn make(request: &StyleRequest, listener: &mut dyn Listener) -> Result<MadeS
 /// The errors of [`make`]; [`MakeError::File`] if the directory holds a data set of another request.
 pub fn ensure(request: &StyleRequest, listener: &mut dyn Listener) -> Result<bool, MakeError> {
     let path = request.out.join(RECIPE_FILE);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return make(request, listener).map(|_| true),
-        Err(e) => return Err(FileError::at(&path)(e).into()),
-    };
-    let recipe: Recipe = serde_json::from_slice(&bytes).map_err(FileError::at(&path))?;
-    let asked = request.recipe_of(&recipe);
-    if recipe != asked {
-        let reason = "the style data set in this directory was made with other options. Remove the directory, or name \
-                      another one";
-        return Err(FileError { path, reason: reason.to_owned() }.into());
-    }
-    Ok(false)
-}
-
-/// Returns an error if `out` is a directory with files, because old images would remain among the new ones.
-fn refuse_occupied(out: &Path) -> Result<(), MakeError> {
-    let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-    if !occupied {
-        return Ok(());
-    }
-    let reason = "the directory is not empty. Name a new directory with --out, or remove this one".to_owned();
-    Err(FileError { path: out.to_owned(), reason }.into())
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), MakeError> {
-    Ok(std::fs::write(path, bytes).map_err(FileError::at(path))?)
+    let Some(recipe) = read_recipe::<Recipe>(&path)? else { return make(request, listener).map(|_| true) };
+    if recipe == request.recipe_of(&recipe) { Ok(false) } else { Err(made_otherwise(path, "style")) }
 }
 
 fn refuse_empty_parts(rows: &[StyleRow]) -> Result<(), MakeError> {

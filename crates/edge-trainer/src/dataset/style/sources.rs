@@ -3,15 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use edge_model::image_input::EXTENSIONS;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use walkdir::WalkDir;
 
 use super::recipe::NEUTRAL_TAG;
 use super::request::StyleRequest;
 use crate::dataset::MakeError;
+use crate::dataset::making::image_files;
 use crate::dataset::{self, DataError, DataSet, Example, Part, ReadOptions};
 
 /// Default score scale (lowest, highest) for a directory of unrated images: the scale of AVA.
@@ -52,31 +51,18 @@ pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), MakeError> 
 fn folder(dir: &Path, request: &StyleRequest) -> Result<DataSet, DataError> {
     let scale = request.scale.unwrap_or(FOLDER_SCALE);
     let score = request.source_score.unwrap_or((scale.0 + scale.1) / 2.0);
-    let mut examples = Vec::new();
-    for entry in WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|e| DataError::Missing { path: dir.to_owned(), reason: e.to_string() })?;
-        let extension = entry.path().extension().map(|e| e.to_string_lossy().to_lowercase());
-        if entry.file_type().is_file() && extension.is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-            examples.push(Example {
-                path: entry.into_path(),
-                tag: NEUTRAL_TAG.to_owned(),
-                score,
-                alignment: None,
-                part: None,
-                group: String::new(),
-                source: String::new(),
-                condition: None,
-                content_id: String::new(),
-            });
-        }
-    }
-    if examples.is_empty() {
-        let reason = format!(
-            "the directory contains neither images nor a data set; file names of images end in {}",
-            EXTENSIONS.join(", ")
-        );
-        return Err(DataError::Table { path: dir.to_owned(), reason });
-    }
+    let example = |path: PathBuf| Example {
+        path,
+        tag: NEUTRAL_TAG.to_owned(),
+        score,
+        alignment: None,
+        part: None,
+        group: String::new(),
+        source: String::new(),
+        condition: None,
+        content_id: String::new(),
+    };
+    let examples = image_files(dir)?.into_iter().map(example).collect();
     let name = dir.file_name().map_or_else(|| "images".to_owned(), |n| n.to_string_lossy().into_owned());
     Ok(DataSet {
         about: format!("The images of the directory {name}."),
