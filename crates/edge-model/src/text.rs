@@ -157,3 +157,27 @@ impl TagTokenizer {
         Ok(ids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divided_words_are_those_of_several_tokens_or_of_unknown_characters() {
+        let tokenizer: Tokenizer = r###"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+                "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": {"[UNK]": 0, "close": 1, "-": 2, "up": 3, "dog": 4, "bo": 5, "##ke": 6, "##h": 7, ",": 8}}}"###
+            .parse()
+            .unwrap();
+        let rule = TextRule { template: "{tag}".to_owned(), context_length: 9, pad_id: 0, whole_words: true };
+        let tokenizer = TagTokenizer::new(tokenizer, rule).unwrap();
+        // A hyphen divides words, and is none.
+        assert_eq!(tokenizer.divided_words("Close-up, DOG"), Vec::<String>::new());
+        assert_eq!(tokenizer.divided_words("Bokeh dog"), ["bokeh"]);
+        assert_eq!(tokenizer.divided_words("dog zyx bokeh ..."), ["zyx", "bokeh"]);
+    }
+}

@@ -16,16 +16,10 @@ pub fn pixel_values(picture: &Picture, rule: &InputRule) -> Array3<f32> {
 
 /// Returns the image encoder's input before normalisation: the views, one below the other.
 pub fn encoder_input(picture: &Picture, rule: &InputRule) -> RgbImage {
-    let views = rule.all_views();
-    if let &[View::Centre { size_px }] = views.as_slice()
-        && size_px == rule.size_px
-    {
-        return centre(picture, rule, size_px);
-    }
     let (width, height) = rule.input_size();
     let mut input = RgbImage::new(width, height);
     let mut top = 0;
-    for view in views {
+    for view in rule.all_views() {
         let pixels = match view {
             View::Centre { size_px } => centre(picture, rule, size_px),
             View::Whole { size_px } => {

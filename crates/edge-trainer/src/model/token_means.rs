@@ -115,6 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_compared_with_the_mean_of_others_and_one_without_words_stays_zero() {
+        let device = Default::default();
+        // The spread swaps the first two numbers and doubles the third.
+        let spread = [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 2.0];
+        let mean = [0.5, 0.0, -0.25];
+        let encoder = encoder().relative_to(&mean, &spread, &device);
+        let relative = |direction: [f32; 3]| unit([direction[1], direction[0] - 0.5, 2.0 * (direction[2] + 0.25)]);
+        let expected = [relative(unit([126.75, 30.75, 64.0])), relative(unit(TABLE[2])), [0.0; 3]];
+        let ids = Tensor::from_data(IDS, &device);
+        let encoded = encoder.forward(&mut Compute::<Flex>::new(device), ids, 4);
+        assert_near(&values(encoded.embedding.clone()), expected.as_flattened());
+        let mut g = GraphBuilder::new("text_encoder");
+        encoder.export(&mut g, 4, false);
+        let found = run(&g.finish().unwrap(), vec![Input::I64(arr2(&IDS).into_dyn())]);
+        assert_near(&found[0], &values(encoded.embedding));
+    }
+
+    #[test]
     fn the_graph_keeps_a_byte_for_each_number_and_gives_the_same() {
         let mut g = GraphBuilder::new("text_encoder");
         encoder().export(&mut g, 4, true);

@@ -49,3 +49,24 @@ pub fn plain_tags(nouns: &WordNet) -> Vec<String> {
     }
     tags.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_tags_leave_out_what_only_a_biologist_writes() {
+        // The first class of ImageNet and some of its hypernyms, in the format of WordNet.
+        let nouns = "01440764 05 n 02 tench 0 Tinca_tinca 0 001 @ 01439121 n 0000 | a fish\n\
+                     01439121 05 n 01 cyprinid 0 001 @ 02512053 n 0000 | a family\n\
+                     02512053 05 n 01 fish 0 001 @ 00001740 n 0000 | an animal\n\
+                     00001740 03 n 01 entity 0 000 | all\n";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), nouns).unwrap();
+        let tags = plain_tags(&WordNet::read(file.path()).unwrap());
+        let has = |tag: &str| tags.iter().any(|t| t == tag);
+        assert!(has("tench") && has("fish") && has("sunset") && has("black and white"));
+        assert!(!has("cyprinid") && !has("entity") && !has("Tinca tinca"));
+        assert!(tags.is_sorted_by(|a, b| a < b) && tags.iter().all(|tag| tag.trim() == tag && !tag.is_empty()));
+    }
+}

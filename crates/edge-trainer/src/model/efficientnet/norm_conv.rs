@@ -127,6 +127,15 @@ impl<B: Backend> NormConv<B> {
         Self { weight, norm, ..self }
     }
 
+    /// Sets all means, variances and biases of the normalisation.
+    #[cfg(test)]
+    pub fn set_statistics(&mut self, mean: f32, variance: f32, bias: f32) {
+        let (device, length) = (self.weight.device(), self.outputs());
+        self.norm.running_mean = RunningState::new(Tensor::full([length], mean, &device));
+        self.norm.running_var = RunningState::new(Tensor::full([length], variance, &device));
+        self.norm.beta = Param::from_tensor(Tensor::full([length], bias, &device));
+    }
+
     /// Returns the number of output channels.
     pub fn outputs(&self) -> usize {
         self.weight.dims()[0]

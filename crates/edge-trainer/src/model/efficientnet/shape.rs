@@ -66,7 +66,12 @@ impl EfficientNetShape {
 
     /// A Lite network with these numbers of channels and classes.
     #[cfg(test)]
-    pub(super) fn narrow_lite(stem: usize, channels: [usize; STAGES], embedding: usize, classes: usize) -> Self {
+    pub(in crate::model) fn narrow_lite(
+        stem: usize,
+        channels: [usize; STAGES],
+        embedding: usize,
+        classes: usize,
+    ) -> Self {
         let shape = Self::with_channels(stem, channels, embedding);
         Self { family: Family::Lite, classes: Some(classes), ..shape }
     }

@@ -176,3 +176,30 @@ fn a_lite_network_and_one_of_the_original_family_refuse_each_others_weights() {
     let message = EfficientNet::<Flex>::load(&original, &shape, &Default::default()).unwrap_err().to_string();
     assert!(message.contains("tensors that this architecture does not use, the first: blocks.0.0.se."), "{message}");
 }
+
+#[test]
+fn a_folded_network_computes_the_same_within_16_bits_and_halves_its_graph() {
+    let device = Default::default();
+    let shape = EfficientNetShape::narrow_lite(16, [16, 16, 24, 24, 32, 48, 64], 256, 5);
+    let plain = EfficientNet::<Flex>::new(&shape, &device);
+    // The first layer gets statistics and biases that folding must not lose.
+    let mut stem = plain.stem.clone();
+    stem.set_statistics(0.3, 4.0, -0.2);
+    let plain = EfficientNet { stem, ..plain };
+    let folded = plain.clone().folded(&device);
+    let pixels = Tensor::<Flex, 4>::random([1, 3, 64, 64], burn::tensor::Distribution::Normal(0.0, 1.0), &device);
+    let ops = &mut Compute::<Flex>::new(device);
+    let maps =
+        |net: &EfficientNet<Flex>, ops: &mut Compute<Flex>| net.maps(ops, pixels.clone(), 64).into_iter().map(values);
+    for (expected, found) in maps(&plain, ops).collect::<Vec<_>>().into_iter().zip(maps(&folded, ops)) {
+        let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let off = expected.iter().zip(&found).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(largest > 0.0 && off < 0.01 * largest, "{off} of {largest}");
+    }
+    let size = |net: &EfficientNet<Flex>| {
+        let mut g = GraphBuilder::new("image_encoder");
+        net.export(&mut g, 64);
+        g.finish().unwrap().len()
+    };
+    assert!(size(&folded) < size(&plain) * 7 / 10, "{} instead of {}", size(&folded), size(&plain));
+}

@@ -177,7 +177,12 @@ mod tests {
 
     use super::*;
     use crate::gradient_free::gram;
+    use edge_model::backend::Input;
+    use edge_model::image_input::View;
+
+    use crate::model::efficientnet::EfficientNetShape;
     use crate::model::ops::Compute;
+    use crate::model::reference::run;
     use crate::model::values::values;
 
     const SHARES: [f32; 3] = [0.4, 0.3, 0.3];
@@ -237,5 +242,101 @@ mod tests {
         // Loaded weights bring their shapes.
         let loaded = KernelEncoder::<Flex>::unfitted(None, &Default::default()).load_record(encoder.into_record());
         assert_eq!(loaded.fit(), fit);
+    }
+
+    /// An encoder with a narrow network of five classes, whose fit has two centres and two answers.
+    fn with_network(device: &<Flex as burn::tensor::backend::BackendTypes>::Device) -> KernelEncoder<Flex> {
+        let shape = EfficientNetShape::narrow_lite(8, [8, 8, 8, 8, 16, 24, 32], 64, 5);
+        let network = EfficientNet::new(&shape, device);
+        let level = || CodeLevel {
+            filters: (0..2 * FILTER).map(|i| ((i * 7) as f32).sin() * 0.1).collect(),
+            shifts: vec![0.1, -0.1],
+        };
+        let codebook = Codebook(std::array::from_fn(|_| level()));
+        let pixels = Tensor::zeros([1, 3, HEIGHT, WIDTH], device);
+        let measured = measurements(&mut Compute::new(*device), pixels, WIDTH, &codebook, Some(&network));
+        let numbers = |count: usize, seed: usize| -> Vec<f32> {
+            (0..count).map(|i| ((i * 37 + seed * 11) as f32 * 0.7).sin() * 0.2).collect()
+        };
+        let block = |(at, (rows, shape)): (usize, (&Tensor<Flex, 2>, BlockShape))| {
+            let length = rows.dims()[1];
+            FittedBlock {
+                mean: numbers(length, at),
+                scale: vec![0.5; length],
+                directions: numbers(length * 3, at + 1),
+                centres: numbers(2 * 3, at + 2),
+                shares: shape.shares,
+            }
+        };
+        let blocks = measured.blocks.iter().zip(block_shapes(true)).enumerate().map(block).collect();
+        let content = ContentFit {
+            classes: numbers(5 * CONTENT, 3),
+            mean: numbers(CONTENT, 4),
+            weights: numbers(2 * CONTENT, 5),
+        };
+        let fit = EncoderFit { codebook, blocks, weights: numbers(4, 6), answers: 2, content: Some(content) };
+        KernelEncoder::unfitted(Some(network), device).with_fit(&fit, device)
+    }
+
+    const WIDTH: usize = 384;
+    const HEIGHT: usize = 288 + 384 + 192;
+
+    fn pixels() -> Vec<f32> {
+        (0..3 * HEIGHT * WIDTH).map(|i| ((i * 31 % 977) as f32 * 0.013).sin()).collect()
+    }
+
+    #[test]
+    fn an_encoder_with_a_network_computes_the_same_in_its_graph() {
+        let device = Default::default();
+        let encoder = with_network(&device);
+        let input = Tensor::from_data(TensorData::new(pixels(), [1, 3, HEIGHT, WIDTH]), &device);
+        let expected = values(encoder.forward(&mut Compute::new(device), input, WIDTH));
+        assert_eq!(expected.len(), embedding_length(true));
+        // Content, two answers, and zeros for those that the fit does not have.
+        assert!(expected[..CONTENT + 2].iter().all(|v| *v != 0.0) && expected[CONTENT + 2..].iter().all(|v| *v == 0.0));
+        let mut g = GraphBuilder::new("image_encoder");
+        encoder.export(&mut g, (WIDTH, HEIGHT));
+        let input = ndarray::ArrayD::from_shape_vec(vec![1, 3, HEIGHT, WIDTH], pixels()).unwrap();
+        let found = run(&g.finish().unwrap(), vec![Input::F32(input)]).remove(0);
+        for (expected, found) in expected.iter().zip(&found) {
+            assert!((expected - found).abs() < 1e-4, "{found} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn every_view_reaches_the_answers_and_only_the_whole_picture_the_content() {
+        let device = Default::default();
+        let encoder = with_network(&device);
+        let embed = |pixels: Vec<f32>| {
+            let input = Tensor::from_data(TensorData::new(pixels, [1, 3, HEIGHT, WIDTH]), &device);
+            values(encoder.forward(&mut Compute::new(device), input, WIDTH))
+        };
+        let before = embed(pixels());
+        let mut top = 0;
+        for view in VIEWS {
+            let side = view.size_px() as usize;
+            let mut changed = pixels();
+            for (i, pixel) in changed.iter_mut().enumerate() {
+                let (row, column) = (i / WIDTH % HEIGHT, i % WIDTH);
+                if (top..top + side).contains(&row) && column < side {
+                    *pixel = if (row + column) % 2 == 0 { 0.9 } else { -0.9 };
+                } else if (top..top + side).contains(&row) {
+                    // What lies beside a narrow view must not count.
+                    *pixel = 0.5;
+                }
+            }
+            let after = embed(changed);
+            let moved = |range: std::ops::Range<usize>| {
+                before[range.clone()].iter().zip(&after[range]).any(|(a, b)| (a - b).abs() > 1e-5)
+            };
+            assert!(moved(CONTENT..CONTENT + 2), "{view:?}");
+            assert_eq!(moved(0..CONTENT), matches!(view, View::Whole { .. }), "{view:?}");
+            top += side;
+        }
+        let mut beside = pixels();
+        for (i, pixel) in beside.iter_mut().enumerate().filter(|(i, _)| i / WIDTH % HEIGHT < 288 && i % WIDTH >= 288) {
+            *pixel += i as f32 % 3.0;
+        }
+        assert_eq!(embed(beside), before);
     }
 }

@@ -348,4 +348,46 @@ mod tests {
         assert_eq!(answers.of_tag[""], 0);
         assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());
     }
+
+    #[test]
+    fn tags_that_name_contents_share_an_answer_if_the_encoder_knows_contents() {
+        let example = |i: usize, source: &str, tag: &str, alignment: Option<f32>| Example {
+            path: PathBuf::new(),
+            tag: tag.to_owned(),
+            score: (i as f32).cos(),
+            alignment,
+            part: None,
+            group: format!("{source} {}", i / 2),
+            source: source.to_owned(),
+            condition: None,
+            content_id: i.to_string(),
+        };
+        let examples: Vec<Example> = (0..120)
+            .map(|i| match i % 3 {
+                0 => example(i, "rated", "a dog", Some(1.0)),
+                1 => example(i, "styles", "grain", None),
+                _ => example(i, "damaged", "dog", Some(1.0)),
+            })
+            .collect();
+        let images = DistinctImages::of(examples.iter());
+        let names = |knows_content| -> Vec<String> {
+            questions(&images, knows_content).into_iter().map(|question| question.name).collect()
+        };
+        assert_eq!(names(true), [EVERYTHING, "rated", "styles", "damaged", "grain"]);
+        assert_eq!(names(false), ["rated", "styles", "damaged", "a dog", "dog", "grain"]);
+
+        let blocks = [DMatrix::from_fn(120, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
+        let order: Vec<usize> = (0..120).collect();
+        let fit = |knows_content| {
+            let kernels = Kernels::of(&images, &order, &blocks, &blocks, &[1.0]);
+            fit_answers(&images, &order, kernels, &questions(&images, knows_content)).unwrap()
+        };
+        let (knows, not) = (fit(true), fit(false));
+        assert_eq!(["a dog", "dog", "grain"].map(|tag| knows.of_tag[tag]), [0, 0, 4]);
+        assert_eq!(["a dog", "dog", "grain"].map(|tag| not.of_tag[tag]), [3, 4, 5]);
+        // The common answer is half the rated set's: what is left is the answer to all images, which differs.
+        let [common, rated] = [0, 1].map(|question| knows.weights().column(question).into_owned());
+        let of_all = &common * 2.0 - &rated;
+        assert!((of_all - &common).norm() > 0.1 * common.norm());
+    }
 }

@@ -182,6 +182,6 @@ mod tests {
         assert_eq!(turns, [7, 0, 3, 2, 4, 1, 5, 6]);
         assert_eq!(by_turns(&[], "", source), Vec::<usize>::new());
         let three = |image: usize| ["a", "b", "c"][image % 3];
-        assert_eq!(by_turns(&[0, 1, 2, 3, 6, 4, 5, 9], "a", three), [0, 1, 2, 3, 6, 4, 5, 9]);
+        assert_eq!(by_turns(&[0, 3, 6, 9, 1, 4, 2, 5], "a", three), [0, 3, 1, 2, 6, 9, 4, 5]);
     }
 }
