@@ -85,6 +85,12 @@ impl TokenTable {
         Ok(is_whole.then_some(Self { path, tokenizer, dim, vectors }))
     }
 
+    /// A table of these words, of which each is a token, with their vectors of length `dim`, row-major.
+    #[cfg(test)]
+    pub fn of_words(words: &[&str], dim: usize, vectors: Vec<f32>) -> Self {
+        Self { path: PathBuf::new(), tokenizer: tests::tokenizer(words).parse().unwrap(), dim, vectors }
+    }
+
     /// Returns the length D of the vectors.
     pub fn dim(&self) -> usize {
         self.dim
@@ -218,5 +224,33 @@ mod tests {
             assert!((found - expected).abs() < 0.02, "{a}, {b}: {found} instead of {expected}");
         }
         assert_eq!(reduced(&alone, 2, &[]).len(), 160);
+    }
+
+    /// The text of a `tokenizer.json` whose tokens are these words.
+    pub fn tokenizer(words: &[&str]) -> String {
+        let vocabulary: serde_json::Map<String, serde_json::Value> =
+            words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
+        serde_json::json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": words[0]},
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn kept_vectors_are_read_again_unless_their_number_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), tokenizer(&["?", "dog", "cat"])).unwrap();
+        let kept = dir.path().join("kept");
+        assert!(TokenTable::read(dir.path(), 2, &kept).unwrap().is_none());
+        let vectors = [0.0f32, 0.0, 3.0, 4.0, -1.5, 2.0];
+        let bytes: Vec<u8> = vectors.iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(&kept, &bytes).unwrap();
+        let table = TokenTable::read(dir.path(), 2, &kept).unwrap().unwrap();
+        assert_eq!((table.vectors(), table.embed("dog").unwrap()), (&vectors[..], vec![0.6, 0.8]));
+        assert!(TokenTable::read(dir.path(), 3, &kept).unwrap().is_none());
+        std::fs::write(&kept, &bytes[..20]).unwrap();
+        assert!(TokenTable::read(dir.path(), 2, &kept).unwrap().is_none());
     }
 }

@@ -60,8 +60,8 @@ impl<'a> TextSpace<'a> {
         let of_texts: Vec<Vec<&[f32]>> =
             by_source.values().map(|texts| texts.values().map(Vec::as_slice).collect()).collect();
         let means: Vec<DVector<f64>> = of_texts.iter().map(|texts| mean(texts)).collect();
-        let middle = means.iter().sum::<DVector<f64>>() / means.len().max(1) as f64;
-        let middle = if means.is_empty() { DVector::zeros(CONTENT) } else { middle };
+        let sum = means.iter().fold(DVector::zeros(CONTENT), |sum, mean| sum + mean);
+        let middle = sum / means.len().max(1) as f64;
         let all: Vec<&[f32]> = of_texts.into_iter().flatten().chain(words.classes.iter().map(Vec::as_slice)).collect();
         Ok(Self { words, mean: middle, spread: spread(&all) })
     }
@@ -197,4 +197,83 @@ fn column(vector: &[f32]) -> DVector<f64> {
 fn unit(vector: DVector<f64>) -> DVector<f64> {
     let length = vector.norm();
     if length > 0.0 { vector / length } else { vector }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::answers::Kernels;
+    use super::*;
+    use crate::words::TokenTable;
+
+    /// Three words in different directions; the network has one class for each of the first two.
+    fn words() -> Meanings {
+        let vector =
+            |seed: usize| -> Vec<f32> { (0..CONTENT).map(|i| ((i * 7 + seed * 41) as f32 * 0.9).sin()).collect() };
+        let vectors = [vec![0.0; CONTENT], vector(1), vector(2), vector(3)].concat();
+        let table = TokenTable::of_words(&["?", "dog", "cat", "night"], CONTENT, vectors);
+        let classes = ["dog", "cat"].map(|word| table.embed(word).unwrap()).into();
+        Meanings { table, classes, plain_tags: Vec::new() }
+    }
+
+    /// Images of dogs, of cats and of the night; each group has two. The measurements tell the three apart.
+    fn examples() -> Vec<Example> {
+        let example = |i: usize| Example {
+            path: PathBuf::new(),
+            tag: ["dog", "cat", "night"][i % 3].to_owned(),
+            score: 1.0,
+            alignment: Some(1.0),
+            part: None,
+            group: (i / 6).to_string(),
+            source: "photos".to_owned(),
+            condition: None,
+            content_id: i.to_string(),
+        };
+        (0..60).map(example).collect()
+    }
+
+    fn fitted(logit: f64) -> (FittedContent, [DVector<f64>; 3]) {
+        let (words, examples) = (words(), examples());
+        let images = DistinctImages::of(examples.iter());
+        let space = TextSpace::of(&words, &images).unwrap();
+        let noise = |i: usize, j: usize| ((i * 31 + j * 17) as f64 * 0.7).sin() * 0.2;
+        let block = DMatrix::from_fn(60, 3, |i, j| if i % 3 == j { 2.0 } else { 0.0 } + noise(i, j));
+        let logits = DMatrix::from_fn(60, 2, |i, k| if i % 3 == k { logit } else { 0.0 });
+        let rows: Vec<usize> = (0..60).collect();
+        let Kernels { ridge, all } =
+            Kernels::of(&images, &rows, std::slice::from_ref(&block), std::slice::from_ref(&block), &[1.0]);
+        let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
+        let texts = ["dog", "cat", "night"].map(|word| space.relative(&words.table.embed(word).unwrap()));
+        (content, texts)
+    }
+
+    #[test]
+    fn images_are_nearest_to_their_own_text() {
+        // With the classes, and by the regression alone: logits of zero say nothing.
+        for logit in [6.0, 0.0] {
+            let (content, texts) = fitted(logit);
+            for image in 0..60 {
+                let vector = content.held_out.row(image).transpose();
+                let near: Vec<f64> = texts.iter().map(|text| text.dot(&vector)).collect();
+                let own = image % 3;
+                assert!((0..3).all(|other| other == own || near[own] > near[other] + 0.1), "{logit} {image}: {near:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_known_alignment_there_is_no_regression() {
+        let words = words();
+        let examples: Vec<Example> = examples().into_iter().map(|e| Example { alignment: None, ..e }).collect();
+        let images = DistinctImages::of(examples.iter());
+        let space = TextSpace::of(&words, &images).unwrap();
+        let rows: Vec<usize> = (0..60).collect();
+        let block = [DMatrix::from_fn(60, 2, |i, j| ((i * 3 + j) as f64).sin())];
+        let Kernels { ridge, all } = Kernels::of(&images, &rows, &block, &block, &[1.0]);
+        let logits = DMatrix::from_fn(60, 2, |i, k| if i % 2 == k { 4.0 } else { 0.0 });
+        let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
+        assert!(content.fit.weights.iter().all(|w| *w == 0.0));
+        assert!(content.held_out.iter().all(|v| v.is_finite()) && content.held_out.row(0).norm() > 1.0);
+    }
 }
