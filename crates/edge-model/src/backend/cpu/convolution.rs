@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use super::product::{COLUMNS, F32Kernel, MatrixRows, PanelStep};
-use super::rows::{UNLIMITED, VectorWidth, add_scaled, limit};
+use super::rows::{UNLIMITED, VectorWidth, add_scaled, limit_rows};
 use super::storage::Storage;
 
 /// Filters `[F, C * height * width + 1]`. The last value of a filter is its bias; the matching value of each window is one.
@@ -106,7 +106,7 @@ impl ConvFilters {
                 }
                 kernel.multiply(left, panel, columns, &[], &mut out[first..], windows);
                 if self.limits != UNLIMITED {
-                    out.chunks_mut(windows).for_each(|row| limit(&mut row[first..first + columns], self.limits));
+                    limit_rows(VectorWidth::best(), &mut out[first..], windows, columns, self.limits);
                 }
             }
         });
@@ -144,7 +144,8 @@ impl ConvFilters {
                 for (weight, channel) in weights.iter().zip(input.chunks_exact(pixels)) {
                     add_scaled(width, &channel[block.clone()], *weight, out);
                 }
-                limit(out, self.limits);
+                let length = out.len();
+                limit_rows(width, out, length, length, self.limits);
             }
         }
     }
@@ -165,7 +166,8 @@ impl ConvFilters {
 
 /// Copies values into the first places of a step of a panel.
 fn copy(values: &[f32], step: &mut [[u8; 4]]) {
-    step.iter_mut().zip(values).for_each(|(to, from)| *to = from.to_ne_bytes());
+    let values: &[[u8; 4]] = bytemuck::cast_slice(values);
+    step[..values.len()].copy_from_slice(values);
 }
 
 /// The lines of the input that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`

@@ -3,11 +3,9 @@
 
 use std::cell::RefCell;
 
-use super::rows::{VectorWidth, for_each_width, limited};
+use super::rows::{VectorWidth, divide_in_two, for_each_width, limited};
 use super::storage::Storage;
-
-/// Number of results that are computed at a time: as many as the widest register holds.
-const LANES: usize = 16;
+use super::weighted_sums::{BLOCK, weighted_sums};
 
 /// The windows of a depthwise convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,91 +71,113 @@ impl DepthwiseFilters {
     pub(super) fn run(&self, width: VectorWidth, input: &[f32], map_size: [usize; 2], out: &mut [f32]) {
         let [down, across] = self.windows.count(map_size);
         let filter_length = self.windows.size[0] * self.windows.size[1] + 1;
-        SCRATCH.with_borrow_mut(|padded| {
-            padded.prepare(&self.windows, map_size, across);
+        SCRATCH.with_borrow_mut(|planes| {
+            planes.prepare(&self.windows, map_size, down);
             let maps = input.chunks_exact(map_size[0] * map_size[1]).zip(out.chunks_exact_mut(down * across));
             for ((map, out), filter) in maps.zip(self.values.chunks_exact(filter_length)) {
-                padded.load(&self.windows, map, map_size);
-                convolve(width, padded, &self.windows, filter, self.limits, across, out);
+                planes.load(width, &self.windows, map, map_size);
+                convolve(width, planes, filter, self.limits, across, out);
             }
         });
     }
 }
 
-/// A map with zeros around it. Each row is sorted by `column % stride`, so that values that are `stride` columns apart are neighbours.
+/// A map with zeros around it, divided into planes: pixels are in the same plane if their rows have the same remainder by the stride, and
+/// their columns too. The pixels at the same place of all windows are then neighbours in one plane, and all windows are computed as one
+/// long row. Where a row of windows ends, it holds a few numbers that are no window's.
 #[derive(Default)]
-pub(super) struct PaddedMap {
+struct PixelPlanes {
     values: Vec<f32>,
-    /// Length of the values with the same remainder; long enough to read [`LANES`] values from every window.
-    length: usize,
-    /// Length of a row: `length` times the stride.
+    /// Length of a row of a plane.
     row: usize,
+    /// Length of a plane.
+    plane: usize,
+    /// Where the first window finds each pixel that it covers: an index of `values`, row by row of the window.
+    first_window: Vec<usize>,
+    /// The sums of some rows of windows.
+    sums: Vec<f32>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<PaddedMap> = RefCell::default();
+    static SCRATCH: RefCell<PixelPlanes> = RefCell::default();
 }
 
-impl PaddedMap {
-    /// Sets the size and fills the map with zeros.
-    fn prepare(&mut self, windows: &DepthwiseWindows, map_size: [usize; 2], across: usize) {
-        let stride = windows.stride[1];
-        let padded_width = windows.before[1] + map_size[1] + windows.after[1];
-        self.length = padded_width.div_ceil(stride).max(across.next_multiple_of(LANES) + windows.size[1]);
-        self.row = self.length * stride;
+/// Largest number of sums that wait to be copied to their places, unless a row has more.
+const MAX_WAITING: usize = 2048;
+
+impl PixelPlanes {
+    /// Sets the sizes and fills the planes with zeros. `down` is the number of windows in a column.
+    fn prepare(&mut self, windows: &DepthwiseWindows, map_size: [usize; 2], down: usize) {
+        let [stride_down, stride_across] = windows.stride;
+        let [height, width] = std::array::from_fn(|axis| windows.before[axis] + map_size[axis] + windows.after[axis]);
+        self.row = width.div_ceil(stride_across);
+        self.plane = height.div_ceil(stride_down) * self.row;
+        let place = |(y, x): (usize, usize)| {
+            let plane = y % stride_down * stride_across + x % stride_across;
+            plane * self.plane + y / stride_down * self.row + x / stride_across
+        };
+        let pixels = (0..windows.size[0]).flat_map(|y| (0..windows.size[1]).map(move |x| (y, x)));
+        self.first_window.clear();
+        self.first_window.extend(pixels.map(place));
+        let rows = (MAX_WAITING / self.row).clamp(1, down.max(1));
+        self.sums.resize((rows * self.row).next_multiple_of(BLOCK), 0.0);
         self.values.clear();
-        self.values.resize((windows.before[0] + map_size[0] + windows.after[0]) * self.row, 0.0);
+        // The last block reads beyond the last plane.
+        self.values.resize(stride_down * stride_across * self.plane + BLOCK, 0.0);
     }
 
     /// Copies a map between the zeros.
-    fn load(&mut self, windows: &DepthwiseWindows, map: &[f32], [_, width]: [usize; 2]) {
-        let ([top, left], stride) = (windows.before, windows.stride[1]);
-        let rows = self.values.chunks_exact_mut(self.row).skip(top);
-        for (from, to) in map.chunks_exact(width).zip(rows) {
-            if stride == 1 {
-                to[left..left + width].copy_from_slice(from);
+    fn load(&mut self, vectors: VectorWidth, windows: &DepthwiseWindows, map: &[f32], [_, width]: [usize; 2]) {
+        let ([top, left], [stride_down, stride_across]) = (windows.before, windows.stride);
+        for (y, from) in map.chunks_exact(width).enumerate() {
+            let y = top + y;
+            let row = y % stride_down * stride_across * self.plane + y / stride_down * self.row;
+            if stride_across == 1 {
+                self.values[row + left..][..width].copy_from_slice(from);
                 continue;
             }
-            for (phase, to) in to.chunks_exact_mut(self.length).enumerate() {
-                // The first column of the map that lies in this phase, and its place there.
-                let first = (phase + stride - left % stride) % stride;
-                let to = &mut to[(left + first) / stride..];
-                to.iter_mut().zip(from.iter().skip(first).step_by(stride)).for_each(|(to, from)| *to = *from);
+            if stride_across == 2 {
+                let (even, odd) = self.values[row..].split_at_mut(self.plane);
+                let (even, odd) = (&mut even[left.div_ceil(2)..], &mut odd[left / 2..]);
+                let [first, second] = if left % 2 == 0 { [even, odd] } else { [odd, even] };
+                divide_in_two(vectors, from, &mut first[..width.div_ceil(2)], &mut second[..width / 2]);
+                continue;
+            }
+            for remainder in 0..stride_across {
+                // The first column of the map that lies in this plane, and its place there.
+                let first = (remainder + stride_across - left % stride_across) % stride_across;
+                let to = &mut self.values[row + remainder * self.plane + (left + first) / stride_across..];
+                to.iter_mut().zip(from.iter().skip(first).step_by(stride_across)).for_each(|(to, from)| *to = *from);
             }
         }
     }
 }
 
+/// Computes all windows of one map. `across` is the number of windows in a row.
+fn convolve(
+    width: VectorWidth,
+    planes: &mut PixelPlanes,
+    filter: &[f32],
+    limits: [f32; 2],
+    across: usize,
+    out: &mut [f32],
+) {
+    let PixelPlanes { values, row, first_window, sums, .. } = planes;
+    let (weights, bias) = filter.split_at(first_window.len());
+    let rows = (sums.len() / *row).max(1);
+    for (group, out) in out.chunks_mut(rows * across).enumerate() {
+        let needed = (out.len() / across - 1) * *row + across;
+        let sums = &mut sums[..needed.next_multiple_of(BLOCK)];
+        weighted_sums(width, &values[group * rows * *row..], (first_window, weights), bias[0], sums);
+        copy_limited(width, sums, *row, limits, across, out);
+    }
+}
+
 for_each_width! {
-    /// Computes all windows of one map. `across` is the number of windows in a row.
-    fn convolve(
-        padded: &PaddedMap,
-        windows: &DepthwiseWindows,
-        filter: &[f32],
-        limits: [f32; 2],
-        across: usize,
-        out: &mut [f32]
-    ) {
-        let ([height, width], [down, stride]) = (windows.size, windows.stride);
-        let (weights, bias) = filter.split_at(height * width);
-        for (row, out) in out.chunks_exact_mut(across).enumerate() {
-            let lines = &padded.values[row * down * padded.row..];
-            for first in (0..across).step_by(LANES) {
-                let mut sums = [bias[0]; LANES];
-                for (y, weights) in weights.chunks_exact(width).enumerate() {
-                    for (x, weight) in weights.iter().enumerate() {
-                        let at = y * padded.row + x % stride * padded.length + x / stride + first;
-                        let values = &lines[at..at + LANES];
-                        for (sum, value) in sums.iter_mut().zip(values) {
-                            *sum += weight * value;
-                        }
-                    }
-                }
-                let out = &mut out[first..across.min(first + LANES)];
-                for (out, sum) in out.iter_mut().zip(sums) {
-                    *out = limited(sum, limits);
-                }
-            }
+    /// Copies the sums of the windows to their places and limits them. The sums of a row of windows are `row` numbers apart.
+    fn copy_limited(sums: &[f32], row: usize, limits: [f32; 2], across: usize, out: &mut [f32]) {
+        for (out, sums) in out.chunks_exact_mut(across).zip(sums.chunks(row)) {
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = limited(*sum, limits));
         }
     }
 }

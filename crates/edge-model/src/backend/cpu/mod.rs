@@ -10,6 +10,7 @@ mod product;
 mod rewrite;
 mod rows;
 mod storage;
+mod weighted_sums;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -18,11 +18,6 @@ pub(super) fn limited(value: f32, limits: [f32; 2]) -> f32 {
     if value > limits[1] { limits[1] } else { value }
 }
 
-/// Replaces each value beyond a limit by that limit.
-pub(super) fn limit(values: &mut [f32], limits: [f32; 2]) {
-    values.iter_mut().for_each(|value| *value = limited(*value, limits));
-}
-
 /// A set of vector instructions that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VectorWidth {
@@ -48,7 +43,8 @@ impl VectorWidth {
         #[cfg(target_arch = "x86_64")]
         {
             widths.extend(std::arch::is_x86_feature_detected!("avx512f").then_some(Self::Avx512));
-            widths.extend(std::arch::is_x86_feature_detected!("avx2").then_some(Self::Avx2));
+            let has_avx2 = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
+            widths.extend(has_avx2.then_some(Self::Avx2));
         }
         widths.push(Self::Plain);
         widths
@@ -66,7 +62,7 @@ macro_rules! for_each_width {
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
             fn avx512($($argument: $type),*) $(-> $answer)? { plain($($argument),*) }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2")]
+            #[target_feature(enable = "avx2,fma")]
             fn avx2($($argument: $type),*) $(-> $answer)? { plain($($argument),*) }
             match width {
                 // SAFETY: `VectorWidth::available` makes this value only if the processor has the features.
@@ -123,6 +119,28 @@ for_each_width! {
     /// Adds `weight` times each value of `values` to the element of `out` with the same index.
     fn add_scaled(values: &[f32], weight: f32, out: &mut [f32]) {
         out.iter_mut().zip(values).for_each(|(out, value)| *out += weight * value);
+    }
+}
+
+for_each_width! {
+    /// Replaces each value beyond a limit by that limit, in rows of `length` values that start `stride` values apart.
+    fn limit_rows(values: &mut [f32], stride: usize, length: usize, limits: [f32; 2]) {
+        for row in values.chunks_mut(stride) {
+            row[..length].iter_mut().for_each(|value| *value = limited(*value, limits));
+        }
+    }
+}
+
+for_each_width! {
+    /// Divides a row into the values at even and at odd places.
+    fn divide_in_two(values: &[f32], even: &mut [f32], odd: &mut [f32]) {
+        let (pairs, last) = values.as_chunks::<2>();
+        for ((pair, even), odd) in pairs.iter().zip(even.iter_mut()).zip(odd) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
+        if let ([last], Some(even)) = (last, even.get_mut(pairs.len())) {
+            *even = *last;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps,
 };
 
-use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, ProductKernel, for_rows};
+use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, ProductKernel, for_each, for_rows};
 
 /// Rows of a full tile.
 const ROWS: usize = 3;
@@ -57,28 +57,31 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile) {
         let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm256_setzero_ps(); REGISTERS]; M];
         let (start, stride) = if tile.start.is_null() { (tile.c.cast_const(), tile.c_stride) } else { (tile.start, 0) };
-        for (row, sums) in sums.iter_mut().enumerate() {
-            for (register, sum) in sums.iter_mut().enumerate() {
-                *sum = _mm256_loadu_ps(start.add(row * stride + register * LANES));
-            }
-        }
+        for_each!(row, M => {
+            for_each!(register, REGISTERS => {
+                sums[row][register] = _mm256_loadu_ps(start.add(row * stride + register * LANES));
+            });
+        });
         let mut b = tile.b.cast::<f32>();
-        for step in 0..tile.steps {
-            let values = rows.map(|row| _mm256_set1_ps(*row.add(step)));
+        for_each!(step, tile.steps => {
+            let mut values = [_mm256_setzero_ps(); M];
+            for_each!(row, M => {
+                values[row] = _mm256_set1_ps(*rows[row].add(step));
+            });
             _mm_prefetch::<_MM_HINT_T1>(tile.prefetch.add(step * tile.prefetch_stride).cast());
-            for register in 0..REGISTERS {
+            for_each!(register, REGISTERS => {
                 let columns = _mm256_loadu_ps(b.add(register * LANES));
-                for (sums, value) in sums.iter_mut().zip(values) {
-                    sums[register] = _mm256_fmadd_ps(value, columns, sums[register]);
-                }
-            }
+                for_each!(row, M => {
+                    sums[row][register] = _mm256_fmadd_ps(values[row], columns, sums[row][register]);
+                });
+            });
             b = b.add(REGISTERS * LANES);
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            for (register, sum) in sums.iter().enumerate() {
-                _mm256_storeu_ps(tile.c.add(row * tile.c_stride + register * LANES), *sum);
-            }
-        }
+        });
+        for_each!(row, M => {
+            for_each!(register, REGISTERS => {
+                _mm256_storeu_ps(tile.c.add(row * tile.c_stride + register * LANES), sums[row][register]);
+            });
+        });
     }
 }
 
@@ -103,27 +106,30 @@ macro_rules! int8 {
                 let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
                 let mut sums = [[_mm256_setzero_si256(); REGISTERS]; M];
                 let mut b = tile.b.cast::<i32>();
-                for step in 0..tile.steps {
-                    let values = rows.map(|row| _mm256_set1_epi32((*row.add(step)).cast_signed()));
-                    for register in 0..REGISTERS {
+                for_each!(step, tile.steps => {
+                    let mut values = [_mm256_setzero_si256(); M];
+                    for_each!(row, M => {
+                        values[row] = _mm256_set1_epi32((*rows[row].add(step)).cast_signed());
+                    });
+                    for_each!(register, REGISTERS => {
                         let columns = _mm256_loadu_si256(b.add(register * LANES).cast());
-                        for (sums, values) in sums.iter_mut().zip(values) {
-                            sums[register] = $multiply(sums[register], values, columns);
-                        }
-                    }
+                        for_each!(row, M => {
+                            sums[row][register] = $multiply(sums[row][register], values[row], columns);
+                        });
+                    });
                     b = b.add(REGISTERS * LANES);
-                }
-                for register in 0..REGISTERS {
+                });
+                for_each!(register, REGISTERS => {
                     let at = register * LANES;
                     let start = _mm256_loadu_si256(tile.start.add(at).cast());
                     let (scale, bias) =
                         (_mm256_loadu_ps(tile.column_scale.add(at)), _mm256_loadu_ps(tile.bias.add(at)));
-                    for (row, sums) in sums.iter().enumerate() {
-                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[register], start));
+                    for_each!(row, M => {
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[row][register], start));
                         let scale = _mm256_mul_ps(scale, _mm256_set1_ps(*tile.row_scale.add(row)));
                         _mm256_storeu_ps(tile.c.add(row * tile.c_stride + at), _mm256_fmadd_ps(sum, scale, bias));
-                    }
-                }
+                    });
+                });
             }
         }
     };

@@ -10,7 +10,9 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::kernel::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelDifference, ProductKernel, for_rows};
+use super::kernel::{
+    F32Kernel, F32Tile, Int8Kernel, Int8Tile, KernelKind, PanelDifference, ProductKernel, for_each, for_rows,
+};
 
 /// Rows of a full tile of floats.
 const F32_ROWS: usize = 13;
@@ -57,11 +59,11 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<PanelDiffe
         let rows: [*const f32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm512_setzero_ps(); 2]; M];
         let (start, stride) = if tile.start.is_null() { (tile.c.cast_const(), tile.c_stride) } else { (tile.start, 0) };
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for_each!(row, M => {
             let start = start.add(row * stride);
-            *sums = [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(LANES))];
-        }
-        for step in 0..tile.steps {
+            sums[row] = [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(LANES))];
+        });
+        for_each!(step, tile.steps => {
             let b = tile.b.add(step).cast::<f32>();
             let (mut left, mut right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(LANES)));
             if let Some(PanelDifference { less, to }) = difference {
@@ -73,17 +75,17 @@ unsafe fn rows_f32<const M: usize>(tile: &F32Tile, difference: Option<PanelDiffe
                 _mm512_storeu_ps(to.add(LANES), right);
             }
             _mm_prefetch::<_MM_HINT_T1>(tile.prefetch.add(step * tile.prefetch_stride).cast());
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let value = _mm512_set1_ps(*row.add(step));
-                sums[0] = _mm512_fmadd_ps(value, left, sums[0]);
-                sums[1] = _mm512_fmadd_ps(value, right, sums[1]);
-            }
-        }
-        for (row, sums) in sums.iter().enumerate() {
+            for_each!(row, M => {
+                let value = _mm512_set1_ps(*rows[row].add(step));
+                sums[row][0] = _mm512_fmadd_ps(value, left, sums[row][0]);
+                sums[row][1] = _mm512_fmadd_ps(value, right, sums[row][1]);
+            });
+        });
+        for_each!(row, M => {
             let output = tile.c.add(row * tile.c_stride);
-            _mm512_storeu_ps(output, sums[0]);
-            _mm512_storeu_ps(output.add(LANES), sums[1]);
-        }
+            _mm512_storeu_ps(output, sums[row][0]);
+            _mm512_storeu_ps(output.add(LANES), sums[row][1]);
+        });
     }
 }
 
@@ -105,24 +107,24 @@ unsafe fn rows_int8<const M: usize>(tile: &Int8Tile) {
         let rows: [*const u32; M] = std::array::from_fn(|row| tile.a.add(row * tile.a_stride));
         let mut sums = [[_mm512_setzero_si512(); 2]; M];
         let mut b = tile.b.cast::<i32>();
-        for step in 0..tile.steps {
+        for_each!(step, tile.steps => {
             let (left, right) = (_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(LANES).cast()));
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let values = _mm512_set1_epi32((*row.add(step)).cast_signed());
-                sums[0] = _mm512_dpbusd_epi32(sums[0], values, left);
-                sums[1] = _mm512_dpbusd_epi32(sums[1], values, right);
-            }
+            for_each!(row, M => {
+                let values = _mm512_set1_epi32((*rows[row].add(step)).cast_signed());
+                sums[row][0] = _mm512_dpbusd_epi32(sums[row][0], values, left);
+                sums[row][1] = _mm512_dpbusd_epi32(sums[row][1], values, right);
+            });
             b = b.add(2 * LANES);
-        }
-        for half in 0..2 {
+        });
+        for_each!(half, 2 => {
             let at = half * LANES;
             let start = _mm512_loadu_si512(tile.start.add(at).cast());
             let (scale, bias) = (_mm512_loadu_ps(tile.column_scale.add(at)), _mm512_loadu_ps(tile.bias.add(at)));
-            for (row, sums) in sums.iter().enumerate() {
-                let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sums[half], start));
+            for_each!(row, M => {
+                let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(sums[row][half], start));
                 let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*tile.row_scale.add(row)));
                 _mm512_storeu_ps(tile.c.add(row * tile.c_stride + at), _mm512_fmadd_ps(sum, scale, bias));
-            }
-        }
+            });
+        });
     }
 }

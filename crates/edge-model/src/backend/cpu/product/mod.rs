@@ -18,6 +18,6 @@ mod tests;
 mod weights;
 
 pub(super) use available::ProductKernels;
-pub(super) use kernel::{COLUMNS, F32Kernel, PanelStep};
+pub(super) use kernel::{COLUMNS, F32Kernel, PanelStep, for_each};
 pub(super) use multiply::MatrixRows;
 pub(super) use weights::{PackedWeights, WeightParts};
