@@ -1,6 +1,7 @@
 //! The kernel between rows of components.
 
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
 /// Distance at which the kernel falls to `1 / e`, in standard deviations of the components.
 pub const LENGTH: f64 = 4.0;
@@ -15,18 +16,19 @@ pub const LENGTH: f64 = 4.0;
 pub fn gram(a: &[DMatrix<f64>], b: &[DMatrix<f64>], shares: &[f64]) -> DMatrix<f64> {
     assert!(a.len() == b.len() && a.len() == shares.len(), "both sides must have the same blocks");
     let (rows, columns) = (a.first().map_or(0, DMatrix::nrows), b.first().map_or(0, DMatrix::nrows));
-    let mut sum = DMatrix::zeros(rows, columns);
+    let mut sum: DMatrix<f64> = DMatrix::zeros(rows, columns);
     for ((a, b), share) in a.iter().zip(b).zip(shares) {
         let lengths = |m: &DMatrix<f64>| m.row_iter().map(|r| r.norm_squared()).collect::<Vec<_>>();
         let (of_a, of_b) = (lengths(a), lengths(b));
         let products = a * b.transpose();
         let count = a.ncols().max(1) as f64;
-        for (j, of_b) in of_b.iter().enumerate() {
-            for (i, of_a) in of_a.iter().enumerate() {
-                let square = (of_a + of_b - 2.0 * products[(i, j)]).max(0.0);
-                sum[(i, j)] += share * (-(square / count).sqrt() / LENGTH).exp();
+        let columns = sum.as_mut_slice().par_chunks_mut(rows.max(1)).zip(products.as_slice().par_chunks(rows.max(1)));
+        columns.zip(&of_b).for_each(|((sum, products), of_b)| {
+            for ((sum, product), of_a) in sum.iter_mut().zip(products).zip(&of_a) {
+                let square = (of_a + of_b - 2.0 * product).max(0.0);
+                *sum += share * (-(square / count).sqrt() / LENGTH).exp();
             }
-        }
+        });
     }
     sum
 }

@@ -3,9 +3,9 @@
 
 mod codebook;
 mod components;
-mod inverse;
 mod kernel;
 mod ridge;
+mod triangular;
 
 pub use codebook::{Filters, learn_filters};
 pub use components::{Components, REACH};

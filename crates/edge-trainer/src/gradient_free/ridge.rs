@@ -1,8 +1,8 @@
 //! Kernel ridge regression with a subset of the examples as centres.
 
-use nalgebra::{Cholesky, DMatrix, DVector};
+use nalgebra::{Cholesky, DMatrix};
 
-use super::inverse::inverse;
+use super::triangular::{inverse_factor, lower_product, product_with_itself};
 
 /// Value that is added to the diagonal of the equations against rounding errors, as a share of the diagonal's mean.
 const JITTER: f64 = 1e-10;
@@ -15,7 +15,7 @@ const JITTER: f64 = 1e-10;
 pub struct KernelRidge {
     /// Kernel between the centres, `[M, M]`.
     centres: DMatrix<f64>,
-    /// Kernel between examples and centres, `[N, M]`.
+    /// Kernel between centres and examples, `[M, N]`.
     examples: DMatrix<f64>,
     /// Indices of the examples of each group. The examples of a group are held out together.
     groups: Vec<Vec<usize>>,
@@ -40,7 +40,7 @@ impl KernelRidge {
     /// Creates a regression from the kernel of the centres `[M, M]`, the kernel between examples and centres `[N, M]`,
     /// and a group number for each example. Examples with the same number are held out together.
     pub fn new(centres: DMatrix<f64>, examples: DMatrix<f64>, group: &[usize]) -> Self {
-        Self { centres, examples, groups: Vec::new() }.grouped(group)
+        Self { centres, examples: examples.transpose(), groups: Vec::new() }.grouped(group)
     }
 
     /// Returns the same regression with other groups. Examples with the same number in `group` are held out together.
@@ -55,17 +55,17 @@ impl KernelRidge {
     /// with the smallest held-out error. Returns `None` if the equations have no solution for any ridge parameter,
     /// which happens only with values that are not finite.
     pub fn fit(&self, labelled: &[usize], targets: &DMatrix<f64>, ridges: &[f64]) -> Option<KernelFit> {
-        let known = self.examples.select_rows(labelled);
+        let known = self.examples.select_columns(labelled);
         let mean: Vec<f64> = targets.column_iter().map(|t| t.mean()).collect();
         let centred = DMatrix::from_fn(targets.nrows(), targets.ncols(), |i, j| targets[(i, j)] - mean[j]);
-        let transposed = known.transpose();
-        let (square, right_side) = (&transposed * &known, &transposed * &centred);
-        let mut label_of = vec![None; self.examples.nrows()];
+        let (square, right_side) = (product_with_itself(known.as_view()), &known * &centred);
+        let mut label_of = vec![None; self.examples.ncols()];
         labelled.iter().enumerate().for_each(|(at, &row)| label_of[row] = Some(at));
         let fits = ridges.iter().filter_map(|&ridge| {
-            let inverse = self.inverse(&square, ridge)?;
-            let weights = &inverse * &right_side;
-            let mut held_out = self.held_out(&inverse, &weights, &label_of, &centred)?;
+            let factor = self.inverse_factor(&square, ridge)?;
+            let part = lower_product(factor.as_view(), right_side.as_view());
+            let weights = factor.transpose() * &part;
+            let mut held_out = self.held_out(&factor, &part, &label_of, &centred)?;
             let errors =
                 labelled.iter().enumerate().map(|(at, &row)| (held_out.row(row) - centred.row(at)).norm_squared());
             let error = errors.sum::<f64>() / (labelled.len() * mean.len()).max(1) as f64;
@@ -75,40 +75,41 @@ impl KernelRidge {
         fits.filter(|f| f.error.is_finite()).min_by(|a, b| a.error.total_cmp(&b.error))
     }
 
-    /// Returns `(square + ridge centres)^-1`. `square` is `known' known`, where `known` is the kernel `[L, M]` between
-    /// the labelled examples and the centres.
-    fn inverse(&self, square: &DMatrix<f64>, ridge: f64) -> Option<DMatrix<f64>> {
+    /// Returns the inverse factor `F [M, M]` with `F' F = (square + ridge centres)^-1`. `square` is `known known'`, where `known` is the
+    /// kernel `[M, L]` between the centres and the labelled examples.
+    fn inverse_factor(&self, square: &DMatrix<f64>, ridge: f64) -> Option<DMatrix<f64>> {
         let mut normal = square + &self.centres * ridge;
         let jitter = JITTER * normal.trace() / normal.nrows().max(1) as f64;
         (0..normal.nrows()).for_each(|i| normal[(i, i)] += jitter);
-        inverse(&normal)
+        inverse_factor(&normal)
     }
 
-    /// Returns the held-out predictions `[N, Q]` of the centred targets. If the labelled examples S are held out, the
-    /// weights are `w - A^-1 K_S' (1 - K_S A^-1 K_S')^-1 r_S`. `A^-1` is `inverse`, `w` are the `weights` of the fit to
-    /// all labelled examples, `r_S` the residuals of S in this fit, and `K_S` the kernel between S and the centres.
-    /// `label_of` gives the row of each example in `centred`; `None` for an example without a label.
+    /// Returns the held-out predictions `[N, Q]` of the centred targets. If the labelled examples S are held out, the prediction for an
+    /// example i is `z_i' p - z_i' Z_S (1 - Z_S' Z_S)^-1 r_S`. The columns of `Z` are `z_i = F k_i`, where `F` is `factor` and `k_i` the
+    /// kernel between the centres and i; `p` is `part`, the product of `F` and the right side of the equations, `[M, Q]`; `r_S` are the
+    /// residuals of S in the fit to all labelled examples. `label_of` gives the row of each example in `centred`; `None` for an example
+    /// without a label.
     fn held_out(
         &self,
-        inverse: &DMatrix<f64>,
-        weights: &DMatrix<f64>,
+        factor: &DMatrix<f64>,
+        part: &DMatrix<f64>,
         label_of: &[Option<usize>],
         centred: &DMatrix<f64>,
     ) -> Option<DMatrix<f64>> {
-        let mut answers = &self.examples * weights;
+        let all = lower_product(factor.as_view(), self.examples.as_view());
+        let mut answers = (part.transpose() * &all).transpose();
         for group in &self.groups {
             let labelled: Vec<(usize, usize)> = group.iter().filter_map(|&row| Some((row, label_of[row]?))).collect();
             let (rows, labels): (Vec<usize>, Vec<usize>) = labelled.into_iter().unzip();
             if rows.is_empty() {
                 continue;
             }
-            let own = self.examples.select_rows(&rows);
-            let residuals = centred.select_rows(&labels) - &own * weights;
-            let towards = inverse * own.transpose();
-            let share = DMatrix::identity(rows.len(), rows.len()) - &own * &towards;
-            let change = &towards * Cholesky::new(share)?.solve(&residuals);
-            for &row in group {
-                let change: DVector<f64> = (self.examples.row(row) * &change).transpose();
+            let own = all.select_columns(&rows);
+            let residuals = centred.select_rows(&labels) - answers.select_rows(&rows);
+            let share = DMatrix::identity(rows.len(), rows.len()) - own.transpose() * &own;
+            let change = own * Cholesky::new(share)?.solve(&residuals);
+            let changes = all.select_columns(group).transpose() * change;
+            for (&row, change) in group.iter().zip(changes.row_iter()) {
                 answers.row_mut(row).iter_mut().zip(change.iter()).for_each(|(answer, change)| *answer -= change);
             }
         }

@@ -199,7 +199,6 @@ impl Kernels {
         centres: &[DMatrix<f64>],
         shares: &[f64],
     ) -> Self {
-        let some: Vec<DMatrix<f64>> = projected.iter().map(|of_block| of_block.select_rows(rows)).collect();
         let mut group_of: HashMap<&str, usize> = HashMap::new();
         let groups: Vec<usize> = rows
             .iter()
@@ -208,8 +207,9 @@ impl Kernels {
                 *group_of.entry(&images.first[image].group).or_insert(next)
             })
             .collect();
-        let ridge = KernelRidge::new(gram(centres, centres, shares), gram(&some, centres, shares), &groups);
-        Self { ridge, all: gram(projected, centres, shares) }
+        let all = gram(projected, centres, shares);
+        let ridge = KernelRidge::new(gram(centres, centres, shares), all.select_rows(rows), &groups);
+        Self { ridge, all }
     }
 }
 
