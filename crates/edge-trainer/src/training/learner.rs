@@ -1,11 +1,12 @@
 //! The learner: the weights of a training and the optimizer steps that change them.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use burn::module::{AutodiffModule, Module};
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -17,10 +18,12 @@ use crate::batches::{BatchImages, epoch_batches};
 use crate::checkpoint::{LossSums, StateDirectory, TrainProgress, WeightSet};
 use crate::dataset::Example;
 use crate::device::Host;
+use crate::features::FittedEncoder;
 use crate::loader::{Crop, LoadJob};
 use crate::message::{Listener, Message};
+use crate::model::head::{Head, KnownTag};
 use crate::model::kernel_encoder::CONTENT;
-use crate::model::{ImageBatch, ScoreUnit, TagScorer, TokenMeans};
+use crate::model::{ImageBatch, ScoreUnit, TagScorer, TokenMeans, values};
 use crate::optimise::{RateShares, average, clip_together, draw, learning_rate};
 
 /// The weights of a training and the state of its optimizer.
@@ -33,6 +36,23 @@ pub(super) struct Learner<'a, L: AutodiffBackend> {
     optimizer: OptimizerAdaptor<AdamW, TagScorer<L>, L>,
     rates: RateShares,
     objective: Objective<'a, L>,
+}
+
+/// The model's head, which knows the tags that have answers of their own.
+fn with_known_tags<B: Backend>(
+    model: &TagScorer<B>,
+    inputs: TrainInputs<'_>,
+    fitted: &FittedEncoder,
+    device: &B::Device,
+) -> Result<Head<B>, LearnError> {
+    let own: BTreeMap<&String, usize> =
+        fitted.answer_of.iter().filter(|(_, answer)| **answer > 0).map(|(tag, answer)| (tag, *answer)).collect();
+    let known = own.into_iter().map(|(tag, answer)| {
+        let encoded = model.embed_texts(&[inputs.tokenizer.encode(tag, None)?], device);
+        Ok(KnownTag { text: values(encoded.embedding), answer })
+    });
+    let known = known.collect::<Result<Vec<_>, LearnError>>()?;
+    Ok(model.head.clone().with_known(&known, device))
 }
 
 impl<'a, L: AutodiffBackend> Learner<'a, L> {
@@ -52,6 +72,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
                 means.relative_to(&text.mean, &text.spread, device)
             });
             model = model.with_fit(&fitted.fit, text, device);
+            model.head = with_known_tags(&model, inputs, fitted, device)?;
         }
         if inputs.features.is_some() {
             model.image = model.image.no_grad();

@@ -185,10 +185,8 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
     ) -> Option<Tensor<L, 1>> {
         let inputs = self.inputs;
         // Other heads would ignore the texts, and burn would never free the nodes that it records for them.
-        let answer_of = inputs
-            .fitted
-            .map(|fitted| &fitted.answer_of)
-            .filter(|_| matches!(inputs.shape.head, HeadKind::WeightedSum | HeadKind::MatchedSum))?;
+        let answer_of =
+            inputs.fitted.map(|fitted| &fitted.answer_of).filter(|_| inputs.shape.head == HeadKind::WeightedSum)?;
         let device = embedding.device();
         let strange = strange_texts(inputs, &mut self.rng);
         let embedding = if strange.is_empty() {

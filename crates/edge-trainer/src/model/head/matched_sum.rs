@@ -1,22 +1,23 @@
-//! A weighted sum of answers, and a reward for images that show what the tag names. For image encoders whose embeddings begin with a
+//! One of the image's answers, and a reward for images that show what the tag names. For image encoders whose embeddings begin with a
 //! content vector in the space of texts.
 //!
-//! The quality is that of [`WeightedSum`]. The reward rises from nearly nothing to [`REWARD`] where the cosine of content and text passes a
-//! threshold. The threshold is higher for texts that are no plain names: a sentence is rarely matched well, and "black and white" names
-//! nothing that a content vector could show. A score must stay comparable between tags, so that nothing else depends on the text: an image
-//! that does not match gets the same under all tags that name contents. The constants were chosen by measurement
-//! (`docs/small-model.md`); the training learns which texts are names, and the unit of the scores. A new tag can be scored from stored
-//! embeddings.
+//! A tag that is close to a known tag with an answer of its own, such as "black and white", reads that answer; every other tag reads the
+//! first one, which is about quality in general. The reward rises from nearly nothing to [`REWARD`] where the cosine of content and text
+//! passes a threshold. The threshold is higher for texts that are no plain names: a sentence is rarely matched well, and "black and white"
+//! names nothing that a content vector could show. A score must stay comparable between tags, so that nothing else depends on the text: an
+//! image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
+//! (`docs/small-model.md`); the training learns which texts are names, and the units of answers and scores. A new tag can be scored from
+//! stored embeddings.
 
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 
 use super::shape::HeadShape;
-use super::weighted_sum::WeightedSum;
-use crate::model::layers::cosine;
+use crate::model::layers::{cosine, fixed, unit};
 use crate::model::ops::LayerOps;
+use crate::model::values::weights;
 
 /// The reward of a full match, in standard deviations of the answers.
 const REWARD: f32 = 2.5;
@@ -29,42 +30,82 @@ const NO_NAME: f32 = 0.35;
 /// The sum also contains the cosine, times this factor. The cosine orders images under sentences, and it hardly changes the order of their
 /// quality.
 const NEARNESS: f32 = 0.3;
-/// Sharpness of the choice among the answers. Under tags that name contents the quality must be the same to the last hundredth: shares of
-/// other answers that differ between tags would hide what the cosine adds.
-const SHARPNESS: f32 = 4.0;
 /// Initial factor of the sum: with it the scores of the training and half of the reward have about the same range.
 const GAIN: f32 = 0.6;
+/// Initial factor of every answer, before the factor of the sum.
+const ANSWER: f32 = 1.5;
+/// Cosine of a tag and a known tag at which the tag reads half of that one's answer. "Silhouettes" is at 0.89 of "silhouette" and "black
+/// and white photography" at 0.75 of "black and white", but "black cat" at 0.47.
+const SAME_TAG: f32 = 0.72;
+/// Steepness of the choice among the answers.
+const CHOICE_SLOPE: f32 = 40.0;
 
 /// `image_embedding [N, D]`, `text_embedding [N, E]` -> `score [N]`.
 #[derive(Module, Debug)]
 pub struct MatchedSum<B: Backend> {
-    quality: WeightedSum<B>,
+    /// The texts of the T known tags, after a column of zeros for all others, `[E, 1 + T]`.
+    known: Param<Tensor<B, 2>>,
+    /// 1 at the answer of each column, `[1 + T, K]`.
+    answer_of: Param<Tensor<B, 2>>,
+    /// Factor of each answer, and the number added to it, `[K]` each.
+    answer_gain: Param<Tensor<B, 1>>,
+    answer_shift: Param<Tensor<B, 1>>,
     /// From the text embedding to the logit of being a plain name.
     name: Linear<B>,
-    /// Factor of quality and reward, and the number added to both, `[1]` each.
+    /// Factor of answer and reward, `[1]`.
     gain: Param<Tensor<B, 1>>,
-    shift: Param<Tensor<B, 1>>,
     dropout: Dropout,
     /// Length E of the text embedding.
     text: usize,
+    /// Place of the first answer in the image embedding.
+    first: usize,
+}
+
+/// A tag with an answer of its own.
+#[derive(Debug, Clone)]
+pub struct KnownTag {
+    /// Its text embedding, `[E]`.
+    pub text: Vec<f32>,
+    /// Index of its answer.
+    pub answer: usize,
 }
 
 impl<B: Backend> MatchedSum<B> {
-    /// Creates a head with random weights.
+    /// Creates a head with random weights that knows no tag.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
-        Self {
-            quality: WeightedSum::new(shape, dropout, device).sharper(SHARPNESS),
+        let [first, count] = shape.answers;
+        let row = |value: f32| Param::from_data(vec![value; count].as_slice(), device);
+        let head = Self {
+            known: fixed(Tensor::zeros([1, 1], device)),
+            answer_of: fixed(Tensor::zeros([1, 1], device)),
+            answer_gain: row(ANSWER),
+            answer_shift: row(-0.5 * REWARD),
             name: LinearConfig::new(shape.text, 1).init(device),
             gain: Param::from_data([GAIN].as_slice(), device),
-            shift: Param::from_data([-0.5 * GAIN * REWARD].as_slice(), device),
             dropout: DropoutConfig::new(dropout).init(),
             text: shape.text,
+            first,
+        };
+        head.with_known(&[], device)
+    }
+
+    /// The same head, which knows these tags and no others.
+    pub fn with_known(self, tags: &[KnownTag], device: &B::Device) -> Self {
+        let (columns, answers) = (1 + tags.len(), self.answer_gain.dims()[0]);
+        let mut known = vec![0.0; self.text * columns];
+        let mut answer_of = vec![0.0; columns * answers];
+        answer_of[0] = 1.0;
+        for (column, tag) in (1..).zip(tags) {
+            tag.text.iter().enumerate().for_each(|(i, v)| known[i * columns + column] = *v);
+            answer_of[column * answers + tag.answer] = 1.0;
         }
+        let table = |values, dims: [usize; 2]| fixed(Tensor::from_data(TensorData::new(values, dims), device));
+        Self { known: table(known, [self.text, columns]), answer_of: table(answer_of, [columns, answers]), ..self }
     }
 
     /// `[N, 1]`, in the unit of the training scores.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, text: O::Tensor<2>) -> O::Tensor<2> {
-        let quality = self.quality.forward(ops, image.clone(), text.clone());
+        let answer = self.answer(ops, image.clone(), text.clone());
         let name = self.name_logits(ops, text.clone());
         let is_name = ops.sigmoid(name);
         let content = ops.slice(image, 1, 0..self.text);
@@ -76,11 +117,29 @@ impl<B: Backend> MatchedSum<B> {
         let matched = ops.sigmoid(above);
         let reward = ops.affine(matched, REWARD, 0.0);
         let nearness = ops.affine(nearness, NEARNESS, 0.0);
-        let sum = ops.add(quality, reward);
+        let sum = ops.add(answer, reward);
         let sum = ops.add(sum, nearness);
-        let (gain, shift) = (ops.learned_row(&self.gain), ops.learned_row(&self.shift));
-        let scaled = ops.mul(sum, gain);
-        ops.add(scaled, shift)
+        let gain = ops.learned_row(&self.gain);
+        ops.mul(sum, gain)
+    }
+
+    /// The answer that the tag reads, `[N, 1]`.
+    fn answer<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, text: O::Tensor<2>) -> O::Tensor<2> {
+        let [columns, answers] = self.answer_of.dims();
+        let text = unit(ops, text);
+        let cosines = ops.matmul_constant(text, &weights(&self.known), columns);
+        let mut same = vec![-CHOICE_SLOPE * SAME_TAG; columns];
+        same[0] = 0.0;
+        let logits = ops.column_affine(cosines, &vec![CHOICE_SLOPE; columns], &same);
+        let shares = ops.softmax(logits, 1);
+        let shares = ops.matmul_constant(shares, &weights(&self.answer_of), answers);
+        let (gain, shift) = (ops.learned_row(&self.answer_gain), ops.learned_row(&self.answer_shift));
+        let scaled = ops.slice(image, 1, self.first..self.first + answers);
+        let scaled = ops.mul(scaled, gain);
+        let scaled = ops.add(scaled, shift);
+        let weighted = ops.mul(shares, scaled);
+        let sum: O::Tensor<1> = ops.sum(weighted, 1);
+        ops.reshape(sum, [-1, 1])
     }
 
     /// The logit of each text to be a plain name, `[N, E] -> [N, 1]`.
@@ -90,15 +149,37 @@ impl<B: Backend> MatchedSum<B> {
         let text = ops.affine(text, (self.text as f32).sqrt(), 0.0);
         ops.linear(&self.name, text)
     }
+}
 
-    /// The tag's logits over the answers; see [`WeightedSum::logits`].
-    pub fn logits<O: LayerOps<B>>(&self, ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
-        self.quality.logits(ops, text)
-    }
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
 
-    /// The same head with logits that differ widely between texts.
-    #[cfg(test)]
-    pub(super) fn opened(self) -> Self {
-        Self { quality: self.quality.opened(), ..self }
+    use super::*;
+    use crate::model::ops::Compute;
+    use crate::model::values::values;
+
+    #[test]
+    fn tags_near_a_known_one_read_its_answer_and_all_others_the_first() {
+        let device = Default::default();
+        let shape = HeadShape { embedding: 6, text: 3, patches: [0; 2], tokens: [0; 2], answers: [3, 3] };
+        let known = |text: [f32; 3], answer| KnownTag { text: text.to_vec(), answer };
+        let head = MatchedSum::<Flex>::new(shape, 0.0, &device);
+        let head = head.with_known(&[known([1.0, 0.0, 0.0], 2), known([0.0, 1.0, 0.0], 1)], &device);
+        let image = [0.0, 0.0, 1.0, 10.0, 20.0, 30.0];
+        let answer = |text: [f32; 3]| {
+            let (image, text) = (Tensor::from_data([image], &device), Tensor::from_data([text], &device));
+            let value = values(head.answer(&mut Compute::<Flex>::new(device), image, text))[0];
+            (value + 0.5 * REWARD) / ANSWER
+        };
+        for (text, expected) in [
+            ([1.0, 0.0, 0.0], 30.0),
+            ([0.0, 0.95, 0.3], 20.0),
+            ([0.0, 0.0, 1.0], 10.0),
+            ([0.5, 0.2, 0.8], 10.0),
+            ([0.0; 3], 10.0),
+        ] {
+            assert!((answer(text) - expected).abs() < 0.01, "{text:?}: {}", answer(text));
+        }
     }
 }

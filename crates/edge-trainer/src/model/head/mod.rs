@@ -23,7 +23,7 @@ use shape::ATTENTION_HEADS;
 pub use gated_cross_attention::GatedCrossAttention;
 pub use hyper_network::HyperNetwork;
 pub use image_only::ImageOnly;
-pub use matched_sum::MatchedSum;
+pub use matched_sum::{KnownTag, MatchedSum};
 pub use patch_cross_attention::PatchCrossAttention;
 pub use pooled_cross_attention::PooledCrossAttention;
 pub use shape::{HeadShape, ScoreUnit, TOKENS};
@@ -55,7 +55,7 @@ pub enum Head<B: Backend> {
     Hyper(HyperNetwork<B>),
     /// A weighted sum of the image encoder's answers; see [`WeightedSum`].
     Weighted(WeightedSum<B>),
-    /// A weighted sum of the answers, and a reward for images that show the tag; see [`MatchedSum`].
+    /// One of the answers, and a reward for images that show the tag; see [`MatchedSum`].
     Matched(MatchedSum<B>),
     /// A network that reads no text; see [`ImageOnly`].
     ImageOnly(ImageOnly<B>),
@@ -154,8 +154,15 @@ impl<B: Backend> Head<B> {
     pub fn choice(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
         match self {
             Self::Weighted(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
-            Self::Matched(head) => Some(head.logits(&mut Compute::<B>::new(text.device()), text)),
             _ => None,
+        }
+    }
+
+    /// The same head, which knows these tags; a head that has no answers for tags stays as it is.
+    pub fn with_known(self, tags: &[KnownTag], device: &B::Device) -> Self {
+        match self {
+            Self::Matched(head) => Self::Matched(head.with_known(tags, device)),
+            other => other,
         }
     }
 

@@ -34,8 +34,6 @@ pub struct WeightedSum<B: Backend> {
     shift: Param<Tensor<B, 1>>,
     /// Place of the first answer in the image embedding.
     first: usize,
-    /// Factor of the logits. The larger it is, the less the answers that were not chosen count.
-    sharpness: f32,
     dropout: Dropout,
 }
 
@@ -52,14 +50,8 @@ impl<B: Backend> WeightedSum<B> {
             gain: Param::from_data(vec![GAIN; count].as_slice(), device),
             shift: Param::from_data(vec![0.0; count].as_slice(), device),
             first,
-            sharpness: 1.0,
             dropout: DropoutConfig::new(dropout).init(),
         }
-    }
-
-    /// The same head, whose logits are multiplied by `sharpness`.
-    pub fn sharper(self, sharpness: f32) -> Self {
-        Self { sharpness, ..self }
     }
 
     /// `[N, 1]`, in the unit of the training scores.
@@ -80,8 +72,7 @@ impl<B: Backend> WeightedSum<B> {
     pub fn logits<O: LayerOps<B>>(&self, ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
         let text = ops.layer_norm(&self.text_norm, LAYER_NORM_EPSILON, text);
         let text = ops.dropout(&self.dropout, text);
-        let logits = ops.linear(&self.choice, text);
-        ops.affine(logits, self.sharpness, 0.0)
+        ops.linear(&self.choice, text)
     }
 
     /// The same head with logits that differ widely between texts.
