@@ -25,7 +25,7 @@ fn scorer() -> Scorer {
 /// Returns a sample image, enlarged and with added grain. Encoded as JPEG, it has about as many bytes as a camera's photograph of the same
 /// size.
 fn picture(width: u32, height: u32) -> RgbImage {
-    let sample = image::open(Path::new(ROOT).join("samples/forest-clean.jpg")).expect("a sample").into_rgb8();
+    let sample = image::open(Path::new(ROOT).join("samples/mountains-clean.jpg")).expect("a sample").into_rgb8();
     let mut picture = image::imageops::resize(&sample, width, height, FilterType::CatmullRom);
     let mut state = 1_u32;
     for value in picture.as_flat_samples_mut().samples {

@@ -14,17 +14,32 @@ use super::manifest::Manifest;
 pub(super) struct QuantileFile {
     /// Quantiles for tags that have none of their own.
     quantiles: Vec<f32>,
-    /// Quantiles of each tag that has its own, by the tag's text.
-    tags: BTreeMap<String, Vec<f32>>,
+    /// Quantiles of the other tags.
+    tables: Vec<Table>,
+}
+
+/// Quantiles that one tag or several tags have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    quantiles: Vec<f32>,
+    /// Texts of the tags.
+    tags: Vec<String>,
 }
 
 impl QuantileFile {
     /// Takes the quantiles out of a manifest; `None` if it has none.
     pub(super) fn taken_from(manifest: &mut Manifest) -> Option<Self> {
         let quantiles = std::mem::take(&mut manifest.quantiles);
-        let own = manifest.tags.iter_mut().filter(|tag| !tag.quantiles.is_empty());
-        let tags: BTreeMap<_, _> = own.map(|tag| (tag.text.clone(), std::mem::take(&mut tag.quantiles))).collect();
-        (!quantiles.is_empty() || !tags.is_empty()).then_some(Self { quantiles, tags })
+        let mut tables: Vec<Table> = Vec::new();
+        for tag in manifest.tags.iter_mut().filter(|tag| !tag.quantiles.is_empty()) {
+            let own = std::mem::take(&mut tag.quantiles);
+            match tables.iter_mut().find(|table| table.quantiles == own) {
+                Some(table) => table.tags.push(tag.text.clone()),
+                None => tables.push(Table { quantiles: own, tags: vec![tag.text.clone()] }),
+            }
+        }
+        (!quantiles.is_empty() || !tables.is_empty()).then_some(Self { quantiles, tables })
     }
 
     /// Parses the file at `path`.
@@ -34,13 +49,15 @@ impl QuantileFile {
     }
 
     /// Puts the quantiles back. Describes the first tag that the manifest does not have.
-    pub(super) fn put_into(mut self, manifest: &mut Manifest) -> Result<(), String> {
+    pub(super) fn put_into(self, manifest: &mut Manifest) -> Result<(), String> {
+        let mut own: BTreeMap<&String, &Vec<f32>> =
+            self.tables.iter().flat_map(|table| table.tags.iter().map(|tag| (tag, &table.quantiles))).collect();
         for tag in &mut manifest.tags {
-            if let Some(own) = self.tags.remove(&tag.text) {
-                tag.quantiles = own;
+            if let Some(own) = own.remove(&tag.text) {
+                tag.quantiles.clone_from(own);
             }
         }
-        if let Some(unknown) = self.tags.keys().next() {
+        if let Some(unknown) = own.keys().next() {
             return Err(format!(
                 "the file of the quantiles names the tag {unknown:?}, which the manifest does not have"
             ));
@@ -55,7 +72,8 @@ impl QuantileFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Bundle, BundleWriter, manifest::file};
+    use crate::bundle::manifest::{TagEntry, file};
+    use crate::bundle::{Bundle, BundleWriter};
 
     fn shipped() -> Bundle {
         Bundle::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small")).unwrap()
@@ -78,11 +96,26 @@ mod tests {
     }
 
     #[test]
+    fn tags_with_the_same_quantiles_share_a_table() {
+        let mut manifest = shipped().manifest().clone();
+        manifest.tags = [("dog", [1.0, 2.0]), ("grain", [0.0, 5.0]), ("cat", [1.0, 2.0])]
+            .map(|(text, quantiles)| TagEntry { text: text.to_owned(), quantiles: quantiles.to_vec() })
+            .into();
+        let mut without = manifest.clone();
+        let file = QuantileFile::taken_from(&mut without).unwrap();
+        assert_eq!(file.tables.iter().map(|table| table.tags.len()).collect::<Vec<_>>(), [2, 1]);
+        assert!(without.tags.iter().all(|tag| tag.quantiles.is_empty()));
+        file.put_into(&mut without).unwrap();
+        assert_eq!(without, manifest);
+    }
+
+    #[test]
     fn quantiles_of_a_tag_that_is_not_there_are_refused() {
         let mut manifest = shipped().manifest().clone();
-        let file = QuantileFile { tags: BTreeMap::from([("no such tag".to_owned(), vec![1.0])]), ..Default::default() };
+        let table = Table { quantiles: vec![1.0], tags: vec!["no such tag".to_owned()] };
+        let file = QuantileFile { tables: vec![table], ..Default::default() };
         assert!(file.put_into(&mut manifest).unwrap_err().contains("\"no such tag\""));
-        let parsed = QuantileFile::parse(Path::new("q.json"), b"{\"quantiles\": [], \"tags\": {}, \"more\": 1}");
+        let parsed = QuantileFile::parse(Path::new("q.json"), b"{\"quantiles\": [], \"tables\": [], \"more\": 1}");
         assert!(parsed.unwrap_err().to_string().contains("q.json"));
         assert_eq!(
             QuantileFile::taken_from(&mut Manifest { quantiles: Vec::new(), tags: Vec::new(), ..manifest }),

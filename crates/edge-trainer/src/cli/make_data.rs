@@ -37,7 +37,7 @@ pub struct MakeDataArguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Twelve sample images of good and bad quality, as JPEG, PNG and WebP
+    /// Fifteen sample images of six subjects, of good and bad quality, as JPEG, PNG and WebP
     Samples {
         /// Directory for the images; files with the same names are overwritten
         #[arg(long, value_name = "DIR")]
@@ -65,19 +65,22 @@ enum What {
 /// A sample image: scene, treatment, (width, height) in pixels, seed and file extension.
 type Sample = (Scene, Treatment, (u32, u32), u64, &'static str);
 
-const SAMPLES: [Sample; 12] = [
+const SAMPLES: [Sample; 15] = [
+    (Scene::Clock, Treatment::Clean, (800, 640), 1, "jpg"),
+    (Scene::Clock, Treatment::Blurred, (640, 800), 2, "jpg"),
+    (Scene::Clock, Treatment::Noisy, (480, 480), 3, "webp"),
+    (Scene::Balloon, Treatment::Clean, (800, 800), 1, "jpg"),
+    (Scene::Balloon, Treatment::Flat, (640, 480), 2, "png"),
+    (Scene::Balloon, Treatment::Blurred, (600, 800), 3, "jpg"),
+    (Scene::Mountains, Treatment::Clean, (960, 640), 7, "jpg"),
+    (Scene::Mountains, Treatment::Flat, (480, 360), 8, "webp"),
     (Scene::Sunset, Treatment::Clean, (960, 640), 4, "jpg"),
     (Scene::Sunset, Treatment::Blurred, (960, 640), 5, "jpg"),
-    (Scene::Mountains, Treatment::Clean, (960, 640), 7, "jpg"),
-    (Scene::Mountains, Treatment::Flat, (360, 270), 8, "webp"),
-    (Scene::NightStreet, Treatment::Clean, (640, 800), 3, "jpg"),
-    (Scene::NightStreet, Treatment::Noisy, (480, 360), 6, "jpg"),
     (Scene::Flower, Treatment::Clean, (640, 640), 2, "jpg"),
-    (Scene::Flower, Treatment::Underexposed, (300, 300), 2, "png"),
-    (Scene::Forest, Treatment::Clean, (720, 900), 1, "jpg"),
-    (Scene::Forest, Treatment::Blurred, (640, 480), 9, "jpg"),
-    (Scene::Portrait, Treatment::Clean, (640, 800), 2, "jpg"),
-    (Scene::Portrait, Treatment::Noisy, (360, 450), 2, "jpg"),
+    (Scene::Flower, Treatment::Underexposed, (480, 480), 2, "jpg"),
+    (Scene::Flower, Treatment::Blurred, (480, 640), 5, "jpg"),
+    (Scene::Umbrella, Treatment::Clean, (640, 640), 2, "jpg"),
+    (Scene::Umbrella, Treatment::Noisy, (640, 480), 3, "jpg"),
 ];
 
 /// Makes the requested data.

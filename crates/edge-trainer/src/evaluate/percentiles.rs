@@ -52,13 +52,14 @@ impl<'a> PercentileReference<'a> {
         Ok(scorer.score_pairs(&pairs)?.into_iter().map(|s| s.score).collect())
     }
 
-    /// Returns the reference scores of unknown tags: the scores of images under their own tags.
+    /// Returns the reference scores of unknown tags: the scores of images under their own tags that `is_like` them.
     ///
     /// # Errors
     /// [`JudgeError::Scorer`].
-    pub fn own_scores(&self, scorer: &Scorer) -> Result<Vec<f32>, JudgeError> {
+    pub fn own_scores(&self, scorer: &Scorer, is_like: impl Fn(&str) -> bool) -> Result<Vec<f32>, JudgeError> {
         let judged = self.images.judge(scorer, str::to_owned)?;
-        let rows = self.images.examples.iter().zip(judged).filter(|(e, _)| self.of_unknown.contains(&e.source));
+        let counts = |e: &Example| self.of_unknown.contains(&e.source) && is_like(&e.tag);
+        let rows = self.images.examples.iter().zip(judged).filter(|(e, _)| counts(e));
         Ok(rows.map(|(_, judged)| judged.prediction as f32).collect())
     }
 }

@@ -20,7 +20,7 @@ use crate::fit_file::FIT_FILE;
 use crate::message::{Listener, note};
 use crate::metrics::{Figures, quantile, quantiles};
 use crate::report::{self, Results};
-use crate::training::Trained;
+use crate::training::{Trained, plain_names};
 
 /// Number of evenly spaced quantiles per tag.
 const QUANTILES: usize = 33;
@@ -141,8 +141,17 @@ impl Judging<'_> {
         let (scorer, images) = (&candidate.scorer, candidate.reference.as_ref().unwrap_or(&candidate.validation));
         let provenance = self.plan.provenance;
         let reference = PercentileReference::new(images, &provenance.reference_sources);
-        let quantiles = rounded_quantiles(&reference.own_scores(scorer)?);
+        let names =
+            if self.encoded.vocabulary.is_empty() { HashSet::new() } else { plain_names(&self.plan.parts.train) };
+        let is_text = |tag: &str| names.is_empty() || !names.contains(tag) && tag != DEFAULT_TAG;
+        let quantiles = rounded_quantiles(&reference.own_scores(scorer, is_text)?);
         let mut findings = Findings { quantiles, ..Findings::default() };
+        if !names.is_empty() {
+            // Plain names reward images that show them, so that scores under them spread more than under sentences.
+            let of_names = rounded_quantiles(&reference.own_scores(scorer, |tag| names.contains(tag))?);
+            let tags = self.encoded.vocabulary.iter().cloned();
+            findings.tag_quantiles.extend(tags.map(|tag| (tag, of_names.clone())));
+        }
         let calibrated = self.calibrated_tags();
         for tag in calibrated.iter().copied().chain([DEFAULT_TAG]) {
             let scores = reference.scores_under(scorer, tag)?;
@@ -158,8 +167,8 @@ impl Judging<'_> {
         Ok(findings)
     }
 
-    /// Returns the training tags with quantiles of their own. A model with a vocabulary has too many tags for that: its tags that name what
-    /// an image shows share the quantiles of images under tags that fit them.
+    /// Returns the training tags with quantiles of their own. A model with a vocabulary has too many tags for that: plain names share the
+    /// quantiles of images under their names, and sentences those of images under their sentences.
     fn calibrated_tags(&self) -> Vec<&str> {
         let plan = self.plan;
         let names_content: HashSet<&str> = match self.encoded.vocabulary.is_empty() {

@@ -22,4 +22,5 @@ pub use features::{FrozenEncoders, keep_features};
 pub use image_fit::{KnownContent, TextFit, fit_image_encoder};
 pub use inputs::TrainInputs;
 pub use keeper::Keeper;
+pub use names::plain_names;
 pub use step_time::{made_up_examples, time_steps};

@@ -6,7 +6,7 @@
 //! passes a threshold. The threshold is higher for texts that are no plain names: a sentence is rarely matched well, and "black and white"
 //! names nothing that a content vector could show. A score must stay comparable between tags, so that nothing else depends on the text: an
 //! image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
-//! (`docs/small-model.md`); the training learns which texts are names, and the units of answers and scores. A new tag can be scored from
+//! (`docs/small-model.md`); the training learns which texts are names, and the unit of the scores. A new tag can be scored from
 //! stored embeddings.
 
 use burn::module::{Module, Param};
@@ -24,16 +24,14 @@ const REWARD: f32 = 2.5;
 /// Steepness of the reward.
 const SLOPE: f32 = 16.0;
 /// Cosine at which a plain name has half of the reward.
-const THRESHOLD: f32 = 0.35;
+const THRESHOLD: f32 = 0.4;
 /// A text that is no plain name has a threshold that is higher by this cosine.
-const NO_NAME: f32 = 0.35;
+const NO_NAME: f32 = 0.5;
 /// The sum also contains the cosine, times this factor. The cosine orders images under sentences, and it hardly changes the order of their
 /// quality.
-const NEARNESS: f32 = 0.3;
-/// Initial factor of the sum: with it the scores of the training and half of the reward have about the same range.
+const NEARNESS: f32 = 0.2;
+/// Initial factor of the sum: with it the sums have about the range of the scores of the training.
 const GAIN: f32 = 0.6;
-/// Initial factor of every answer, before the factor of the sum.
-const ANSWER: f32 = 1.5;
 /// Cosine of a tag and a known tag at which the tag reads half of that one's answer. "Silhouettes" is at 0.89 of "silhouette" and "black
 /// and white photography" at 0.75 of "black and white", but "black cat" at 0.47.
 const SAME_TAG: f32 = 0.72;
@@ -47,9 +45,10 @@ pub struct MatchedSum<B: Backend> {
     known: Param<Tensor<B, 2>>,
     /// 1 at the answer of each column, `[1 + T, K]`.
     answer_of: Param<Tensor<B, 2>>,
-    /// Factor of each answer, and the number added to it, `[K]` each.
+    /// Factor of each answer, `[K]`. That of the first is not used: its unit is that of the reward.
     answer_gain: Param<Tensor<B, 1>>,
-    answer_shift: Param<Tensor<B, 1>>,
+    /// The number added to each answer, `[K]`.
+    shift: Param<Tensor<B, 1>>,
     /// From the text embedding to the logit of being a plain name.
     name: Linear<B>,
     /// Factor of answer and reward, `[1]`.
@@ -74,12 +73,11 @@ impl<B: Backend> MatchedSum<B> {
     /// Creates a head with random weights that knows no tag.
     pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
         let [first, count] = shape.answers;
-        let row = |value: f32| Param::from_data(vec![value; count].as_slice(), device);
         let head = Self {
             known: fixed(Tensor::zeros([1, 1], device)),
             answer_of: fixed(Tensor::zeros([1, 1], device)),
-            answer_gain: row(ANSWER),
-            answer_shift: row(-0.5 * REWARD),
+            answer_gain: Param::from_data(vec![1.0; count].as_slice(), device),
+            shift: Param::from_data(vec![-0.5 * REWARD; count].as_slice(), device),
             name: LinearConfig::new(shape.text, 1).init(device),
             gain: Param::from_data([GAIN].as_slice(), device),
             dropout: DropoutConfig::new(dropout).init(),
@@ -91,7 +89,7 @@ impl<B: Backend> MatchedSum<B> {
 
     /// The same head, which knows these tags and no others.
     pub fn with_known(self, tags: &[KnownTag], device: &B::Device) -> Self {
-        let (columns, answers) = (1 + tags.len(), self.answer_gain.dims()[0]);
+        let (columns, answers) = (1 + tags.len(), self.shift.dims()[0]);
         let mut known = vec![0.0; self.text * columns];
         let mut answer_of = vec![0.0; columns * answers];
         answer_of[0] = 1.0;
@@ -133,7 +131,11 @@ impl<B: Backend> MatchedSum<B> {
         let logits = ops.column_affine(cosines, &vec![CHOICE_SLOPE; columns], &same);
         let shares = ops.softmax(logits, 1);
         let shares = ops.matmul_constant(shares, &weights(&self.answer_of), answers);
-        let (gain, shift) = (ops.learned_row(&self.answer_gain), ops.learned_row(&self.answer_shift));
+        let mut is_first = vec![0.0; answers];
+        is_first[0] = 1.0;
+        let not_first: Vec<f32> = is_first.iter().map(|first| 1.0 - first).collect();
+        let (gain, shift) = (ops.learned_row(&self.answer_gain), ops.learned_row(&self.shift));
+        let gain = ops.column_affine(gain, &not_first, &is_first);
         let scaled = ops.slice(image, 1, self.first..self.first + answers);
         let scaled = ops.mul(scaled, gain);
         let scaled = ops.add(scaled, shift);
@@ -170,7 +172,7 @@ mod tests {
         let answer = |text: [f32; 3]| {
             let (image, text) = (Tensor::from_data([image], &device), Tensor::from_data([text], &device));
             let value = values(head.answer(&mut Compute::<Flex>::new(device), image, text))[0];
-            (value + 0.5 * REWARD) / ANSWER
+            value + 0.5 * REWARD
         };
         for (text, expected) in [
             ([1.0, 0.0, 0.0], 30.0),

@@ -40,11 +40,11 @@ pub fn block_shapes(with_network: bool) -> Vec<BlockShape> {
         return PLAIN.to_vec();
     }
     let share = 1.0 / (BLOCKS - 1) as f32;
-    let of_network = BlockShape { components: 128, shares: [share, 0.25] };
-    let classes = BlockShape { components: 128, shares: [0.0, 0.25] };
-    let of_pixels = |components| BlockShape { components, shares: [share, 0.0] };
-    let [statistics, codes, spectrum, tiles] = [64, 128, 128, 128].map(of_pixels);
-    vec![of_network, of_network, of_network, classes, statistics, codes, spectrum, tiles]
+    let components = 64;
+    let of_network = BlockShape { components, shares: [share, 0.25] };
+    let classes = BlockShape { components, shares: [0.0, 0.25] };
+    let of_pixels = BlockShape { components, shares: [share, 0.0] };
+    vec![of_network, of_network, of_network, classes, of_pixels, of_pixels, of_pixels, of_pixels]
 }
 
 /// The measurements of N images.

@@ -1,0 +1,81 @@
+"""Figures about what pictures show, for scripts/cross_validate: whether a picture fits its own text better than others, whether the best under a
+plain tag show it, and whether suggested tags are right.
+
+Every function gets the test rows of one data set and `ask`, which scores (path, tag) pairs and returns two arrays: scores and similarities.
+"""
+import collections
+
+import numpy as np
+
+# Tags that an owner of photographs may ask for; each has at least some pictures among the 1,000 classes of ImageNet.
+PLAIN_TAGS = [
+    "bird", "dog", "cat", "fish", "insect", "snake", "reptile", "primate", "fungus", "fruit", "vegetable", "vehicle", "boat", "building", "tool",
+    "weapon", "furniture", "clothing", "container", "musical instrument",
+]
+# Length of the list that is judged, and the fewest right pictures of a tag that counts.
+FIRST = 10
+FEWEST = 5
+# A text counts as found if it is among this many.
+NEAREST = 5
+
+
+def undamaged(rows):
+    """The names of each picture that was not damaged, by path."""
+    tags = collections.defaultdict(set)
+    for row in rows:
+        if row["condition"] == "undamaged":
+            tags[row["path"]].add(row["tag"])
+    return dict(tags)
+
+
+def table(ask, paths, tags):
+    """Scores and similarities of all pictures under all tags, `[pictures, tags]` each."""
+    scores, similarities = ask([(path, tag) for path in paths for tag in tags])
+    shape = (len(paths), len(tags))
+    return scores.reshape(shape), similarities.reshape(shape)
+
+
+def own_text(rows, texts, ask):
+    """For pictures with one text each: how often the own text gets the higher score than another, and is among the nearest by similarity."""
+    of_path = collections.defaultdict(set)
+    for row in rows:
+        of_path[row["path"]].add(row["tag"])
+    if len(of_path) < FIRST or any(len(tags) > 1 for tags in of_path.values()) or len(texts) < 2 * NEAREST:
+        return {}
+    paths, texts = sorted(of_path), sorted(texts)
+    scores, similarities = table(ask, paths, texts)
+    own = np.array([texts.index(*of_path[path]) for path in paths])
+    each = np.arange(len(paths))
+    higher = (scores < scores[each, own][:, None]).sum(1) / (len(texts) - 1)
+    nearer = (similarities > similarities[each, own][:, None]).sum(1)
+    return {"own text scores higher": float(higher.mean()), f"own text among the nearest {NEAREST}": float((nearer < NEAREST).mean())}
+
+
+def precision(rows, ask):
+    """The share of the first ten under plain tags that show the tag, by score and by similarity."""
+    tags = undamaged(rows)
+    paths = sorted(tags)
+    right = np.array([[tag in tags[path] for tag in PLAIN_TAGS] for path in paths])
+    if not paths or right.sum(0).max() < FEWEST:
+        return {}
+    means = []
+    for values in table(ask, paths, PLAIN_TAGS):
+        each = []
+        for column, there in enumerate(right.sum(0)):
+            if there >= FEWEST:
+                best = np.argsort(-values[:, column], kind="stable")[:min(FIRST, there)]
+                each.append(right[best, column].mean())
+        means.append(float(np.mean(each)))
+    return {f"first {FIRST} right by score": means[0], f"first {FIRST} right by similarity": means[1]}
+
+
+def suggestion(rows, vocabulary, ask):
+    """How often the nearest tag of the model's vocabulary is a name of the picture or of its kind."""
+    tags = undamaged(rows)
+    paths = sorted(tags)
+    known = set(vocabulary)
+    if not vocabulary or not any(tags[path] & known for path in paths):
+        return {}
+    _, similarities = table(ask, paths, vocabulary)
+    nearest = [vocabulary[i] for i in similarities.argmax(1)]
+    return {"first suggested tag right": float(np.mean([tag in tags[path] for path, tag in zip(paths, nearest)]))}
