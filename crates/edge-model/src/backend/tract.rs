@@ -132,14 +132,17 @@ pub(super) fn profile(runnable: &dyn Runnable, inputs: Vec<Input>) -> Result<Vec
 #[cfg(test)]
 mod tests {
     use ndarray::Array4;
+    use std::path::Path;
+
     use tract_onnx::tract_core::runtime::DefaultRuntime;
 
     use super::*;
+    use crate::bundle::Bundle;
 
     #[test]
     fn f16_computes_in_f16_and_answers_almost_the_same() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/image_encoder.onnx");
-        let onnx = std::fs::read(file).unwrap();
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
+        let onnx = std::fs::read(dir.join("image_encoder.onnx")).unwrap();
         let types = |precision| {
             let model = typed(&onnx, BatchSize::Fixed(1), precision).unwrap();
             let products = model.nodes().iter().map(|node| node.id).filter(|id| is_worth_f16(&model, *id));
@@ -148,11 +151,11 @@ mod tests {
         };
         assert_eq!(types(Precision::F32), [f32::datum_type()].into());
         assert_eq!(types(Precision::F16), [f16::datum_type()].into());
-        let golden =
-            image::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/small/golden_1.png")).unwrap().into_rgb8();
-        let golden = image::imageops::resize(&golden, 384, 384, image::imageops::FilterType::CatmullRom);
+        let (width, height) = Bundle::open(&dir).unwrap().manifest().image_input.input_size();
+        let golden = image::open(dir.join("golden_1.png")).unwrap().into_rgb8();
+        let golden = image::imageops::resize(&golden, width, height, image::imageops::FilterType::CatmullRom);
         let value = |(_, c, y, x): (_, usize, usize, usize)| f32::from(golden[(x as u32, y as u32)][c]) / 63.75 - 2.0;
-        let pixels = Array4::from_shape_fn((1, 3, 384, 384), value);
+        let pixels = Array4::from_shape_fn((1, 3, height as usize, width as usize), value);
         let answer = |precision| {
             let graph = prepare(&DefaultRuntime, &onnx, BatchSize::Fixed(1), precision).unwrap();
             run(&*graph, vec![Input::F32(pixels.clone().into_dyn())]).unwrap().remove(0)

@@ -99,7 +99,7 @@ mod tests {
     fn tags_with_the_same_quantiles_share_a_table() {
         let mut manifest = shipped().manifest().clone();
         manifest.tags = [("dog", [1.0, 2.0]), ("grain", [0.0, 5.0]), ("cat", [1.0, 2.0])]
-            .map(|(text, quantiles)| TagEntry { text: text.to_owned(), quantiles: quantiles.to_vec() })
+            .map(|(text, quantiles)| TagEntry { text: text.to_owned(), prompt: None, quantiles: quantiles.to_vec() })
             .into();
         let mut without = manifest.clone();
         let file = QuantileFile::taken_from(&mut without).unwrap();

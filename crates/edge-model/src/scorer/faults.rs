@@ -95,14 +95,15 @@ fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
     )
 }
 
-fn pixels(value: f32) -> RgbImage {
+fn pixels(scorer: &Scorer, value: f32) -> RgbImage {
     let pattern = |x: u32, y: u32, c: u32| 30.0 + 40.0 * value * ((c + y / 9 + x / 7) % 5) as f32;
-    RgbImage::from_fn(384, 384, |x, y| [0, 1, 2].map(|c| pattern(x, y, c) as u8).into())
+    let (width, height) = scorer.manifest().image_input.input_size();
+    RgbImage::from_fn(width, height, |x, y| [0, 1, 2].map(|c| pattern(x, y, c) as u8).into())
 }
 
 /// Runs all three graphs: encodes an image and a tag and scores them.
 fn run_all(scorer: &Scorer) -> Result<(ImageFeatures, f32), ScorerError> {
-    let image = scorer.embed(&[pixels(0.5)])?.remove(0);
+    let image = scorer.embed(&[pixels(scorer, 0.5)])?.remove(0);
     let tag = scorer.encode_tag("a lake in winter")?;
     let score = scorer.score(&image, &[tag])?[0].score;
     Ok((image, score))
@@ -153,7 +154,7 @@ fn a_device_that_works_at_the_second_try_stays_in_use() {
 fn an_input_that_gives_nan_on_every_device_does_not_replace_the_device() {
     let (scorer, _) = scorer(DeviceChoice::Auto);
     let tag = scorer.encode_tag("a lake in winter").unwrap();
-    let image = ImageFeatures::from(ImageEmbedding(vec![f16::INFINITY; tag.embedding.len()]));
+    let image = ImageFeatures::from(ImageEmbedding(vec![f16::INFINITY; scorer.manifest().architecture.embedding_dim]));
     assert!(matches!(scorer.score(&image, &[tag]), Err(ScorerError::NotFinite(_))));
     assert_eq!(scorer.device().name, "faulty");
     run_all(&scorer).unwrap();
@@ -179,7 +180,7 @@ fn a_device_that_was_chosen_explicitly_is_not_replaced() {
 #[test]
 fn batches_of_any_size_give_the_same_embeddings_as_single_images() {
     let (scorer, _) = scorer(DeviceChoice::Auto);
-    let images: Vec<_> = (0..9).map(|n| pixels(0.1 * n as f32)).collect();
+    let images: Vec<_> = (0..9).map(|n| pixels(&scorer, 0.1 * n as f32)).collect();
     let together = scorer.embed(&images).unwrap();
     assert_eq!(together.len(), 9);
     for (image, together) in images.iter().zip(&together) {

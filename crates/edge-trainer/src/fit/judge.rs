@@ -13,7 +13,8 @@ use super::request::FitOutcome;
 use crate::TrainError;
 use crate::assemble::{Content, DEFAULT_TAG, Findings};
 use crate::evaluate::{
-    self, Bootstrap, Embedded, EpochFigures, EvalSettings, Evaluation, PercentileReference, rules, shuffled_tags,
+    self, Bootstrap, Embedded, EpochFigures, EvalSettings, Evaluation, PercentileReference, largest_errors, rules,
+    shuffled_tags, suggestions,
 };
 use crate::features::Encoded;
 use crate::fit_file::FIT_FILE;
@@ -27,6 +28,8 @@ const QUANTILES: usize = 33;
 /// Smallest ratio of retrieval to retrieval by chance at which the similarity may suggest tags. Retrieval is the share
 /// of images whose own tag has the highest similarity of all tags.
 const RETRIEVAL_GAIN: f64 = 10.0;
+/// Number of images with large errors that the model card names.
+const SHOWN_ERRORS: usize = 4;
 /// Number of timed runs of the image encoder. The report states their median.
 const TIMED_RUNS: usize = 9;
 /// Number of bootstrap replicates for the intervals in the report.
@@ -106,6 +109,9 @@ impl Judging<'_> {
         let mut findings = self.quantiles()?;
         findings.suggests_tags = retrieval >= RETRIEVAL_GAIN * chance;
         let quantiles = |tag: &str| findings.tag_quantiles.get(tag).unwrap_or(&findings.quantiles).as_slice();
+        let evaluation = self.evaluation(quantiles)?;
+        let vocabulary = &self.encoded.vocabulary;
+        let names = if vocabulary.is_empty() { HashSet::new() } else { plain_names(test.examples) };
         let results = Results {
             validation: self.figures(&self.candidate.validation, str::to_owned)?,
             test: self.figures(test, str::to_owned)?,
@@ -113,7 +119,10 @@ impl Judging<'_> {
             default_tag: self.figures(test, |_| DEFAULT_TAG.to_owned())?,
             retrieval,
             chance,
-            evaluation: self.evaluation(quantiles)?,
+            vocabulary: vocabulary.len(),
+            suggestions: suggestions(test, scorer, vocabulary, &names)?,
+            largest_errors: largest_errors(test.examples, &evaluation.judged, SHOWN_ERRORS),
+            evaluation,
             unseen: self.encoded.fitted.as_ref().map_or_else(Vec::new, |fitted| fitted.unseen.clone()),
             milliseconds: milliseconds(scorer, content.rule().input_size())?,
             epochs: self.trained.epochs.clone(),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::words::{estimate, number};
 use super::{DATA, PAGE, Report, TEXT, evaluation};
 use crate::assemble::{DEFAULT_TAG, Provenance};
-use crate::evaluate::{DataSetRow, Evaluation, JudgeError};
+use crate::evaluate::{DataSetRow, Evaluation, JudgeError, ScoreError, Suggestions};
 use crate::export::Parity;
 use crate::features::UnseenRow;
 use crate::message::EpochRecord;
@@ -18,6 +18,9 @@ use crate::metrics::{Figures, Measure};
 
 /// Smallest number of tag pairs for which the model card states how many are in the right order.
 const MIN_TAG_PAIRS: usize = 20;
+
+/// Largest number of wrong suggestions that the model card names.
+const SHOWN_SUGGESTIONS: usize = 8;
 
 /// The figures of a training that the bundle's documents state.
 #[derive(Debug, Clone)]
@@ -34,6 +37,12 @@ pub struct Results {
     pub retrieval: f64,
     /// The share `retrieval` that a random choice of tag would reach.
     pub chance: f64,
+    /// Number of plain tags that the model can suggest; 0 if it knows its training tags only.
+    pub vocabulary: usize,
+    /// Suggested tags of the test photographs.
+    pub suggestions: Suggestions,
+    /// Test images with the largest errors.
+    pub largest_errors: Vec<ScoreError>,
     /// Figures of a fitted image encoder on kinds of images that it was not fitted to.
     pub unseen: Vec<UnseenRow>,
     /// Time of the image encoder for one image on one thread, in milliseconds.
@@ -80,6 +89,10 @@ impl Results {
                 if self.evaluation.data_sets.len() > 1 { format!("test[{}]", row.name) } else { "test".to_owned() };
             let named = figures.into_iter().map(|(name, value)| (format!("{part}.{name}"), value));
             all.extend(named.filter(|(_, value)| value.is_finite()));
+        }
+        let Suggestions { photographs, right, .. } = self.suggestions;
+        if photographs > 0 {
+            all.insert("test.first_suggestion_right".to_owned(), right as f64 / photographs as f64);
         }
         all.insert("test.tag_retrieval".to_owned(), self.retrieval);
         all.insert("test.tag_retrieval_by_chance".to_owned(), self.chance);
@@ -157,7 +170,8 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         provenance;
     let megabytes = results.graph_bytes as f64 / 1e6;
     let millions = results.parameters as f64 / 1e6;
-    let verdicts: String = results.evaluation.data_sets.iter().map(verdict).collect();
+    let verdicts: String =
+        results.evaluation.data_sets.iter().map(|row| verdict(row, results.vocabulary > 0)).collect();
     let (found, chance) = (100.0 * results.retrieval, 100.0 * results.chance);
     format!(
         "# {name}\n\n\
@@ -167,13 +181,12 @@ fn card(results: &Results, provenance: &Provenance) -> String {
          - Scores follow \"{unit}\", from {min} to {max}. They rank pictures of the same tag. A single score says \
          little by itself.\n\
          - The model learned from {train} rated (picture, tag) examples. {about} It responds to sharpness, noise, \
-         artefacts, contrast and colour. Its scores of other kinds of pictures are extrapolations.\n\
+         artefacts, contrast and colour{content}. Its scores of other kinds of pictures are extrapolations.\n\
          {verdicts}\
-         - The text encoder knows only the words of its {n_tags} training tags. Any text is accepted, but other words \
-         carry little meaning. Pictures without a tag are scored under \"{DEFAULT_TAG}\".\n\
+         {words}\
          - A picture's own tag has the highest similarity of all test tags for {found:.1} % of the test pictures; by \
          chance it would be {chance:.1} %. Similarity is not a general search.\n\
-         {centre_only}\
+         {centre_only}{failures}\
          - The model must not be used to judge people or their work, as the only reason to delete a picture, or to \
          compare pictures of different tags. It does not measure whether a subject is worth showing.\n\n\
          ## Figures\n\n{table}\n{data_sets}\n{unseen}\
@@ -195,7 +208,9 @@ fn card(results: &Results, provenance: &Provenance) -> String {
         unit = scale.unit,
         min = scale.min,
         max = scale.max,
-        n_tags = tags.len(),
+        content = if results.vocabulary > 0 { ", and to what the tag names" } else { "" },
+        words = words(results, tags.len()),
+        failures = failures(results),
         table = results.table(),
         data_sets = data_sets(&results.evaluation.data_sets),
         unseen = unseen(&results.unseen),
@@ -204,12 +219,65 @@ fn card(results: &Results, provenance: &Provenance) -> String {
     )
 }
 
-/// Returns a list item on whether the tag matters on a data set.
-fn verdict(row: &DataSetRow) -> String {
+/// Returns a list item on the words that the model knows.
+fn words(results: &Results, training_tags: usize) -> String {
+    let without = format!("Pictures without a tag are scored under \"{DEFAULT_TAG}\".");
+    if results.vocabulary == 0 {
+        return format!(
+            "- The text encoder knows only the words of its {training_tags} training tags. Any text is accepted, but \
+             other words carry little meaning. {without}\n"
+        );
+    }
+    let Suggestions { photographs, right, wrong } = &results.suggestions;
+    let tags = results.vocabulary;
+    let mut text = format!(
+        "- Any English text is a tag. Plain names of things serve best, such as \"dog\" or \"sailing boat\": pictures \
+         that show them come first, the best made ones at the top. A sentence changes the order less. {without}\n\
+         - The model can suggest {tags} plain tags."
+    );
+    if *photographs > 0 {
+        let share = 100.0 * *right as f64 / *photographs as f64;
+        let _ = write!(
+            text,
+            " For {share:.0} % of {photographs} undamaged test photographs the first one is a name of what they show."
+        );
+    }
+    let examples: Vec<String> = spread(wrong, SHOWN_SUGGESTIONS)
+        .map(|(names, tag)| format!("\"{tag}\" for a picture of \"{}\"", names.join("\", \"")))
+        .collect();
+    if !examples.is_empty() {
+        let _ = write!(text, " Wrong ones are: {}.", examples.join("; "));
+    }
+    text + "\n"
+}
+
+/// Returns a list item with the largest errors; empty without any.
+fn failures(results: &Results) -> String {
+    let of = |ScoreError { file, judged }: &ScoreError| {
+        format!("`{file}` (\"{}\") is rated {:.2} and scored {:.2}", judged.tag, judged.truth, judged.prediction)
+    };
+    match results.largest_errors.iter().map(of).collect::<Vec<_>>() {
+        errors if errors.is_empty() => String::new(),
+        errors => format!("- The largest errors on the first data set: {}.\n", errors.join("; ")),
+    }
+}
+
+/// Returns at most `most` items, evenly spaced.
+fn spread<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
+    items.iter().step_by(items.len().div_ceil(most).max(1))
+}
+
+/// Returns a list item on whether the tag matters on a data set. `knows_content` is whether the model tells what pictures show.
+fn verdict(row: &DataSetRow, knows_content: bool) -> String {
     let gain = row.right_minus_shuffled[Measure::WithinTagSrcc.key()].value;
     let name = &row.name;
     let gain = if gain > 0.02 {
         format!("the SRCC within tags is higher by {gain:.3} with right tags than with shuffled tags: the tag matters.")
+    } else if knows_content {
+        format!(
+            "the order within a tag is that of how well the pictures are made, under right tags as under shuffled ones \
+             (SRCC {gain:+.3}): the pictures of a tag all show it."
+        )
     } else {
         format!(
             "the SRCC within tags is not clearly higher with right tags than with shuffled tags ({gain:+.3}): these \

@@ -9,7 +9,7 @@ use super::{TokenTable, WordError, WordNet, class_vectors, plain_tags};
 use crate::message::Listener;
 
 /// Raised when the vectors of the same files change.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The vectors of tokens and of classes.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ impl Meanings {
             }
         };
         let nouns = WordNet::read(nouns)?;
+        let table = table.with_plurals(&nouns.words());
         Ok(Self { classes: class_vectors(&table, &nouns)?, plain_tags: plain_tags(&nouns), table })
     }
 }

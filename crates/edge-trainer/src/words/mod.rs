@@ -4,6 +4,7 @@
 
 mod class_vectors;
 mod meaning;
+mod plurals;
 mod token_table;
 mod vocabulary;
 mod wordnet;

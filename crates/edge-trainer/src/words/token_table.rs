@@ -1,6 +1,7 @@
 //! A vector for every token of a published sentence encoder. A text is then the mean of its tokens' vectors, which is nearly as good for
 //! short tags as the encoder itself, and needs no encoder.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
@@ -8,13 +9,36 @@ use nalgebra::{DMatrix, SymmetricEigen};
 use tokenizers::Tokenizer;
 
 use super::WordError;
+use super::plurals::singular;
 use crate::device::Host;
 use crate::message::{Listener, Message};
 use crate::model::bert::{Bert, BertConfig};
 use crate::model::values;
 
 /// Tokens that a text can have without meaning something else: "a photo of a dog" is "dog".
-const IGNORED: [&str; 11] = ["a", "an", "the", "of", "in", "photo", "photos", "photograph", "picture", "image", "-"];
+const IGNORED: [&str; 21] = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "in",
+    "and",
+    "&",
+    "some",
+    "my",
+    "photo",
+    "photos",
+    "photograph",
+    "photographs",
+    "picture",
+    "pictures",
+    "image",
+    "images",
+    "-",
+    "'",
+    "##s",
+    "##es",
+];
 /// Ids of the tokens whose vectors determine the directions. Those before are special tokens, punctuation and single letters; those behind
 /// are rare.
 const COMMON: std::ops::Range<usize> = 1000..20000;
@@ -83,6 +107,17 @@ impl TokenTable {
         let vectors: Vec<f32> = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         let is_whole = bytes.len() == 4 * dim * tokenizer.get_vocab_size(true);
         Ok(is_whole.then_some(Self { path, tokenizer, dim, vectors }))
+    }
+
+    /// The same table, in which each plural has the vector of its singular. `nouns` holds nouns in lower case.
+    pub fn with_plurals(mut self, nouns: &HashSet<String>) -> Self {
+        for (word, id) in self.tokenizer.get_vocab(false) {
+            let one = singular(&word, |word| nouns.contains(word)).and_then(|one| self.tokenizer.token_to_id(&one));
+            let Some(one) = one else { continue };
+            let [from, to] = [one, id].map(|id| id as usize * self.dim);
+            self.vectors.copy_within(from..from + self.dim, to);
+        }
+        self
     }
 
     /// A table of these words, of which each is a token, with their vectors of length `dim`, row-major.
@@ -195,6 +230,19 @@ mod tests {
 
     fn cosine(a: &[f64], b: &[f64]) -> f64 {
         a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (length(a) * length(b))
+    }
+
+    #[test]
+    fn plurals_get_the_vectors_of_their_singulars() {
+        let table = TokenTable::of_words(&["dog", "dogs", "glass", "glasses"], 1, (0..4).map(|v| v as f32).collect());
+        let known = |word: &str| table.tokenizer.token_to_id(word).unwrap() as usize;
+        let (dog, dogs, glasses) = (known("dog"), known("dogs"), known("glasses"));
+        let (before, nouns) = (table.vectors.clone(), ["dog", "glass", "glasses"].map(str::to_owned).into());
+        let with = table.with_plurals(&nouns);
+        assert_eq!(
+            [with.vectors[dog], with.vectors[dogs], with.vectors[glasses]],
+            [before[dog], before[dog], before[glasses]]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Reads the nouns of WordNet (G. A. Miller, "WordNet: a lexical database for English", Communications of the ACM 38, 1995).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::WordError;
@@ -53,6 +53,11 @@ impl WordNet {
     /// Returns the synset at this offset.
     pub fn synset(&self, offset: u32) -> Option<&Synset> {
         self.synsets.get(&offset)
+    }
+
+    /// Returns all words of all synsets, in lower case.
+    pub fn words(&self) -> HashSet<String> {
+        self.synsets.values().flat_map(|synset| &synset.words).map(|word| word.to_lowercase()).collect()
     }
 
     /// Returns the synset at `offset` and those above it, each one's first hypernym next. Ends at the most general one.

@@ -236,10 +236,12 @@ pub(super) fn fit_answers(
     for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
         let labelled = labelled_of(&together[0].1);
         let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
-        // The ridge of the first questions suits the others too, and choosing it again would take most of the time. Where data sets share
-        // an answer, each has a ridge of its own: the first one's is too large for the answer to the rated data set.
+        // Choosing the ridge again for each tag would take most of the time. A tag has the ridge of its data set where data sets share an
+        // answer: the first question's is then too large for it. Otherwise it has that of the first question.
         let chooses = common && together[0].0.about != About::Tag;
-        let chosen = answers.figures.first().filter(|_| !chooses).map(|(_, ridge, _)| [*ridge]);
+        let set = together[0].0.known.first().map(|(image, _)| images.first[*image].source.as_str());
+        let of_set = answers.figures.iter().find(|(name, ..)| common && Some(name.as_str()) == set);
+        let chosen = of_set.or(answers.figures.first()).filter(|_| !chooses).map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
         let fitted = ridge
             .fit(&labelled, &targets, ridges)
