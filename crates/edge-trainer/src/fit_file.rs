@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn the_shipped_models_file_is_read() {
         let file = FitFile::parse(include_str!("../../../models/small/fit.toml")).unwrap();
-        assert_eq!((file.options.centres, file.options.train), (3000, crate::Trainable::Auto));
+        assert_eq!((file.options.centres, file.options.train), (3800, crate::Trainable::Auto));
         assert_eq!(file.setup.out, Some("models/small".into()));
     }
 

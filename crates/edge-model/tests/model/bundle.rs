@@ -145,8 +145,8 @@ fn an_inconsistent_manifest_is_refused() {
         ),
         (|m| m["architecture"]["embedding_dim"] = json!(0), "embedding_dim is 0"),
         (
-            |m| m["architecture"]["text_embedding_dim"] = json!(257),
-            "text_embedding_dim is 257; it must be 1 to embedding_dim (256)",
+            |m| m["architecture"]["text_embedding_dim"] = json!(193),
+            "text_embedding_dim is 193; it must be 1 to embedding_dim (192)",
         ),
     ];
     for (change, message) in cases {

@@ -20,6 +20,11 @@ pub fn of_zeros(dir: &Path) -> PathBuf {
     let dir = copy_of_model(dir);
     let path = dir.join("manifest.json");
     let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let Value::Object(architecture) = &mut manifest["architecture"] else { panic!("the manifest has no architecture") };
+    architecture.remove("text_embedding_dim");
+    architecture.insert("embedding_dim".to_owned(), json!(EMBEDDING));
+    // One view, the centre.
+    manifest["image_input"]["views"] = json!([]);
     let count = |name: &str| manifest["goldens"][name].as_array().unwrap().len();
     let (images, tags) = (count("images"), count("tags"));
     let tensors = GoldenTensors {
