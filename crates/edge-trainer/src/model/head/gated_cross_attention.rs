@@ -9,13 +9,14 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::perceptron::Perceptron;
-use super::shape::{ATTENTION_HEADS, HeadShape, TOKENS};
+use super::shape::{ATTENTION_HEADS, HeadShape, TOKENS, widen, widened};
 use crate::model::layers::{Attention, LAYER_NORM_EPSILON, Mask};
 use crate::model::ops::LayerOps;
 
-/// `image_embedding [N, D]`, `text_embedding [N, D]` -> `score [N]`.
+/// `image_embedding [N, D]`, `text_embedding [N, E]` -> `score [N]`. If E is not D, a linear layer brings the text to the length D.
 #[derive(Module, Debug)]
 pub struct GatedCrossAttention<B: Backend> {
+    widen: Option<Linear<B>>,
     attention: Attention<B>,
     attention_gate: Param<Tensor<B, 1>>,
     hidden: Linear<B>,
@@ -31,6 +32,7 @@ impl<B: Backend> GatedCrossAttention<B> {
         let token = shape.embedding / TOKENS;
         let closed = || Param::from_tensor(Tensor::zeros([1], device));
         Self {
+            widen: widen(shape, device),
             attention: Attention::new(token, ATTENTION_HEADS, device),
             attention_gate: closed(),
             hidden: LinearConfig::new(token, 2 * token).init(device),
@@ -52,6 +54,7 @@ impl<B: Backend> GatedCrossAttention<B> {
     /// `[N, 1]`, in the unit of the training scores.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, text: O::Tensor<2>) -> O::Tensor<2> {
         let length = self.norm.gamma.dims()[0];
+        let text = widened(self.widen.as_ref(), ops, text);
         let cut = [-1, TOKENS as i64, (length / TOKENS) as i64];
         let (image, text) = (ops.reshape(image, cut), ops.reshape(text, cut));
         let attended = self.attention.forward(ops, image.clone(), text, Mask::Nothing, [TOKENS, TOKENS]);

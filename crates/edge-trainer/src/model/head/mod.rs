@@ -86,10 +86,6 @@ pub fn problem(kind: HeadKind, shape: HeadShape) -> Option<String> {
         HeadKind::MatchedSum if first < text || answers == 0 => Some(
             "--head matched reads content vectors, which this backbone does not give. Use --head gated".to_owned(),
         ),
-        HeadKind::PooledCrossAttention | HeadKind::GatedCrossAttention if text != embedding => Some(format!(
-            "this head needs image and text embeddings of the same length, but this backbone's have {embedding} and \
-             {text} numbers. Use --head hyper"
-        )),
         HeadKind::PatchCrossAttention if patches < 2 || tokens < 2 => Some(
             "--head patch needs patch and text tokens, which this backbone does not give. Use --head pooled".to_owned(),
         ),

@@ -1,6 +1,10 @@
 //! Sizes and the score unit that all heads use.
 
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+
+use crate::model::ops::LayerOps;
 
 /// Number of tokens that the pooled heads cut an embedding into.
 pub const TOKENS: usize = 8;
@@ -29,4 +33,21 @@ pub struct HeadShape {
     pub tokens: [usize; 2],
     /// Place of the first answer in the image embedding, and number of answers; zero if the backbone gives none.
     pub answers: [usize; 2],
+}
+
+/// A layer from the length of the text embedding to that of the image embedding; `None` if they are the same.
+pub(super) fn widen<B: Backend>(shape: HeadShape, device: &B::Device) -> Option<Linear<B>> {
+    (shape.text != shape.embedding).then(|| LinearConfig::new(shape.text, shape.embedding).init(device))
+}
+
+/// The text embedding, after the layer if there is one.
+pub(super) fn widened<B: Backend, O: LayerOps<B>>(
+    layer: Option<&Linear<B>>,
+    ops: &mut O,
+    text: O::Tensor<2>,
+) -> O::Tensor<2> {
+    match layer {
+        Some(layer) => ops.linear(layer, text),
+        None => text,
+    }
 }
