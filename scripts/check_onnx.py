@@ -68,7 +68,9 @@ def run(graph, inputs, batch):
 
 
 def cosine(a, b):
-    # 0 where either vector is zero: a model without text has a zero text embedding.
+    # An image embedding may be longer than a text's: the text is compared with its beginning. The cosine is 0 where either vector is zero: a
+    # model without text has a zero text embedding.
+    a = a[..., : b.shape[-1]]
     return (a * b).sum(-1) / np.maximum(np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1), TINY)
 
 

@@ -80,7 +80,8 @@ fn new_files_go_before_old_ones_and_the_progress_through_these_is_shown() {
 fn a_replaced_bundle_is_used_if_it_can_be_proved_and_refused_if_not() {
     let place = Place::new();
     let bundle = copy_of_model(place.dir.path());
-    let config = format!("[model]\ndir = {:?}\n[tags]\nalways = [\"birds\"]\n", bundle.to_str().unwrap());
+    let config =
+        format!("[model]\ndir = {:?}\n[tags]\nalways = [\"birds\"]\nfrom_similarity = 0\n", bundle.to_str().unwrap());
     let config = place.config(&config);
     place.write("a.jpg", &jpeg(1));
     let (config, photos, db) = (config, place.photos(), place.db());

@@ -11,6 +11,7 @@ mod seeds;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use edge_model::bundle::manifest::file;
 use edge_model::bundle::{Bundle, sha256_hex};
 use edge_model::image_input::{InputRule, Limits, ResizeFilter, decode, keywords_of, prepare};
 use edge_model::text::{TagTokenizer, TextRule, normalise_tag};
@@ -89,12 +90,15 @@ fn manifests() {
     let mut manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(model().join("manifest.json")).unwrap()).unwrap();
     for (name, digest) in manifest["files"].as_object_mut().unwrap() {
-        let file = dir.path().join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, name).unwrap();
-        digest["sha256"] = sha256_hex(name.as_bytes()).into();
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // The quantiles are read together with the manifest.
+        let content =
+            if name == file::QUANTILES { std::fs::read(model().join(name)).unwrap() } else { name.as_bytes().into() };
+        std::fs::write(&path, &content).unwrap();
+        digest["sha256"] = sha256_hex(&content).into();
         if let Some(bytes) = digest.get_mut("size_bytes") {
-            *bytes = name.len().into();
+            *bytes = content.len().into();
         }
     }
     let compact = serde_json::to_vec(&manifest).unwrap();

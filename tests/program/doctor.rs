@@ -54,7 +54,7 @@ fn a_machine_in_order() {
     machine.place.write("a.jpg", &jpeg(1));
     machine.place.scan(&["--device", "cpu"]).expect(0);
     machine.finds("integrity", "fine", "SQLite finds no damage", "");
-    machine.finds("contents", "fine", "1 images, 1 scores under 1 tags", "");
+    machine.finds("contents", "fine", "1 images, 3 scores under 3 tags", "");
     let table = machine.place.scorer("doctor", &["--device", "cpu"]).expect(0).stdout;
     assert!(table.lines().any(|line| line.starts_with("  model     cpu in f32: goldens reproduced: ")), "{table}");
 }

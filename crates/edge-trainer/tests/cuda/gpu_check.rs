@@ -76,7 +76,7 @@ fn the_check_of_a_gpu_passes_and_fails_as_the_gpu_does() {
     let Some(gpu) = Gpu::new() else { return };
     let (said, report) = check(&gpu, &suite);
     said.expect(0);
-    for line in ["on cuda in f32: scores from", "on cuda in f16: scores from", "- f16: 24 scores", "all checks passed"]
+    for line in ["on cuda in f32: scores from", "on cuda in f16: scores from", "- f16: 30 scores", "all checks passed"]
     {
         assert!(report.contains(line), "{line:?} is not in the report:\n{report}");
     }

@@ -309,7 +309,8 @@ mod tests {
     fn made(kernels: &ProductKernels) -> PreparedGraph {
         let matrix: Vec<f32> = (0..1030 * 2100).map(|i| (i % 1013) as f32 / 500.0 - 1.0).collect();
         let bias: Vec<f32> = (0..2100).map(|i| i as f32).collect();
-        let weights = PackedWeights::pack(&matrix, 2100, Some(&bias), kernels.for_weights(matrix.len())).unwrap();
+        let weights =
+            PackedWeights::pack(&matrix, 2100, Some(&bias), kernels.for_weights(matrix.len() / 2100, 2100)).unwrap();
         let table = LookupTable { width: 100, values: matrix[..100_000].to_vec().into() };
         let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 2] };
         let filters = ConvFilters::new(matrix[..19 * 20].to_vec().into(), windows, [f32::NEG_INFINITY, 6.0]).unwrap();

@@ -27,6 +27,12 @@ pub(in crate::backend::cpu) struct ProductKernels {
 /// Fewest weights of a product that is computed in reduced precision. Smaller products would not become faster. Sums of squares
 /// in statistics and norms are smaller products and need the precision of f32.
 const MIN_REDUCED_WEIGHTS: usize = 1 << 16;
+/// Fewest factors of a sum that is computed in reduced precision. Shorter sums are fast anyway, and the distances of a kernel between
+/// components need the precision of f32: next to a centre they are small differences of large numbers.
+const MIN_REDUCED_STEPS: usize = 128;
+/// Fewest columns of such a product. Rounding the other side takes as long for few columns as for many, and a narrow product may sum
+/// thousands of small terms that cancel, as a regression on a kernel does.
+const MIN_REDUCED_COLUMNS: usize = 256;
 
 impl ProductKernels {
     /// Returns the fastest kernels of this processor; `None` if it has no f32 kernel. Products with many weights use `precision`
@@ -49,9 +55,11 @@ impl ProductKernels {
         self.f32
     }
 
-    /// Returns the kernel for a product with `count` weights.
-    pub(in crate::backend::cpu) fn for_weights(&self, count: usize) -> ProductKernel {
-        self.reduced.filter(|_| count >= MIN_REDUCED_WEIGHTS).unwrap_or(self.exact)
+    /// Returns the kernel for a product with a matrix `[steps, columns]` of weights.
+    pub(in crate::backend::cpu) fn for_weights(&self, steps: usize, columns: usize) -> ProductKernel {
+        let is_worth =
+            steps >= MIN_REDUCED_STEPS && columns >= MIN_REDUCED_COLUMNS && steps * columns >= MIN_REDUCED_WEIGHTS;
+        self.reduced.filter(|_| is_worth).unwrap_or(self.exact)
     }
 
     /// Returns the precision of products with many weights.

@@ -96,7 +96,7 @@ fn quick_gelu(index: &GraphIndex<'_>, x: &NodeProto) -> Option<(usize, f32)> {
 fn pack(graph: &mut GraphProto, pattern: &ProductPattern, kernels: &ProductKernels) -> Option<PackedWeights> {
     let constant = graph.initializer.iter_mut().find(|constant| constant.name == pattern.matrix)?;
     let matrix = floats(constant)?;
-    let kernel = kernels.for_weights(matrix.len());
+    let kernel = kernels.for_weights(matrix.len() / pattern.outer.max(1), pattern.outer);
     let packed = PackedWeights::pack(&matrix, pattern.outer, pattern.bias.as_deref(), kernel)?
         .with_quick_gelu(pattern.quick_gelu);
     if pattern.only_reader {
