@@ -28,7 +28,7 @@ use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 3\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 4\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
