@@ -44,6 +44,7 @@ pub struct HeadInput<B: Backend> {
 
 /// A head of any kind.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one head, and its numbers are behind pointers")]
 pub enum Head<B: Backend> {
     /// Attention from the tag's tokens to the image's patches; see [`PatchCrossAttention`].
     Patch(PatchCrossAttention<B>),
