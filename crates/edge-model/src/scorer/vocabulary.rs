@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn a_plural_of_a_known_word_is_known_and_other_words_are_not() {
+        let known = ["llama", "tench"].map(str::to_owned).into();
+        let words =
+            |words: &[&str]| UnknownTag::with_words("a tag", words.iter().map(|w| (*w).to_owned()).collect(), &known);
+        assert_eq!(words(&["llama", "llamas", "tenches"]), None);
+        let unknown = |word: &str| UnknownTag::Words { tag: "a tag".to_owned(), words: vec![word.to_owned()] };
+        assert_eq!(words(&["llamas", "xqs"]), Some(unknown("xqs")));
+        assert_eq!(words(&["llam", "llama"]), Some(unknown("llam")));
+    }
+
+    #[test]
     fn plurals_capitals_hyphens_and_framing_words_change_little() {
         let scorer = Scorer::open(shipped().dir(), DeviceChoice::Cpu).unwrap();
         let embed = |tag: &str| scorer.encode_tag(tag).unwrap().embedding;

@@ -1,4 +1,4 @@
-//! What makers of data sets share: their error, their output directory, and the image files of a directory.
+//! Prepares an output directory and lists the image files of an input directory, for the commands that make data sets.
 
 use std::path::{Path, PathBuf};
 

@@ -120,7 +120,7 @@ impl TokenTable {
         self
     }
 
-    /// A table of these words, of which each is a token, with their vectors of length `dim`, row-major.
+    /// Makes a table in which each word is one token. `vectors` holds a row of `dim` numbers for each word.
     #[cfg(test)]
     pub fn of_words(words: &[&str], dim: usize, vectors: Vec<f32>) -> Self {
         Self { path: PathBuf::new(), tokenizer: tests::tokenizer(words).parse().unwrap(), dim, vectors }

@@ -15,6 +15,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::shape::HeadShape;
+use super::weighted_sum::sum_of_answers;
 use crate::model::layers::{cosine, fixed, unit};
 use crate::model::ops::LayerOps;
 use crate::model::values::weights;
@@ -136,12 +137,8 @@ impl<B: Backend> MatchedSum<B> {
         let not_first: Vec<f32> = is_first.iter().map(|first| 1.0 - first).collect();
         let (gain, shift) = (ops.learned_row(&self.answer_gain), ops.learned_row(&self.shift));
         let gain = ops.column_affine(gain, &not_first, &is_first);
-        let scaled = ops.slice(image, 1, self.first..self.first + answers);
-        let scaled = ops.mul(scaled, gain);
-        let scaled = ops.add(scaled, shift);
-        let weighted = ops.mul(shares, scaled);
-        let sum: O::Tensor<1> = ops.sum(weighted, 1);
-        ops.reshape(sum, [-1, 1])
+        let answers = ops.slice(image, 1, self.first..self.first + answers);
+        sum_of_answers(ops, answers, [gain, shift], shares)
     }
 
     /// The logit of each text to be a plain name, `[N, E] -> [N, 1]`.

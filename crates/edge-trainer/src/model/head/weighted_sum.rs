@@ -13,7 +13,7 @@ use burn::tensor::backend::Backend;
 
 use super::shape::HeadShape;
 use crate::model::layers::{LAYER_NORM_EPSILON, scaled};
-use crate::model::ops::LayerOps;
+use crate::model::ops::{LayerOps, TensorOps};
 
 /// Initial gain of every answer.
 const GAIN: f32 = 0.9;
@@ -35,6 +35,21 @@ pub struct WeightedSum<B: Backend> {
     /// Place of the first answer in the image embedding.
     first: usize,
     dropout: Dropout,
+}
+
+/// The sum of `answers [N, K]`, each multiplied by its gain and shifted, with the weights `shares [N, K]`: `[N, 1]`. Gain and shift are rows
+/// `[1, K]`.
+pub(super) fn sum_of_answers<O: TensorOps>(
+    ops: &mut O,
+    answers: O::Tensor<2>,
+    [gain, shift]: [O::Tensor<2>; 2],
+    shares: O::Tensor<2>,
+) -> O::Tensor<2> {
+    let scaled = ops.mul(answers, gain);
+    let scaled = ops.add(scaled, shift);
+    let weighted = ops.mul(shares, scaled);
+    let sum: O::Tensor<1> = ops.sum(weighted, 1);
+    ops.reshape(sum, [-1, 1])
 }
 
 impl<B: Backend> WeightedSum<B> {
@@ -61,11 +76,7 @@ impl<B: Backend> WeightedSum<B> {
         let shares = ops.softmax(logits, 1);
         let (gain, shift) = (ops.learned_row(&self.gain), ops.learned_row(&self.shift));
         let answers = ops.slice(image, 1, self.first..self.first + count);
-        let answers = ops.mul(answers, gain);
-        let answers = ops.add(answers, shift);
-        let weighted = ops.mul(shares, answers);
-        let sum: O::Tensor<1> = ops.sum(weighted, 1);
-        ops.reshape(sum, [-1, 1])
+        sum_of_answers(ops, answers, [gain, shift], shares)
     }
 
     /// `text_embedding [N, E]` -> logit of each answer, `[N, K]`.

@@ -321,7 +321,7 @@ mod tests {
                 if (top..top + side).contains(&row) && column < side {
                     *pixel = if (row + column) % 2 == 0 { 0.9 } else { -0.9 };
                 } else if (top..top + side).contains(&row) {
-                    // What lies beside a narrow view must not count.
+                    // The encoder must ignore the pixels to the right of a narrow view.
                     *pixel = 0.5;
                 }
             }
