@@ -167,7 +167,11 @@ impl ConvFilters {
 /// Copies values into the first places of a step of a panel.
 fn copy(values: &[f32], step: &mut [[u8; 4]]) {
     let values: &[[u8; 4]] = bytemuck::cast_slice(values);
-    step[..values.len()].copy_from_slice(values);
+    // A whole step has a constant length, so that it is copied without calling a function.
+    match (<&[_; COLUMNS]>::try_from(values), <&mut [_; COLUMNS]>::try_from(&mut *step)) {
+        (Ok(values), Ok(step)) => *step = *values,
+        _ => step[..values.len()].copy_from_slice(values),
+    }
 }
 
 /// The lines of the input that one row of windows covers. Each line is sorted by `column % stride`. Values that are `stride`

@@ -27,7 +27,7 @@ pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
 /// Convolution of `[N, C, H, W]` with one constant filter per channel, zeros around the maps, and a clamp of the results. Output
 /// `[N, C, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
 pub(super) const DEPTHWISE_CONV: &str = "DepthwiseConv";
-/// Mean over one axis, which the output lacks. Attribute [`AXIS`].
+/// Mean over one axis or several neighbouring ones, which the output lacks. Attributes [`AXIS`] and [`AXES`].
 pub(super) const AXIS_MEAN: &str = "AxisMean";
 /// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
@@ -37,7 +37,9 @@ pub(super) const OUTER: &str = "outer";
 /// channels and 0; height and width of a window; strides down and across; rows above and columns to the left; rows below and columns to
 /// the right.
 pub(super) const WINDOWS: &str = "windows";
+/// The first axis of a mean, and the number of its axes.
 pub(super) const AXIS: &str = "axis";
+pub(super) const AXES: &str = "axes";
 pub(super) const EPSILON: &str = "epsilon";
 pub(super) const HEADS: &str = "heads";
 pub(super) const FACTOR: &str = "factor";
@@ -60,7 +62,7 @@ enum OperatorKind {
     TableLookup { index: usize, outer: usize, table: Option<Arc<LookupTable>> },
     WindowProduct { index: usize, count: usize, windows: ConvWindows, filters: Option<(Arc<ConvFilters>, F32Kernel)> },
     DepthwiseConv { index: usize, windows: DepthwiseWindows, filters: Option<Arc<DepthwiseFilters>> },
-    AxisMean { axis: usize },
+    AxisMean { axis: usize, axes: usize },
 }
 
 /// Required by tract, which may merge nodes whose operators are equal. Always false, so that no nodes are merged.
@@ -102,7 +104,9 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
         };
         read(OperatorKind::DepthwiseConv { index: node.get_attr(INDEX)?, windows, filters: None })
     });
-    operators.insert(AXIS_MEAN, |_, node| read(OperatorKind::AxisMean { axis: node.get_attr(AXIS)? }));
+    operators.insert(AXIS_MEAN, |_, node| {
+        read(OperatorKind::AxisMean { axis: node.get_attr(AXIS)?, axes: node.get_attr(AXES)? })
+    });
     operators.insert(ROW_NORM, |_, node| read(OperatorKind::RowNorm { epsilon: node.get_attr(EPSILON)? }));
     operators.insert(HEADS_ATTENTION, |_: &ParsingContext, node: &NodeProto| {
         let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
@@ -143,13 +147,13 @@ impl Operator {
         match (&self.0, input.last_mut()) {
             (OperatorKind::ConstantProduct { outer, .. }, Some(last)) => *last = outer.to_dim(),
             (OperatorKind::TableLookup { outer, .. }, _) => input.push(outer.to_dim()),
-            (OperatorKind::AxisMean { axis }, _) => {
+            (OperatorKind::AxisMean { axis, axes }, _) => {
                 ensure!(
-                    *axis < input.len(),
-                    "the mean over axis {axis} is impossible: the input has only {} axes",
+                    *axes <= input.len() && *axis <= input.len() - axes,
+                    "the mean over {axes} axes from axis {axis} is impossible: the input has only {} axes",
                     input.len()
                 );
-                input.remove(*axis);
+                input.drain(*axis..axis + axes);
             }
             (OperatorKind::WindowProduct { count, windows, .. }, _) => {
                 let [down, across] = windows.count(map_size(&input)?);
@@ -246,7 +250,7 @@ impl EvalOp for Operator {
                 weights.multiply(values[0], rows_per_item, out);
             }
             OperatorKind::TableLookup { .. } => {}
-            OperatorKind::AxisMean { axis } => mean(values[0], shapes[0], *axis, out),
+            OperatorKind::AxisMean { axis, axes } => mean(values[0], shapes[0], *axis..axis + axes, out),
             OperatorKind::WindowProduct { windows, filters, .. } => {
                 let (filters, kernel) = filters.as_ref().context("the convolution has no filters")?;
                 for_each_element(values[0], shapes[0], windows.channels, out, |input, map_size, out| {
@@ -322,9 +326,10 @@ fn map_size(input: &[TDim]) -> TractResult<[usize; 2]> {
     Ok([height.to_usize()?, width.to_usize()?])
 }
 
-/// Computes the mean over one axis.
-fn mean(values: &[f32], shape: &[usize], axis: usize, out: &mut [f32]) {
-    let (length, inner) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+/// Computes the mean over neighbouring axes.
+fn mean(values: &[f32], shape: &[usize], axes: std::ops::Range<usize>, out: &mut [f32]) {
+    let inner = shape[axes.end..].iter().product::<usize>();
+    let length = shape[axes].iter().product::<usize>();
     let width = VectorWidth::best();
     if inner == 1 {
         return mean_of_rows(width, values, length, out);

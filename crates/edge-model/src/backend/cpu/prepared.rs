@@ -5,8 +5,8 @@
 //! MAGIC, parts (each at a multiple of 64 bytes), index (JSON), its length (8 bytes), BLAKE3 of everything before (32 bytes)
 //! ```
 //!
-//! Numbers are in the processor's byte order. The file's name is a digest of the original graph's digest, the program's version and the
-//! kernels.
+//! Numbers are in the processor's byte order. The file's name is a digest of the format, the original graph's digest, the program's version
+//! and the kernels.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -28,7 +28,7 @@ use super::product::{PackedWeights, ProductKernels, WeightParts};
 use super::storage::Storage;
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 4\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 5\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
@@ -89,8 +89,9 @@ struct ProductParts {
 
 /// Returns the path of the cached file for the graph with that digest and these kernels.
 pub(super) fn path(dir: &Path, digest: &str, kernels: &ProductKernels) -> PathBuf {
-    let made_for = format!("{digest}\n{}\n{}", env!("CARGO_PKG_VERSION"), kernels.names());
-    let name = blake3::hash(made_for.as_bytes()).to_hex();
+    let mut made_for = MAGIC.to_vec();
+    made_for.extend(format!("{digest}\n{}\n{}", env!("CARGO_PKG_VERSION"), kernels.names()).into_bytes());
+    let name = blake3::hash(&made_for).to_hex();
     dir.join(format!("{}.{EXTENSION}", &name[..32]))
 }
 
