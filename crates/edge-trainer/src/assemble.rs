@@ -15,6 +15,7 @@ use super::training::Trained;
 use edge_model::backend::DeviceChoice;
 use edge_model::bundle::manifest::{
     Architecture, DataRecord, Goldens as GoldenNames, Manifest, SCHEMA_VERSION, ScoreScale, TagEntry, Training, file,
+    is_short,
 };
 use edge_model::bundle::{BundleError, BundleWriter};
 use edge_model::image_input::InputRule;
@@ -158,6 +159,8 @@ pub struct Findings {
     /// Quantiles of the scores of the reference images, on the bundle's scale, in ascending order. Each image is scored
     /// under its own tag.
     pub quantiles: Vec<f32>,
+    /// The same for short tags; empty if they are not told from others.
+    pub short_tag_quantiles: Vec<f32>,
     /// Quantiles of the reference scores under each tag, by tag.
     pub tag_quantiles: BTreeMap<String, Vec<f32>>,
     /// Whether the similarity of image and tag is accurate enough to suggest tags for an image.
@@ -166,6 +169,14 @@ pub struct Findings {
     pub tags: Option<Vec<String>>,
     /// Additional files of the bundle, such as the report: (name, bytes).
     pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Findings {
+    /// The quantiles for percentiles of `tag`, as the manifest with these findings would choose them.
+    pub fn quantiles_of(&self, tag: &str) -> &[f32] {
+        let of_short = Some(&self.short_tag_quantiles).filter(|q| !q.is_empty() && is_short(tag));
+        self.tag_quantiles.get(tag).or(of_short).unwrap_or(&self.quantiles)
+    }
 }
 
 /// The contents of a bundle that do not depend on the evaluation: graphs, tokenizer and goldens.
@@ -280,6 +291,7 @@ impl Content {
             default_tags: vec![default_tag.clone()],
             suggests_tags: findings.suggests_tags,
             quantiles: findings.quantiles.clone(),
+            short_tag_quantiles: findings.short_tag_quantiles.clone(),
             training: Training {
                 command: provenance.command.clone(),
                 data: provenance.data.clone(),

@@ -45,6 +45,9 @@ pub struct Manifest {
     /// [`file::QUANTILES`]; an open bundle has them here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<f32>,
+    /// As `quantiles`, for tags of one or two words; see [`is_short`]. Empty if such tags have those of all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub short_tag_quantiles: Vec<f32>,
     /// The data that the model was trained on, and their division into parts.
     pub training: Training,
     /// Results on images that the model was not trained on, by name, such as `test.srcc`.
@@ -291,6 +294,14 @@ pub fn percentile(quantiles: &[f32], score: f32) -> Option<f32> {
     Some(100.0 * position / last as f32)
 }
 
+/// Most words of a tag that is short.
+const SHORT_TAG_WORDS: usize = 2;
+
+/// Whether a tag has one or two words. Such a tag is mostly a name of what an image shows, and not a description.
+pub fn is_short(tag: &str) -> bool {
+    tag.split_whitespace().nth(SHORT_TAG_WORDS).is_none()
+}
+
 impl Manifest {
     /// Returns the manifest's entry for a tag; ignores ASCII case.
     pub fn tag(&self, text: &str) -> Option<&TagEntry> {
@@ -302,10 +313,11 @@ impl Manifest {
         percentile(self.quantiles_of(tag), score)
     }
 
-    /// Returns the quantiles for percentiles of `tag`: the tag's own quantiles or, if it has none, those of the whole model.
+    /// Returns the quantiles for percentiles of `tag`: the tag's own quantiles or, if it has none, those of short tags or of the whole model.
     pub fn quantiles_of(&self, tag: &str) -> &[f32] {
-        let own = self.tag(tag).map(|t| t.quantiles.as_slice()).filter(|q| !q.is_empty());
-        own.unwrap_or(&self.quantiles)
+        let own = self.tag(tag).map(|t| &t.quantiles).filter(|q| !q.is_empty());
+        let of_short = Some(&self.short_tag_quantiles).filter(|q| !q.is_empty() && is_short(tag));
+        own.or(of_short).unwrap_or(&self.quantiles)
     }
 }
 

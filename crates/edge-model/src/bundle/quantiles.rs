@@ -14,6 +14,9 @@ use super::manifest::Manifest;
 pub(super) struct QuantileFile {
     /// Quantiles for tags that have none of their own.
     quantiles: Vec<f32>,
+    /// The same for short tags; see [`Manifest::short_tag_quantiles`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    short_tags: Vec<f32>,
     /// Quantiles of the other tags.
     tables: Vec<Table>,
 }
@@ -31,6 +34,7 @@ impl QuantileFile {
     /// Takes the quantiles out of a manifest; `None` if it has none.
     pub(super) fn taken_from(manifest: &mut Manifest) -> Option<Self> {
         let quantiles = std::mem::take(&mut manifest.quantiles);
+        let short_tags = std::mem::take(&mut manifest.short_tag_quantiles);
         let mut tables: Vec<Table> = Vec::new();
         for tag in manifest.tags.iter_mut().filter(|tag| !tag.quantiles.is_empty()) {
             let own = std::mem::take(&mut tag.quantiles);
@@ -39,7 +43,7 @@ impl QuantileFile {
                 None => tables.push(Table { quantiles: own, tags: vec![tag.text.clone()] }),
             }
         }
-        (!quantiles.is_empty() || !tables.is_empty()).then_some(Self { quantiles, tables })
+        (!quantiles.is_empty() || !tables.is_empty()).then_some(Self { quantiles, short_tags, tables })
     }
 
     /// Parses the file at `path`.
@@ -63,7 +67,7 @@ impl QuantileFile {
             ));
         }
         if !self.quantiles.is_empty() {
-            manifest.quantiles = self.quantiles;
+            (manifest.quantiles, manifest.short_tag_quantiles) = (self.quantiles, self.short_tags);
         }
         Ok(())
     }
@@ -101,12 +105,19 @@ mod tests {
         manifest.tags = [("dog", [1.0, 2.0]), ("grain", [0.0, 5.0]), ("cat", [1.0, 2.0])]
             .map(|(text, quantiles)| TagEntry { text: text.to_owned(), prompt: None, quantiles: quantiles.to_vec() })
             .into();
+        manifest.short_tag_quantiles = vec![0.5, 1.5];
         let mut without = manifest.clone();
         let file = QuantileFile::taken_from(&mut without).unwrap();
         assert_eq!(file.tables.iter().map(|table| table.tags.len()).collect::<Vec<_>>(), [2, 1]);
         assert!(without.tags.iter().all(|tag| tag.quantiles.is_empty()));
+        assert!(without.short_tag_quantiles.is_empty());
         file.put_into(&mut without).unwrap();
         assert_eq!(without, manifest);
+        assert_eq!(without.quantiles_of("DOG"), [1.0, 2.0]);
+        assert_eq!(without.quantiles_of("red  kite"), [0.5, 1.5]);
+        assert_eq!(without.quantiles_of("a red kite"), without.quantiles);
+        without.short_tag_quantiles.clear();
+        assert_eq!(without.quantiles_of("kite"), without.quantiles);
     }
 
     #[test]

@@ -174,7 +174,8 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
 /// Checks the quantiles, which come from the file at `path`.
 fn check_quantiles(path: &Path, manifest: &Manifest) -> Result<(), BundleError> {
     let curves = manifest.tags.iter().map(|t| (t.text.as_str(), &t.quantiles));
-    for (owner, quantiles) in curves.chain([("the whole model", &manifest.quantiles)]) {
+    let others = [("the whole model", &manifest.quantiles), ("short tags", &manifest.short_tag_quantiles)];
+    for (owner, quantiles) in curves.chain(others) {
         if quantiles.iter().any(|q| !q.is_finite()) || !quantiles.is_sorted() {
             let reason = format!("the calibration quantiles of {owner:?} are not all finite and ascending");
             return Err(BundleError::Inconsistent { path: path.to_owned(), reason });

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use edge_model::backend::DeviceChoice;
+use edge_model::bundle::manifest::is_short;
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::Scorer;
 
@@ -30,6 +31,8 @@ const QUANTILES: usize = 33;
 const RETRIEVAL_GAIN: f64 = 10.0;
 /// Number of images with large errors that the model card names.
 const SHOWN_ERRORS: usize = 4;
+/// Fewest images under short names from which short tags get quantiles of their own.
+const MIN_SHORT_TAGS: usize = 250;
 /// Number of timed runs of the image encoder. The report states their median.
 const TIMED_RUNS: usize = 9;
 /// Number of bootstrap replicates for the intervals in the report.
@@ -108,8 +111,7 @@ impl Judging<'_> {
         let (retrieval, chance) = test.retrieval(scorer)?;
         let mut findings = self.quantiles()?;
         findings.suggests_tags = retrieval >= RETRIEVAL_GAIN * chance;
-        let quantiles = |tag: &str| findings.tag_quantiles.get(tag).unwrap_or(&findings.quantiles).as_slice();
-        let evaluation = self.evaluation(quantiles)?;
+        let evaluation = self.evaluation(|tag| findings.quantiles_of(tag))?;
         let vocabulary = &self.encoded.vocabulary;
         let names = if vocabulary.is_empty() { HashSet::new() } else { plain_names(test.examples) };
         let results = Results {
@@ -156,10 +158,18 @@ impl Judging<'_> {
         let quantiles = rounded_quantiles(&reference.own_scores(scorer, is_text)?);
         let mut findings = Findings { quantiles, ..Findings::default() };
         if !names.is_empty() {
-            // Plain names reward images that show them, so that scores under them spread more than under sentences.
-            let of_names = rounded_quantiles(&reference.own_scores(scorer, |tag| names.contains(tag))?);
+            // Plain names reward images that show them, so that scores under them spread more than under sentences. Names in the vocabulary
+            // are common words, which are recognised more often than others.
+            let listed: HashSet<&str> = self.encoded.vocabulary.iter().map(String::as_str).collect();
+            let is_listed = |tag: &str| names.contains(tag) && listed.contains(tag);
+            let of_listed = rounded_quantiles(&reference.own_scores(scorer, is_listed)?);
             let tags = self.encoded.vocabulary.iter().cloned();
-            findings.tag_quantiles.extend(tags.map(|tag| (tag, of_names.clone())));
+            findings.tag_quantiles.extend(tags.map(|tag| (tag, of_listed.clone())));
+            let is_other = |tag: &str| names.contains(tag) && !listed.contains(tag) && is_short(tag);
+            let of_other = reference.own_scores(scorer, is_other)?;
+            if of_other.len() >= MIN_SHORT_TAGS {
+                findings.short_tag_quantiles = rounded_quantiles(&of_other);
+            }
         }
         let calibrated = self.calibrated_tags();
         for tag in calibrated.iter().copied().chain([DEFAULT_TAG]) {
