@@ -14,6 +14,7 @@ mod sources;
 mod table;
 
 pub use make::{ensure, make};
+pub use recipe::NEUTRAL_TAG;
 pub use request::{MadeStyles, StyleRequest};
 
 pub(super) use read::{read, recognises};

@@ -9,6 +9,7 @@ use nalgebra::{DMatrix, DVector};
 use super::images::DistinctImages;
 use crate::assemble::DEFAULT_TAG;
 use crate::dataset::Example;
+use crate::dataset::style::NEUTRAL_TAG;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
 use crate::metrics::{numbered, spearman};
@@ -17,6 +18,8 @@ use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
+/// Share of the first data set's answers in the common ones. People rated that data set; the others add the damage that it does not show.
+const RATED: f64 = 0.65;
 /// Name of the question about all data sets.
 const EVERYTHING: &str = "all data sets";
 /// Fewest images of a tag that gets an answer of its own.
@@ -68,7 +71,7 @@ pub(super) fn questions(images: &DistinctImages<'_>, knows_content: bool) -> Vec
             if at == by_source.len() {
                 by_source.push((&example.source, Known::new()));
             }
-            let is_common = knows_content && (example.alignment.is_some() || example.tag == DEFAULT_TAG);
+            let is_common = knows_content && reads_common(example);
             let add = |known: &mut Known| {
                 let (sum, count) = known.entry(i).or_default();
                 (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
@@ -140,11 +143,10 @@ impl Answers {
         )
     }
 
-    /// Replaces the answers to one question by their mean with those to another. People rated the first data set, and the damage that the
-    /// others show is not in it.
+    /// Mixes the answers to one question with those to another, which get the share [`RATED`].
     fn mix(&mut self, question: usize, other: usize) {
         for answers in [&mut self.weights, &mut self.held_out] {
-            answers[question] = (&answers[question] + &answers[other]) * 0.5;
+            answers[question] = &answers[question] * (1.0 - RATED) + &answers[other] * RATED;
         }
     }
 
@@ -267,12 +269,17 @@ pub(super) fn fit_answers(
     for example in images.examples.iter().flatten() {
         let own = of_question.get(&(About::Tag, example.tag.clone()));
         // Tags that name contents share one answer, so that scores under them can be compared.
-        let of_all = of_all.filter(|_| example.alignment.is_some() || example.tag == DEFAULT_TAG);
+        let of_all = of_all.filter(|_| reads_common(example));
         let of_set = || of_question.get(&(About::DataSet, example.source.clone()));
         let answer = of_all.or_else(|| own.or_else(of_set).copied());
         answers.of_tag.entry(example.tag.clone()).or_insert(answer.unwrap_or_default());
     }
     Ok(answers)
+}
+
+/// Whether an example's tag names what the image shows, or nothing. The answer for such tags is common to all data sets.
+fn reads_common(example: &Example) -> bool {
+    example.alignment.is_some() || [DEFAULT_TAG, NEUTRAL_TAG].contains(&example.tag.as_str())
 }
 
 /// The generator of an image: the part of its condition before the last `_`. The generator's setting stands after it.
@@ -364,10 +371,10 @@ mod tests {
             condition: None,
             content_id: i.to_string(),
         };
-        let examples: Vec<Example> = (0..120)
+        let examples: Vec<Example> = (0..150)
             .map(|i| match i % 3 {
                 0 => example(i, "rated", "a dog", Some(1.0)),
-                1 => example(i, "styles", "grain", None),
+                1 => example(i, "styles", ["grain", NEUTRAL_TAG][i % 2], None),
                 _ => example(i, "damaged", "dog", Some(1.0)),
             })
             .collect();
@@ -376,20 +383,21 @@ mod tests {
             questions(&images, knows_content).into_iter().map(|question| question.name).collect()
         };
         assert_eq!(names(true), [EVERYTHING, "rated", "styles", "damaged", "grain"]);
-        assert_eq!(names(false), ["rated", "styles", "damaged", "a dog", "dog", "grain"]);
+        assert_eq!(names(false), ["rated", "styles", "damaged", "a dog", "dog", "grain", NEUTRAL_TAG]);
 
-        let blocks = [DMatrix::from_fn(120, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
-        let order: Vec<usize> = (0..120).collect();
+        let blocks = [DMatrix::from_fn(150, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
+        let order: Vec<usize> = (0..150).collect();
         let fit = |knows_content| {
             let kernels = Kernels::of(&images, &order, &blocks, &blocks, &[1.0]);
             fit_answers(&images, &order, kernels, &questions(&images, knows_content)).unwrap()
         };
         let (knows, not) = (fit(true), fit(false));
-        assert_eq!(["a dog", "dog", "grain"].map(|tag| knows.of_tag[tag]), [0, 0, 4]);
-        assert_eq!(["a dog", "dog", "grain"].map(|tag| not.of_tag[tag]), [3, 4, 5]);
-        // The common answer is half the rated set's: what is left is the answer to all images, which differs.
+        let tags = ["a dog", "dog", NEUTRAL_TAG, "grain"];
+        assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 4]);
+        assert_eq!(tags.map(|tag| not.of_tag[tag]), [3, 4, 6, 5]);
+        // A part of the common answer is the rated set's: what is left is the answer to all images, which differs.
         let [common, rated] = [0, 1].map(|question| knows.weights().column(question).into_owned());
-        let of_all = &common * 2.0 - &rated;
+        let of_all = (&common - &rated * RATED) / (1.0 - RATED);
         assert!((of_all - &common).norm() > 0.1 * common.norm());
     }
 }
