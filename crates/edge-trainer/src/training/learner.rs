@@ -21,7 +21,7 @@ use crate::device::Host;
 use crate::features::FittedEncoder;
 use crate::loader::{Crop, LoadJob};
 use crate::message::{Listener, Message};
-use crate::model::head::{Head, KnownTag};
+use crate::model::head::{Head, KnownTag, MatchFit};
 use crate::model::kernel_encoder::CONTENT;
 use crate::model::{ImageBatch, ScoreUnit, TagScorer, TokenMeans, values};
 use crate::optimise::{RateShares, average, clip_together, draw, learning_rate};
@@ -38,8 +38,8 @@ pub(super) struct Learner<'a, L: AutodiffBackend> {
     objective: Objective<'a, L>,
 }
 
-/// The model's head, which knows the tags that have answers of their own.
-fn with_known_tags<B: Backend>(
+/// The model's head with the constants that the fitted image encoder determines.
+fn fitted_head<B: Backend>(
     model: &TagScorer<B>,
     inputs: TrainInputs<'_>,
     fitted: &FittedEncoder,
@@ -51,8 +51,9 @@ fn with_known_tags<B: Backend>(
         let encoded = model.embed_texts(&[inputs.tokenizer.encode(tag, None)?], device);
         Ok(KnownTag { text: values(encoded.embedding), answer })
     });
-    let known = known.collect::<Result<Vec<_>, LearnError>>()?;
-    Ok(model.head.clone().with_known(&known, device))
+    let tags = known.collect::<Result<Vec<_>, LearnError>>()?;
+    let Some(text) = &fitted.text else { return Ok(model.head.clone()) };
+    Ok(model.head.clone().with_fit(&MatchFit { tags, axes: text.match_axes.clone() }, device))
 }
 
 impl<'a, L: AutodiffBackend> Learner<'a, L> {
@@ -72,7 +73,7 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
                 means.relative_to(&text.mean, &text.spread, device)
             });
             model = model.with_fit(&fitted.fit, text, device);
-            model.head = with_known_tags(&model, inputs, fitted, device)?;
+            model.head = fitted_head(&model, inputs, fitted, device)?;
         }
         if inputs.features.is_some() {
             model.image = model.image.no_grad();

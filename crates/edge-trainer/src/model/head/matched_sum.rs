@@ -59,6 +59,8 @@ pub struct MatchedSum<B: Backend> {
     text: usize,
     /// Place of the first answer in the image embedding.
     first: usize,
+    /// What contents and texts are multiplied by for the reward, `[E, E]` each.
+    match_axes: [Param<Tensor<B, 2>>; 2],
 }
 
 /// A tag with an answer of its own.
@@ -68,6 +70,17 @@ pub struct KnownTag {
     pub text: Vec<f32>,
     /// Index of its answer.
     pub answer: usize,
+}
+
+/// The constants of a head that a fitted image encoder determines.
+#[derive(Debug, Clone)]
+pub struct MatchFit {
+    /// The tags with answers of their own.
+    pub tags: Vec<KnownTag>,
+    /// What contents and texts are multiplied by before they are matched, row-major `[E, E]` each. In the space of the embeddings the
+    /// cosines of all texts vary alike, which helps to find the text of an image; whether an image shows what a text names is told better in
+    /// the space in which the content was fitted.
+    pub axes: [Vec<f32>; 2],
 }
 
 impl<B: Backend> MatchedSum<B> {
@@ -84,12 +97,20 @@ impl<B: Backend> MatchedSum<B> {
             dropout: DropoutConfig::new(dropout).init(),
             text: shape.text,
             first,
+            match_axes: [(); 2].map(|()| fixed(Tensor::eye(shape.text, device))),
         };
-        head.with_known(&[], device)
+        head.with_tags(&[], device)
+    }
+
+    /// The same head with the constants of `fit`.
+    pub fn with_fit(self, fit: &MatchFit, device: &B::Device) -> Self {
+        let dims = [self.text; 2];
+        let axes = |values: &Vec<f32>| fixed(Tensor::from_data(TensorData::new(values.clone(), dims), device));
+        Self { match_axes: fit.axes.each_ref().map(axes), ..self.with_tags(&fit.tags, device) }
     }
 
     /// The same head, which knows these tags and no others.
-    pub fn with_known(self, tags: &[KnownTag], device: &B::Device) -> Self {
+    fn with_tags(self, tags: &[KnownTag], device: &B::Device) -> Self {
         let (columns, answers) = (1 + tags.len(), self.shift.dims()[0]);
         let mut known = vec![0.0; self.text * columns];
         let mut answer_of = vec![0.0; columns * answers];
@@ -108,10 +129,14 @@ impl<B: Backend> MatchedSum<B> {
         let name = self.name_logits(ops, text.clone());
         let is_name = ops.sigmoid(name);
         let content = ops.slice(image, 1, 0..self.text);
+        let [of_contents, of_texts] = self.match_axes.each_ref().map(weights);
+        let matched_content = ops.matmul_constant(content.clone(), &of_contents, self.text);
+        let matched_text = ops.matmul_constant(text.clone(), &of_texts, self.text);
+        let fit = cosine(ops, matched_content, matched_text);
         let nearness = cosine(ops, content, text);
         // The threshold is THRESHOLD + NO_NAME (1 - is_name).
         let threshold = ops.affine(is_name, NO_NAME, -THRESHOLD - NO_NAME);
-        let above = ops.add(nearness.clone(), threshold);
+        let above = ops.add(fit, threshold);
         let above = ops.affine(above, SLOPE, 0.0);
         let matched = ops.sigmoid(above);
         let reward = ops.affine(matched, REWARD, 0.0);
@@ -164,7 +189,7 @@ mod tests {
         let shape = HeadShape { embedding: 6, text: 3, patches: [0; 2], tokens: [0; 2], answers: [3, 3] };
         let known = |text: [f32; 3], answer| KnownTag { text: text.to_vec(), answer };
         let head = MatchedSum::<Flex>::new(shape, 0.0, &device);
-        let head = head.with_known(&[known([1.0, 0.0, 0.0], 2), known([0.0, 1.0, 0.0], 1)], &device);
+        let head = head.with_tags(&[known([1.0, 0.0, 0.0], 2), known([0.0, 1.0, 0.0], 1)], &device);
         let image = [0.0, 0.0, 1.0, 10.0, 20.0, 30.0];
         let answer = |text: [f32; 3]| {
             let (image, text) = (Tensor::from_data([image], &device), Tensor::from_data([text], &device));

@@ -23,7 +23,7 @@ use shape::ATTENTION_HEADS;
 pub use gated_cross_attention::GatedCrossAttention;
 pub use hyper_network::HyperNetwork;
 pub use image_only::ImageOnly;
-pub use matched_sum::{KnownTag, MatchedSum};
+pub use matched_sum::{KnownTag, MatchFit, MatchedSum};
 pub use patch_cross_attention::PatchCrossAttention;
 pub use pooled_cross_attention::PooledCrossAttention;
 pub use shape::{HeadShape, ScoreUnit, TOKENS};
@@ -155,10 +155,10 @@ impl<B: Backend> Head<B> {
         }
     }
 
-    /// The same head, which knows these tags; a head that has no answers for tags stays as it is.
-    pub fn with_known(self, tags: &[KnownTag], device: &B::Device) -> Self {
+    /// The same head with the constants that a fitted image encoder determines; a head without such constants stays as it is.
+    pub fn with_fit(self, fit: &MatchFit, device: &B::Device) -> Self {
         match self {
-            Self::Matched(head) => Self::Matched(head.with_known(tags, device)),
+            Self::Matched(head) => Self::Matched(head.with_fit(fit, device)),
             other => other,
         }
     }

@@ -60,7 +60,8 @@ fn head(kind: HeadKind) -> Head<Flex> {
         Head::Weighted(weighted) => Head::Weighted(weighted.opened()),
         Head::Matched(matched) => {
             let known = |answer| KnownTag { text: values(random([1, CONTENT.text])), answer };
-            Head::Matched(matched.with_known(&[known(5), known(2)], &Default::default()))
+            let axes = [(); 2].map(|()| values(random([CONTENT.text, CONTENT.text])));
+            Head::Matched(matched.with_fit(&MatchFit { tags: vec![known(5), known(2)], axes }, &Default::default()))
         }
         other => other,
     }

@@ -20,6 +20,10 @@ const RIDGE: f64 = 1.0;
 const WHITENING: f64 = 0.25;
 /// Share of the largest variance that is added to each, so that a direction without variance is not blown up.
 const FLOOR: f64 = 0.02;
+/// Exponent of the variances of the content by which images are divided and texts multiplied; see [`balance`].
+const BALANCE: f64 = 0.3;
+/// As [`FLOOR`], for the variances of the content.
+const BALANCE_FLOOR: f64 = 0.001;
 
 /// The text encoder that belongs to the content vectors: the table of tokens, and what a text is compared with.
 #[derive(Debug, Clone)]
@@ -30,9 +34,11 @@ pub struct TextFit {
     pub mean: Vec<f32>,
     /// The matrix by which a text's difference from the mean is multiplied, row-major `[E, E]`.
     pub spread: Vec<f32>,
+    /// The matrices that lead contents and texts back to the space in which the content was fitted, row-major `[E, E]` each.
+    pub match_axes: [Vec<f32>; 2],
 }
 
-/// The texts of the training images.
+/// The texts of the training images, in a space where a regression on them is fitted.
 pub(super) struct TextSpace<'a> {
     words: &'a Meanings,
     mean: DVector<f64>,
@@ -44,6 +50,8 @@ pub(super) struct FittedContent {
     pub(super) fit: ContentFit,
     /// The content vector of each image, `[N, E]`.
     pub(super) held_out: DMatrix<f64>,
+    /// What contents and texts were multiplied by; see [`balance`].
+    pub(super) balance: [DMatrix<f64>; 2],
 }
 
 impl<'a> TextSpace<'a> {
@@ -66,12 +74,14 @@ impl<'a> TextSpace<'a> {
         Ok(Self { words, mean: middle, spread: spread(&all) })
     }
 
-    /// The text encoder for this space.
-    pub(super) fn text_fit(&self) -> TextFit {
+    /// The text encoder for contents that were fitted in this space. `balance` is that of the [`FittedContent`].
+    pub(super) fn text_fit(&self, [of_images, of_texts]: &[DMatrix<f64>; 2]) -> TextFit {
         TextFit {
             vectors: self.words.table.vectors().to_vec(),
             mean: self.mean.iter().map(|v| *v as f32).collect(),
-            spread: self.spread.transpose().iter().map(|v| *v as f32).collect(),
+            spread: row_major(&(&self.spread * of_texts)),
+            // Each is the inverse of the other.
+            match_axes: [row_major(of_texts), row_major(of_images)],
         }
     }
 
@@ -132,19 +142,40 @@ pub(super) fn fit_content(
     let regressed = regressed(regression.as_ref(), rows, all);
 
     let classes = space.classes();
-    let of_classes = class_probabilities(logits) * &classes;
+    let probabilities = class_probabilities(logits);
+    let of_classes = &probabilities * &classes;
     let class_mean = mean_by_source(images, &of_classes);
-    let vector = |image: usize| {
-        let of_classes = unit(of_classes.row(image).transpose() - &class_mean);
-        (of_classes * f64::from(CLASSES) + unit(regressed.row(image).transpose())).transpose()
-    };
-    let held_out = DMatrix::from_rows(&(0..all.nrows()).map(vector).collect::<Vec<_>>());
+    let balance = balance(&contents(&of_classes, &class_mean, &regressed));
+    let of_images = &balance[0];
+
+    let (classes, class_mean) = (classes * of_images, of_images.tr_mul(&class_mean));
+    let held_out = contents(&(probabilities * &classes), &class_mean, &(regressed * of_images));
+    let weights = regression.map(|fit| row_major(&(fit.weights * of_images)));
     let fit = ContentFit {
         classes: row_major(&classes),
         mean: class_mean.iter().map(|v| *v as f32).collect(),
-        weights: regression.map_or_else(|| vec![0.0; all.ncols() * CONTENT], |fit| row_major(&fit.weights)),
+        weights: weights.unwrap_or_else(|| vec![0.0; all.ncols() * CONTENT]),
     };
-    Ok(FittedContent { fit, held_out })
+    Ok(FittedContent { fit, held_out, balance })
+}
+
+/// The content vectors of images, `[N, E]`: the direction of the classes' vectors relative to their mean, and that of the regression's.
+fn contents(of_classes: &DMatrix<f64>, class_mean: &DVector<f64>, regressed: &DMatrix<f64>) -> DMatrix<f64> {
+    let vector = |image: usize| {
+        let of_classes = unit(of_classes.row(image).transpose() - class_mean);
+        (of_classes * f64::from(CLASSES) + unit(regressed.row(image).transpose())).transpose()
+    };
+    DMatrix::from_rows(&(0..of_classes.nrows()).map(vector).collect::<Vec<_>>())
+}
+
+/// Returns the matrices that contents and texts are multiplied by, so that the cosines of all texts vary about equally between images.
+///
+/// The products of contents and texts stay the same. Without this, the cosines under a text in whose direction contents vary a lot are far
+/// from 0 in both directions, and an image with such a cosine hides its own text.
+fn balance(contents: &DMatrix<f64>) -> [DMatrix<f64>; 2] {
+    let directions: Vec<_> = contents.row_iter().map(|row| unit(row.transpose()).transpose()).collect();
+    let covariance = Covariance::of(&DMatrix::from_rows(&directions));
+    [-BALANCE, BALANCE].map(|exponent| covariance.power(BALANCE_FLOOR, exponent))
 }
 
 /// The regression's vectors of all images, without the mean of the targets. Those of the images `rows` come from fits without their
@@ -174,15 +205,31 @@ fn mean_by_source(images: &DistinctImages<'_>, rows: &DMatrix<f64>) -> DVector<f
     sum / sets.len() as f64
 }
 
-/// `(C + floor)^-WHITENING`, where C is the covariance of the vectors, divided by its largest variance; symmetric.
+/// The matrix that evens out the variances of texts. It is symmetric.
 fn spread(vectors: &[&[f32]]) -> DMatrix<f64> {
     let rows = DMatrix::from_fn(vectors.len(), CONTENT, |i, j| f64::from(vectors[i][j]));
-    let mean = rows.row_mean();
-    let centred = DMatrix::from_fn(rows.nrows(), CONTENT, |i, j| rows[(i, j)] - mean[j]);
-    let SymmetricEigen { eigenvalues, eigenvectors } = SymmetricEigen::new(centred.tr_mul(&centred));
-    let largest = eigenvalues.max().max(f64::MIN_POSITIVE);
-    let scales = eigenvalues.map(|v| (v.max(0.0) / largest + FLOOR).powf(-WHITENING));
-    &eigenvectors * DMatrix::from_diagonal(&scales) * eigenvectors.transpose()
+    Covariance::of(&rows).power(FLOOR, -WHITENING)
+}
+
+/// The covariance of vectors, divided by its largest variance.
+struct Covariance(SymmetricEigen<f64, nalgebra::Dyn>);
+
+impl Covariance {
+    /// That of the rows.
+    fn of(rows: &DMatrix<f64>) -> Self {
+        let mean = rows.row_mean();
+        let centred = DMatrix::from_fn(rows.nrows(), rows.ncols(), |i, j| rows[(i, j)] - mean[j]);
+        let mut eigen = SymmetricEigen::new(centred.tr_mul(&centred));
+        eigen.eigenvalues /= eigen.eigenvalues.max().max(f64::MIN_POSITIVE);
+        Self(eigen)
+    }
+
+    /// `(covariance + floor)^exponent`.
+    fn power(&self, floor: f64, exponent: f64) -> DMatrix<f64> {
+        let SymmetricEigen { eigenvalues, eigenvectors } = &self.0;
+        let scales = eigenvalues.map(|v| (v.max(0.0) + floor).powf(exponent));
+        eigenvectors * DMatrix::from_diagonal(&scales) * eigenvectors.transpose()
+    }
 }
 
 fn mean(vectors: &[&[f32]]) -> DVector<f64> {
@@ -244,7 +291,10 @@ mod tests {
         let Kernels { ridge, all } =
             Kernels::of(&images, &rows, std::slice::from_ref(&block), std::slice::from_ref(&block), &[1.0]);
         let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
-        let texts = ["dog", "cat", "night"].map(|word| space.relative(&words.table.embed(word).unwrap()));
+        let texts = ["dog", "cat", "night"].map(|word| {
+            let text = space.relative(&words.table.embed(word).unwrap());
+            unit(content.balance[1].tr_mul(&text))
+        });
         (content, texts)
     }
 
@@ -260,6 +310,30 @@ mod tests {
                 assert!((0..3).all(|other| other == own || near[own] > near[other] + 0.1), "{logit} {image}: {near:?}");
             }
         }
+    }
+
+    #[test]
+    fn balance_keeps_the_products_and_evens_out_the_variances() {
+        // Contents whose first direction varies ten times as much as the second.
+        let contents = DMatrix::from_fn(400, 3, |i, j| match j {
+            0 => (i as f64 * 0.71).sin(),
+            1 => (i as f64 * 1.37).sin() * 0.1,
+            _ => 1.0,
+        });
+        let [of_images, of_texts] = balance(&contents);
+        let texts = DMatrix::<f64>::identity(3, 3);
+        let products = (&contents * &of_images) * (&texts * &of_texts).transpose();
+        assert!((products - &contents).abs().max() < 1e-9);
+
+        let deviation = |contents: &DMatrix<f64>, text: DVector<f64>| {
+            let cosines = contents.row_iter().map(|row| unit(row.transpose()).dot(&unit(text.clone())));
+            DVector::from_iterator(contents.nrows(), cosines).variance().sqrt()
+        };
+        let ratio = |contents: &DMatrix<f64>, texts: &DMatrix<f64>| {
+            deviation(contents, texts.row(0).transpose()) / deviation(contents, texts.row(1).transpose())
+        };
+        let (before, after) = (ratio(&contents, &texts), ratio(&(&contents * of_images), &(&texts * of_texts)));
+        assert!(before > 8.0 && after < 0.5 * before, "{before} {after}");
     }
 
     #[test]
