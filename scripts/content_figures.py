@@ -1,7 +1,8 @@
 """Figures about what pictures show, for scripts/cross_validate: whether a picture fits its own text better than others, whether the best under a
 plain tag show it, and whether suggested tags are right.
 
-Every function gets the test rows of one data set and `ask`, which scores (path, tag) pairs and returns two arrays: scores and similarities.
+Every function is a generator that gets the test rows of one data set. It yields the (path, tag) pairs whose scores it needs, once or never, is
+sent their `Answers`, and returns its figures.
 """
 import collections
 
@@ -28,14 +29,18 @@ def undamaged(rows):
     return dict(tags)
 
 
-def table(ask, paths, tags):
-    """Scores and similarities of all pictures under all tags, `[pictures, tags]` each."""
-    scores, similarities = ask([(path, tag) for path in paths for tag in tags])
+# What edge-scorer says about pairs: an array each.
+Answers = collections.namedtuple("Answers", "scores percentiles similarities")
+
+
+def table(paths, tags):
+    """Asks for the scores and similarities of all pictures under all tags, `[pictures, tags]` each."""
+    answers = yield [(path, tag) for path in paths for tag in tags]
     shape = (len(paths), len(tags))
-    return scores.reshape(shape), similarities.reshape(shape)
+    return answers.scores.reshape(shape), answers.similarities.reshape(shape)
 
 
-def own_text(rows, texts, ask):
+def own_text(rows, texts):
     """For pictures with one text each: how often the own text gets the higher score than another, and is among the nearest by similarity."""
     of_path = collections.defaultdict(set)
     for row in rows:
@@ -43,7 +48,7 @@ def own_text(rows, texts, ask):
     if len(of_path) < FIRST or any(len(tags) > 1 for tags in of_path.values()) or len(texts) < 2 * NEAREST:
         return {}
     paths, texts = sorted(of_path), sorted(texts)
-    scores, similarities = table(ask, paths, texts)
+    scores, similarities = yield from table(paths, texts)
     own = np.array([texts.index(*of_path[path]) for path in paths])
     each = np.arange(len(paths))
     higher = (scores < scores[each, own][:, None]).sum(1) / (len(texts) - 1)
@@ -51,7 +56,7 @@ def own_text(rows, texts, ask):
     return {"own text scores higher": float(higher.mean()), f"own text among the nearest {NEAREST}": float((nearer < NEAREST).mean())}
 
 
-def precision(rows, ask):
+def precision(rows):
     """The share of the first ten under plain tags that show the tag, by score and by similarity."""
     tags = undamaged(rows)
     paths = sorted(tags)
@@ -59,7 +64,7 @@ def precision(rows, ask):
     if not paths or right.sum(0).max() < FEWEST:
         return {}
     means = []
-    for values in table(ask, paths, PLAIN_TAGS):
+    for values in (yield from table(paths, PLAIN_TAGS)):
         each = []
         for column, there in enumerate(right.sum(0)):
             if there >= FEWEST:
@@ -69,13 +74,13 @@ def precision(rows, ask):
     return {f"first {FIRST} right by score": means[0], f"first {FIRST} right by similarity": means[1]}
 
 
-def suggestion(rows, vocabulary, ask):
+def suggestion(rows, vocabulary):
     """How often the nearest tag of the model's vocabulary is a name of the picture or of its kind."""
     tags = undamaged(rows)
     paths = sorted(tags)
     known = set(vocabulary)
     if not vocabulary or not any(tags[path] & known for path in paths):
         return {}
-    _, similarities = table(ask, paths, vocabulary)
+    _, similarities = yield from table(paths, vocabulary)
     nearest = [vocabulary[i] for i in similarities.argmax(1)]
     return {"first suggested tag right": float(np.mean([tag in tags[path] for path, tag in zip(paths, nearest)]))}
