@@ -3,7 +3,8 @@
 //! The modules in reading order. A module imports only modules above it, so this is also the order of imports:
 //!
 //! 1. [`clock`] gives the time and lets tests set it. [`identity`] identifies files and images.
-//! 2. [`store`] is the database of images, tags, scores and failures. [`watch`] finds the files to score.
+//! 2. [`store`] is the database of images, tags, scores and failures. [`watch`] finds and opens the files to score. [`decoder`] reads and
+//!    decodes them in processes of their own.
 //! 3. [`config`] reads the configuration. [`daemon`] takes each file from its discovery to a committed score.
 //! 4. [`doctor`] reports the problems of this machine that keep the daemon from working.
 //! 5. [`cli`] is the command line.
@@ -14,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod decoder;
 pub mod doctor;
 pub mod identity;
 pub mod store;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::daemon::{Decoders, serve_decoder};
+use crate::decoder;
 use crate::doctor::Prover;
 use edge_cli::{Outcome, conclude, exit_code, parse, process};
 
@@ -74,8 +74,8 @@ enum PublicCommand {
 #[derive(Debug, Subcommand)]
 enum InternalCommand {
     /// Decode images for the daemon that started this process
-    #[command(name = Decoders::ARGUMENT, hide = true)]
-    Decoder,
+    #[command(name = decoder::Arguments::SUBCOMMAND, hide = true)]
+    Decoder(decoder::Arguments),
     /// Test the model for the `doctor` that started this process
     #[command(name = Prover::ARGUMENT, hide = true)]
     Prove(doctor::ProveArguments),
@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match arguments.command {
         Command::Public(command) => run_public(&command),
-        Command::Internal(InternalCommand::Decoder) => serve_decoder().map_err(Into::into),
+        Command::Internal(InternalCommand::Decoder(arguments)) => decoder::serve(arguments).map_err(Into::into),
         Command::Internal(InternalCommand::Prove(arguments)) => doctor::answer(&arguments),
     };
     conclude("edge-scorer", outcome)
@@ -133,7 +133,7 @@ mod tests {
             command.get_subcommands().map(|c| c.get_name().to_owned()).collect()
         };
         let (all, described) = (names(&Arguments::<Command>::command()), names(&command()));
-        for internal in [Decoders::ARGUMENT, Prover::ARGUMENT] {
+        for internal in [decoder::Arguments::SUBCOMMAND, Prover::ARGUMENT] {
             assert!(all.iter().any(|name| name == internal) && !described.iter().any(|name| name == internal));
         }
         assert_eq!(all.len(), described.len() + 2);

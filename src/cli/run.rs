@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 use super::options::{Common, Targets};
 use crate::clock::SystemClock;
-use crate::daemon::{self, Decoders};
+use crate::daemon;
 use edge_cli::{CommandError, Outcome, exit_code, logging};
 
 const EXAMPLES: &str = "Examples:
@@ -29,5 +29,5 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     logging::start(LevelFilter::Info);
     let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let load = || arguments.common.settings(&arguments.targets.tags, &arguments.targets.dirs);
-    Ok(daemon::run(&load, Decoders::Processes, &control, &SystemClock::shared())?)
+    Ok(daemon::run(&load, &control, &SystemClock::shared())?)
 }

@@ -10,7 +10,7 @@ use log::LevelFilter;
 
 use super::options::{Common, Targets};
 use crate::clock::SystemClock;
-use crate::daemon::{self, Counters, Decoders, ScanReport};
+use crate::daemon::{self, Counters, ScanReport};
 use edge_cli::output::printable;
 use edge_cli::progress::ProgressMeter;
 use edge_cli::{CommandError, Outcome, exit_code, logging};
@@ -40,9 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let counters = Arc::new(Counters::default());
     let started = Instant::now();
-    let report = with_progress(&counters, || {
-        daemon::scan(&settings, Decoders::Processes, scorer, &counters, &control, &SystemClock::shared())
-    })?;
+    let report =
+        with_progress(&counters, || daemon::scan(&settings, scorer, &counters, &control, &SystemClock::shared()))?;
     // A report that cannot be printed, for example into a closed pipe, does not change the scan's outcome.
     let _ = print_report(&report, started.elapsed());
     if report.is_complete() { Ok(()) } else { Err(CommandError::reported()) }

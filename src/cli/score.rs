@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     };
     let (settings, scorer) = arguments.common.scorer()?;
     let digest = scorer.digest().to_owned();
-    let mut scorer = PairScorer::new(scorer, settings.limits, settings.decode_threads);
+    let mut scorer = PairScorer::new(scorer, &settings);
     let mut writer = RowWriter::new(arguments.format, digest, stdout().lock());
     let mut failed = false;
     let mut pairs = pairs.peekable();

@@ -185,8 +185,9 @@ impl Driver {
 
     /// Sends the files that have settled to the decoders. Blocks while the lane is full.
     pub(super) fn send_settled(&mut self) -> Result<(), SurveyError> {
-        let stat = |path: &Path| FileStamp::read(path).ok().flatten();
-        for settled in self.settler.due(self.clock.now(), MAX_SETTLED_PER_ROUND, stat) {
+        let trees = &self.surveyor.inlet.trees;
+        let stamp = |path: &Path| trees.of(path)?.stamp(path).ok().flatten();
+        for settled in self.settler.due(self.clock.now(), MAX_SETTLED_PER_ROUND, stamp) {
             if self.surveyor.must_read(&settled.path, settled.stamp, true)? {
                 self.surveyor.submit(settled.path, settled.stamp, self.options.settled_lane)?;
             }

@@ -11,7 +11,8 @@ use edge_model::image_input::RgbImage;
 use edge_model::scorer::{Device, EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
 
 use super::tagging::{ChosenTag, Tagger};
-use super::work::{Candidate, Decoded, FileFailure, NewPicture, Outcome, StoredWork, TagResult};
+use super::work::{Candidate, Decoded, NewPicture, Outcome, StoredWork, TagResult};
+use crate::decoder::FileFailure;
 
 /// Largest number of cached tags. Images from outside can contain any number of different keywords.
 const MAX_CACHED_TAGS: usize = 4096;

@@ -9,13 +9,14 @@ use super::DaemonError;
 use super::backlog::Job;
 use super::driver::{Driver, DriverOptions, Page, Wake};
 use super::pipeline::{Inlet, Lane};
-use super::survey::{SurveyError, is_gone};
+use super::survey::SurveyError;
 use super::work::Outcome;
 use crate::clock::SharedClock;
 use crate::config::WatchSettings;
-use crate::identity::FileStamp;
 use crate::store::{FileState, StoreError};
-use crate::watch::{self, Hint, RescanReason, RootState, ScanError, Sighting, Source, SourceOptions, StatusHandle};
+use crate::watch::{
+    self, Hint, RescanReason, RootState, ScanError, Sighting, Source, SourceOptions, StatusHandle, Tree,
+};
 
 /// Capacity of the channel of hints. When it is full, further hints are replaced by a survey.
 const HINT_CAPACITY: usize = 4096;
@@ -132,7 +133,7 @@ impl Intake {
             Wake::Hint(hint) => self.follow(hint)?,
             Wake::Recheck(paths) => {
                 for path in paths {
-                    if is_gone(&path) { self.note_removed(&path)? } else { self.look_at(&path)? }
+                    if self.driver.surveyor.lacks(&path) { self.note_removed(&path)? } else { self.look_at(&path)? }
                 }
             }
             Wake::Continue => {}
@@ -178,8 +179,8 @@ impl Intake {
                 if reason != RescanReason::Periodic {
                     log::info!("starting a scan of {}, because {reason}", dir.display());
                 }
-                if let Some(root) = self.root_of(&dir) {
-                    self.driver.scan(Job { root, dir, check_scores: false });
+                if let Some(tree) = self.tree_of(&dir) {
+                    self.driver.scan(Job { root: tree.root().to_owned(), dir, check_scores: false });
                 }
                 Ok(())
             }
@@ -187,9 +188,8 @@ impl Intake {
     }
 
     fn look_at(&mut self, path: &Path) -> Result<(), SurveyError> {
-        let Some(root) = self.root_of(path) else { return Ok(()) };
-        // A symbolic link may point to a file outside the tree, which is not watched.
-        match FileStamp::read_inside(&root, path) {
+        let Some(tree) = self.tree_of(path) else { return Ok(()) };
+        match tree.stamp(path) {
             Ok(Some(stamp)) => {
                 self.driver.settler.observe(path, stamp, Sighting::Hint, self.clock.now());
             }
@@ -208,11 +208,11 @@ impl Intake {
         self.driver.settler.remove(path);
         let surveyor = &self.driver.surveyor;
         surveyor.inlet.in_flight.mark_for_recheck(path);
-        let Some(root) = self.root_of(path) else { return Ok(()) };
-        if !matches!(watch::root_state(&root), Ok(RootState::Online)) {
-            return surveyor.note_missing(&root);
+        let Some(tree) = self.tree_of(path) else { return Ok(()) };
+        if !matches!(watch::root_state(tree.root()), Ok(RootState::Online)) {
+            return surveyor.note_missing(tree.root());
         }
-        if is_gone(path) {
+        if surveyor.lacks(path) {
             surveyor.inlet.record(Outcome::Presence { paths: vec![path.to_owned()], state: FileState::Missing })?;
             surveyor.note_missing_below(path)?;
         }
@@ -239,9 +239,9 @@ impl Intake {
         let wall = self.clock.now().wall;
         let (due, next) = (reader.failures_due(wall, MAX_RETRIES_PER_QUERY)?, reader.next_failure_due()?);
         for path in due {
-            let Some(root) = self.root_of(&path) else { continue };
+            let Some(tree) = self.tree_of(&path) else { continue };
             // Surveys record files that are gone. A file that cannot be read now may be readable later.
-            if let Ok(Some(stamp)) = FileStamp::read_inside(&root, &path) {
+            if let Ok(Some(stamp)) = tree.stamp(&path) {
                 self.driver.offer(path, stamp)?;
             }
         }
@@ -251,8 +251,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Returns the watched directory that contains a path. If watched directories are nested, returns the innermost.
-    fn root_of(&self, path: &Path) -> Option<PathBuf> {
-        self.settings.dirs.iter().filter(|dir| path.starts_with(dir)).max_by_key(|dir| dir.as_os_str().len()).cloned()
+    fn tree_of(&self, path: &Path) -> Option<Tree> {
+        self.driver.surveyor.inlet.trees.of(path).cloned()
     }
 }

@@ -23,7 +23,6 @@ mod backlog;
 mod bundle_watch;
 mod counters;
 mod decode;
-mod decoder;
 mod driver;
 mod in_flight;
 mod infer;
@@ -42,7 +41,6 @@ mod write_lock;
 mod writer;
 
 pub use counters::{Counters, Snapshot};
-pub use decoder::{Decoders, serve as serve_decoder};
 pub use live::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus, ask as ask_status};
 pub use scan::{ScanReport, scan};
 pub use signals::{Control, install as install_signals};
@@ -50,6 +48,7 @@ pub use supervisor::run;
 
 use std::path::PathBuf;
 
+use crate::decoder::DecodeError;
 use crate::store::StoreError;
 use edge_model::scorer::ScorerError;
 
@@ -88,6 +87,9 @@ pub enum DaemonError {
         /// Process id that the other process wrote into the lock file.
         pid: String,
     },
+    /// No decoder process can be started.
+    #[error(transparent)]
+    Decoder(#[from] DecodeError),
     /// The operating system refused an operation.
     #[error("{failure}: {source}. {next}")]
     Io {

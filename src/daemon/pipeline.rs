@@ -3,21 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use jiff::Timestamp;
 
 use crate::clock::SharedClock;
 use crate::config::Settings;
+use crate::decoder::{DecodeError, Decoder};
 use crate::identity::FileStamp;
 use crate::store::{ModelId, NewModel, Store, StoreError, TagId};
+use crate::watch::Trees;
 use edge_model::backend::Policy;
 use edge_model::scorer::{Device, Scorer, ScorerError};
 
 use super::DaemonError;
 use super::counters::Counters;
 use super::decode::DecodeWorker;
-use super::decoder::Decoders;
 use super::in_flight::InFlight;
 use super::infer::{InferWorker, TagCache};
 use super::live::LastImage;
@@ -54,6 +56,7 @@ pub(super) struct Inlet {
     pub(super) last_image: LastImage,
     pub(super) stop: StopToken,
     pub(super) clock: SharedClock,
+    pub(super) trees: Trees,
     pub(super) model_id: ModelId,
     pub(super) encoder_digest: String,
     pub(super) needs_images: bool,
@@ -104,7 +107,7 @@ impl Inlet {
 
 /// The running decoding, inference and writer threads.
 pub(super) struct Pipeline {
-    decoders: Vec<JoinHandle<()>>,
+    decoders: Vec<JoinHandle<Result<(), DecodeError>>>,
     infer: Vec<JoinHandle<Result<(), ScorerError>>>,
     writer: JoinHandle<Result<(), StoreError>>,
     ended: Receiver<()>,
@@ -114,7 +117,8 @@ pub(super) struct Pipeline {
 /// The arguments that the pipeline is started with.
 pub(super) struct Start<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) decoders: Decoders,
+    /// Time that decoding threads wait for a decoder process before they fail; `None` waits for ever.
+    pub(super) patience: Option<Duration>,
     pub(super) scorer: &'a Arc<Scorer>,
     pub(super) counters: &'a Arc<Counters>,
     pub(super) stop: &'a StopToken,
@@ -170,6 +174,7 @@ impl Start<'_> {
             last_image: LastImage::default(),
             stop: self.stop.clone(),
             clock: Arc::clone(self.clock),
+            trees: self.trees(),
             model_id,
             encoder_digest: self.scorer.encoder_digest().to_owned(),
             needs_images: self.scorer.needs_images(),
@@ -179,18 +184,29 @@ impl Start<'_> {
         Ok((Pipeline { decoders, infer, writer, ended, _lock: lock }, inlet))
     }
 
+    fn trees(&self) -> Trees {
+        Trees::new(&self.settings.watch.dirs)
+    }
+
     fn reader(&self) -> Result<Store, StoreError> {
         Store::open_read_only(&self.settings.store.path)
     }
 
-    fn start_decoders(&self, channels: &Channels, alarm: &Sender<()>) -> Result<Vec<JoinHandle<()>>, DaemonError> {
+    fn start_decoders(
+        &self,
+        channels: &Channels,
+        alarm: &Sender<()>,
+    ) -> Result<Vec<JoinHandle<Result<(), DecodeError>>>, DaemonError> {
         let Settings { limits, decode_timeout, decode_threads, .. } = self.settings;
         let rule = &self.scorer.manifest().image_input;
         let start = |number| {
             let worker = DecodeWorker {
                 scorer: Arc::clone(self.scorer),
-                decoder: self.decoders.start(rule, limits, *decode_timeout),
+                decoder: Decoder::new(rule, limits, *decode_timeout),
                 reader: self.reader()?,
+                trees: self.trees(),
+                clock: Arc::clone(self.clock),
+                patience: self.patience,
                 stop: self.stop.clone(),
                 fresh: channels.fresh.1.clone(),
                 backlog: channels.backlog.1.clone(),
@@ -261,19 +277,17 @@ impl Pipeline {
     /// several threads have failed, the failure nearest to the writer is returned.
     pub(super) fn finish(self, inlet: Inlet) -> Result<(), DaemonError> {
         drop(inlet);
-        let mut panicked = None;
-        for decoder in self.decoders {
-            if decoder.join().is_err() {
-                panicked = Some("decode");
-            }
-        }
+        let decoders: Vec<_> = self.decoders.into_iter().map(JoinHandle::join).collect();
         let infer: Vec<_> = self.infer.into_iter().map(JoinHandle::join).collect();
         let writer = self.writer.join();
         writer.map_err(|_| DaemonError::Panicked("store"))??;
         for worker in infer {
             worker.map_err(|_| DaemonError::Panicked("infer"))??;
         }
-        panicked.map_or(Ok(()), |name| Err(DaemonError::Panicked(name)))
+        for decoder in decoders {
+            decoder.map_err(|_| DaemonError::Panicked("decode"))??;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 
 use super::backlog::Job;
 use super::counters::{Counters, Snapshot};
-use super::decoder::Decoders;
 use super::driver::{Driver, DriverOptions, Page, Wake};
 use super::pipeline::{Lane, Start};
 use super::shutdown::stop_pair;
@@ -26,6 +25,8 @@ const MAX_SETTLING: usize = 10_000;
 const PAGE_FILES: usize = 256;
 /// Longest wait for files to settle. A file that is still changing after this time is left for another scan.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a decoder process. A scan ends with an error then, because somebody waits for it.
+const DECODER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The result of a scan.
 #[derive(Debug, Clone)]
@@ -54,7 +55,6 @@ impl ScanReport {
 /// [`DaemonError`]: a directory does not exist, the database cannot be written, or the device fails.
 pub fn scan(
     settings: &Settings,
-    decoders: Decoders,
     scorer: Scorer,
     counters: &Arc<Counters>,
     control: &Receiver<Control>,
@@ -75,7 +75,8 @@ pub fn scan(
         drop(handle);
         signalled
     });
-    let start = Start { settings, decoders, scorer: &Arc::new(scorer), counters, stop: &stop, clock };
+    let patience = Some(DECODER_PATIENCE);
+    let start = Start { settings, patience, scorer: &Arc::new(scorer), counters, stop: &stop, clock };
     let (pipeline, inlet) = start.pipeline()?;
     let options = DriverOptions {
         settle: settings.watch.settle,

@@ -1,11 +1,7 @@
 //! Converts signals to messages: SIGTERM and SIGINT stop, SIGHUP reloads. A second stop signal ends the process immediately.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 /// The request that a signal makes.
@@ -34,15 +30,4 @@ pub fn install() -> std::io::Result<Receiver<Control>> {
         }
     })?;
     Ok(receiver)
-}
-
-/// Makes this process ignore SIGTERM, SIGINT and SIGHUP. Service managers and terminals send them to a decoder process and its parent;
-/// only the parent acts on them.
-///
-/// # Errors
-/// The operating system refused a handler.
-pub(super) fn ignore_stops() -> std::io::Result<()> {
-    // A registered handler replaces the signal's default action. No code reads the flag.
-    let unread_flag = Arc::new(AtomicBool::new(false));
-    [SIGTERM, SIGINT, SIGHUP].into_iter().try_for_each(|s| flag::register(s, Arc::clone(&unread_flag)).map(drop))
 }

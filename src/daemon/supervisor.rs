@@ -14,7 +14,6 @@ use edge_model::scorer::Scorer;
 use super::DaemonError;
 use super::bundle_watch::BundleWatch;
 use super::counters::Counters;
-use super::decoder::Decoders;
 use super::intake::Intake;
 use super::live::{Observer, StatusSocket};
 use super::pipeline::{Inlet, Pipeline, Start, thread_refused};
@@ -33,13 +32,12 @@ const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Returns [`DaemonError`]. A configuration or bundle that is refused at a reload is not an error; the old one stays in use.
 pub fn run(
     load: &dyn Fn() -> Result<Settings, ConfigError>,
-    decoders: Decoders,
     control: &Receiver<Control>,
     clock: &SharedClock,
 ) -> Result<(), DaemonError> {
     let mut manager = ServiceManager::new(Arc::clone(clock));
     let mut current = open(load()?)?;
-    let mut session = start(&current, decoders, clock)?;
+    let mut session = start(&current, clock)?;
     loop {
         manager.ready();
         log::info!("ready");
@@ -52,12 +50,12 @@ pub fn run(
             End::Failure => {
                 let Err(failure) = session.finish() else { return Ok(()) };
                 set_database_aside(&current, failure, clock)?;
-                session = Session::start(&current, decoders, clock)?;
+                session = Session::start(&current, clock)?;
                 continue;
             }
         };
         session.finish()?;
-        session = match Session::start(&replacement, decoders, clock) {
+        session = match Session::start(&replacement, clock) {
             Ok(session) => {
                 current = replacement;
                 session
@@ -65,17 +63,17 @@ pub fn run(
             Err(error) => {
                 // Some errors appear only at the start of a session, such as a database that cannot be written or a failure of inotify.
                 log::error!("{RELOAD_REFUSED}. Reason: {error}");
-                Session::start(&current, decoders, clock)?
+                Session::start(&current, clock)?
             }
         };
     }
 }
 
 /// Starts a session. If the database is damaged, sets it aside and starts with a new one.
-fn start(loaded: &Loaded, decoders: Decoders, clock: &SharedClock) -> Result<Session, DaemonError> {
-    Session::start(loaded, decoders, clock).or_else(|failure| {
+fn start(loaded: &Loaded, clock: &SharedClock) -> Result<Session, DaemonError> {
+    Session::start(loaded, clock).or_else(|failure| {
         set_database_aside(loaded, failure, clock)?;
-        Session::start(loaded, decoders, clock)
+        Session::start(loaded, clock)
     })
 }
 
@@ -152,14 +150,10 @@ struct Session {
 }
 
 impl Session {
-    fn start(
-        Loaded { settings, scorer, bundle }: &Loaded,
-        decoders: Decoders,
-        clock: &SharedClock,
-    ) -> Result<Self, DaemonError> {
+    fn start(Loaded { settings, scorer, bundle }: &Loaded, clock: &SharedClock) -> Result<Self, DaemonError> {
         let (stop, token) = stop_pair();
         let counters = Arc::new(Counters::default());
-        let start = Start { settings, decoders, scorer, counters: &counters, stop: &token, clock };
+        let start = Start { settings, patience: None, scorer, counters: &counters, stop: &token, clock };
         let (pipeline, inlet) = start.pipeline()?;
         let (in_flight, last_image) = (inlet.in_flight.clone(), Arc::clone(&inlet.last_image));
         let intake = match Intake::start(&settings.watch, inlet) {

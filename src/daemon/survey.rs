@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::identity::{FileStamp, is_absence};
+use crate::identity::FileStamp;
 use crate::store::{FileLookup, FileState, StoreError};
 use crate::watch::{self, Found, RootState, ScanError};
 
@@ -112,7 +112,7 @@ impl Surveyor {
             after = Some(last.path.clone());
             let missing: Vec<PathBuf> = page
                 .into_iter()
-                .filter(|file| file.state != FileState::Missing && is_gone(&file.path))
+                .filter(|file| file.state != FileState::Missing && self.lacks(&file.path))
                 .map(|file| file.path)
                 .collect();
             self.record_missing(missing)?;
@@ -123,8 +123,13 @@ impl Surveyor {
             let page = self.inlet.reader.failed_files_under(dir, after.as_deref(), PAGE_ROWS)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.clone());
-            self.record_missing(page.into_iter().filter(|path| is_gone(path)).collect())?;
+            self.record_missing(page.into_iter().filter(|path| self.lacks(path)).collect())?;
         }
+    }
+
+    /// Returns whether no watched directory has a file at `path`. A file that cannot be checked is assumed to exist.
+    pub(super) fn lacks(&self, path: &Path) -> bool {
+        self.inlet.trees.of(path).is_none_or(|tree| tree.lacks(path))
     }
 
     fn record_missing(&self, paths: Vec<PathBuf>) -> Result<(), SurveyError> {
@@ -170,9 +175,4 @@ fn is_due(inlet: &Inlet, path: &Path, stamp: FileStamp) -> Result<bool, SurveyEr
         Counters::add(&inlet.counters.waiting, 1);
     }
     Ok(due)
-}
-
-/// Returns whether a path does not exist. If it cannot be checked, it is assumed to exist.
-pub(super) fn is_gone(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_err_and(|e| is_absence(&e))
 }

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use half::f16;
 
-use serde::{Deserialize, Serialize};
-
+use crate::decoder::FileFailure;
 use crate::identity::{ContentId, FileStamp};
-use crate::store::{FileState, ImageId, Stage, StoredEmbedding, TagId, TagReason};
-use edge_model::image_input::{ImageError, ImageErrorKind, Prepared};
+use crate::store::{FileState, ImageId, StoredEmbedding, TagId, TagReason};
+use edge_model::image_input::Prepared;
 use edge_model::scorer::{Device, Scored};
 
 /// A version of a file that is to be decoded and scored.
@@ -70,22 +69,4 @@ pub(super) enum Outcome {
     Offline { root: PathBuf },
     /// The model has switched to another device.
     Device(Device),
-}
-
-/// Why a file could not be scored, as recorded in the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FileFailure {
-    pub(super) stage: Stage,
-    pub(super) error: String,
-}
-
-impl From<ImageError> for FileFailure {
-    fn from(error: ImageError) -> Self {
-        let stage = match error.kind() {
-            ImageErrorKind::Unreadable => Stage::Read,
-            ImageErrorKind::Undecodable => Stage::Decode,
-            ImageErrorKind::TooLarge => Stage::Limit,
-        };
-        Self { stage, error: error.to_string() }
-    }
 }

@@ -4,6 +4,7 @@
 //! hang or crash. The command line prints the findings.
 
 mod database;
+mod decoder;
 mod directories;
 mod finding;
 mod gpu;
@@ -20,6 +21,7 @@ use crate::config::Settings;
 /// takes seconds, and minutes the first time on a GPU.
 pub fn examine(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
     machine::findings().into_iter().for_each(&mut *report);
+    report(decoder::finding(&settings.limits, settings.decode_timeout));
     directories::findings(&settings.watch).into_iter().for_each(&mut *report);
     database::findings(&settings.store.path).into_iter().for_each(&mut *report);
     let (findings, has_gpu) = gpu::findings(settings.device, prover);

@@ -43,20 +43,6 @@ impl FileStamp {
         }
     }
 
-    /// Like [`FileStamp::read`], but returns none for a file that is outside the directory `root` after following all links.
-    /// Used for paths from hints.
-    ///
-    /// # Errors
-    /// Fails like [`FileStamp::read`], and if `root` cannot be resolved.
-    pub fn read_inside(root: &Path, path: &Path) -> io::Result<Option<Self>> {
-        let target = match path.canonicalize() {
-            Ok(target) => target,
-            Err(error) if is_absence(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if target.starts_with(root.canonicalize()?) { Self::read(&target) } else { Ok(None) }
-    }
-
     /// Returns the stamp in a file's metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
@@ -81,29 +67,7 @@ pub fn is_absence(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
-
-    #[test]
-    fn links_that_leave_the_root_are_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
-        for path in [&root, &outside] {
-            std::fs::create_dir(path).unwrap();
-            std::fs::write(path.join("a.jpg"), "x").unwrap();
-        }
-        symlink("a.jpg", root.join("in.jpg")).unwrap();
-        symlink("../outside/a.jpg", root.join("out.jpg")).unwrap();
-        symlink(&outside, root.join("dir")).unwrap();
-        symlink("nowhere", root.join("dangling.jpg")).unwrap();
-        let read = |name: &str| FileStamp::read_inside(&root, &root.join(name)).unwrap();
-        let stamp = FileStamp::read(&root.join("a.jpg")).unwrap();
-        assert_eq!([read("a.jpg"), read("in.jpg")], [stamp, stamp]);
-        for name in ["out.jpg", "dir/a.jpg", "../outside/a.jpg", "dangling.jpg", "gone.jpg"] {
-            assert_eq!(read(name), None, "{name}");
-        }
-    }
 
     #[test]
     fn a_stamp_changes_with_its_file_and_is_none_without_it() {

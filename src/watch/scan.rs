@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use super::names::{has_image_extension, is_hidden};
+use super::tree::Tree;
 use crate::identity::FileStamp;
 
 /// An image file that a scan found.
@@ -86,13 +87,12 @@ pub fn scan(root: &Path, dir: &Path, recursive: bool) -> Result<Scan, ScanError>
     }
     let canonical =
         |path: &Path| path.canonicalize().map_err(|source| ScanError::Unreadable { path: path.to_owned(), source });
-    let canonical_root = canonical(root)?;
-    if !canonical(dir)?.starts_with(&canonical_root) {
+    if !canonical(dir)?.starts_with(canonical(root)?) {
         return Err(ScanError::NotADirectory { root: dir.to_owned() });
     }
     let depth = if recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(dir).follow_links(false).min_depth(1).max_depth(depth).into_iter();
-    Ok(Scan { walk, canonical_root })
+    Ok(Scan { walk, tree: Tree::new(root) })
 }
 
 /// Counts the files in `dir` that have an image's name. It does not check links, so the number is approximate.
@@ -107,7 +107,7 @@ pub fn count(dir: &Path, recursive: bool) -> u64 {
 #[derive(Debug)]
 pub struct Scan {
     walk: walkdir::IntoIter,
-    canonical_root: PathBuf,
+    tree: Tree,
 }
 
 impl Iterator for Scan {
@@ -141,14 +141,7 @@ impl Scan {
     /// Returns the stamp of an image file; `None` for directories, devices, pipes, links out of the tree and files that are gone.
     fn look_at(&self, entry: &DirEntry) -> io::Result<Option<FileStamp>> {
         let kind = entry.file_type();
-        if !(kind.is_file() || kind.is_symlink() && self.stays_inside(entry.path())) {
-            return Ok(None);
-        }
-        FileStamp::read(entry.path())
-    }
-
-    fn stays_inside(&self, link: &Path) -> bool {
-        link.canonicalize().is_ok_and(|target| target.starts_with(&self.canonical_root))
+        if kind.is_file() || kind.is_symlink() { self.tree.stamp(entry.path()) } else { Ok(None) }
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use edge_scorer::cli::command;
-use edge_scorer::daemon::Decoders;
+use edge_scorer::decoder;
 use edge_scorer::doctor::Prover;
 use edge_testing::{Place, has_program, until};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -178,7 +178,7 @@ fn every_subcommand_has_a_man_page_and_internal_ones_have_none() {
         let text = std::fs::read_to_string(dir.join(script)).unwrap();
         let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
         assert!(words.contains(&"failures"), "{script}");
-        for internal in [Decoders::ARGUMENT, Prover::ARGUMENT] {
+        for internal in [decoder::Arguments::SUBCOMMAND, Prover::ARGUMENT] {
             assert!(!words.contains(&internal), "{internal} is in {script}");
         }
     }

@@ -51,6 +51,8 @@ fn a_machine_in_order() {
     {
         machine.finds(subject, "fine", "", "");
     }
+    let decoders = report["findings"].as_array().unwrap().iter().find(|f| f["subject"] == "decoders").unwrap();
+    assert!(decoders["found"].as_str().unwrap().contains("confined by"), "{decoders}");
     machine.place.write("a.jpg", &jpeg(1));
     machine.place.scan(&["--device", "cpu"]).expect(0);
     machine.finds("integrity", "fine", "SQLite finds no damage", "");

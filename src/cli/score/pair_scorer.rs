@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pairs::{PairError, PairRow};
-use edge_model::image_input::{Limits, RgbImage, read_file};
+use crate::config::Settings;
+use crate::decoder::Decoder;
+use edge_model::image_input::{ImageError, RgbImage, open_file};
 use edge_model::scorer::{EncodedTag, ImageFeatures, Scored, Scorer, ScorerError};
 
 /// Number of image embeddings and of encoded tags to cache. A list may name an image again much later.
@@ -17,15 +19,18 @@ type Result<T> = std::result::Result<T, PairError>;
 
 pub(super) struct PairScorer {
     scorer: Scorer,
-    limits: Limits,
-    threads: usize,
+    /// One for each decoding thread.
+    decoders: Vec<Decoder>,
     images: HashMap<PathBuf, Result<ImageFeatures>>,
     tags: HashMap<String, Result<EncodedTag>>,
 }
 
 impl PairScorer {
-    pub(super) fn new(scorer: Scorer, limits: Limits, threads: usize) -> Self {
-        Self { scorer, limits, threads, images: HashMap::new(), tags: HashMap::new() }
+    pub(super) fn new(scorer: Scorer, settings: &Settings) -> Self {
+        let Settings { limits, decode_timeout, decode_threads, .. } = settings;
+        let decoder = |_| Decoder::new(&scorer.manifest().image_input, limits, *decode_timeout);
+        let decoders = (0..*decode_threads).map(decoder).collect();
+        Self { scorer, decoders, images: HashMap::new(), tags: HashMap::new() }
     }
 
     /// Returns the result of each row, in order.
@@ -110,12 +115,15 @@ impl PairScorer {
         }
     }
 
-    fn decode_all(&self, paths: &[&Path]) -> Vec<Result<RgbImage>> {
-        let share = paths.len().div_ceil(self.threads).max(1);
+    fn decode_all(&mut self, paths: &[&Path]) -> Vec<Result<RgbImage>> {
+        let share = paths.len().div_ceil(self.decoders.len()).max(1);
         std::thread::scope(|scope| {
             let workers: Vec<_> = paths
                 .chunks(share)
-                .map(|chunk| scope.spawn(move || chunk.iter().map(|path| self.decode(path)).collect::<Vec<_>>()))
+                .zip(&mut self.decoders)
+                .map(|(chunk, decoder)| {
+                    scope.spawn(|| chunk.iter().map(|path| decode(decoder, path)).collect::<Vec<_>>())
+                })
                 .collect();
             workers
                 .into_iter()
@@ -127,11 +135,13 @@ impl PairScorer {
                 .collect()
         })
     }
+}
 
-    fn decode(&self, path: &Path) -> Result<RgbImage> {
-        let picture = self.scorer.decode(&read_file(path, &self.limits)?, &self.limits)?;
-        Ok(self.scorer.encoder_input(&picture))
-    }
+fn decode(decoder: &mut Decoder, path: &Path) -> Result<RgbImage> {
+    let file = open_file(path)?;
+    let size_bytes = file.metadata().map_err(|error| ImageError::from(&error))?.len();
+    decoder.read(&file, size_bytes)?;
+    Ok(decoder.picture()?.input)
 }
 
 impl From<ScorerError> for PairError {

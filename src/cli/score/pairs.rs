@@ -5,6 +5,7 @@ use std::io::{Read, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::decoder::DecodeError;
 use edge_cli::{CommandError, exit_code};
 use edge_model::image_input::ImageError;
 use edge_model::scorer::ScorerError;
@@ -40,14 +41,14 @@ pub(super) enum PairError {
         /// The line, counted from 1.
         line: u64,
     },
-    /// The image cannot be read or decoded.
+    /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The decoder panicked on one of the images that were decoded together with this one.
-    #[error(
-        "the decoder panicked on this image or on another image that the same thread decoded. This is a defect; please \
-         report it"
-    )]
+    /// The image cannot be decoded.
+    #[error(transparent)]
+    Decoder(#[from] DecodeError),
+    /// The thread that asked for the image panicked.
+    #[error("the thread that decoded this image panicked. This is a defect; please report it")]
     DecoderPanicked,
     /// The model refused the image or the tag, or the device failed.
     #[error(transparent)]

@@ -77,7 +77,7 @@ fn decode_to(bytes: &[u8], limits: &Limits, least_short_px: Option<u32>) -> Resu
     if bytes.is_empty() {
         return Err(ImageError::Empty);
     }
-    let format = Format::of(bytes).ok_or_else(|| ImageError::UnknownFormat { begins: first_bytes(bytes) })?;
+    let format = Format::of(bytes).ok_or(ImageError::UnknownFormat)?;
     let fail = |e: image::ImageError| ImageError::Undecodable { format: format.name(), reason: e.to_string() };
     let (pixels, stored_size, orientation, metadata) = match format {
         Format::Jpeg => {
@@ -155,10 +155,6 @@ fn describe<D: ImageDecoder>(decoder: &mut D) -> (Orientation, Metadata) {
     let xmp = decoder.xmp_metadata().ok().flatten();
     let iptc = decoder.iptc_metadata().ok().flatten();
     (orientation, metadata_of(exif, xmp.as_deref(), iptc.as_deref()))
-}
-
-fn first_bytes(bytes: &[u8]) -> String {
-    bytes.iter().take(8).map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// Reads the keywords from a file's metadata without decoding its pixels.

@@ -18,11 +18,8 @@ pub enum ImageError {
     #[error("is empty: the copy may have been cut off; copy it again")]
     Empty,
     /// The file is not a JPEG, PNG or WebP image.
-    #[error("is not a JPEG, PNG or WebP image (it begins with {begins}): convert it to one of these formats")]
-    UnknownFormat {
-        /// The first bytes of the file, in hexadecimal.
-        begins: String,
-    },
+    #[error("is not a JPEG, PNG or WebP image: convert it to one of these formats")]
+    UnknownFormat,
     /// The file exceeds one of the limits.
     #[error(
         "is too large: {what} of {is} {unit}; the limit is {limit} (to allow more, raise the limit under [limits] in the \
@@ -59,16 +56,18 @@ pub enum ImageErrorKind {
     TooLarge,
 }
 
-impl ImageError {
-    pub(super) fn io(error: &std::io::Error) -> Self {
+impl From<&std::io::Error> for ImageError {
+    fn from(error: &std::io::Error) -> Self {
         Self::Unreadable { reason: error.to_string(), not_found: error.kind() == std::io::ErrorKind::NotFound }
     }
+}
 
+impl ImageError {
     /// The class of the error.
     pub fn kind(&self) -> ImageErrorKind {
         match self {
             Self::Unreadable { .. } | Self::NotAFile => ImageErrorKind::Unreadable,
-            Self::Empty | Self::UnknownFormat { .. } | Self::Undecodable { .. } => ImageErrorKind::Undecodable,
+            Self::Empty | Self::UnknownFormat | Self::Undecodable { .. } => ImageErrorKind::Undecodable,
             Self::TooLarge { .. } => ImageErrorKind::TooLarge,
         }
     }

@@ -28,7 +28,7 @@ pub use measures::Measures;
 pub use metadata::Metadata;
 pub use pixels::{encoder_input, normalise, normalise_into, pixel_values, resize_crop, resized_size};
 pub use prepare::{PictureFacts, Prepared, prepare};
-pub use read::{read_file, read_file_and_metadata};
+pub use read::{open_file, read_file, read_opened};
 pub use rule::{InputRule, ResizeFilter, View};
 
 /// 8-bit pixels, red, green and blue.

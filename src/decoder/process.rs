@@ -1,22 +1,23 @@
-//! Starts, controls and ends a decoder process from the daemon.
+//! Starts, asks and ends a decoder process.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::choice::Decoders;
-use super::error::DecodeError;
-use super::here::Here;
-use super::opened::Opened;
-use super::protocol::{Reply, Request, receive, receive_bytes, send};
-use crate::daemon::work::FileFailure;
+use super::cage::{Cage, Layers};
+use super::error::{DecodeError, FileFailure};
+use super::protocol::{Reply, Request, receive, receive_bytes, send, send_file};
+use super::serve::Arguments;
+use crate::identity::ContentId;
 use crate::store::Stage;
-use edge_model::image_input::{Prepared, RgbImage};
+use edge_model::image_input::{InputRule, Limits, Measures, PictureFacts, Prepared, RgbImage};
 
 /// Time limit for the first reply of a new decoder process.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,76 +25,87 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const BASE_MEMORY_BYTES: u64 = 512 << 20;
 /// Capacity of the reply pipe in bytes. A large pipe passes a picture's pixels in fewer, larger pieces.
 const PIPE_BYTES: usize = 1 << 20;
+/// Number of files after which a decoder process is replaced. Code that has taken over a process meets no more files than these.
+const FILES_PER_PROCESS: u32 = 256;
 
-/// Decodes files in a decoder process. Starts the process for the first file. If the process has ended, starts a new one for the next
-/// file.
-pub(in crate::daemon) struct DecoderProcess {
-    /// Decodes in the daemon if no process can be started. This is less safe, but files are still scored.
-    here: Here,
+/// Reads and decodes one file at a time in a decoder process. Starts the process for the first file. If the process has ended, starts a new
+/// one for the next file.
+pub struct Decoder {
+    rule: InputRule,
+    limits: Limits,
     timeout: Duration,
     running: Option<Running>,
-    /// Whether the file that was opened last is decoded in the daemon.
-    decodes_here: bool,
-    has_warned: bool,
 }
 
 struct Running {
     child: Child,
-    to: ChildStdin,
+    to: UnixStream,
     from: TimedPipe,
+    layers: Layers,
+    /// Number of files that the process has been given.
+    files: u32,
 }
 
-impl DecoderProcess {
-    pub(super) fn new(here: Here, timeout: Duration) -> Self {
-        Self { here, timeout, running: None, decodes_here: false, has_warned: false }
+impl Decoder {
+    /// A decoder for the input of a model. Reading and decoding one file may take `timeout`.
+    pub fn new(rule: &InputRule, limits: &Limits, timeout: Duration) -> Self {
+        Self { rule: rule.clone(), limits: *limits, timeout, running: None }
     }
 
-    pub(super) fn open(&mut self, path: &Path) -> Result<Opened, DecodeError> {
+    /// Starts the process if none runs. Returns the layers of its cage.
+    ///
+    /// # Errors
+    /// [`DecodeError::NoProcess`].
+    pub fn start(&mut self) -> Result<Layers, DecodeError> {
         // If the process ended while it was idle, a new one decodes the next file.
-        if self.running.as_mut().is_some_and(|r| !matches!(r.child.try_wait(), Ok(None))) {
+        let is_over =
+            |running: &mut Running| running.files >= FILES_PER_PROCESS || !matches!(running.child.try_wait(), Ok(None));
+        if self.running.as_mut().is_some_and(is_over) {
             self.running = None;
         }
-        if self.running.is_none() {
-            match self.start() {
-                Ok(running) => self.running = Some(running),
-                Err(error) if !self.has_warned => {
-                    log::warn!(
-                        "no decoder process can be started: {error}. Files are decoded in the daemon itself, so a broken \
-                         file can stop the daemon. Check this user's limits on processes and memory"
-                    );
-                    self.has_warned = true;
-                }
-                Err(_) => {}
-            }
-        }
-        self.decodes_here = self.running.is_none();
-        if let Some(running) = &mut self.running {
-            running.from.deadline = Instant::now() + self.timeout;
-        } else {
-            return self.here.open(path);
-        }
-        match self.ask(&Request::Open { path: path.as_os_str().as_bytes().to_vec() })? {
-            Reply::Opened(opened) => Ok(opened),
+        let running = match self.running.take() {
+            Some(running) => running,
+            None => self.started().map_err(|error| DecodeError::NoProcess(Arc::new(error)))?,
+        };
+        Ok(self.running.insert(running).layers)
+    }
+
+    /// Reads a file that is open at its beginning and has `size_bytes` bytes. Later calls of `keywords` and `picture` refer to it.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn read(&mut self, file: &File, size_bytes: u64) -> Result<ContentId, DecodeError> {
+        self.start()?;
+        let timeout = self.timeout;
+        let reply = self.ask(|running| {
+            running.from.deadline = Instant::now() + timeout;
+            running.files += 1;
+            send_file(&mut running.to, &Request::Read { size_bytes }, file.as_fd())
+        })?;
+        match reply {
+            Reply::Read(content_id) => Ok(content_id),
             other => Err(self.refused(other)),
         }
     }
 
-    pub(super) fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
-        if self.decodes_here {
-            return self.here.keywords();
-        }
-        match self.ask(&Request::Keywords)? {
+    /// Returns the keywords in the file that was read last.
+    ///
+    /// # Errors
+    /// [`DecodeError::Failed`].
+    pub fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
+        match self.ask(|running| send(&mut running.to, &Request::Keywords))? {
             Reply::Keywords(keywords) => Ok(keywords),
             other => Err(self.refused(other)),
         }
     }
 
-    pub(super) fn picture(&mut self) -> Result<Prepared, DecodeError> {
-        if self.decodes_here {
-            return self.here.picture();
-        }
-        match self.ask(&Request::Picture)? {
-            Reply::Picture { facts } => {
+    /// Returns the picture in the file that was read last.
+    ///
+    /// # Errors
+    /// [`DecodeError::Failed`].
+    pub fn picture(&mut self) -> Result<Prepared, DecodeError> {
+        match self.ask(|running| send(&mut running.to, &Request::Picture))? {
+            Reply::Picture { facts } if is_plausible(&facts) => {
                 let input = self.receive_input().map_err(|error| self.crash_failure(&error))?;
                 Ok(Prepared { facts, input })
             }
@@ -104,39 +116,53 @@ impl DecoderProcess {
     /// Receives the pixels that follow the reply [`Reply::Picture`].
     fn receive_input(&mut self) -> io::Result<RgbImage> {
         let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe)?;
-        let (width, height) = self.here.rule.input_size();
+        let (width, height) = self.rule.input_size();
         let bytes = receive_bytes(&mut running.from, 3 * width as usize * height as usize)?;
         RgbImage::from_raw(width, height, bytes).ok_or(ErrorKind::InvalidData.into())
     }
 
-    fn start(&self) -> io::Result<Running> {
+    fn started(&self) -> io::Result<Running> {
+        let (mut to, requests) = UnixStream::pair()?;
         // `/proc/self/exe` starts the running program even after an upgrade has replaced its file.
         let mut command = Command::new("/proc/self/exe");
-        command.arg(Decoders::ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(Arguments::of(self.cage())).env_clear();
+        command.stdin(OwnedFd::from(requests)).stdout(Stdio::piped()).stderr(Stdio::null());
         // Ctrl-C reaches only the daemon, because the process has its own process group. The daemon lets its decoders finish.
         let mut child = command.process_group(0).spawn()?;
-        let (to, from) = (child.stdin.take(), child.stdout.take());
-        let (Some(to), Some(from)) = (to, from) else { return Err(ErrorKind::BrokenPipe.into()) };
+        // The command still holds the decoder's end of the socket, which would hide the end of the process.
+        drop(command);
+        let from = child.stdout.take().ok_or(ErrorKind::BrokenPipe)?;
         // Ignore a failure: a smaller pipe is only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&from, PIPE_BYTES);
-        let from = TimedPipe { pipe: from, deadline: Instant::now() + START_TIMEOUT };
-        let mut running = Running { child, to, from };
-        let limits = self.here.limits;
+        let mut from = TimedPipe { pipe: from, deadline: Instant::now() + START_TIMEOUT };
+        let reply = send(&mut to, &Request::Begin { rule: self.rule.clone(), limits: self.limits })
+            .and_then(|()| receive(&mut from));
+        let layers = match reply {
+            Ok(Some(Reply::Ready { layers })) => Ok(layers),
+            Ok(_) => Err(io::Error::other("the new process sent no valid reply")),
+            Err(error) => Err(error),
+        };
+        let mut running = Running { child, to, from, layers: Layers { landlock: false, seccomp: false }, files: 0 };
+        running.layers = layers?;
+        Ok(running)
+    }
+
+    fn cage(&self) -> Cage {
+        let Limits { max_decode_bytes, max_file_bytes, .. } = self.limits;
         // `max_decode_bytes` counts the decoder's buffers and the RGB copy. The factor leaves room for the temporary upright
         // copy and the luma.
-        let memory_bytes = limits.max_decode_bytes.saturating_mul(3).saturating_add(limits.max_file_bytes);
-        let memory_bytes = memory_bytes.saturating_add(BASE_MEMORY_BYTES);
-        send(&mut running.to, &Request::Begin { rule: self.here.rule.clone(), limits, memory_bytes })?;
-        match receive(&mut running.from)? {
-            Some(Reply::Ready) => Ok(running),
-            _ => Err(io::Error::other("the new process sent no valid reply")),
+        let memory_bytes = max_decode_bytes.saturating_mul(3).saturating_add(max_file_bytes);
+        Cage {
+            memory_bytes: memory_bytes.saturating_add(BASE_MEMORY_BYTES),
+            cpu_s: self.timeout.as_secs().saturating_add(1).saturating_mul(u64::from(FILES_PER_PROCESS)),
         }
     }
 
-    fn ask(&mut self, request: &Request) -> Result<Reply, DecodeError> {
+    /// Sends a request and receives its reply.
+    fn ask(&mut self, request: impl FnOnce(&mut Running) -> io::Result<()>) -> Result<Reply, DecodeError> {
         let running = self.running.as_mut().ok_or(ErrorKind::BrokenPipe.into());
         let reply = running.and_then(|running| {
-            send(&mut running.to, request)?;
+            request(running)?;
             receive(&mut running.from)?.ok_or_else(|| ErrorKind::UnexpectedEof.into())
         });
         reply.map_err(|error| self.crash_failure(&error))
@@ -144,8 +170,7 @@ impl DecoderProcess {
 
     fn refused(&mut self, reply: Reply) -> DecodeError {
         match reply {
-            Reply::Gone => DecodeError::Gone,
-            Reply::Failed(failure) => DecodeError::Failed(failure),
+            Reply::Failed(failure) => DecodeError::Failed(failure.printable()),
             _ => self.crash_failure(&io::Error::new(ErrorKind::InvalidData, "the reply does not match the request")),
         }
     }
@@ -170,6 +195,12 @@ impl DecoderProcess {
         };
         DecodeError::Failed(failure)
     }
+}
+
+/// Returns whether these can be facts of a picture. A process that hostile code has taken over may send any.
+fn is_plausible(facts: &PictureFacts) -> bool {
+    let Measures { brightness, contrast, sharpness } = facts.measures;
+    [brightness, contrast, sharpness].iter().all(|measure| measure.is_finite())
 }
 
 impl Running {
