@@ -134,9 +134,9 @@ fn deny_calls() -> io::Result<bool> {
     let program = filter().map_err(io::Error::other)?;
     match seccompiler::apply_filter(&program) {
         Ok(()) => Ok(true),
-        // EINVAL: a kernel, or an emulator of another processor, without filters.
+        // EINVAL, ENOSYS: a kernel, or an emulator of another processor, without filters. EPERM: a service manager that denies the call.
         Err(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error))
-            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)) =>
         {
             Ok(false)
         }

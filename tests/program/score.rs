@@ -234,3 +234,34 @@ fn a_reader_that_closes_the_pipe_is_not_a_failure() {
         assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }
+
+#[test]
+fn decoders_are_started_by_the_runner_and_without_one_nothing_is_decoded() {
+    let place = Place::new();
+    let image = place.write("a.jpg", &jpeg(1));
+    let score = |runner: Option<&str>| {
+        let mut command = place.command();
+        command
+            .args([
+                "score",
+                "--model",
+                model().to_str().unwrap(),
+                "--device",
+                "cpu",
+                "--format",
+                "csv",
+                "--tag",
+                "birds",
+            ])
+            .arg(&image);
+        command.envs(runner.map(|runner| ("EDGE_SCORER_RUNNER", runner)));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let plain = score(None);
+    assert_eq!(plain.0, Some(0));
+    assert_eq!(score(Some("env LANG=C")), plain);
+    let (code, rows) = score(Some("/nonexistent"));
+    assert_eq!(code, Some(1));
+    assert!(rows.contains("no decoder process can be started: No such file or directory"), "{rows}");
+}
