@@ -29,7 +29,7 @@ def undamaged(rows):
     return dict(tags)
 
 
-# What edge-scorer says about pairs: an array each.
+# The answers of edge-scorer about N pairs: arrays of N numbers.
 Answers = collections.namedtuple("Answers", "scores percentiles similarities")
 
 

@@ -65,7 +65,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// What confines decoder processes.
+    /// Says which layers confine decoder processes.
     pub fn in_words(self) -> &'static str {
         match (self.landlock, self.seccomp) {
             (true, true) => "confined by seccomp and Landlock",
@@ -75,7 +75,7 @@ impl Layers {
         }
     }
 
-    /// What to do about missing layers; `None` if there are none.
+    /// Advises how to get the missing layers; `None` if none is missing.
     pub fn advice(self) -> Option<&'static str> {
         match (self.landlock, self.seccomp) {
             (true, true) => None,

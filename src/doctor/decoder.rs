@@ -1,4 +1,4 @@
-//! What confines the processes that decode images.
+//! Checks that decoder processes start, and reports which layers confine them.
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ const TARGET: &str = "CAGE_TARGET";
 /// The address of [`SECRET`] in the child's parent.
 const ADDRESS: &str = "CAGE_ADDRESS";
 
-/// What the child tries to read and to write in its parent.
+/// A value in the parent. The child tries to read and to overwrite it.
 static SECRET: AtomicU64 = AtomicU64::new(42);
 
 /// What hostile code tries, and whether Landlock alone prevents it.
@@ -131,24 +131,11 @@ fn attempt(name: &str, target: &Path) -> bool {
             "open a local socket" => libc::syscall(libc::SYS_socket, libc::AF_UNIX, libc::SOCK_STREAM, 0),
             "signal its parent" => libc::syscall(libc::SYS_kill, parent, libc::SIGCONT),
             "trace its parent" => libc::syscall(libc::SYS_ptrace, libc::PTRACE_SEIZE, parent, 0_usize, 0_usize),
-            "read its parent's memory" => libc::syscall(
-                libc::SYS_process_vm_readv,
-                parent,
-                &raw const local,
-                1_usize,
-                &raw const remote,
-                1_usize,
-                0_usize,
-            ),
-            "write its parent's memory" => libc::syscall(
-                libc::SYS_process_vm_writev,
-                parent,
-                &raw const local,
-                1_usize,
-                &raw const remote,
-                1_usize,
-                0_usize,
-            ),
+            "read its parent's memory" | "write its parent's memory" => {
+                let reads = name.starts_with("read");
+                let call = if reads { libc::SYS_process_vm_readv } else { libc::SYS_process_vm_writev };
+                libc::syscall(call, parent, &raw const local, 1_usize, &raw const remote, 1_usize, 0_usize)
+            }
             "map memory as code" => {
                 let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
                 libc::syscall(libc::SYS_mmap, 0_usize, 4096_usize, protection, flags, -1_isize, 0_usize)

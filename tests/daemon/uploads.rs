@@ -49,6 +49,13 @@ impl Attack {
         self.place.wait_for_rows("SELECT count(*) FROM image", &[images]);
     }
 
+    /// Fails unless the image that was moved to `was` is recorded, and no other of its name, and no file has failed.
+    #[track_caller]
+    fn assert_only_the_moved_image(&self) {
+        assert!(self.place.value("SELECT path FROM file WHERE path LIKE '%/a.jpg'").ends_with("/was/a.jpg"));
+        assert_eq!(self.place.rows("SELECT path FROM failure"), [] as [&str; 0]);
+    }
+
     fn names(&self) -> Vec<String> {
         self.place.rows(FILES)
     }
@@ -76,8 +83,7 @@ fn a_directory_that_becomes_a_link_while_its_image_settles_leads_nowhere() {
     attack.honest("ho.jpg", "3");
     attack.honest("hon.jpg", "4");
     assert_eq!(attack.names(), ["a.jpg", "h.jpg", "ho.jpg", "hon.jpg"]);
-    assert!(attack.place.value("SELECT path FROM file WHERE path LIKE '%/a.jpg'").ends_with("/was/a.jpg"));
-    assert_eq!(attack.place.rows("SELECT path FROM failure"), [] as [&str; 0]);
+    attack.assert_only_the_moved_image();
     daemon.stop();
 }
 
@@ -92,8 +98,7 @@ fn a_directory_that_becomes_a_link_while_its_image_waits_leads_nowhere() {
     attack.swap();
     kill_process(decoder, Signal::CONT).unwrap();
     attack.honest("ho.jpg", "4");
-    assert!(attack.place.value("SELECT path FROM file WHERE path LIKE '%/a.jpg'").ends_with("/was/a.jpg"));
-    assert_eq!(attack.place.rows("SELECT path FROM failure"), [] as [&str; 0]);
+    attack.assert_only_the_moved_image();
     daemon.stop();
 }
 

@@ -59,7 +59,7 @@ pub struct MatchedSum<B: Backend> {
     text: usize,
     /// Place of the first answer in the image embedding.
     first: usize,
-    /// What contents and texts are multiplied by for the reward, `[E, E]` each.
+    /// The reward multiplies contents by the first matrix and texts by the second, `[E, E]` each.
     match_axes: [Param<Tensor<B, 2>>; 2],
 }
 
@@ -77,9 +77,9 @@ pub struct KnownTag {
 pub struct MatchFit {
     /// The tags with answers of their own.
     pub tags: Vec<KnownTag>,
-    /// What contents and texts are multiplied by before they are matched, row-major `[E, E]` each. In the space of the embeddings the
-    /// cosines of all texts vary alike, which helps to find the text of an image; whether an image shows what a text names is told better in
-    /// the space in which the content was fitted.
+    /// The head multiplies contents by the first matrix and texts by the second before it matches them; row-major `[E, E]` each. They lead
+    /// back to the space in which the content was fitted. There a cosine tells better whether an image shows what a text names. In the space
+    /// of the embeddings the cosines of all texts vary alike, which helps to find the text of an image.
     pub axes: [Vec<f32>; 2],
 }
 

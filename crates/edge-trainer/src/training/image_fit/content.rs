@@ -50,7 +50,7 @@ pub(super) struct FittedContent {
     pub(super) fit: ContentFit,
     /// The content vector of each image, `[N, E]`.
     pub(super) held_out: DMatrix<f64>,
-    /// What contents and texts were multiplied by; see [`balance`].
+    /// The fit multiplied contents by the first matrix and texts by the second; see [`balance`].
     pub(super) balance: [DMatrix<f64>; 2],
 }
 

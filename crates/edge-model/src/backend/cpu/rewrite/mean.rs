@@ -1,5 +1,5 @@
-//! Replaces the pattern of a mean over one axis without `keepdims`: the output lacks that axis. A mean over the axis before it, of which this
-//! mean is the only input, is part of the pattern.
+//! Replaces a mean over one axis whose output lacks that axis (no `keepdims`). If a mean over the next axis feeds it, one operator computes
+//! both.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
