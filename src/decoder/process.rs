@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cage::{Cage, Layers};
@@ -17,7 +18,7 @@ use super::protocol::{Reply, Request, receive, receive_bytes, send, send_file};
 use super::serve::Arguments;
 use crate::identity::ContentId;
 use crate::store::Stage;
-use edge_model::image_input::{InputRule, Limits, Measures, PictureFacts, Prepared, RgbImage};
+use edge_model::image_input::{InputRule, Limits, Measures, Metadata, PictureFacts, Prepared, RgbImage};
 
 /// Environment variable with the program, and its arguments, that runs programs which the kernel cannot run, such as an emulator of another
 /// processor.
@@ -97,7 +98,7 @@ impl Decoder {
     /// [`DecodeError::Failed`].
     pub fn keywords(&mut self) -> Result<Vec<String>, DecodeError> {
         match self.ask(|running| send(&mut running.to, &Request::Keywords))? {
-            Reply::Keywords(keywords) => Ok(keywords),
+            Reply::Keywords(keywords) if Metadata::are_keywords(&keywords) => Ok(keywords),
             other => Err(self.refused(other)),
         }
     }
@@ -214,7 +215,10 @@ fn program() -> io::Result<Command> {
 /// Returns whether these can be facts of a picture. A process that hostile code has taken over may send any.
 fn is_plausible(facts: &PictureFacts) -> bool {
     let Measures { brightness, contrast, sharpness } = facts.measures;
+    let Metadata { captured_at, keywords } = &facts.metadata;
     [brightness, contrast, sharpness].iter().all(|measure| measure.is_finite())
+        && Metadata::are_keywords(keywords)
+        && captured_at.as_ref().is_none_or(|time| time.parse::<Timestamp>().is_ok())
 }
 
 impl Running {
@@ -280,5 +284,29 @@ impl Read for TimedPipe {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_model::image_input::Format;
+
+    #[test]
+    fn facts_that_no_picture_has_are_refused() {
+        let measures = Measures { brightness: 0.5, contrast: 0.25, sharpness: 0.125 };
+        let metadata =
+            Metadata { captured_at: Some("2026-01-02T03:04:05Z".to_owned()), keywords: vec!["bird".to_owned(); 64] };
+        let facts = PictureFacts { format: Format::Jpeg, width_px: 4, height_px: 3, measures, metadata };
+        assert!(is_plausible(&facts));
+        let with = |change: fn(&mut PictureFacts)| {
+            let mut facts = facts.clone();
+            change(&mut facts);
+            facts
+        };
+        assert!(!is_plausible(&with(|facts| facts.measures.contrast = f32::NAN)));
+        assert!(!is_plausible(&with(|facts| facts.metadata.keywords.push("dog".to_owned()))));
+        assert!(!is_plausible(&with(|facts| facts.metadata.keywords[0] = "x".repeat(201))));
+        assert!(!is_plausible(&with(|facts| facts.metadata.captured_at = Some("; DROP TABLE".to_owned()))));
     }
 }

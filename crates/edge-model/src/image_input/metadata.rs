@@ -17,13 +17,23 @@ pub struct Metadata {
     pub keywords: Vec<String>,
 }
 
+impl Metadata {
+    /// Returns whether keywords are as few and as short as those that are read from a file.
+    pub fn are_keywords(keywords: &[String]) -> bool {
+        keywords.len() <= MOST_KEYWORDS && keywords.iter().all(|keyword| is_keyword(keyword))
+    }
+}
+
+fn is_keyword(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= LONGEST_KEYWORD
+}
+
 pub(super) fn metadata_of(exif: Option<Vec<u8>>, xmp: Option<&[u8]>, iptc: Option<&[u8]>) -> Metadata {
     let mut keywords = Vec::new();
     let found = xmp.map(xmp_keywords).unwrap_or_default();
     for keyword in found.into_iter().chain(iptc.map(iptc_keywords).unwrap_or_default()) {
         let keyword = keyword.trim().to_owned();
-        let usable = !keyword.is_empty() && keyword.chars().count() <= LONGEST_KEYWORD;
-        if usable && keywords.len() < MOST_KEYWORDS && !keywords.contains(&keyword) {
+        if is_keyword(&keyword) && keywords.len() < MOST_KEYWORDS && !keywords.contains(&keyword) {
             keywords.push(keyword);
         }
     }
