@@ -80,7 +80,10 @@ fn the_check_of_a_gpu_passes_and_fails_as_the_gpu_does() {
     {
         assert!(report.contains(line), "{line:?} is not in the report:\n{report}");
     }
-    assert!(!report.contains("SKIPPED"), "{report}");
+    // A processor without 8-bit products, which `doctor` also reports, cannot be compared in int8; nothing else may be missing.
+    let missing: Vec<&str> = report.lines().filter(|line| line.contains("SKIPPED")).collect();
+    let has_int8 = !report.contains("cpu in int8: not supported on this machine");
+    assert!(missing.is_empty() || !has_int8 && missing.len() == 1 && missing[0].contains("in int8"), "{report}");
 
     gpu.set("wrong");
     let (said, report) = check(&gpu, &suite);
