@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::options::{Common, ListFormat, ListOutput};
-use crate::doctor::{Finding, Prover, Severity, examine, prove};
+use crate::doctor::{Finding, Severity, examine};
+use crate::prover::{Prover, TrialLimits, prove};
 use edge_cli::output::printable;
 use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::backend::{BackendOptions, DeviceChoice, Precision, cuda_facts};
@@ -29,12 +30,11 @@ daemon's user, so that it has the same permissions:
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let settings = arguments.common.settings(&[], &[])?;
-    let prover = Prover::new()?;
     if stderr().is_terminal() {
         eprintln!("testing the model on each device; the first test on a GPU takes minutes");
     }
     let (mut findings, mut problems, mut written) = (Vec::new(), 0, Ok(()));
-    examine(&settings, &prover, &mut |finding| {
+    examine(&settings, Prover, &mut |finding| {
         problems += usize::from(finding.severity == Severity::Problem);
         match arguments.output.format {
             ListFormat::Table if written.is_ok() => written = write(&finding),
@@ -84,10 +84,19 @@ pub(super) struct ProveArguments {
     /// Time limit for one run on a GPU in seconds
     #[arg(long, default_value_t = BackendOptions::GPU_TIMEOUT_S)]
     gpu_timeout_s: u64,
+    /// Largest size of the address space in MiB
+    #[arg(long, requires = "time_s")]
+    memory_mib: Option<u64>,
+    /// Longest time in seconds
+    #[arg(long, requires = "memory_mib")]
+    time_s: Option<u64>,
 }
 
-/// Runs in a child process of `doctor`: tests the model or reads GPU facts, and prints the result as JSON.
+/// Runs in a child process of `doctor` or the daemon: tests the model or reads GPU facts, and prints the result as JSON.
 pub(super) fn answer(arguments: &ProveArguments) -> Outcome {
+    if let (Some(memory_mib), Some(time_s)) = (arguments.memory_mib, arguments.time_s) {
+        TrialLimits { memory_mib, time_s }.enter()?;
+    }
     let answer = match &arguments.model {
         Some(model) if !arguments.facts => {
             let gpu_timeout = Duration::from_secs(arguments.gpu_timeout_s);

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::decoder;
-use crate::doctor::Prover;
+use crate::prover::Prover;
 use edge_cli::{Outcome, conclude, exit_code, parse, process};
 
 /// Scores photographs under text tags and keeps the scores in an SQLite database

@@ -144,6 +144,11 @@ impl From<DaemonError> for CommandError {
             DaemonError::Store(error) => error.into(),
             DaemonError::NoDirectory { .. } | DaemonError::Scan(_) => Self::new(exit_code::NO_INPUT, error),
             DaemonError::NothingToWatch => Self::new(exit_code::USAGE, error),
+            DaemonError::Refused(_) => Self::new(exit_code::CONFIG, error),
+            DaemonError::Trial { ref source, .. } => {
+                let code = if source.may_pass() { exit_code::SOME_FAILED } else { exit_code::CONFIG };
+                Self::new(code, error)
+            }
             _ => Self::new(exit_code::SOME_FAILED, error),
         }
     }

@@ -12,7 +12,8 @@ const EXAMPLES: &str = "Examples:
   edge-scorer run /var/lib/camera
   edge-scorer run --config /etc/edge-scorer/edge-scorer.toml
   edge-scorer run --tag birds --tag \"at night\" --db ~/birds.db ~/camera
-SIGTERM and SIGINT stop the daemon after the files in flight; a second signal stops it at once. SIGHUP reloads the
+SIGTERM and SIGINT stop the daemon after the files in flight, and after nine seconds at the latest; a second signal
+stops it at once. SIGHUP reloads the
 configuration and the model.
 EDGE_SCORER_LOG=debug logs more.";
 
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     logging::start(LevelFilter::Info);
-    let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
+    let requests = daemon::install_signals(exit_code::OK).map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let load = || arguments.common.settings(&arguments.targets.tags, &arguments.targets.dirs);
-    Ok(daemon::run(&load, &control, &SystemClock::shared())?)
+    Ok(daemon::run(&load, &requests, &SystemClock::shared())?)
 }

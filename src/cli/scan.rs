@@ -37,11 +37,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         return Err(daemon::DaemonError::NoDirectory { path: path.clone() }.into());
     }
     let scorer = Scorer::open_in(settings.model_dir()?, settings.device, &settings.backend)?;
-    let control = daemon::install_signals().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
+    let requests =
+        daemon::install_signals(exit_code::SOME_FAILED).map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?;
     let counters = Arc::new(Counters::default());
     let started = Instant::now();
-    let report =
-        with_progress(&counters, || daemon::scan(&settings, scorer, &counters, &control, &SystemClock::shared()))?;
+    let report = with_progress(&counters, || {
+        daemon::scan(&settings, scorer, &counters, &requests.control, &SystemClock::shared())
+    })?;
     // A report that cannot be printed, for example into a closed pipe, does not change the scan's outcome.
     let _ = print_report(&report, started.elapsed());
     if report.is_complete() { Ok(()) } else { Err(CommandError::reported()) }

@@ -43,12 +43,13 @@ mod writer;
 pub use counters::{Counters, Snapshot};
 pub use live::{LiveImage, LiveModel, LiveScan, LiveSource, LiveStatus, ask as ask_status};
 pub use scan::{ScanReport, scan};
-pub use signals::{Control, install as install_signals};
+pub use signals::{Control, Requests, install as install_signals};
 pub use supervisor::run;
 
 use std::path::PathBuf;
 
 use crate::decoder::DecodeError;
+use crate::prover::ProverError;
 use crate::store::StoreError;
 use edge_model::scorer::ScorerError;
 
@@ -61,6 +62,27 @@ pub enum DaemonError {
     /// The model was refused or its device failed.
     #[error(transparent)]
     Scorer(#[from] ScorerError),
+    /// The bundle was refused in its trial in a process of its own. Holds the message of the scorer's error.
+    #[error("{0}")]
+    Refused(String),
+    /// The trial of the bundle in a process of its own has no result.
+    #[error("{}: the model was tried in a process of its own and is refused: {source}. Copy the bundle again from the original, or use \
+        another one", dir.display())]
+    Trial {
+        /// Directory of the bundle.
+        dir: PathBuf,
+        /// What happened in the trial.
+        source: ProverError,
+    },
+    /// Another bundle was put in place of the one that was tried.
+    #[error("{}: the bundle was exchanged while it was being opened. Start again", dir.display())]
+    Exchanged {
+        /// Directory of the bundle.
+        dir: PathBuf,
+    },
+    /// A stop was requested before the model was open.
+    #[error("stopped before the model was open")]
+    Stopped,
     /// The database was refused or failed permanently.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select};
 
 use crate::clock::SharedClock;
 use crate::config::{ConfigError, Settings};
+use crate::prover::{Prover, ProverError};
 use crate::store;
 use edge_model::scorer::Scorer;
 
@@ -18,7 +19,7 @@ use super::intake::Intake;
 use super::live::{Observer, StatusSocket};
 use super::pipeline::{Inlet, Pipeline, Start, thread_refused};
 use super::shutdown::{StopHandle, stop_pair};
-use super::signals::Control;
+use super::signals::{Control, Requests};
 use super::systemd::ServiceManager;
 use super::tagging::check_always;
 use super::write_lock::WriteLock;
@@ -32,16 +33,19 @@ const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Returns [`DaemonError`]. A configuration or bundle that is refused at a reload is not an error; the old one stays in use.
 pub fn run(
     load: &dyn Fn() -> Result<Settings, ConfigError>,
-    control: &Receiver<Control>,
+    requests: &Requests,
     clock: &SharedClock,
 ) -> Result<(), DaemonError> {
     let mut manager = ServiceManager::new(Arc::clone(clock));
-    let mut current = open(load()?)?;
+    let mut current = match open(load()?, &mut || !requests.is_stop_requested()) {
+        Err(DaemonError::Stopped) => return Ok(()),
+        opened => opened?,
+    };
     let mut session = start(&current, clock)?;
     loop {
         manager.ready();
         log::info!("ready");
-        let replacement = match session.wait(load, control, &mut manager) {
+        let replacement = match session.wait(load, requests, &mut manager) {
             End::Reload(replacement) => *replacement,
             End::Stop => {
                 manager.stopping();
@@ -108,7 +112,9 @@ struct Loaded {
     bundle: BundleWatch,
 }
 
-fn open(settings: Settings) -> Result<Loaded, DaemonError> {
+/// Opens the model and checks the configuration. A bundle from a stranger may exhaust memory, time or a library, so it is tried in a process
+/// of its own first. Asks `goes_on` every few milliseconds during the trial.
+fn open(settings: Settings, goes_on: &mut dyn FnMut() -> bool) -> Result<Loaded, DaemonError> {
     if settings.watch.dirs.is_empty() {
         return Err(DaemonError::NothingToWatch);
     }
@@ -120,8 +126,17 @@ fn open(settings: Settings) -> Result<Loaded, DaemonError> {
             );
         }
     }
-    let bundle = BundleWatch::new(settings.model_dir()?);
-    let scorer = Scorer::open_in(settings.model_dir()?, settings.device, &settings.backend)?;
+    let dir = settings.model_dir()?;
+    let bundle = BundleWatch::new(dir);
+    let tried = Prover.try_bundle(dir, &settings.backend, goes_on).map_err(|source| match source {
+        ProverError::Interrupted => DaemonError::Stopped,
+        ProverError::Refused(message) => DaemonError::Refused(message),
+        source => DaemonError::Trial { dir: dir.to_owned(), source },
+    })?;
+    let scorer = Scorer::open_in(dir, settings.device, &settings.backend)?;
+    if scorer.digest() != tried.digest {
+        return Err(DaemonError::Exchanged { dir: dir.to_owned() });
+    }
     log::info!("model {} ({}) on {}", scorer.manifest().name, &scorer.digest()[..12], scorer.device());
     check_always(&settings.tags, &scorer)?;
     Ok(Loaded { settings, scorer: Arc::new(scorer), bundle })
@@ -186,14 +201,14 @@ impl Session {
     fn wait(
         &mut self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
-        control: &Receiver<Control>,
+        requests: &Requests,
         manager: &mut ServiceManager,
     ) -> End {
         loop {
             select! {
-                recv(control) -> signal => match signal {
+                recv(requests.control) -> signal => match signal {
                     Ok(Control::Reload) => {
-                        if let Some(loaded) = reload(load, manager) {
+                        if let Some(loaded) = self.reload(load, requests, manager) {
                             return End::Reload(Box::new(loaded));
                         }
                     }
@@ -208,7 +223,7 @@ impl Session {
                     self.observer.tick();
                     manager.tick(&self.observer, self.stuck_timeout);
                     if self.bundle.was_replaced()
-                        && let Some(loaded) = self.try_replacement(load, manager)
+                        && let Some(loaded) = self.try_replacement(load, requests, manager)
                     {
                         return End::Reload(Box::new(loaded));
                     }
@@ -221,16 +236,48 @@ impl Session {
     fn try_replacement(
         &self,
         load: &dyn Fn() -> Result<Settings, ConfigError>,
+        requests: &Requests,
         manager: &mut ServiceManager,
     ) -> Option<Loaded> {
         log::info!("{}: the bundle was replaced, loading it", self.bundle.dir.display());
-        let loaded = reload(load, manager)?;
+        let loaded = self.reload(load, requests, manager)?;
         if loaded.scorer.digest() == self.observer.scorer.digest() {
             log::info!("{}: the new bundle contains the model in use, so nothing changes", self.bundle.dir.display());
             manager.ready();
             return None;
         }
         Some(loaded)
+    }
+
+    /// Reads the configuration and the bundle. If they are refused, logs the reason and returns `None`. The service manager gets its pings
+    /// meanwhile.
+    fn reload(
+        &self,
+        load: &dyn Fn() -> Result<Settings, ConfigError>,
+        requests: &Requests,
+        manager: &mut ServiceManager,
+    ) -> Option<Loaded> {
+        manager.reloading();
+        let mut last_tick = Instant::now();
+        let mut goes_on = || {
+            if last_tick.elapsed() >= TICK_INTERVAL {
+                last_tick = Instant::now();
+                self.observer.tick();
+                manager.tick(&self.observer, self.stuck_timeout);
+            }
+            !requests.is_stop_requested()
+        };
+        match load().map_err(DaemonError::from).and_then(|settings| open(settings, &mut goes_on)) {
+            Ok(loaded) => {
+                log::info!("the new configuration and model are loaded; the threads are restarted");
+                Some(loaded)
+            }
+            Err(error) => {
+                log::error!("{RELOAD_REFUSED}. Reason: {error}");
+                manager.ready();
+                None
+            }
+        }
     }
 
     /// Stops the intake, lets the pipeline finish and commit its work, and returns the first failure.
@@ -247,22 +294,6 @@ impl Session {
             counters.failed
         );
         intake
-    }
-}
-
-/// Reads the configuration and the bundle. If they are refused, logs the reason and returns `None`.
-fn reload(load: &dyn Fn() -> Result<Settings, ConfigError>, manager: &mut ServiceManager) -> Option<Loaded> {
-    manager.reloading();
-    match load().map_err(DaemonError::from).and_then(open) {
-        Ok(loaded) => {
-            log::info!("the new configuration and model are loaded; the threads are restarted");
-            Some(loaded)
-        }
-        Err(error) => {
-            log::error!("{RELOAD_REFUSED}. Reason: {error}");
-            manager.ready();
-            None
-        }
     }
 }
 

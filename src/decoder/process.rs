@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,10 @@ use super::error::{DecodeError, FileFailure};
 use super::protocol::{Reply, Request, receive, receive_bytes, send, send_file};
 use super::serve::Arguments;
 use crate::identity::ContentId;
+use crate::own_program;
 use crate::store::Stage;
 use edge_model::image_input::{InputRule, Limits, Measures, Metadata, PictureFacts, Prepared, RgbImage};
 
-/// Environment variable with the program, and its arguments, that runs programs which the kernel cannot run, such as an emulator of another
-/// processor.
-const RUNNER: &str = "EDGE_SCORER_RUNNER";
 /// Time limit for the first reply of a new decoder process.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of memory that a decoder process needs besides pixels: the program, its stack and the decoders' data.
@@ -127,7 +125,7 @@ impl Decoder {
 
     fn started(&self) -> io::Result<Running> {
         let (mut to, requests) = UnixStream::pair()?;
-        let mut command = program()?;
+        let mut command = own_program::command()?;
         command.args(Arguments::of(self.cage())).env_clear();
         command.stdin(OwnedFd::from(requests)).stdout(Stdio::piped()).stderr(Stdio::null());
         // Ctrl-C reaches only the daemon, because the process has its own process group. The daemon lets its decoders finish.
@@ -198,18 +196,6 @@ impl Decoder {
         };
         DecodeError::Failed(failure)
     }
-}
-
-/// The command that starts this program again.
-fn program() -> io::Result<Command> {
-    let Ok(runner) = std::env::var(RUNNER) else {
-        // This link starts the running program even after an upgrade has replaced its file.
-        return Ok(Command::new("/proc/self/exe"));
-    };
-    let mut words = runner.split_whitespace();
-    let mut command = Command::new(words.next().ok_or(ErrorKind::InvalidInput)?);
-    command.args(words).arg(std::env::current_exe()?);
-    Ok(command)
 }
 
 /// Returns whether these can be facts of a picture. A process that hostile code has taken over may send any.

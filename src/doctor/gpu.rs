@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::finding::Finding;
-use super::prover::Prover;
+use crate::prover::Prover;
 use edge_model::backend::{BUILT_FOR_CUDA, DeviceChoice, Fact};
 
 const AREA: &str = "gpu";
@@ -14,7 +14,7 @@ const AREA: &str = "gpu";
 const NODES: [&str; 4] = ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvmap"];
 
 /// Returns the findings, and whether the model can be tested on a GPU.
-pub(super) fn findings(choice: DeviceChoice, prover: &Prover) -> (Vec<Finding>, bool) {
+pub(super) fn findings(choice: DeviceChoice, prover: Prover) -> (Vec<Finding>, bool) {
     let nodes: Vec<&str> = NODES.into_iter().filter(|node| Path::new(node).exists()).collect();
     let mut findings: Vec<_> = nodes.iter().filter_map(|node| permission_problem(node)).collect();
     if nodes.contains(&"/dev/nvidia0") && !Path::new("/dev/nvidia-uvm").exists() {

@@ -10,16 +10,15 @@ mod finding;
 mod gpu;
 mod machine;
 mod model;
-mod prover;
 
 pub use finding::{Finding, Severity};
-pub use prover::{Proof, Prover, ProverError, prove};
 
 use crate::config::Settings;
+use crate::prover::Prover;
 
 /// Examines the machine and everything that `settings` name. Calls `report` with each finding as soon as it is known: testing the model
 /// takes seconds, and minutes the first time on a GPU.
-pub fn examine(settings: &Settings, prover: &Prover, report: &mut dyn FnMut(Finding)) {
+pub fn examine(settings: &Settings, prover: Prover, report: &mut dyn FnMut(Finding)) {
     machine::findings().into_iter().for_each(&mut *report);
     report(decoder::finding(&settings.limits, settings.decode_timeout));
     directories::findings(&settings.watch).into_iter().for_each(&mut *report);

@@ -1,15 +1,15 @@
 //! Checks the configured bundle: its files against the manifest, and its goldens on each device.
 
 use super::finding::Finding;
-use super::prover::{Proof, Prover, ProverError};
 use crate::config::Settings;
+use crate::prover::{Proof, Prover, ProverError};
 use edge_model::backend::{BackendOptions, DeviceChoice, Precision};
 use edge_model::bundle::Bundle;
 
 const AREA: &str = "model";
 const BUNDLE_ADVICE: &str = "Copy the bundle again from the original, or name another one with --model or [model] dir";
 
-pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: &Prover, report: &mut dyn FnMut(Finding)) {
+pub(super) fn findings(settings: &Settings, has_gpu: bool, prover: Prover, report: &mut dyn FnMut(Finding)) {
     let dir = match settings.model_dir() {
         Ok(dir) => dir,
         Err(error) => return report(Finding::problem(AREA, "bundle", error.to_string(), BUNDLE_ADVICE)),

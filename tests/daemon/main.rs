@@ -1,6 +1,7 @@
 //! The running daemon, with real files, signals, mounts, SQLite and failing disks.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bundles;
 mod cage;
 mod decoders;
 mod faulty_disk;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use edge_scorer::cli::command;
 use edge_scorer::decoder;
-use edge_scorer::doctor::Prover;
+use edge_scorer::prover::Prover;
 use edge_testing::{Place, has_program, until};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 

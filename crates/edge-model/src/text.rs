@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokenizers::Tokenizer;
 
 /// How a tag becomes `input_ids`, as stated in the bundle's manifest.
@@ -66,6 +67,17 @@ pub fn normalise_tag(tag: &str) -> String {
     tag.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Largest factor by which a tokenizer's own rules may lengthen a text. Rules that multiply each other could otherwise make terabytes of a word.
+const MAX_GROWTH: usize = 256;
+
+/// The factor by which a normaliser in a tokenizer's file can lengthen a text, in bytes; at least 1.
+fn growth(normalizer: &Value) -> usize {
+    let added = |name: &str| normalizer[name].as_str().map_or(0, str::len);
+    let own = added("content").max(added("prepend")).max(1);
+    let inner = normalizer["normalizers"].as_array().into_iter().flatten().map(growth);
+    inner.fold(own, usize::saturating_mul)
+}
+
 /// Turns tags into token ids under one rule.
 #[derive(Debug, Clone)]
 pub struct TagTokenizer {
@@ -79,8 +91,21 @@ impl TagTokenizer {
     /// # Errors
     /// [`TextError::Tokenizer`] and [`TextError::Rule`].
     pub fn from_file(path: &Path, rule: TextRule) -> Result<Self, TextError> {
-        let tokenizer = Tokenizer::from_file(path)
-            .map_err(|e| TextError::Tokenizer { path: path.to_owned(), reason: e.to_string() })?;
+        let unreadable = |e: std::io::Error| TextError::Tokenizer { path: path.to_owned(), reason: e.to_string() };
+        Self::from_bytes(path, &std::fs::read(path).map_err(unreadable)?, rule)
+    }
+
+    /// Parses the contents of the file at `path`, which is named in errors.
+    ///
+    /// # Errors
+    /// The same as [`TagTokenizer::from_file`].
+    pub fn from_bytes(path: &Path, bytes: &[u8], rule: TextRule) -> Result<Self, TextError> {
+        let unusable = |reason| TextError::Tokenizer { path: path.to_owned(), reason };
+        let json: Value = serde_json::from_slice(bytes).map_err(|e| unusable(e.to_string()))?;
+        if growth(&json["normalizer"]) > MAX_GROWTH {
+            return Err(unusable(format!("its normaliser can make a text more than {MAX_GROWTH} times as long")));
+        }
+        let tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| unusable(e.to_string()))?;
         Self::new(tokenizer, rule)
     }
 

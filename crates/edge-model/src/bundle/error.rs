@@ -52,6 +52,13 @@ pub enum BundleError {
         /// Path of the missing file.
         path: PathBuf,
     },
+    /// A file is a link, or not a regular file.
+    #[error("{}: is a link or not a regular file, so it is not read. Copy the bundle again, with the files that its links lead to \
+        (cp -rL)", path.display())]
+    NotRegular {
+        /// Path of the link, directory, pipe, socket or device.
+        path: PathBuf,
+    },
     /// A file has another size or digest than the manifest states.
     #[error("{}: the file differs from the manifest ({what} is {found}, but the manifest says {expected}): it was changed or \
         truncated. Copy the bundle again", path.display())]
@@ -60,7 +67,7 @@ pub enum BundleError {
         path: PathBuf,
         /// The property that differs: `size` or `sha256`.
         what: &'static str,
-        /// The property's value in the file.
+        /// The size of the file. The digest is not told, because it could be that of a file that the reader of the message may not read.
         found: String,
         /// The property's value in the manifest.
         expected: String,

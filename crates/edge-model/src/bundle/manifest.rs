@@ -228,6 +228,13 @@ pub struct Goldens {
     pub tolerance: Tolerance,
 }
 
+impl Goldens {
+    /// Whether a file of the bundle is one of the goldens'.
+    pub(super) fn names(&self, file: &str) -> bool {
+        self.tensors == file || self.images.iter().any(|image| image == file)
+    }
+}
+
 /// Largest allowed absolute differences between a replay and the goldens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,10 +4,11 @@
 //! network: the replay is in [`crate::scorer`].
 //!
 //! The modules in the order of their imports (each uses only those before it): `digest`, `error`, `manifest`, `goldens`,
-//! `quantiles`, `reader`, `writer`.
+//! `quantiles`, `files`, `reader`, `writer`.
 
 mod digest;
 mod error;
+mod files;
 mod goldens;
 pub mod manifest;
 mod quantiles;

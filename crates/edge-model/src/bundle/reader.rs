@@ -1,22 +1,29 @@
-//! Opens a bundle. The digest of every file is checked before the file is used. Graphs may be large, so their digests are checked
-//! only when the graphs are read.
+//! Opens a bundle. Each file is read once, and the bytes whose digest was checked are those that are used. Graphs may be large, so they are read
+//! only when they are needed.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
-use super::digest::{hex, sha256_hex};
+use super::digest::sha256_hex;
 use super::error::BundleError;
+use super::files::{BundleDir, is_inside, max_bytes};
 use super::goldens::GoldenTensors;
-use super::manifest::{FileDigest, Manifest, SCHEMA_VERSION, file};
+use super::manifest::{Manifest, SCHEMA_VERSION, file};
 use super::quantiles::QuantileFile;
+
+/// Number of times that a bundle may be replaced while it is opened.
+const REPLACED: usize = 100;
+
+/// The bytes of files, by their names in the manifest.
+type Files = BTreeMap<String, Arc<[u8]>>;
 
 /// An open bundle. The sizes of all files, and the digests of all files except the graphs, were checked against the manifest.
 #[derive(Debug, Clone)]
 pub struct Bundle {
-    dir: PathBuf,
+    dir: Arc<BundleDir>,
+    /// The bytes of the tokenizer and the goldens.
+    read: Files,
     manifest: Manifest,
     manifest_json: String,
     digest: String,
@@ -29,46 +36,59 @@ impl Bundle {
     /// # Errors
     /// Every [`BundleError`] except those of a replay.
     pub fn open(dir: &Path) -> Result<Self, BundleError> {
-        if !dir.is_dir() {
-            return Err(BundleError::Missing { dir: dir.to_owned() });
-        }
-        let path = dir.join(file::MANIFEST);
-        let json = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => BundleError::NoManifest { dir: dir.to_owned() },
-            ErrorKind::InvalidData => {
-                BundleError::Manifest { path: path.clone(), reason: "it is not UTF-8".to_owned() }
+        for _ in 0..REPLACED {
+            let opened = BundleDir::open(dir)?;
+            match Self::read_all(&opened) {
+                // The files of a bundle disappear soon after another one has taken its place.
+                Err(_) if opened.was_replaced() => {}
+                read => {
+                    return read.map(|(read, manifest, manifest_json)| {
+                        let digest = sha256_hex(manifest_json.as_bytes());
+                        Self { dir: Arc::new(opened), read, manifest, manifest_json, digest }
+                    });
+                }
             }
-            _ => BundleError::io(&path, "cannot be read")(e),
-        })?;
+        }
+        Err(BundleError::Missing { dir: dir.to_owned() })
+    }
+
+    /// Reads and checks everything but the graphs: the files that are used, the manifest, and its text.
+    fn read_all(dir: &BundleDir) -> Result<(Files, Manifest, String), BundleError> {
+        let json = dir.read_manifest()?;
+        let path = dir.path().join(file::MANIFEST);
         let mut manifest = parse(&path, &json)?;
         check_consistency(&path, &manifest)?;
+        let mut read = BTreeMap::new();
         for (name, digest) in &manifest.files {
-            let path = dir.join(name);
-            if file::GRAPHS.contains(&name.as_str()) { check_size(&path, digest)? } else { check_file(&path, digest)? }
+            if file::GRAPHS.contains(&name.as_str()) {
+                dir.check_size(name, digest)?;
+            } else {
+                let bytes = dir.read(name, digest)?;
+                let is_used = name == file::TOKENIZER || name == file::QUANTILES || manifest.goldens.names(name);
+                is_used.then(|| read.insert(name.clone(), Arc::from(bytes)));
+            }
         }
-        if manifest.files.contains_key(file::QUANTILES) {
-            let quantile_path = dir.join(file::QUANTILES);
-            let bytes = std::fs::read(&quantile_path).map_err(BundleError::io(&quantile_path, "cannot be read"))?;
-            let inconsistent = |reason| BundleError::Inconsistent { path: quantile_path.clone(), reason };
-            QuantileFile::parse(&quantile_path, &bytes)?.put_into(&mut manifest).map_err(inconsistent)?;
-            check_quantiles(&quantile_path, &manifest)?;
+        if let Some(bytes) = read.remove(file::QUANTILES) {
+            let path = dir.path().join(file::QUANTILES);
+            let inconsistent = |reason| BundleError::Inconsistent { path: path.clone(), reason };
+            QuantileFile::parse(&path, &bytes)?.put_into(&mut manifest).map_err(inconsistent)?;
+            check_quantiles(&path, &manifest)?;
         }
-        let digest = sha256_hex(json.as_bytes());
-        Ok(Self { dir: dir.to_owned(), manifest, manifest_json: json, digest })
+        Ok((read, manifest, json))
     }
 
     /// Reads every graph and checks its digest.
     ///
     /// # Errors
-    /// [`BundleError::MissingFile`], [`BundleError::Digest`], [`BundleError::Io`].
+    /// The same as [`Bundle::read`].
     pub fn verify(&self) -> Result<(), BundleError> {
-        let mut digests = file::GRAPHS.iter().filter_map(|name| Some((name, self.manifest.files.get(*name)?)));
-        digests.try_for_each(|(name, digest)| check_file(&self.dir.join(name), digest))
+        let mut graphs = file::GRAPHS.iter().filter(|name| self.manifest.files.contains_key(**name));
+        graphs.try_for_each(|name| self.read(name).map(drop))
     }
 
     /// The directory of the bundle.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// The parsed manifest.
@@ -94,16 +114,17 @@ impl Bundle {
         sha256_hex(format!("{encoder}\n{rule}").as_bytes())
     }
 
-    /// Reads a file that the manifest names and checks its size and digest.
+    /// Returns the bytes of a file that the manifest names. Their size and digest are those in the manifest.
     ///
     /// # Errors
-    /// [`BundleError::MissingFile`], [`BundleError::Digest`], [`BundleError::Io`].
+    /// [`BundleError::MissingFile`], [`BundleError::NotRegular`], [`BundleError::Digest`], [`BundleError::Io`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>, BundleError> {
-        let path = self.dir.join(name);
-        let expected = self.manifest.files.get(name).ok_or_else(|| BundleError::MissingFile { path: path.clone() })?;
-        let bytes = std::fs::read(&path).map_err(BundleError::io(&path, "cannot be read"))?;
-        compare(&path, expected, bytes.len() as u64, &sha256_hex(&bytes))?;
-        Ok(bytes)
+        if let Some(bytes) = self.read.get(name) {
+            return Ok(bytes.to_vec());
+        }
+        let missing = || BundleError::MissingFile { path: self.dir().join(name) };
+        let digest = self.manifest.files.get(name).ok_or_else(missing)?;
+        self.dir.read(name, digest)
     }
 
     /// Reads the goldens' tensors and checks their shapes against the manifest.
@@ -112,7 +133,7 @@ impl Bundle {
     /// [`BundleError::Goldens`] and those of [`Bundle::read`].
     pub fn golden_tensors(&self) -> Result<GoldenTensors, BundleError> {
         let goldens = &self.manifest.goldens;
-        let fail = |reason| BundleError::Goldens { path: self.dir.join(&goldens.tensors), reason };
+        let fail = |reason| BundleError::Goldens { path: self.dir().join(&goldens.tensors), reason };
         let tensors = GoldenTensors::from_bytes(&self.read(&goldens.tensors)?).map_err(fail)?;
         let architecture = &self.manifest.architecture;
         let dims = [architecture.embedding_dim, architecture.text_dim()];
@@ -142,6 +163,10 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     }
     if let Some(name) = manifest.files.keys().find(|name| !is_inside(name)) {
         return fail(format!("the file name {name:?} points outside the bundle"));
+    }
+    if let Some((name, digest)) = manifest.files.iter().find(|(name, digest)| digest.size_bytes > max_bytes(name)) {
+        let (size, limit) = (digest.size_bytes, max_bytes(name) >> 20);
+        return fail(format!("the file {name:?} has {size} bytes; at most {limit} MiB are allowed"));
     }
     let dir = path.parent().unwrap_or(Path::new("."));
     let named = [manifest.goldens.tensors.as_str()];
@@ -180,50 +205,6 @@ fn check_quantiles(path: &Path, manifest: &Manifest) -> Result<(), BundleError> 
             let reason = format!("the calibration quantiles of {owner:?} are not all finite and ascending");
             return Err(BundleError::Inconsistent { path: path.to_owned(), reason });
         }
-    }
-    Ok(())
-}
-
-/// Whether a relative file name stays inside the bundle.
-fn is_inside(name: &str) -> bool {
-    !name.is_empty() && Path::new(name).components().all(|c| matches!(c, Component::Normal(_)))
-}
-
-fn open(path: &Path) -> Result<File, BundleError> {
-    File::open(path).map_err(|e| match e.kind() {
-        ErrorKind::NotFound => BundleError::MissingFile { path: path.to_owned() },
-        _ => BundleError::io(path, "cannot be opened")(e),
-    })
-}
-
-fn check_size(path: &Path, expected: &FileDigest) -> Result<(), BundleError> {
-    let size = open(path)?.metadata().map_err(BundleError::io(path, "cannot be read"))?.len();
-    compare(path, expected, size, &expected.sha256)
-}
-
-fn check_file(path: &Path, expected: &FileDigest) -> Result<(), BundleError> {
-    let mut file = open(path)?;
-    let mut hasher = Sha256::new();
-    let mut size = 0_u64;
-    let mut buffer = vec![0_u8; 1 << 18];
-    loop {
-        let count = file.read(&mut buffer).map_err(BundleError::io(path, "cannot be read"))?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        size += count as u64;
-    }
-    compare(path, expected, size, &hex(&hasher.finalize()))
-}
-
-fn compare(path: &Path, expected: &FileDigest, size: u64, sha256: &str) -> Result<(), BundleError> {
-    let refuse = |what, found, expected| Err(BundleError::Digest { path: path.to_owned(), what, found, expected });
-    if size != expected.size_bytes {
-        return refuse("size", format!("{size} bytes"), format!("{} bytes", expected.size_bytes));
-    }
-    if !sha256.eq_ignore_ascii_case(&expected.sha256) {
-        return refuse("sha256", sha256.to_owned(), expected.sha256.clone());
     }
     Ok(())
 }

@@ -19,7 +19,11 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn open(dir: &Path) -> Result<Self, ScorerError> {
         let bundle = Bundle::open(dir)?;
-        let tokenizer = TagTokenizer::from_file(&dir.join(file::TOKENIZER), bundle.manifest().text_input.clone())?;
+        let tokenizer = TagTokenizer::from_bytes(
+            &dir.join(file::TOKENIZER),
+            &bundle.read(file::TOKENIZER)?,
+            bundle.manifest().text_input.clone(),
+        )?;
         Ok(Self { encoder_digest: bundle.encoder_digest(), bundle, tokenizer })
     }
 

@@ -195,6 +195,54 @@ fn missing_cut_and_changed_files_are_refused() {
     );
 }
 
+#[test]
+fn nothing_but_regular_files_of_the_directory_is_read() {
+    let not_regular = |e: &ScorerError| matches!(e, ScorerError::Bundle(BundleError::NotRegular { .. }));
+    for name in ["manifest.json", "tokenizer.json", "golden_1.png", "quality_head.onnx"] {
+        // A link to the right file outside the bundle, a link to it inside, a directory, a pipe.
+        for place in ["outside", "inside", "directory", "pipe"] {
+            let damaged = Damaged::new();
+            let (path, inside) = (damaged.file(name), damaged.file("moved"));
+            let outside = damaged.place.path("outside");
+            match place {
+                "outside" => {
+                    std::fs::rename(&path, &outside).and_then(|()| std::os::unix::fs::symlink(&outside, &path))
+                }
+                "inside" => std::fs::rename(&path, &inside).and_then(|()| std::os::unix::fs::symlink(&inside, &path)),
+                "directory" => std::fs::remove_file(&path).and_then(|()| std::fs::create_dir(&path)),
+                _ => std::fs::remove_file(&path).map(|()| {
+                    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+                }),
+            }
+            .unwrap();
+            damaged.is_refused(not_regular, &format!("{name}: is a link or not a regular file, so it is not read"));
+        }
+    }
+    let damaged = Damaged::new();
+    std::fs::rename(damaged.file("report"), damaged.place.path("report")).unwrap();
+    std::os::unix::fs::symlink(damaged.place.path("report"), damaged.file("report")).unwrap();
+    assert!(not_regular(&damaged.refusal()));
+}
+
+#[test]
+fn no_more_is_read_than_a_bundle_needs_and_no_digest_is_told() {
+    let damaged = Damaged::new();
+    damaged.change_manifest(|m| m["files"]["tokenizer.json"]["size_bytes"] = json!((64 << 20) + 1));
+    let error = damaged.refusal().to_string();
+    assert!(error.contains("the file \"tokenizer.json\" has 67108865 bytes; at most 64 MiB are allowed"), "{error}");
+    // A manifest that never ends is not read to its end.
+    let damaged = Damaged::new();
+    std::fs::File::create(damaged.file("manifest.json")).unwrap().set_len(1 << 40).unwrap();
+    assert!(damaged.refusal().to_string().contains("it has more than 16 MiB"));
+    // The digest of a file that a bundle's author may not read would tell what is in it.
+    let damaged = Damaged::new();
+    let secret = b"secret".repeat(1000);
+    std::fs::write(damaged.file("README.md"), &secret).unwrap();
+    damaged.change_manifest(|m| m["files"]["README.md"]["size_bytes"] = json!(secret.len()));
+    let error = damaged.refusal().to_string();
+    assert!(error.contains("sha256 is another") && !error.contains(&sha256_hex(&secret)), "{error}");
+}
+
 /// Changes the first element of a golden tensor.
 fn set_golden(bytes: &mut [u8], tensor: &str, value: impl FnOnce(f32) -> f32) {
     let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();

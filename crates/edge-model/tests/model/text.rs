@@ -57,6 +57,26 @@ fn invalid_rules_are_refused() {
 }
 
 #[test]
+fn normalisers_that_multiply_each_other_are_refused() {
+    let shipped = std::fs::read(repository("models/small/tokenizer.json")).unwrap();
+    let with = |steps: serde_json::Value| {
+        let mut tokenizer: serde_json::Value = serde_json::from_slice(&shipped).unwrap();
+        tokenizer["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": steps });
+        TagTokenizer::from_bytes(
+            Path::new("tokenizer.json"),
+            &serde_json::to_vec(&tokenizer).unwrap(),
+            rule("{tag}", 8),
+        )
+    };
+    let replace =
+        |content: &str| serde_json::json!({ "type": "Replace", "pattern": { "String": "q" }, "content": content });
+    assert!(with(serde_json::json!([{ "type": "Lowercase" }, replace(" and "), { "type": "NFC" }])).is_ok());
+    // 20^3 is 8000 letters for one.
+    let error = with(serde_json::json!(vec![replace(&"q".repeat(20)); 3])).unwrap_err().to_string();
+    assert!(error.contains("its normaliser can make a text more than 256 times as long"), "{error}");
+}
+
+#[test]
 fn white_space_of_a_tag_is_folded() {
     assert_eq!(normalise_tag("  night \n street\t"), "night street");
 }
