@@ -128,6 +128,8 @@ impl From<StoreError> for CommandError {
             StoreError::NotFound { .. } => exit_code::NO_INPUT,
             StoreError::NotADatabase { .. }
             | StoreError::Foreign { .. }
+            | StoreError::ForeignSchema { .. }
+            | StoreError::Link { .. }
             | StoreError::TooNew { .. }
             | StoreError::NeedsMigration { .. } => exit_code::CONFIG,
             _ => exit_code::SOME_FAILED,

@@ -41,13 +41,20 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()> {
     let Some(live) = live else { return writeln!(out, "daemon        no daemon is running on this database") };
-    writeln!(out, "daemon        process {}, version {}, running since {}", live.pid, live.version, live.started_at)?;
-    writeln!(out, "since start   {live}")?;
+    let (version, started_at) = (printable(&live.version), printable(&live.started_at));
+    writeln!(out, "daemon        process {}, version {version}, running since {started_at}", live.pid)?;
+    writeln!(out, "since start   {}", printable(&live.to_string()))?;
     if let Some(last) = &live.last_image {
-        writeln!(out, "last image    {} ({})", printable(&last.path), last.at)?;
+        writeln!(out, "last image    {} ({})", printable(&last.path), printable(&last.at))?;
     }
     for source in &live.sources {
-        writeln!(out, "watching      {} by {} ({})", printable(&source.dir), source.kind, printable(&source.reason))?;
+        writeln!(
+            out,
+            "watching      {} by {} ({})",
+            printable(&source.dir),
+            printable(&source.kind),
+            printable(&source.reason)
+        )?;
     }
     Ok(())
 }
@@ -55,7 +62,7 @@ fn print_live(out: &mut impl Write, live: Option<&LiveStatus>) -> io::Result<()>
 fn print_table(out: &mut impl Write, counts: &Counts, model: Option<&Model>) -> io::Result<()> {
     match model {
         Some(m) => {
-            writeln!(out, "model         {} ({})", printable(&m.name), m.digest)?;
+            writeln!(out, "model         {} ({})", printable(&m.name), printable(&m.digest))?;
             writeln!(
                 out,
                 "device        {} in {} ({})",

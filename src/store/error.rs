@@ -54,6 +54,20 @@ pub enum StoreError {
         /// Application id in its header; 0 if the other program sets none.
         application_id: i32,
     },
+    /// The path of the database is a link.
+    #[error("{}: a link, so it is not followed. Name the database itself with --db or under [store] path in the configuration", path.display())]
+    Link {
+        /// Path of the link.
+        path: PathBuf,
+    },
+    /// The database's tables are not those that this program makes.
+    #[error("{}: {object} is not as edge-scorer makes it, so the database is not used. If you have changed the schema, undo it; otherwise move the database away, and a new one is created", path.display())]
+    ForeignSchema {
+        /// Path of the database.
+        path: PathBuf,
+        /// The table, index, trigger or view that is missing, changed or added.
+        object: String,
+    },
     /// A newer edge-scorer wrote the database.
     #[error("{}: the database has schema version {found}, but this program knows only versions up to {known}. Install the version of edge-scorer that wrote the database, or a newer one", path.display())]
     TooNew {

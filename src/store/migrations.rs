@@ -106,6 +106,11 @@ pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<Opt
     }
 }
 
+/// Creates the schema in an empty database.
+pub(super) fn create(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(SCHEMA)
+}
+
 fn step(conn: &Connection, sql: &str, version: u32) -> rusqlite::Result<()> {
     conn.execute_batch(sql)?;
     conn.pragma_update(None, "user_version", version)
@@ -118,19 +123,7 @@ fn broken_foreign_keys(conn: &Connection) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Returns name and SQL of each schema object, ordered by name, without comments and with single spaces.
-    fn normalised_schema(conn: &Connection) -> Vec<(String, String)> {
-        let mut rows =
-            conn.prepare("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema ORDER BY 1").unwrap();
-        let rows = rows.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap();
-        rows.map(|row| row.unwrap())
-            .map(|(name, sql)| {
-                let code: Vec<&str> = sql.lines().map(|line| line.split("--").next().unwrap()).collect();
-                (name, code.join(" ").split_whitespace().collect::<Vec<_>>().join(" "))
-            })
-            .collect()
-    }
+    use crate::store::schema::objects;
 
     #[test]
     fn an_upgraded_database_equals_a_fresh_one() {
@@ -141,9 +134,9 @@ mod tests {
         upgraded.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         assert_eq!(bring_up_to_date(&mut upgraded, Path::new("upgraded")).unwrap(), Some(0));
 
-        let schema = normalised_schema(&fresh);
-        assert!(schema.iter().any(|(name, sql)| name == "table score" && sql.contains("PRIMARY KEY")));
-        assert_eq!(schema, normalised_schema(&upgraded));
+        let schema = objects(&fresh).unwrap();
+        assert!(schema[&("table".to_owned(), "score".to_owned())].contains("PRIMARY KEY"));
+        assert_eq!(schema, objects(&upgraded).unwrap());
         for conn in [&fresh, &upgraded] {
             assert_eq!(classify(conn, Path::new("x")).unwrap(), Kind::Current);
         }
@@ -171,7 +164,7 @@ mod tests {
         conn.pragma_update(None, "application_id", 7).unwrap();
         let error = bring_up_to_date(&mut conn, Path::new("x")).unwrap_err();
         assert!(matches!(error, StoreError::Foreign { application_id: 7, .. }));
-        assert_eq!(normalised_schema(&conn).len(), 1);
+        assert_eq!(objects(&conn).unwrap().len(), 1);
     }
 
     #[test]
@@ -189,6 +182,6 @@ mod tests {
             text.ends_with("The database is unchanged. Keep a copy of the file and please report this message"),
             "{text}"
         );
-        assert_eq!(normalised_schema(&conn).len(), 1, "nothing of the failed step is left");
+        assert_eq!(objects(&conn).unwrap().len(), 1, "nothing of the failed step is left");
     }
 }

@@ -16,6 +16,7 @@ mod images;
 mod migrations;
 mod models;
 mod paths;
+mod schema;
 mod scores;
 mod stage;
 mod status;
@@ -143,6 +144,7 @@ impl Store {
         conn.pragma_update(None, "foreign_keys", false).map_err(fail)?;
         let migrated_from = migrations::bring_up_to_date(&mut conn, path)?;
         conn.pragma_update(None, "foreign_keys", true).map_err(fail)?;
+        schema::require_own(&conn, path)?;
         Ok(Self { conn, path: path.to_owned(), migrated_from })
     }
 
@@ -158,6 +160,7 @@ impl Store {
         }
         let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         migrations::require_current(&conn, path)?;
+        schema::require_own(&conn, path)?;
         Ok(Self { conn, path: path.to_owned(), migrated_from: None })
     }
 
@@ -252,7 +255,10 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 fn require_database(path: &Path) -> Result<()> {
     const SMALLEST_BYTES: u64 = 512;
     let unreachable = |source| StoreError::Unreachable { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(unreachable)?;
+    let metadata = std::fs::symlink_metadata(path).map_err(unreachable)?;
+    if metadata.is_symlink() {
+        return Err(StoreError::Link { path: path.to_owned() });
+    }
     if !metadata.is_file() || (1..SMALLEST_BYTES).contains(&metadata.len()) {
         return Err(StoreError::NotADatabase { path: path.to_owned() });
     }
@@ -267,6 +273,15 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection> {
     conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     // Make query plans independent of bound values. Otherwise SQLite prepares some statements again for each new value.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fail)?;
+    // A database from a stranger may hold triggers and views, which would run whenever its tables are used.
+    for (config, value) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        conn.set_db_config(config, value).map_err(fail)?;
+    }
     conn.pragma_update(None, "temp_store", "memory").map_err(fail)?;
     Ok(conn)
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rusqlite::StatementStatus;
+use rusqlite::config::DbConfig;
 
 use super::testing::{NOW, TempStore, stamp};
 use super::{FileState, ImageId, Store, TagReason, failures, files, images, models, scores, tags, top};
@@ -71,6 +72,8 @@ fn check_all(store: &Store, statistics: &str) {
             assert!(whole.is_none(), "{statistics}: {sql}\nmust not {scanned}\nbut is\n{plan}");
         }
     }
+    // The program itself does not use the view; its users do.
+    store.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, true).unwrap();
     let view = plan(store, "SELECT path, score FROM top_images WHERE tag = 'birds' AND rank <= 10 ORDER BY rank");
     assert!(view.contains("SEARCH t USING COVERING INDEX sqlite_autoindex_tag_1 (text=?)"), "{statistics}: {view}");
     assert!(view.contains("SEARCH s USING INDEX score_by_rank (tag_id=? AND model_id=?)"), "{statistics}: {view}");

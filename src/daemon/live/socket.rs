@@ -3,20 +3,20 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::status::LiveStatus;
 
-/// Time limit of the daemon for a write to a client, and of a client for a read from the daemon.
+/// Time limit for a whole answer, for the daemon that writes it and for the client that reads it.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest accepted status in bytes. Real statuses have some kilobytes.
-const MAX_ANSWER_BYTES: u64 = 4 << 20;
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Address of the socket, as a name in an open directory. The full path may exceed the 108 bytes of a socket address.
 struct Address {
@@ -34,6 +34,16 @@ impl Address {
         let parent = shown.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = shown.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         Ok(Self { dir: File::open(parent)?, name, shown })
+    }
+
+    /// Whether a socket has the name, not a link to one. Fails if anything else has it.
+    fn is_taken(&self) -> io::Result<bool> {
+        match std::fs::symlink_metadata(&self.shown) {
+            Ok(metadata) if metadata.file_type().is_socket() => Ok(true),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket has its name")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -56,9 +66,8 @@ impl StatusSocket {
         status: impl Fn() -> LiveStatus + Send + 'static,
     ) -> io::Result<Self> {
         let address = Address::of(database)?;
-        match std::fs::remove_file(&address.shown) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if address.is_taken()? {
+            std::fs::remove_file(&address.shown)?;
         }
         let listener = UnixListener::bind(address.path())?;
         std::fs::set_permissions(&address.shown, Permissions::from_mode(0o600))?;
@@ -70,10 +79,7 @@ impl StatusSocket {
                     return;
                 }
                 // Ignore clients that disconnect or do not read.
-                let sent = stream.and_then(|mut stream| {
-                    stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
-                    stream.write_all(serde_json::to_string(&status())?.as_bytes())
-                });
+                let sent = stream.and_then(|stream| write_all(&stream, serde_json::to_string(&status())?.as_bytes()));
                 if let Err(error) = sent {
                     log::debug!("the status was not delivered: {error}");
                     // Pause, because `accept` fails at once as long as no file descriptor is free.
@@ -97,14 +103,49 @@ impl Drop for StatusSocket {
     }
 }
 
+/// Time until `deadline`; an error if it has passed. A timeout for each call alone would let the other side take one byte at a time for hours.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Writes all bytes within [`CLIENT_TIMEOUT`].
+fn write_all(mut stream: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    let deadline = Instant::now() + CLIENT_TIMEOUT;
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(deadline)?))?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads everything within [`CLIENT_TIMEOUT`], but at most [`MAX_ANSWER_BYTES`].
+fn read_all(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + CLIENT_TIMEOUT;
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        stream.set_read_timeout(Some(left(deadline)?))?;
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) if bytes.len() + count <= MAX_ANSWER_BYTES => bytes.extend_from_slice(&buffer[..count]),
+            Ok(_) => return Err(io::ErrorKind::FileTooLarge.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Requests the status of the daemon that uses this database; `None` if no daemon replies.
 pub fn ask(database: &Path) -> Option<LiveStatus> {
     let address = Address::of(database).ok()?;
+    address.is_taken().ok().filter(|is_taken| *is_taken)?;
     let stream = UnixStream::connect(address.path()).ok()?;
-    stream.set_read_timeout(Some(CLIENT_TIMEOUT)).ok()?;
-    let mut text = String::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    serde_json::from_slice(&read_all(&stream).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -159,5 +200,51 @@ mod tests {
         drop(UnixListener::bind(Address::of(&database).unwrap().path()).unwrap());
         let _socket = StatusSocket::start(&database, status).unwrap();
         assert!(ask(&database).is_some());
+    }
+
+    #[test]
+    fn nothing_but_a_socket_is_replaced_or_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, name) = (dir.path().join("scores.db"), dir.path().join("scores.db.status"));
+        std::fs::write(&name, "precious").unwrap();
+        assert!(StatusSocket::start(&database, status).is_err());
+        assert_eq!(std::fs::read(&name).unwrap(), b"precious");
+        std::fs::remove_file(&name).unwrap();
+        // A link to another daemon's socket.
+        let other = dir.path().join("other.db");
+        let _socket = StatusSocket::start(&other, status).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("other.db.status"), &name).unwrap();
+        assert!(ask(&other).is_some() && ask(&database).is_none());
+    }
+
+    #[test]
+    fn one_deadline_holds_for_a_whole_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("scores.db");
+        // A byte every tenth of a second never lets a read wait for long.
+        let listener = UnixListener::bind(dir.path().join("scores.db.status")).unwrap();
+        let drip = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let started = Instant::now();
+        assert!(ask(&database).is_none());
+        assert!(started.elapsed() < 2 * CLIENT_TIMEOUT, "{:?}", started.elapsed());
+        drip.join().unwrap();
+        // The daemon does not wait for a client that reads as slowly.
+        let (client, server) = UnixStream::pair().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut one = [0];
+            while (&client).read(&mut one).is_ok_and(|count| count > 0) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let started = Instant::now();
+        assert!(write_all(&server, &vec![b' '; 64 << 20]).is_err());
+        assert!(started.elapsed() < 2 * CLIENT_TIMEOUT, "{:?}", started.elapsed());
+        drop(server);
+        drop(reader);
     }
 }
