@@ -9,5 +9,5 @@ mod triangular;
 
 pub use codebook::{Filters, learn_filters};
 pub use components::{Components, REACH};
-pub use kernel::{LENGTH, gram};
+pub use kernel::gram;
 pub use ridge::{KernelFit, KernelRidge};

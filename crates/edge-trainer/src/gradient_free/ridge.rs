@@ -132,19 +132,19 @@ mod tests {
 
     /// Returns the prediction for row `test` by kernel ridge regression on the rows `train`, with the textbook formula.
     fn textbook(x: &DMatrix<f64>, train: &[usize], targets: &DMatrix<f64>, mean: &[f64], test: usize) -> Vec<f64> {
-        let own = train.iter().map(|&i| gram(&[x.select_rows(&[i])], &[x.select_rows(train)], &[1.0]));
+        let own = train.iter().map(|&i| gram(&[x.select_rows(&[i])], &[x.select_rows(train)], &[1.0], 4.0));
         let rows: Vec<_> = own.map(|m| m.row(0).into_owned()).collect();
         let ridged = DMatrix::from_rows(&rows) + DMatrix::identity(train.len(), train.len()) * 0.1;
         let centred = DMatrix::from_fn(train.len(), mean.len(), |i, q| targets[(train[i], q)] - mean[q]);
         let weights = ridged.lu().solve(&centred).unwrap();
-        let answer = gram(&[x.select_rows(&[test])], &[x.select_rows(train)], &[1.0]) * weights;
+        let answer = gram(&[x.select_rows(&[test])], &[x.select_rows(train)], &[1.0], 4.0) * weights;
         answer.iter().zip(mean).map(|(a, m)| a + m).collect()
     }
 
     #[test]
     fn with_all_examples_as_centres_it_is_kernel_ridge_regression_and_its_held_out_answers_are_refits() {
         let (x, y) = (points(24), targets(24));
-        let kernel = gram(&x, &x, &[1.0]);
+        let kernel = gram(&x, &x, &[1.0], 4.0);
         let group: Vec<usize> = (0..24).map(|i| i / 4).collect();
         let all: Vec<usize> = (0..24).collect();
         let fitted = KernelRidge::new(kernel.clone(), kernel.clone(), &group).fit(&all, &y, &[0.1]).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn examples_without_a_label_are_held_out_with_their_group() {
         let (x, y) = (points(24), targets(24));
-        let kernel = gram(&x, &x, &[1.0]);
+        let kernel = gram(&x, &x, &[1.0], 4.0);
         let group: Vec<usize> = (0..24).map(|i| i % 8).collect();
         let labelled: Vec<usize> = (0..16).collect();
         let ridge = KernelRidge::new(kernel.clone(), kernel, &group);
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn the_ridge_with_the_smallest_held_out_error_is_chosen() {
         let x = points(40);
-        let kernel = gram(&x, &x, &[1.0]);
+        let kernel = gram(&x, &x, &[1.0], 4.0);
         let noisy = DMatrix::from_fn(40, 1, |i, _| (i as f64 * 0.7).sin() + 0.3 * ((i * i) as f64 * 77.7).cos());
         let (all, group): (Vec<usize>, Vec<usize>) = ((0..40).collect(), (0..40).collect());
         let ridge = KernelRidge::new(kernel.clone(), kernel, &group);
@@ -193,12 +193,12 @@ mod tests {
         let (x, y) = (points(60), targets(60));
         let few: Vec<usize> = (0..60).step_by(2).collect();
         let centres = vec![x[0].select_rows(&few)];
-        let (small, wide) = (gram(&centres, &centres, &[1.0]), gram(&x, &centres, &[1.0]));
+        let (small, wide) = (gram(&centres, &centres, &[1.0], 4.0), gram(&x, &centres, &[1.0], 4.0));
         let all: Vec<usize> = (0..60).collect();
         let fitted = KernelRidge::new(small, wide, &all).fit(&all, &y, &[0.01]).unwrap();
         assert!(fitted.error < 0.05, "{}", fitted.error);
         let broken = DMatrix::from_element(60, 1, f64::NAN);
-        let wide = gram(&x, &x, &[1.0]);
+        let wide = gram(&x, &x, &[1.0], 4.0);
         assert!(KernelRidge::new(wide.clone(), wide, &all).fit(&all, &broken, &[0.1]).is_none());
     }
 }

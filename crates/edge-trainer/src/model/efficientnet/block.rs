@@ -140,6 +140,11 @@ impl<B: Backend> ResidualBlock<B> {
         }
     }
 
+    /// Returns the number O of output channels.
+    pub fn outputs(&self) -> usize {
+        self.project.outputs()
+    }
+
     /// `[N, I, H, W] -> [N, O, H', W']` and their sides, for square maps of `side` pixels.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, (input, side): (O::Tensor<4>, usize)) -> (O::Tensor<4>, usize) {
         let (mut x, mut side) = (input.clone(), side);

@@ -40,6 +40,17 @@ pub struct EfficientNet<B: Backend> {
     is_lite: bool,
 }
 
+/// Square maps of a network, `values [N, channels, side_px, side_px]`.
+#[derive(Debug, Clone)]
+pub struct Maps<T> {
+    /// The maps.
+    pub values: T,
+    /// Number C of channels.
+    pub channels: usize,
+    /// Width and height.
+    pub side_px: usize,
+}
+
 impl<B: Backend> EfficientNet<B> {
     /// A network with random weights.
     pub fn new(shape: &EfficientNetShape, device: &B::Device) -> Self {
@@ -112,27 +123,30 @@ impl<B: Backend> EfficientNet<B> {
         ids
     }
 
-    /// Returns the maps `[N, C, H, W]` at the end of each stage, then those of the last convolution. `side_px` is S.
-    pub fn maps<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>, side_px: usize) -> Vec<O::Tensor<4>> {
+    /// Returns the maps at the end of each stage, then those of the last convolution. `side_px` is S.
+    pub fn maps<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>, side_px: usize) -> Vec<Maps<O::Tensor<4>>> {
         let (x, mut side) = self.stem.forward(ops, (pixels, side_px));
         let mut x = activation(ops, x, self.is_lite);
         let mut maps = Vec::with_capacity(STAGES + 1);
         let mut blocks = self.blocks.iter();
+        let mut channels = self.stem.outputs();
         for count in self.stages {
             for block in blocks.by_ref().take(count) {
                 (x, side) = block.forward(ops, (x, side));
+                channels = block.outputs();
             }
-            maps.push(x.clone());
+            maps.push(Maps { values: x.clone(), channels, side_px: side });
         }
-        let (x, _) = self.head.forward(ops, (x, side));
-        maps.push(activation(ops, x, self.is_lite));
+        let (x, side_px) = self.head.forward(ops, (x, side));
+        let values = activation(ops, x, self.is_lite);
+        maps.push(Maps { values, channels: self.head.outputs(), side_px });
         maps
     }
 
     /// `[N, 3, S, S]` -> `[N, D]`; `side_px` is S.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, pixels: O::Tensor<4>, side_px: usize) -> O::Tensor<2> {
         let last = self.maps(ops, pixels, side_px).swap_remove(STAGES);
-        ops.mean_of_maps(last)
+        ops.mean_of_maps(last.values)
     }
 
     /// `embedding [N, D]` -> logits of the classes `[N, K]`; `None` without a classifier.

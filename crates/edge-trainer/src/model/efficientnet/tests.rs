@@ -116,22 +116,22 @@ fn compare_lite(dir: &Path, shape: &EfficientNetShape, allowed: f32) {
     let maps = net.maps(&mut ops, input, side);
     assert_eq!(maps.len(), STAGES + 1);
     for (i, maps) in maps.iter().enumerate() {
-        reference.expect(&format!("maps_{i}"), &values(maps.clone()), allowed);
+        reference.expect(&format!("maps_{i}"), &values(maps.values.clone()), allowed);
     }
-    let embedding = ops.mean_of_maps(maps[STAGES].clone());
+    let embedding = ops.mean_of_maps(maps[STAGES].values.clone());
     reference.expect("logits", &values(net.logits(&mut ops, embedding).unwrap()), allowed);
 
     let mut g = GraphBuilder::new("lite");
     let pixel_values = g.input_f32("pixel_values", &[Dim::Batch, Dim::Fixed(3), Dim::Fixed(side), Dim::Fixed(side)]);
     let maps = net.maps(&mut g, pixel_values, side);
-    let embedding = TensorOps::mean_of_maps(&mut g, maps[STAGES].clone());
+    let embedding = TensorOps::mean_of_maps(&mut g, maps[STAGES].values.clone());
     let logits = net.logits(&mut g, embedding).unwrap();
     g.output_f32("logits", &logits, &[Dim::Batch, Dim::Fixed(shape.classes.unwrap())]);
     for (i, maps) in maps.iter().enumerate() {
         let [_, channels, height, width] = reference.floats(&format!("maps_{i}")).0[..] else { panic!("four axes") };
         g.output_f32(
             &format!("maps_{i}"),
-            maps,
+            &maps.values,
             &[Dim::Batch, Dim::Fixed(channels), Dim::Fixed(height), Dim::Fixed(width)],
         );
     }
@@ -189,8 +189,9 @@ fn a_folded_network_computes_the_same_within_16_bits_and_halves_its_graph() {
     let folded = plain.clone().folded(&device);
     let pixels = Tensor::<Flex, 4>::random([1, 3, 64, 64], burn::tensor::Distribution::Normal(0.0, 1.0), &device);
     let ops = &mut Compute::<Flex>::new(device);
-    let maps =
-        |net: &EfficientNet<Flex>, ops: &mut Compute<Flex>| net.maps(ops, pixels.clone(), 64).into_iter().map(values);
+    let maps = |net: &EfficientNet<Flex>, ops: &mut Compute<Flex>| {
+        net.maps(ops, pixels.clone(), 64).into_iter().map(|maps| values(maps.values))
+    };
     for (expected, found) in maps(&plain, ops).collect::<Vec<_>>().into_iter().zip(maps(&folded, ops)) {
         let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let off = expected.iter().zip(&found).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));

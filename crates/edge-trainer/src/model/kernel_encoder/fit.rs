@@ -3,9 +3,9 @@
 use burn::tensor::backend::Backend;
 use nalgebra::DMatrix;
 
-use super::measurements::{Measurements, measurements};
+use super::measurements::{KERNELS, KernelUse, Measurements, measurements};
 use super::{COMPONENT, CONTENT, EMBEDDING, MAX_ANSWERS};
-use crate::gradient_free::{LENGTH, REACH};
+use crate::gradient_free::REACH;
 use crate::model::efficientnet::EfficientNet;
 use crate::model::layers::unit;
 use crate::model::measure::Codebook;
@@ -28,8 +28,8 @@ pub struct FittedBlock {
     pub directions: Vec<f32>,
     /// Components of the M training images that are the kernel's centres, row-major `[M, K]`.
     pub centres: Vec<f32>,
-    /// Weight of the block in the kernel of the answers, and in the kernel of the content.
-    pub shares: [f32; 2],
+    /// Weight of the block in each kernel; see [`KernelUse`].
+    pub shares: [f32; KERNELS],
 }
 
 impl FittedBlock {
@@ -56,8 +56,10 @@ pub struct EncoderFit {
     pub codebook: Codebook,
     /// The fit of each block of measurements; see [`super::block_shapes`].
     pub blocks: Vec<FittedBlock>,
-    /// Weights from the kernel to the answers, row-major `[M, Q]`.
+    /// Weights from the kernel of the answers to the answers, row-major `[M, Q]`.
     pub weights: Vec<f32>,
+    /// The same from the kernel of the rated answer; `None` without a network. The sum of both is the answer.
+    pub rated_weights: Option<Vec<f32>>,
     /// Number Q of answers.
     pub answers: usize,
     /// The content; `None` without a network.
@@ -78,8 +80,12 @@ impl EncoderFit {
         let Measurements { blocks, logits } = measurements(ops, pixel_values, width_px, &self.codebook, network);
         let components: Vec<O::Tensor<2>> =
             blocks.into_iter().zip(&self.blocks).map(|(rows, block)| components(ops, rows, block)).collect();
-        let [of_answers, of_content] = self.kernels(ops, &components);
-        let answers = ops.matmul_constant(of_answers, &self.weights, self.answers);
+        let [of_rated, of_answers, of_content] = self.kernels(ops, &components);
+        let mut answers = ops.matmul_constant(of_answers, &self.weights, self.answers);
+        if let Some(weights) = &self.rated_weights {
+            let of_rated = ops.matmul_constant(of_rated, weights, self.answers);
+            answers = ops.add(answers, of_rated);
+        }
         let (mut parts, mut length, end) = match (&self.content, logits) {
             (Some(content), Some(logits)) => {
                 (vec![content.vectors(ops, logits, of_content)], CONTENT, CONTENT + MAX_ANSWERS)
@@ -109,20 +115,36 @@ impl EncoderFit {
         self.blocks.iter().map(|block| each.min(block.components())).collect()
     }
 
-    /// The kernels of the answers and of the content between N images, given by the components of each block, and the M centres:
-    /// `[N, M]` each, the same as [`crate::gradient_free::gram`].
-    pub(super) fn kernels<O: TensorOps>(&self, ops: &mut O, components: &[O::Tensor<2>]) -> [O::Tensor<2>; 2] {
-        let mut sums: [Option<O::Tensor<2>>; 2] = [None, None];
+    /// The kernels between N images, given by the components of each block, and the M centres: `[N, M]` each, in the order of
+    /// [`KernelUse::ALL`]. They are the same as [`crate::gradient_free::gram`].
+    pub(super) fn kernels<O: TensorOps>(&self, ops: &mut O, components: &[O::Tensor<2>]) -> [O::Tensor<2>; KERNELS] {
+        let mut sums: [Option<O::Tensor<2>>; KERNELS] = [const { None }; KERNELS];
         for (rows, block) in components.iter().zip(&self.blocks) {
-            let near = nearness(ops, rows.clone(), block);
-            for (sum, share) in sums.iter_mut().zip(block.shares).filter(|(_, share)| *share > 0.0) {
-                let near = ops.affine(near.clone(), share, 0.0);
+            let distance = distances(ops, rows.clone(), block);
+            // Kernels of the same length share a block's part.
+            let mut parts: Vec<(f64, O::Tensor<2>)> = Vec::new();
+            for ((of, sum), share) in KernelUse::ALL.into_iter().zip(&mut sums).zip(block.shares) {
+                if share <= 0.0 {
+                    continue;
+                }
+                let near = match parts.iter().find(|(length, _)| *length == of.length()) {
+                    Some((_, near)) => near.clone(),
+                    None => {
+                        let exponent = -1.0 / (of.length() * (block.components() as f64).sqrt());
+                        let scaled = ops.affine(distance.clone(), exponent as f32, 0.0);
+                        let near = ops.exp(scaled);
+                        parts.push((of.length(), near.clone()));
+                        near
+                    }
+                };
+                let near = ops.affine(near, share, 0.0);
                 *sum = Some(match sum.take() {
                     Some(sum) => ops.add(sum, near),
                     None => near,
                 });
             }
         }
+        // Without a network no block has a share in two of the kernels, and nothing reads them.
         sums.map(|sum| sum.unwrap_or_else(|| components[0].clone()))
     }
 }
@@ -164,8 +186,8 @@ fn components<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>, block: &FittedBlock
     ops.matmul_constant(standard, &block.directions, block.components())
 }
 
-/// A block's part of the kernel between images and centres: `exp(-r / LENGTH)`, `[N, K] -> [N, M]`.
-fn nearness<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>, block: &FittedBlock) -> O::Tensor<2> {
+/// The distances between images and a block's centres, `[N, K] -> [N, M]`.
+fn distances<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>, block: &FittedBlock) -> O::Tensor<2> {
     let k = block.components();
     let centres = block.centres.len() / k.max(1);
     let square = ops.mul(rows.clone(), rows.clone());
@@ -179,7 +201,5 @@ fn nearness<O: TensorOps>(ops: &mut O, rows: O::Tensor<2>, block: &FittedBlock) 
     let products = ops.column_affine(products, &vec![1.0; centres], &of_centres);
     let square = ops.add(products, of_rows);
     let square = ops.relu(square);
-    let distance = ops.sqrt(square);
-    let exponent = ops.affine(distance, -1.0 / (LENGTH as f32 * (k as f32).sqrt()), 0.0);
-    ops.exp(exponent)
+    ops.sqrt(square)
 }

@@ -20,7 +20,7 @@ use super::ops::LayerOps;
 use super::values::weights;
 use crate::onnx::{Dim, GraphBuilder};
 pub use fit::{CLASSES, ContentFit, EncoderFit, FittedBlock, class_probabilities};
-pub use measurements::{BlockShape, Measurements, VIEWS, block_shapes, measurements};
+pub use measurements::{BlockShape, KERNELS, KernelUse, Measurements, VIEWS, block_shapes, measurements};
 
 /// Largest number of answers. In the embedding of an encoder without a network, components fill the rest.
 pub const MAX_ANSWERS: usize = 64;
@@ -58,6 +58,7 @@ pub struct KernelEncoder<B: Backend> {
     shifts: Vec<Param<Tensor<B, 1>>>,
     blocks: Vec<BlockWeights<B>>,
     answers: Param<Tensor<B, 2>>,
+    rated: Option<Param<Tensor<B, 2>>>,
     content: Option<ContentWeights<B>>,
     network: Option<EfficientNet<B>>,
 }
@@ -77,7 +78,12 @@ impl<B: Backend> KernelEncoder<B> {
             mean: vec![0.0; CONTENT],
             weights: vec![0.0; CONTENT],
         });
-        Self::new(&EncoderFit { codebook, blocks, weights: vec![0.0], answers: 1, content }, network, device)
+        let rated_weights = network.is_some().then(|| vec![0.0]);
+        Self::new(
+            &EncoderFit { codebook, blocks, weights: vec![0.0], rated_weights, answers: 1, content },
+            network,
+            device,
+        )
     }
 
     /// An encoder with the values of `fit`.
@@ -104,6 +110,7 @@ impl<B: Backend> KernelEncoder<B> {
             shifts: fit.codebook.0.iter().map(|level| row(&level.shifts)).collect(),
             blocks: fit.blocks.iter().map(block).collect(),
             answers: table(&fit.weights, fit.answers),
+            rated: fit.rated_weights.as_ref().map(|weights| table(weights, fit.answers)),
             content: fit.content.as_ref().map(content),
             network,
         }
@@ -129,7 +136,7 @@ impl<B: Backend> KernelEncoder<B> {
                 scale: weights(&block.scale),
                 directions: weights(&block.directions),
                 centres: weights(&block.centres),
-                shares: [shares[0], shares[1]],
+                shares: std::array::from_fn(|i| shares[i]),
             }
         };
         let content = |content: &ContentWeights<B>| ContentFit {
@@ -141,6 +148,7 @@ impl<B: Backend> KernelEncoder<B> {
             codebook: Codebook(std::array::from_fn::<_, SCALES, _>(level)),
             blocks: self.blocks.iter().map(block).collect(),
             weights: weights(&self.answers),
+            rated_weights: self.rated.as_ref().map(weights),
             answers: self.answers.dims()[1],
             content: self.content.as_ref().map(content),
         }
@@ -204,7 +212,7 @@ mod tests {
                 scale: vec![1.0; k],
                 directions: row_major(&directions),
                 centres: row_major(centres),
-                shares: [share, 0.0],
+                shares: [0.0, share, 0.0],
             }
         };
         let level = || CodeLevel { filters: vec![0.0; FILTER], shifts: vec![0.0] };
@@ -213,6 +221,7 @@ mod tests {
             codebook: Codebook(std::array::from_fn(|_| level())),
             blocks,
             weights: vec![0.5; centres[0].nrows()],
+            rated_weights: None,
             answers: 1,
             content: None,
         }
@@ -222,13 +231,13 @@ mod tests {
     fn the_encoders_kernel_is_the_one_that_the_regression_was_solved_with() {
         let centres: Vec<_> = [3, 4, 5].map(|k| wave(6, k, k as f64)).into();
         let rows: Vec<_> = [3, 4, 5].map(|k| wave(4, k, 0.3 * k as f64)).into();
-        let expected = gram(&rows, &centres, &SHARES.map(f64::from));
+        let expected = gram(&rows, &centres, &SHARES.map(f64::from), KernelUse::Answers.length());
         let device = Default::default();
         let components: Vec<Tensor<Flex, 2>> = rows
             .iter()
             .map(|rows| Tensor::from_data(TensorData::new(row_major(rows), [4, rows.ncols()]), &device))
             .collect();
-        let [kernel, _] = fit(&centres).kernels(&mut Compute::<Flex>::new(device), &components).map(values);
+        let [_, kernel, _] = fit(&centres).kernels(&mut Compute::<Flex>::new(device), &components).map(values);
         for (found, expected) in kernel.iter().zip(row_major(&expected)) {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
@@ -274,7 +283,9 @@ mod tests {
             mean: numbers(CONTENT, 4),
             weights: numbers(2 * CONTENT, 5),
         };
-        let fit = EncoderFit { codebook, blocks, weights: numbers(4, 6), answers: 2, content: Some(content) };
+        let rated_weights = Some(numbers(4, 7));
+        let fit =
+            EncoderFit { codebook, blocks, weights: numbers(4, 6), rated_weights, answers: 2, content: Some(content) };
         KernelEncoder::unfitted(Some(network), device).with_fit(&fit, device)
     }
 

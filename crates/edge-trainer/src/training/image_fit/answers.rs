@@ -19,13 +19,13 @@ use crate::training::error::LearnError;
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
 /// Share of the first data set's answers in the common ones. People rated that data set; the others add the damage that it does not show.
-const RATED: f64 = 0.65;
+const RATED: f64 = 0.75;
 /// Name of the question about all data sets.
 const EVERYTHING: &str = "all data sets";
 /// Fewest images of a tag that gets an answer of its own.
 const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
-const RIDGES: [f64; 5] = [0.01, 0.03, 0.1, 0.3, 1.0];
+const RIDGES: [f64; 6] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
 
 /// A target of the ridge regression: the scores of images within a data set or under a tag. One answer predicts them.
 pub(super) struct Question {
@@ -108,6 +108,8 @@ pub(super) struct Answers {
     /// For each question, the weights of the M centres, divided by the standard deviation of the held-out answers. The
     /// mean score is not added to the answers.
     weights: Vec<DVector<f64>>,
+    /// The same for the kernel of the rated answer. The sum of both is the answer.
+    rated_weights: Vec<DVector<f64>>,
     /// For each question, the answers for the N images, on the scale of the answers by `weights`. If `weights` was
     /// fitted to an image, the answer for that image comes from a second fit, which left out the image's group.
     held_out: Vec<DVector<f64>>,
@@ -124,6 +126,11 @@ impl Answers {
     /// Returns the weight of each of the M centres for each question, `[M, Q]`.
     pub(super) fn weights(&self) -> DMatrix<f64> {
         DMatrix::from_columns(&self.weights)
+    }
+
+    /// The same for the kernel of the rated answer.
+    pub(super) fn rated_weights(&self) -> DMatrix<f64> {
+        DMatrix::from_columns(&self.rated_weights)
     }
 
     /// Returns the answers for one image, in the order of the questions.
@@ -145,17 +152,17 @@ impl Answers {
 
     /// Mixes the answers to one question with those to another, which get the share [`RATED`].
     fn mix(&mut self, question: usize, other: usize) {
-        for answers in [&mut self.weights, &mut self.held_out] {
+        for answers in [&mut self.weights, &mut self.rated_weights, &mut self.held_out] {
             answers[question] = &answers[question] * (1.0 - RATED) + &answers[other] * RATED;
         }
     }
 
     /// Adds a question's answers, divided by the standard deviation of its held-out answers. The images `rows`, to
     /// which the regression was fitted, get held-out answers. The answers for other images are computed from the kernel
-    /// matrix `all [N, M]` of images and centres.
+    /// matrix `all [N, M]` of images and centres, which is that of the rated answer if `is_rated`.
     fn add(
         &mut self,
-        name: &str,
+        (name, is_rated): (&str, bool),
         (fitted, column): (&KernelFit, usize),
         all: &DMatrix<f64>,
         rows: &[usize],
@@ -173,7 +180,10 @@ impl Answers {
         for (at, &image) in rows.iter().enumerate() {
             answers[image] = (fitted.held_out[(at, column)] - fitted.mean[column]) / spread;
         }
-        self.weights.push(weights);
+        let none = DVector::zeros(weights.len());
+        let (own, other) = if is_rated { (none, weights) } else { (weights, none) };
+        self.weights.push(own);
+        self.rated_weights.push(other);
         self.held_out.push(answers);
     }
 }
@@ -199,7 +209,7 @@ impl Kernels {
         rows: &[usize],
         projected: &[DMatrix<f64>],
         centres: &[DMatrix<f64>],
-        shares: &[f64],
+        (shares, length): (&[f64], f64),
     ) -> Self {
         let mut group_of: HashMap<&str, usize> = HashMap::new();
         let groups: Vec<usize> = rows
@@ -209,23 +219,25 @@ impl Kernels {
                 *group_of.entry(&images.first[image].group).or_insert(next)
             })
             .collect();
-        let all = gram(projected, centres, shares);
-        let ridge = KernelRidge::new(gram(centres, centres, shares), all.select_rows(rows), &groups);
+        let all = gram(projected, centres, shares, length);
+        let ridge = KernelRidge::new(gram(centres, centres, shares, length), all.select_rows(rows), &groups);
         Self { ridge, all }
     }
 }
 
-/// Returns the answers to all questions. `fitted_rows` are the images of the regression in `kernels`.
+/// Returns the answers to all questions. `fitted_rows` are the images of the regressions. `rated` has the kernels of the answer for the first
+/// data set; if it is `None`, that answer has the kernels of the others.
 ///
 /// # Errors
 /// [`LearnError::NotFinite`] if a score or a measurement is not finite.
 pub(super) fn fit_answers(
     images: &DistinctImages<'_>,
     fitted_rows: &[usize],
-    Kernels { ridge, all }: Kernels,
+    kernels: Kernels,
+    rated: Option<Kernels>,
     questions: &[Question],
 ) -> Result<Answers, LearnError> {
-    let mut row_of = vec![None; all.nrows()];
+    let mut row_of = vec![None; kernels.all.nrows()];
     fitted_rows.iter().enumerate().for_each(|(row, &image)| row_of[image] = Some(row));
     let mut answers = Answers::default();
     let mut first = None;
@@ -245,15 +257,19 @@ pub(super) fn fit_answers(
         let of_set = answers.figures.iter().find(|(name, ..)| common && Some(name.as_str()) == set);
         let chosen = of_set.or(answers.figures.first()).filter(|_| !chooses).map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
+        let is_first = together[0].0.about == About::DataSet && first.is_none();
+        let own = rated.as_ref().filter(|_| is_first);
+        let Kernels { ridge, all } = own.unwrap_or(&kernels);
         let fitted = ridge
             .fit(&labelled, &targets, ridges)
             .ok_or_else(|| LearnError::NotFinite { what: together[0].0.name.clone() })?;
         for (column, (question, _)) in together.iter().enumerate() {
             of_question.insert((question.about, question.name.clone()), answers.weights.len());
-            answers.add(&question.name, (&fitted, column), &all, fitted_rows, (&labelled, &targets));
+            let named = (question.name.as_str(), own.is_some());
+            answers.add(named, (&fitted, column), all, fitted_rows, (&labelled, &targets));
         }
-        if together[0].0.about == About::DataSet {
-            first.get_or_insert((labelled, targets, fitted));
+        if is_first {
+            first = Some((labelled, targets, fitted));
         }
     }
     let of_all = of_question.get(&(About::Everything, EVERYTHING.to_owned())).copied();
@@ -264,7 +280,7 @@ pub(super) fn fit_answers(
     }
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
-        answers.unseen = unseen(ridge, (&labelled, &targets), &fitted, &kinds);
+        answers.unseen = unseen(rated.unwrap_or(kernels).ridge, (&labelled, &targets), &fitted, &kinds);
     }
     for example in images.examples.iter().flatten() {
         let own = of_question.get(&(About::Tag, example.tag.clone()));
@@ -346,13 +362,13 @@ mod tests {
         let images = DistinctImages::of(examples.iter());
         let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
         let blocks = [rows(2), rows(3), rows(4)];
-        let kernels = Kernels::of(&images, &(0..12).collect::<Vec<_>>(), &blocks, &blocks, &[0.4, 0.3, 0.3]);
+        let kernels = Kernels::of(&images, &(0..12).collect::<Vec<_>>(), &blocks, &blocks, (&[0.4, 0.3, 0.3], 4.0));
         let question =
             |name: &str, known: Vec<(usize, f64)>| Question { name: name.to_owned(), about: About::DataSet, known };
         let known = (0..12).map(|i| (i, (i as f64).cos())).collect();
         let questions = [question("none", Vec::new()), question("all", known)];
         let order: Vec<usize> = (0..12).collect();
-        let answers = fit_answers(&images, &order, kernels, &questions).unwrap();
+        let answers = fit_answers(&images, &order, kernels, None, &questions).unwrap();
         assert_eq!((answers.weights().ncols(), answers.of_image(3).len()), (1, 1));
         assert_eq!(answers.of_tag[""], 0);
         assert!(answers.summary(12).contains("all ") && answers.of_image(3)[0].is_finite());
@@ -387,17 +403,25 @@ mod tests {
 
         let blocks = [DMatrix::from_fn(150, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
         let order: Vec<usize> = (0..150).collect();
-        let fit = |knows_content| {
-            let kernels = Kernels::of(&images, &order, &blocks, &blocks, &[1.0]);
-            fit_answers(&images, &order, kernels, &questions(&images, knows_content)).unwrap()
+        let fit = |knows_content: bool| {
+            let kernels = |length| Kernels::of(&images, &order, &blocks, &blocks, (&[1.0], length));
+            let rated = knows_content.then(|| kernels(2.0));
+            fit_answers(&images, &order, kernels(4.0), rated, &questions(&images, knows_content)).unwrap()
         };
         let (knows, not) = (fit(true), fit(false));
         let tags = ["a dog", "dog", NEUTRAL_TAG, "grain"];
         assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 4]);
         assert_eq!(tags.map(|tag| not.of_tag[tag]), [3, 4, 6, 5]);
-        // A part of the common answer is the rated set's: what is left is the answer to all images, which differs.
-        let [common, rated] = [0, 1].map(|question| knows.weights().column(question).into_owned());
-        let of_all = (&common - &rated * RATED) / (1.0 - RATED);
-        assert!((of_all - &common).norm() > 0.1 * common.norm());
+        // The rated set alone has its own kernel. A part of the common answer is the rated set's; the other part is the answer to all images.
+        let [common, rated] = [0, 1].map(|question| knows.rated_weights().column(question).into_owned());
+        assert!(rated.norm() > 0.0 && (&common - &rated * RATED).norm() < 1e-9 * rated.norm());
+        assert_eq!(knows.weights().column(1).norm(), 0.0);
+        for question in [0, 2, 3, 4] {
+            assert!(
+                knows.weights().column(question).norm() > 0.0
+                    && (question == 0 || knows.rated_weights().column(question).norm() == 0.0)
+            );
+        }
+        assert!(not.rated_weights().norm() == 0.0);
     }
 }

@@ -289,7 +289,7 @@ mod tests {
         let logits = DMatrix::from_fn(60, 2, |i, k| if i % 3 == k { logit } else { 0.0 });
         let rows: Vec<usize> = (0..60).collect();
         let Kernels { ridge, all } =
-            Kernels::of(&images, &rows, std::slice::from_ref(&block), std::slice::from_ref(&block), &[1.0]);
+            Kernels::of(&images, &rows, std::slice::from_ref(&block), std::slice::from_ref(&block), (&[1.0], 4.0));
         let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
         let texts = ["dog", "cat", "night"].map(|word| {
             let text = space.relative(&words.table.embed(word).unwrap());
@@ -344,7 +344,7 @@ mod tests {
         let space = TextSpace::of(&words, &images).unwrap();
         let rows: Vec<usize> = (0..60).collect();
         let block = [DMatrix::from_fn(60, 2, |i, j| ((i * 3 + j) as f64).sin())];
-        let Kernels { ridge, all } = Kernels::of(&images, &rows, &block, &block, &[1.0]);
+        let Kernels { ridge, all } = Kernels::of(&images, &rows, &block, &block, (&[1.0], 4.0));
         let logits = DMatrix::from_fn(60, 2, |i, k| if i % 2 == k { 4.0 } else { 0.0 });
         let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
         assert!(content.fit.weights.iter().all(|w| *w == 0.0));

@@ -32,7 +32,9 @@ use crate::features::{FeatureTable, FittedEncoder};
 use crate::gradient_free::Components;
 use crate::message::{Listener, note};
 use crate::model::efficientnet::EfficientNet;
-use crate::model::kernel_encoder::{BlockShape, COMPONENT, EncoderFit, FittedBlock, block_shapes, embedding_length};
+use crate::model::kernel_encoder::{
+    BlockShape, COMPONENT, EncoderFit, FittedBlock, KernelUse, block_shapes, embedding_length,
+};
 use crate::words::Meanings;
 
 /// What an encoder is fitted with besides images: a network that was trained on ImageNet, and the meanings of words.
@@ -74,27 +76,29 @@ pub fn fit_image_encoder(
     let projected: Vec<DMatrix<f64>> = measured.blocks.iter().zip(&components).map(|(rows, c)| c.apply(rows)).collect();
     let centres = &order[..order.len().min(options.centres)];
     let centres: Vec<DMatrix<f64>> = projected.iter().map(|rows| rounded(&rows.select_rows(centres))).collect();
-    let kernels = |which: usize| {
-        let shares: Vec<f64> = shapes.iter().map(|shape| f64::from(shape.shares[which])).collect();
-        Kernels::of(&images, rows, &projected, &centres, &shares)
+    let kernels = |of: KernelUse| {
+        let shares: Vec<f64> = shapes.iter().map(|shape| f64::from(shape.shares[of as usize])).collect();
+        Kernels::of(&images, rows, &projected, &centres, (&shares, of.length()))
     };
 
     let space = known.map(|known| TextSpace::of(&known.words, &images)).transpose()?;
     let content = match (&space, &measured.logits) {
         (Some(space), Some(logits)) => {
-            let Kernels { ridge, all } = kernels(1);
+            let Kernels { ridge, all } = kernels(KernelUse::Content);
             Some(fit_content(space, &images, (&ridge, rows), &all, logits)?)
         }
         _ => None,
     };
     let questions = questions(&images, known.is_some());
-    let answers = fit_answers(&images, rows, kernels(0), &questions)?;
+    let rated = known.map(|_| kernels(KernelUse::Rated));
+    let answers = fit_answers(&images, rows, kernels(KernelUse::Answers), rated, &questions)?;
     note(listener, answers.summary(centres[0].nrows()));
     let weights = answers.weights();
     let fit = EncoderFit {
         codebook,
         blocks: components.iter().zip(&centres).zip(&shapes).map(|((c, m), shape)| block(c, m, *shape)).collect(),
         weights: row_major(&weights),
+        rated_weights: known.map(|_| row_major(&answers.rated_weights())),
         answers: weights.ncols(),
         content: content.as_ref().map(|content| content.fit.clone()),
     };
