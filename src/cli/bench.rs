@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::options::{Common, ListFormat, ListOutput};
 use edge_cli::Outcome;
-use edge_cli::output::Table;
+use edge_cli::output::{Table, printable, write_json};
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::{Scorer, ScorerError};
 
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut out = stdout().lock();
     match arguments.output.format {
         ListFormat::Table => {
-            writeln!(out, "{} on {device}", scorer.manifest().name)?;
+            writeln!(out, "{} on {device}", printable(&scorer.manifest().name))?;
             let mut table = Table::new(&["batch", "ms", "fastest", "slowest", "images/s"]);
             for times in measured {
                 let ms = |seconds: f64| format!("{:.2}", 1e3 * seconds);
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 runs.push(json!({ "batch": images, "median_s": median, "fastest_s": fastest, "slowest_s": slowest }));
             }
             let device = json!({ "name": device.name, "precision": device.precision.to_string() });
-            writeln!(out, "{}", json!({ "model": scorer.manifest().name, "device": device, "runs": runs }))?;
+            write_json(&mut out, &json!({ "model": scorer.manifest().name, "device": device, "runs": runs }))?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use clap::Args;
 use super::options::{Common, ListFormat, ListOutput};
 use crate::doctor::{Finding, Severity, examine};
 use crate::prover::{Prover, TrialLimits, prove};
-use edge_cli::output::printable;
+use edge_cli::output::{printable, write_json};
 use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::backend::{BackendOptions, DeviceChoice, Precision, cuda_facts};
 
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     });
     written?;
     if let ListFormat::Json = arguments.output.format {
-        writeln!(stdout(), "{}", serde_json::json!({ "problems": problems, "findings": findings }))?;
+        write_json(&mut stdout(), &serde_json::json!({ "problems": problems, "findings": findings }))?;
     }
     match problems {
         0 => Ok(()),

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::options::{Common, ListFormat, ListOutput};
 use crate::clock::iso;
 use crate::store::Store;
-use edge_cli::output::Table;
+use edge_cli::output::{Table, write_json};
 use edge_cli::{CommandError, Outcome, exit_code};
 
 /// Number of failures read from the database at a time.
@@ -60,14 +60,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                         failure.error,
                     ]);
                 }
-                ListFormat::Json => writeln!(
-                    stdout(),
-                    "{}",
-                    json!({
+                ListFormat::Json => write_json(
+                    &mut stdout(),
+                    &json!({
                         "path": path, "stage": failure.stage, "error": failure.error, "attempts": failure.attempts,
                         "next_retry_at": failure.next_retry_at.map(iso), "quarantined": failure.quarantined,
                         "last_failed_at": iso(failure.last_failed_at),
-                    })
+                    }),
                 )?,
             }
         }

@@ -10,7 +10,7 @@ use crate::clock::iso;
 use crate::daemon::{LiveStatus, ask_status};
 use crate::store::{Counts, Model, Store};
 use edge_cli::Outcome;
-use edge_cli::output::printable;
+use edge_cli::output::{printable, write_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             print_table(&mut out, &counts, model.as_ref())?;
         }
         ListFormat::Json => {
-            writeln!(out, "{}", to_json(&path.display().to_string(), live.as_ref(), &counts, model.as_ref()))?
+            write_json(&mut out, &to_json(&path.display().to_string(), live.as_ref(), &counts, model.as_ref()))?
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! `edge-scorer tags`: the tags in the database, with their number of images and mean score.
 
-use std::io::{Write, stdout};
+use std::io::stdout;
 
 use clap::Args;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::options::{Common, ListFormat, ListOutput};
 use crate::store::Store;
 use edge_cli::Outcome;
-use edge_cli::output::Table;
+use edge_cli::output::{Table, write_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         ListFormat::Json => {
             let rows: Vec<_> =
                 tags.iter().map(|t| json!({ "tag": t.text, "images": t.images, "mean_score": t.mean_score })).collect();
-            writeln!(stdout(), "{}", serde_json::Value::from(rows))?;
+            write_json(&mut stdout(), &rows)?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use super::options::Common;
 use crate::clock::iso;
 use crate::identity::ContentId;
 use crate::store::{ImageId, Store};
-use edge_cli::output::{Table, csv_error, number, printable};
+use edge_cli::output::{Table, csv_error, csv_text, number, write_pretty_json};
 use edge_cli::progress::ProgressMeter;
 use edge_cli::{CommandError, Outcome, exit_code, logging};
 use edge_model::scorer::{EncodedTag, ImageEmbedding, ImageFeatures, Scored, Scorer, ScorerError};
@@ -247,17 +247,13 @@ fn write(rows: &[RankingRow], format: TopFormat) -> std::io::Result<()> {
             }
             table.write(&mut out)
         }
-        TopFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, rows)?;
-            writeln!(out)
-        }
+        TopFormat::Json => write_pretty_json(&mut out, &rows),
         TopFormat::Csv => {
             let mut csv = csv::Writer::from_writer(out);
-            // CSV is often read by line or shown on a terminal, so control characters are escaped. JSON escapes them itself.
             for row in rows {
-                let path = PathBuf::from(printable(&row.path.to_string_lossy()).as_ref());
-                csv.serialize(RankingRow { path, tag: printable(&row.tag).into(), ..row.clone() })
-                    .map_err(csv_error)?;
+                let (path, tag) = (row.path.to_string_lossy(), csv_text(&row.tag).into_owned());
+                let path = PathBuf::from(csv_text(&path).as_ref());
+                csv.serialize(RankingRow { path, tag, ..row.clone() }).map_err(csv_error)?;
             }
             csv.flush()
         }

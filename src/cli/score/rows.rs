@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::pairs::{PairError, PairRow};
-use edge_cli::output::{Table, csv_error, number};
+use edge_cli::output::{Table, csv_error, csv_text, number, write_json};
 use edge_model::scorer::Scored;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,13 +78,11 @@ impl<W: Write> RowWriter<W> {
             }
             (Out::Jsonl(out), Ok(scored)) => {
                 let Scored { score, similarity, percentile } = *scored;
-                serde_json::to_writer(&mut *out, &ScoredRow { path, tag, score, similarity, percentile, model })?;
-                writeln!(out)?;
+                write_json(out, &ScoredRow { path, tag, score, similarity, percentile, model })?;
             }
             (Out::Jsonl(out), Err(error)) => {
                 let error = error.to_string();
-                serde_json::to_writer(&mut *out, &FailedRow { path, tag, error: &error, model })?;
-                writeln!(out)?;
+                write_json(out, &FailedRow { path, tag, error: &error, model })?;
             }
             (Out::Csv(out, header), result) => {
                 if !std::mem::replace(header, true) {
@@ -99,7 +97,9 @@ impl<W: Write> RowWriter<W> {
                     Err(error) => [String::new(), String::new(), String::new(), error.to_string()],
                 };
                 let [score, similarity, percentile, error] = cells;
-                out.write_record([path, tag, &score, &similarity, &percentile, model, &error]).map_err(csv_error)?;
+                let (path, tag, error) = (csv_text(path), csv_text(tag), csv_text(&error));
+                let cells = [&path, &tag, score.as_str(), &similarity, &percentile, model, &error];
+                out.write_record(cells).map_err(csv_error)?;
             }
         }
         Ok(())

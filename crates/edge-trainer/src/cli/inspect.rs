@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use edge_cli::output::printable;
 use edge_cli::{CommandError, Outcome, exit_code};
 use edge_model::bundle::Bundle;
 use edge_model::bundle::manifest::file;
@@ -37,7 +38,8 @@ pub fn run(arguments: &InspectArguments) -> Outcome {
         let reason = format!("{dir}: not a bundle (there is no {manifest}) and not a run (there is no {model})");
         return Err(CommandError::new(exit_code::NO_INPUT, reason));
     };
-    print!("{text}");
+    // A bundle or a run from a stranger may hold anything in its texts.
+    text.lines().for_each(|line| println!("{}", printable(line)));
     Ok(())
 }
 

@@ -1,24 +1,12 @@
 //! Helpers for output on stdout: safe text, aligned tables, numbers, errors of CSV writers.
 
-use std::borrow::Cow;
+mod escape;
+
 use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-/// Returns text that is safe on a terminal and stays on one line: control characters become escapes such as `\n` and `\u{1b}`.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    // Bidirectional overrides are included because they can make one name look like another.
-    let risky =
-        |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
-    if !text.chars().any(risky) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if risky(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    Cow::Owned(safe)
-}
+pub use escape::{csv_text, printable, write_json, write_pretty_json};
 
 /// A table with aligned columns. Columns of numbers are aligned to the right. Widths are those of a terminal: a Chinese, Japanese or Korean
 /// character takes two columns, a combining character none.
@@ -34,7 +22,7 @@ impl Table {
         Self { header: header.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row. Control characters are escaped.
+    /// Adds a row. Characters that are not shown are escaped; see [`printable`].
     pub fn push(&mut self, row: Vec<String>) {
         self.rows.push(row.iter().map(|cell| printable(cell).into_owned()).collect());
     }
@@ -85,13 +73,6 @@ pub fn number(value: Option<f32>, decimals: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_cannot_reach_the_terminal() {
-        assert_eq!(printable("photo 1.jpg"), "photo 1.jpg");
-        assert_eq!(printable("a\nb\u{1b}[2Jc\u{202e}d"), "a\\nb\\u{1b}[2Jc\\u{202e}d");
-        assert_eq!(printable("Zürich ☀.jpg"), "Zürich ☀.jpg");
-    }
 
     #[test]
     fn columns_are_aligned() {
