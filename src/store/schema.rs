@@ -64,7 +64,10 @@ mod tests {
             ("DROP INDEX file_by_image", "the index \"file_by_image\""),
             ("DROP VIEW top_images", "the view \"top_images\""),
             ("DROP VIEW top_images; CREATE VIEW top_images AS SELECT 1", "the view \"top_images\""),
-            ("DROP VIEW top_images; DROP TABLE score; CREATE VIEW score AS SELECT 1 AS score", "the index \"score_by_rank\""),
+            (
+                "DROP VIEW top_images; DROP TABLE score; CREATE VIEW score AS SELECT 1 AS score",
+                "the index \"score_by_rank\"",
+            ),
             ("ALTER TABLE tag ADD COLUMN more TEXT CHECK (more IS NOT NULL)", "the table \"tag\""),
         ];
         for (i, (sql, object)) in refused.into_iter().enumerate() {

@@ -247,6 +247,12 @@ pub struct Tolerance {
     pub similarity: f32,
 }
 
+/// Largest tolerances that a bundle may state; `score` is a fraction of the score scale. The trainer states a tenth of these; with more,
+/// a replay of the goldens would prove nothing.
+pub const MAX_TOLERANCE: Tolerance = Tolerance { embedding: 1e-2, score: 1e-2, similarity: 1e-2 };
+/// Fewest pairs of a golden image and a golden tag.
+pub const MIN_GOLDENS: usize = 4;
+
 /// Size and digest of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use super::digest::sha256_hex;
 use super::error::BundleError;
 use super::files::{BundleDir, is_inside, max_bytes};
 use super::goldens::GoldenTensors;
-use super::manifest::{Manifest, SCHEMA_VERSION, file};
+use super::manifest::{MAX_TOLERANCE, MIN_GOLDENS, Manifest, SCHEMA_VERSION, file};
 use super::quantiles::QuantileFile;
 
 /// Number of times that a bundle may be replaced while it is opened.
@@ -189,9 +189,26 @@ fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), BundleError
     if [tolerance.embedding, tolerance.score, tolerance.similarity].iter().any(|t| !(*t > 0.0 && t.is_finite())) {
         return fail("the goldens' tolerances must be greater than zero and finite".to_owned());
     }
+    let goldens = manifest.goldens.images.len() * manifest.goldens.tags.len();
+    if goldens < MIN_GOLDENS {
+        return fail(format!(
+            "it has {goldens} pairs of a golden image and a golden tag; at least {MIN_GOLDENS} are needed"
+        ));
+    }
     let scale = &manifest.score_scale;
     if !(scale.min.is_finite() && scale.max.is_finite() && scale.min < scale.max) {
         return fail(format!("score_scale goes from {} to {}; max must be above min", scale.min, scale.max));
+    }
+    // Divided, because a hundredth is not exact: the limit of a scale of 5 is 0.05.
+    let score = (scale.max - scale.min) / (1.0 / MAX_TOLERANCE.score);
+    let limits = [("embedding", tolerance.embedding, MAX_TOLERANCE.embedding), ("score", tolerance.score, score)];
+    let similarity = ("similarity", tolerance.similarity, MAX_TOLERANCE.similarity);
+    if let Some((what, stated, limit)) =
+        limits.into_iter().chain([similarity]).find(|(_, stated, limit)| stated > limit)
+    {
+        return fail(format!(
+            "the goldens' tolerance of the {what} is {stated}; above {limit} they would prove nothing"
+        ));
     }
     check_quantiles(path, manifest)
 }

@@ -135,9 +135,25 @@ fn an_inconsistent_manifest_is_refused() {
         damaged.is_refused(inconsistent, &format!("the file name {name:?} points outside the bundle"));
     }
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 6] = [
+    let cases: [(Change, &str); 10] = [
         (|m| m["goldens"]["images"] = json!([]), "it has no goldens, so the model cannot be proved"),
         (|m| m["goldens"]["tolerance"]["score"] = json!(0.0), "tolerances must be greater than zero"),
+        (
+            |m| m["goldens"]["tolerance"]["score"] = json!(0.051),
+            "tolerance of the score is 0.051; above 0.05 they would",
+        ),
+        (
+            |m| m["goldens"]["tolerance"]["embedding"] = json!(1e9),
+            "tolerance of the embedding is 1000000000; above 0.01",
+        ),
+        (|m| m["goldens"]["tolerance"]["similarity"] = json!(0.02), "tolerance of the similarity is 0.02; above 0.01"),
+        (
+            |m| {
+                m["goldens"]["images"].as_array_mut().unwrap().truncate(1);
+                m["goldens"]["tags"].as_array_mut().unwrap().truncate(3);
+            },
+            "it has 3 pairs of a golden image and a golden tag; at least 4 are needed",
+        ),
         (|m| m["score_scale"]["max"] = m["score_scale"]["min"].clone(), "score_scale goes from"),
         (
             |m| m["quantiles"] = json!([2.0, 1.0]),
