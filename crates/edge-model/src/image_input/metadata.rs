@@ -5,6 +5,8 @@
 use exif::{In, Tag, Value};
 use serde::{Deserialize, Serialize};
 
+use super::xmp;
+
 const MOST_KEYWORDS: usize = 64;
 const LONGEST_KEYWORD: usize = 200;
 
@@ -30,7 +32,7 @@ fn is_keyword(text: &str) -> bool {
 
 pub(super) fn metadata_of(exif: Option<Vec<u8>>, xmp: Option<&[u8]>, iptc: Option<&[u8]>) -> Metadata {
     let mut keywords = Vec::new();
-    let found = xmp.map(xmp_keywords).unwrap_or_default();
+    let found = xmp.map(|packet| xmp::keywords(packet, MOST_KEYWORDS, 4 * LONGEST_KEYWORD)).unwrap_or_default();
     for keyword in found.into_iter().chain(iptc.map(iptc_keywords).unwrap_or_default()) {
         let keyword = keyword.trim().to_owned();
         if is_keyword(&keyword) && keywords.len() < MOST_KEYWORDS && !keywords.contains(&keyword) {
@@ -53,22 +55,6 @@ fn captured_at(exif: Vec<u8>) -> Option<String> {
     let offset = offset.and_then(|o| jiff::fmt::strtime::parse("%:z", &o).ok()?.offset());
     let instant = offset.unwrap_or(jiff::tz::Offset::UTC).to_timestamp(civil).ok()?;
     Some(instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
-/// The items of `dc:subject` in an XMP packet.
-fn xmp_keywords(packet: &[u8]) -> Vec<String> {
-    const DC: &str = "http://purl.org/dc/elements/1.1/";
-    const RDF: &str = "http://www.w3.org/1999/02/22-rdf-syntax-ns#";
-    let Ok(text) = std::str::from_utf8(packet) else { return Vec::new() };
-    let text = text.trim_start_matches('\u{feff}').trim_matches(['\0', ' ', '\n', '\r', '\t']);
-    let Ok(document) = roxmltree::Document::parse(text) else { return Vec::new() };
-    document
-        .descendants()
-        .filter(|n| n.has_tag_name((DC, "subject")))
-        .flat_map(|subject| subject.descendants().filter(|n| n.has_tag_name((RDF, "li"))))
-        .filter_map(|item| item.text().map(str::to_owned))
-        .take(MOST_KEYWORDS)
-        .collect()
 }
 
 /// The keywords of an IPTC-IIM stream, which may be bare or inside Photoshop's `8BIM` resource 0x0404. The layout of an entry is
@@ -137,6 +123,5 @@ mod tests {
             assert_eq!(metadata_of(Some(noise.clone()), Some(&noise), Some(&bim)).captured_at, None);
         }
         assert!(iptc_keywords(b"\x1c\x02\x19\xff\xffbirds").is_empty());
-        assert!(xmp_keywords(b"<x:xmpmeta").is_empty());
     }
 }

@@ -1,12 +1,12 @@
 //! From a file's bytes to the model's pixel tensor: recognise the format, check limits, decode, orient, resize, normalise.
 //!
-//! Owns the crates `image`, `turbojpeg`, `fast_image_resize`, `exif` and `roxmltree`. Knows neither models nor databases.
+//! Owns the crates `image`, `turbojpeg`, `fast_image_resize`, `exif` and `quick-xml`. Knows neither models nor databases.
 //!
 //! Pixels are taken as sRGB. An embedded ICC profile is ignored, as in the pipelines that CLIP and its successors were trained
 //! with. Transparency is dropped, 16-bit samples are reduced to 8 bits, and only the first frame of an animation is used.
 //!
 //! The modules in the order of their imports (each uses only those before it): `error`, `limits`, `rule`, `format`; `read`,
-//! `metadata`, `measures`, `jpeg`; `decode`; `pixels`; `prepare`.
+//! `xmp`, `metadata`, `measures`, `jpeg`; `decode`; `pixels`; `prepare`.
 
 mod decode;
 mod error;
@@ -19,6 +19,7 @@ mod pixels;
 mod prepare;
 mod read;
 mod rule;
+mod xmp;
 
 pub use decode::{Picture, decode, decode_reduced, keywords_of};
 pub use error::{ImageError, ImageErrorKind};
