@@ -22,6 +22,8 @@ pub(super) struct DeviceModel {
     pub(super) reason: String,
     /// Largest differences between the goldens and the device's outputs, measured when the device was proved.
     pub(super) replay: Replay,
+    /// Whether a graph comes from the cache.
+    pub(super) from_cache: bool,
     image_encoder: Box<dyn Graph>,
     text_encoder: Box<dyn Graph>,
     pub(super) quality_head: Box<dyn Graph>,
@@ -30,13 +32,14 @@ pub(super) struct DeviceModel {
 }
 
 impl DeviceModel {
-    /// Prepares the graphs on a device. Replays no goldens; see [`super::replay::prove`].
-    pub(super) fn prepare(model: Arc<Model>, chosen: ChosenBackend) -> Result<Self, ScorerError> {
+    /// Prepares the graphs on a device, or takes them from the cache if `may_use_cache`. Replays no goldens; see [`super::replay::prove`].
+    pub(super) fn prepare(model: Arc<Model>, chosen: ChosenBackend, may_use_cache: bool) -> Result<Self, ScorerError> {
         let ChosenBackend { backend, reason } = chosen;
         let policy = backend.policy();
         let batch = |count| if policy.needs_known_answers { BatchSize::Any } else { BatchSize::Fixed(count) };
         let digest = |name: &str| model.bundle.manifest().files.get(name).map_or("", |file| &file.sha256);
-        let prepared = |name, batch| backend.load_prepared(GraphFile { name, digest: digest(name) }, batch);
+        let cached = |name, batch| backend.load_prepared(GraphFile { name, digest: digest(name) }, batch);
+        let prepared = |name, batch| if may_use_cache { cached(name, batch) } else { None };
         let load = |name, prepared: Option<Box<dyn Graph>>, batch| match prepared {
             Some(graph) => Ok::<_, ScorerError>(graph),
             None => Ok(backend.load(GraphFile { name, digest: digest(name) }, model.bundle.read(name)?, batch)?),
@@ -49,11 +52,22 @@ impl DeviceModel {
             let [text, head] = [prepared(file::TEXT_ENCODER, batches[1]), prepared(file::QUALITY_HEAD, batches[2])];
             [image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), text, head]
         });
+        let from_cache = image.is_some() || text.is_some() || head.is_some();
         let image_encoder = load(file::IMAGE_ENCODER, image, batches[0])?;
         let text_encoder = load(file::TEXT_ENCODER, text, batches[1])?;
         let quality_head = load(file::QUALITY_HEAD, head, batches[2])?;
         let nothing = Replay { image_embedding: 0.0, text_embedding: 0.0, score: 0.0, similarity: 0.0 };
-        Ok(Self { model, backend, reason, replay: nothing, image_encoder, text_encoder, quality_head, known: None })
+        Ok(Self {
+            model,
+            backend,
+            reason,
+            replay: nothing,
+            from_cache,
+            image_encoder,
+            text_encoder,
+            quality_head,
+            known: None,
+        })
     }
 
     pub(super) fn manifest(&self) -> &Manifest {

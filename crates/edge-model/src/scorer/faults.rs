@@ -1,5 +1,6 @@
 //! Tests of the failover on a device that fails on command. That device is the CPU under another name.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::f16;
@@ -77,10 +78,13 @@ impl Graph for FaultyGraph {
     }
 }
 
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small")
+}
+
 /// The shipped model on a faulty device, and the fault, which the test can change.
 fn scorer(choice: DeviceChoice) -> (Scorer, Arc<Mutex<Fault>>) {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/small");
-    let model = Arc::new(Model::open(&dir).unwrap());
+    let model = Arc::new(Model::open(&shipped()).unwrap());
     let fault = Arc::new(Mutex::new(Fault::None));
     let chosen = ChosenBackend { backend: Box::new(Faulty(Arc::clone(&fault))), reason: "a test".to_owned() };
     let first = prove(Arc::clone(&model), chosen).unwrap();
@@ -185,5 +189,44 @@ fn batches_of_any_size_give_the_same_embeddings_as_single_images() {
     assert_eq!(together.len(), 9);
     for (image, together) in images.iter().zip(&together) {
         assert!(are_close(&scorer.embed(std::slice::from_ref(image)).unwrap()[0], together));
+    }
+}
+
+/// The CPU with a cache that holds a wrong graph of this name.
+struct WrongCache(&'static str);
+
+impl Backend for WrongCache {
+    fn device(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { image_batch: 1, streams: 1, needs_known_answers: false }
+    }
+
+    fn load_prepared(&self, file: GraphFile<'_>, batch: BatchSize) -> Option<Box<dyn Graph>> {
+        let onnx = std::fs::read(shipped().join(file.name)).unwrap();
+        let graph = self.load(file, onnx, batch).unwrap();
+        let fault = Arc::new(Mutex::new(Fault::Wrong(self.0)));
+        (file.name == self.0)
+            .then(|| Box::new(FaultyGraph { name: file.name.to_owned(), graph, fault }) as Box<dyn Graph>)
+    }
+
+    fn load(&self, file: GraphFile<'_>, onnx: Vec<u8>, batch: BatchSize) -> Result<Box<dyn Graph>, BackendError> {
+        on_cpu(String::new(), &BackendOptions::default()).backend.load(file, onnx, batch)
+    }
+}
+
+#[test]
+fn a_graph_in_the_cache_that_contradicts_the_bundle_is_prepared_again() {
+    let model = Arc::new(Model::open(&shipped()).unwrap());
+    for graph in GRAPHS {
+        let chosen = ChosenBackend { backend: Box::new(WrongCache(graph)), reason: "a test".to_owned() };
+        let on_device = prove(Arc::clone(&model), chosen).unwrap();
+        assert!(!on_device.from_cache && on_device.replay.violation(&on_device.tolerance()).is_none(), "{graph}");
     }
 }

@@ -20,8 +20,18 @@ use crate::text::normalise_tag;
 /// [`BundleError::Drift`] and [`BundleError::NotFinite`] if the device does not compute what the trainer computed, and the errors
 /// of preparing and running the graphs.
 pub(super) fn prove(model: Arc<Model>, chosen: ChosenBackend) -> Result<DeviceModel, ScorerError> {
-    let mut on_device = DeviceModel::prepare(model, chosen)?;
-    let (replay, known) = replay_goldens(&on_device)?;
+    let mut on_device = DeviceModel::prepare(model, chosen, true)?;
+    let mut replayed = replay_goldens(&on_device);
+    if let (Err(error), true) = (&replayed, on_device.from_cache) {
+        // The bundle says what is right. A cached graph that differs is no reason to refuse the model.
+        log::warn!(
+            "the prepared graphs in the cache do not do what the bundle says, so they are prepared again: {error}"
+        );
+        let DeviceModel { model, backend, reason, .. } = on_device;
+        on_device = DeviceModel::prepare(model, ChosenBackend { backend, reason }, false)?;
+        replayed = replay_goldens(&on_device);
+    }
+    let (replay, known) = replayed?;
     on_device.replay = replay;
     if on_device.policy().needs_known_answers {
         on_device.known = known;

@@ -21,7 +21,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModelExt, Runnable, Runtime, TractResult};
 use tract_onnx::tract_core::runtime::DefaultRuntime;
 
-use self::prepared::PreparedGraph;
+use self::prepared::{CachedFile, PreparedGraph};
 use self::product::ProductKernels;
 use super::interface::{
     Backend, BackendError, BackendOptions, BatchSize, CPU, Graph, GraphFile, Input, OperatorTime, Policy,
@@ -61,7 +61,7 @@ impl Backend for Cpu {
 
     fn load_prepared(&self, file: GraphFile<'_>, batch: BatchSize) -> Option<Box<dyn Graph>> {
         let kernels = self.kernels.as_ref()?;
-        let prepared = prepared::read(&prepared::path(self.cache_dir.as_ref()?, file.digest, kernels))?;
+        let prepared = CachedFile::of(self.cache_dir.as_ref()?, file.digest, kernels).read()?;
         match runnable(&prepared, kernels, batch) {
             Ok(runnable) => Some(CpuGraph::boxed(file, runnable)),
             Err(error) => {
@@ -86,9 +86,9 @@ impl Backend for Cpu {
             return Err(fail(format!("{name} is not an ONNX operator")));
         }
         let constants = rewrite::rewrite(&mut graph, kernels);
-        let mut prepared = PreparedGraph { graph, constants };
+        let prepared = PreparedGraph { graph, constants };
         if let Some(dir) = &self.cache_dir {
-            prepared = prepared::cache(&prepared::path(dir, file.digest, kernels), prepared);
+            prepared::cache(&CachedFile::of(dir, file.digest, kernels), &prepared);
         }
         let runnable = runnable(&prepared, kernels, batch).map_err(|e| fail(format!("{e:#}")))?;
         Ok(CpuGraph::boxed(file, runnable))

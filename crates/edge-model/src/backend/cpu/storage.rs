@@ -1,4 +1,4 @@
-//! Constant arrays, either in memory or in a mapped file.
+//! Constant arrays, either in memory of their own or in the bytes of a cached file.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use memmap2::Mmap;
 
-/// A constant array, in memory or in a mapped file.
+/// A constant array, in memory of its own or in the bytes of a cached file.
 pub(super) enum Storage<T> {
     Own(Vec<T>),
     Mapped(MappedArray<T>),
 }
 
-/// An array in a mapped file, made by [`Storage::mapped`] only.
+/// An array in the bytes of a cached file, made by [`Storage::mapped`] only.
 pub(super) struct MappedArray<T> {
     file: Arc<Mmap>,
     /// Position in the file; a whole number of elements, aligned for `T`.

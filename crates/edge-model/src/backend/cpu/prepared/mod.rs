@@ -1,34 +1,42 @@
-//! The cache of prepared graphs. A file holds a rewritten graph and its packed constants, and is mapped into memory. A start reads each
-//! byte once, for the digest, and then uses memory only for the parts that it needs.
+//! The cache of prepared graphs. A file holds a rewritten graph and its packed constants. A start reads each byte once: the bytes whose digest
+//! was checked are those that are used. They are not mapped from the file, because a file that is cut off, or a card that fails, would end
+//! the process with a bus error.
 //!
 //! ```text
-//! MAGIC, parts (each at a multiple of 64 bytes), index (JSON), its length (8 bytes), BLAKE3 of everything before (32 bytes)
+//! MAGIC, parts (each at a multiple of 64 bytes), index (JSON), its length (8 bytes), BLAKE3 of the purpose and of everything before (32 bytes)
 //! ```
 //!
-//! Numbers are in the processor's byte order. The file's name is a digest of the format, the original graph's digest, the program's version
-//! and the kernels.
+//! Numbers are in the processor's byte order. The purpose is the format, the original graph's digest, the program's version and the kernels. The
+//! file's name is a digest of it, and a file for another purpose is refused under any name.
+//!
+//! Whoever can write into the directory decides about scores, so it belongs to this user alone.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+mod parts;
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytemuck::Pod;
-use memmap2::Mmap;
+use memmap2::MmapMut;
 use prost::Message;
-use serde::{Deserialize, Serialize};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use tract_onnx::pb::ModelProto;
 
 use super::constants::{Constants, LookupTable};
-use super::convolution::{ConvFilters, ConvWindows};
-use super::depthwise::{DepthwiseFilters, DepthwiseWindows};
-use super::product::{PackedWeights, ProductKernels, WeightParts};
+use super::convolution::ConvWindows;
+use super::depthwise::DepthwiseWindows;
+use super::product::ProductKernels;
 use super::storage::Storage;
+use parts::{ConvParts, DepthwiseParts, PartIndex, ProductParts, read_parts};
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 5\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 6\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
@@ -43,181 +51,118 @@ pub(super) struct PreparedGraph {
     pub(super) constants: Constants,
 }
 
-/// The positions of the parts in a file.
-#[derive(Serialize, Deserialize)]
-struct PartIndex {
-    graph: Range<u64>,
-    products: Vec<ProductParts>,
-    /// Width of each table, and the position of its values in the file.
-    tables: Vec<(usize, Range<u64>)>,
-    filters: Vec<ConvParts>,
-    depthwise: Vec<DepthwiseParts>,
+/// A cached file: its path, and what it is for.
+pub(super) struct CachedFile {
+    path: PathBuf,
+    purpose: Vec<u8>,
 }
 
-/// The parts that all convolutions have.
-#[derive(Serialize, Deserialize)]
-struct ConvParts {
-    channels: usize,
-    size: [usize; 2],
-    stride: [usize; 2],
-    /// The limits of the results, each an f32, as integers of the same bits. JSON has no infinity.
-    limits: [u32; 2],
-    values: Range<u64>,
-}
+impl CachedFile {
+    /// The file in `dir` for the graph with that digest and these kernels.
+    pub(super) fn of(dir: &Path, digest: &str, kernels: &ProductKernels) -> Self {
+        let mut purpose = MAGIC.to_vec();
+        purpose.extend(format!("{digest}\n{}\n{}", env!("CARGO_PKG_VERSION"), kernels.names()).into_bytes());
+        let name = blake3::hash(&purpose).to_hex();
+        Self { path: dir.join(format!("{}.{EXTENSION}", &name[..32])), purpose }
+    }
 
-/// The parts of a [`DepthwiseFilters`].
-#[derive(Serialize, Deserialize)]
-struct DepthwiseParts {
-    conv: ConvParts,
-    before: [usize; 2],
-    after: [usize; 2],
-}
+    fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
 
-/// The parts of a [`PackedWeights`]; see [`WeightParts`].
-#[derive(Serialize, Deserialize)]
-struct ProductParts {
-    inner: usize,
-    outer: usize,
-    kernel: String,
-    /// Factor of the activation function, an f32, as an integer of the same bits. JSON stores an integer exactly.
-    quick_gelu: Option<u32>,
-    panels: Range<u64>,
-    bias: Range<u64>,
-    column_scale: Range<u64>,
-    start: Range<u64>,
-}
-
-/// Returns the path of the cached file for the graph with that digest and these kernels.
-pub(super) fn path(dir: &Path, digest: &str, kernels: &ProductKernels) -> PathBuf {
-    let mut made_for = MAGIC.to_vec();
-    made_for.extend(format!("{digest}\n{}\n{}", env!("CARGO_PKG_VERSION"), kernels.names()).into_bytes());
-    let name = blake3::hash(&made_for).to_hex();
-    dir.join(format!("{}.{EXTENSION}", &name[..32]))
-}
-
-/// Opens a cached file; `None` if it is missing or damaged.
-pub(super) fn read(path: &Path) -> Option<PreparedGraph> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            log::warn!(
-                "{}: the prepared graph in the cache cannot be opened ({error}); the graph is prepared again",
-                path.display()
-            );
-            return None;
+    /// Reads the file; `None` if it is missing, damaged or someone else's.
+    pub(super) fn read(&self) -> Option<PreparedGraph> {
+        match self.open() {
+            Ok(prepared) => Some(prepared),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                log::warn!(
+                    "{}: the prepared graph in the cache cannot be used ({error}); the graph is prepared again",
+                    self.path.display()
+                );
+                None
+            }
         }
-    };
-    match open(file) {
-        Ok(prepared) => {
-            // The modification time records the last use, for `remove_old`. The file can be used even if this fails.
-            let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
-            Some(prepared)
+    }
+
+    fn open(&self) -> io::Result<PreparedGraph> {
+        require_own(&std::fs::symlink_metadata(self.dir())?)?;
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut file = File::options().read(true).custom_flags(flags).open(&self.path)?;
+        let metadata = file.metadata()?;
+        require_own(&metadata)?;
+        let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let size = usize::try_from(metadata.len()).ok().filter(|size| *size > 32 && metadata.is_file());
+        let size = size.ok_or_else(|| damaged("the file is too short"))?;
+        // Whole pages of memory: the parts need its alignment.
+        let mut bytes = MmapMut::map_anon(size)?;
+        file.read_exact(&mut bytes)?;
+        let bytes = Arc::new(bytes.make_read_only()?);
+        let (content, digest) = bytes.split_at(size - 32);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.purpose).update(content);
+        if hasher.finalize().as_bytes() != digest {
+            return Err(damaged("the digest does not match"));
         }
-        Err(error) => {
-            log::warn!(
-                "{}: the prepared graph in the cache is damaged ({error}); the graph is prepared again",
-                path.display()
-            );
-            None
-        }
+        let hashed = content.len() as u64;
+        let prepared = read_parts(&bytes, hashed).ok_or_else(|| damaged("the index does not match the parts"))?;
+        // The modification time records the last use, for `remove_old`. The file can be used even if this fails.
+        let _ = file.set_modified(SystemTime::now());
+        Ok(prepared)
     }
 }
 
-fn open(mut file: File) -> io::Result<PreparedGraph> {
-    let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-    let hashed = file.seek(SeekFrom::End(0))?.checked_sub(32).ok_or_else(|| damaged("the file is too short"))?;
-    file.rewind()?;
-    let mut hasher = blake3::Hasher::new();
-    // Read through the file, because pages that are read through the map count as the program's memory.
-    io::copy(&mut (&file).take(hashed), &mut hasher)?;
-    let mut digest = [0; 32];
-    (&file).read_exact(&mut digest)?;
-    if hasher.finalize() != digest {
-        return Err(damaged("the digest does not match"));
+/// Fails if someone else owns a file or directory, or may write into it.
+fn require_own(metadata: &std::fs::Metadata) -> io::Result<()> {
+    let refuse = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    if metadata.is_symlink() {
+        return refuse("it is a link");
     }
-    // SAFETY: a cached file is written under another name, renamed and never changed. If another process truncates it while it is mapped,
-    // this process ends with a bus error, as it would for a shared library.
-    let map = Arc::new(unsafe { Mmap::map(&file)? });
-    read_parts(&map, hashed).ok_or_else(|| damaged("the index does not match the parts"))
+    if metadata.uid() != geteuid().as_raw() {
+        return refuse("another user owns it");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return refuse("other users may write into it");
+    }
+    Ok(())
 }
 
-fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> {
-    let end = usize::try_from(hashed).ok()?.checked_sub(8)?;
-    let length = u64::from_ne_bytes(map.get(end..end + 8)?.try_into().ok()?);
-    let start = end.checked_sub(usize::try_from(length).ok()?)?;
-    let index: PartIndex = serde_json::from_slice(map.get(start..end)?).ok().filter(|_| map.starts_with(MAGIC))?;
-    let graph = ModelProto::decode(map.get(usize_range(&index.graph)?)?).ok()?;
-    let product = |product: &ProductParts| {
-        let parts = WeightParts {
-            inner: product.inner,
-            outer: product.outer,
-            kernel: product.kernel.clone(),
-            quick_gelu: product.quick_gelu.map(f32::from_bits),
-            panels: Storage::mapped(map, usize_range(&product.panels)?)?,
-            bias: Storage::mapped(map, usize_range(&product.bias)?)?,
-            column_scale: Storage::mapped(map, usize_range(&product.column_scale)?)?,
-            start: Storage::mapped(map, usize_range(&product.start)?)?,
-        };
-        PackedWeights::from_parts(parts).map(Arc::new)
-    };
-    let table = |(width, values): &(usize, Range<u64>)| {
-        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        let is_whole = *width > 0 && values.len().is_multiple_of(*width);
-        is_whole.then(|| Arc::new(LookupTable { width: *width, values }))
-    };
-    let weights = index.products.iter().map(product).collect::<Option<_>>()?;
-    let tables = index.tables.iter().map(table).collect::<Option<_>>()?;
-    let filters = |parts: &ConvParts| {
-        let &ConvParts { channels, size, stride, limits, ref values } = parts;
-        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        ConvFilters::new(values, ConvWindows { channels, size, stride }, limits.map(f32::from_bits)).map(Arc::new)
-    };
-    let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
-    let depthwise = |parts: &DepthwiseParts| {
-        let &DepthwiseParts { ref conv, before, after } = parts;
-        let &ConvParts { channels, size, stride, limits, ref values } = conv;
-        let windows = DepthwiseWindows { channels, size, stride, before, after };
-        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        DepthwiseFilters::new(values, windows, limits.map(f32::from_bits)).map(Arc::new)
-    };
-    let depthwise = index.depthwise.iter().map(depthwise).collect::<Option<_>>()?;
-    Some(PreparedGraph { graph, constants: Constants { weights, tables, filters, depthwise } })
+/// Creates the directory, for this user alone, or takes the rights of others from it.
+fn make_private(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let metadata = std::fs::symlink_metadata(dir)?;
+    if metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    }
+    require_own(&std::fs::symlink_metadata(dir)?)
 }
 
-fn usize_range(range: &Range<u64>) -> Option<Range<usize>> {
-    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
-}
-
-/// Writes a graph with large constants to the cache and returns it mapped from the file, which takes less memory. Returns a graph
-/// with small constants unchanged.
-pub(super) fn cache(path: &Path, prepared: PreparedGraph) -> PreparedGraph {
+/// Writes a graph with large constants to the cache, in place of one that was there.
+pub(super) fn cache(file: &CachedFile, prepared: &PreparedGraph) {
     let constants = &prepared.constants;
     let weight_bytes: usize = constants.weights.iter().map(|weights| weights.parts().panels.bytes().len()).sum();
     let table_bytes: usize = constants.tables.iter().map(|table| table.values.bytes().len()).sum();
     if weight_bytes + table_bytes < MIN_CACHED_BYTES {
-        return prepared;
+        return;
     }
-    match write(path, &prepared) {
-        Ok(()) => read(path).unwrap_or(prepared),
-        Err(error) => {
-            log::info!(
-                "{}: the prepared graph cannot be cached: {error}. Make the cache directory writable or free disk \
-                 space. Otherwise the next start takes as long as this one",
-                path.display()
-            );
-            prepared
-        }
+    if let Err(error) = write(file, prepared) {
+        log::info!(
+            "{}: the prepared graph cannot be cached: {error}. Make the cache directory writable for this user alone, or free disk space. \
+             Otherwise the next start takes as long as this one",
+            file.path.display()
+        );
     }
 }
 
-fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir)?;
+fn write(file: &CachedFile, prepared: &PreparedGraph) -> io::Result<()> {
+    let dir = file.dir();
+    make_private(dir)?;
     remove_old(dir);
     let unfinished = tempfile::Builder::new().suffix(&format!(".{EXTENSION}")).tempfile_in(dir)?;
     let writer = BufWriter::with_capacity(1 << 20, &unfinished);
-    let mut out = PartWriter { writer, hasher: blake3::Hasher::new(), position: 0 };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&file.purpose);
+    let mut out = PartWriter { writer, hasher, position: 0 };
     out.bytes(MAGIC)?;
     let graph = out.part(&prepared.graph.encode_to_vec())?;
     let mut products = Vec::with_capacity(prepared.constants.weights.len());
@@ -255,7 +200,7 @@ fn write(path: &Path, prepared: &PreparedGraph) -> io::Result<()> {
     out.writer.write_all(digest.as_bytes())?;
     out.writer.flush()?;
     drop(out);
-    unfinished.persist(path)?;
+    unfinished.persist(&file.path)?;
     Ok(())
 }
 
@@ -304,6 +249,9 @@ fn remove_old(dir: &Path) {
 mod tests {
     use tract_onnx::pb::GraphProto;
 
+    use super::super::convolution::ConvFilters;
+    use super::super::depthwise::DepthwiseFilters;
+    use super::super::product::PackedWeights;
     use super::*;
     use crate::backend::precision::Precision;
 
@@ -349,23 +297,23 @@ mod tests {
         for precision in [Precision::F32, Precision::Int8] {
             let Some(kernels) = ProductKernels::or_skip(precision, "backend::cpu::prepared") else { return };
             let dir = tempfile::tempdir().unwrap();
-            let path = path(dir.path(), "a digest", &kernels);
-            assert!(read(&path).is_none());
+            let file = CachedFile::of(dir.path(), "a digest", &kernels);
+            let path = file.path.clone();
+            assert!(file.read().is_none());
             let before = made(&kernels);
-            let expected = answer(&before);
-            let kept = cache(&path, before);
-            let again = read(&path).unwrap();
-            assert_eq!((&again.graph, answer(&again)), (&kept.graph, expected));
+            cache(&file, &before);
+            let again = file.read().unwrap();
+            assert_eq!((&again.graph, answer(&again)), (&before.graph, answer(&before)));
             let whole = std::fs::read(&path).unwrap();
             for at in [0, 31, 40, 5000, whole.len() / 2, whole.len() - 200, whole.len() - 36, whole.len() - 1] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 4;
                 std::fs::write(&path, damaged).unwrap();
-                assert!(read(&path).is_none(), "byte {at} of {}", whole.len());
+                assert!(file.read().is_none(), "byte {at} of {}", whole.len());
             }
             for length in [0, 31, 64, 1000, whole.len() - 1] {
                 std::fs::write(&path, &whole[..length]).unwrap();
-                assert!(read(&path).is_none(), "cut off at {length}");
+                assert!(file.read().is_none(), "cut off at {length}");
             }
         }
     }
@@ -374,12 +322,14 @@ mod tests {
     fn files_of_other_digests_and_kernels_have_other_names_and_old_ones_go() {
         let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::prepared") else { return };
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (path(dir.path(), "one", &kernels), path(dir.path(), "two", &kernels));
+        let of = |digest, kernels| CachedFile::of(dir.path(), digest, kernels);
+        let (one, second) = (of("one", &kernels).path, of("two", &kernels));
+        let two = second.path.clone();
         assert_ne!(one, two);
         if let Some(bytes) =
             ProductKernels::best(Precision::Int8).filter(|kernels| kernels.precision() == Precision::Int8)
         {
-            assert_ne!(one, path(dir.path(), "one", &bytes));
+            assert_ne!(one, of("one", &bytes).path);
         }
         let foreign = dir.path().join("someone's");
         for path in [&one, &foreign] {
@@ -387,7 +337,7 @@ mod tests {
             let file = File::options().append(true).open(path).unwrap();
             file.set_modified(SystemTime::now() - MAX_AGE - Duration::from_secs(60)).unwrap();
         }
-        cache(&two, made(&kernels));
+        cache(&second, &made(&kernels));
         assert!(!one.exists() && two.exists() && foreign.exists());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "an unfinished file is left");
     }
@@ -398,8 +348,47 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let not_a_dir = dir.path().join("file");
         std::fs::write(&not_a_dir, "x").unwrap();
-        let prepared = made(&kernels);
-        let expected = answer(&prepared);
-        assert_eq!(answer(&cache(&path(&not_a_dir, "one", &kernels), prepared)), expected);
+        cache(&CachedFile::of(&not_a_dir, "one", &kernels), &made(&kernels));
+        assert_eq!(std::fs::read(&not_a_dir).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_file_for_another_graph_is_refused_under_any_name() {
+        let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::prepared") else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|digest| CachedFile::of(dir.path(), digest, &kernels));
+        cache(&one, &made(&kernels));
+        std::fs::rename(&one.path, &two.path).unwrap();
+        assert!(two.read().is_none());
+        std::fs::rename(&two.path, &one.path).unwrap();
+        assert!(one.read().is_some());
+    }
+
+    #[test]
+    fn the_cache_belongs_to_this_user_alone() {
+        let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::prepared") else { return };
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("cache");
+        let file = CachedFile::of(&dir, "one", &kernels);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        // Rights of others are taken from a directory that is ours.
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
+        cache(&file, &made(&kernels));
+        assert_eq!((mode(&dir), mode(&file.path)), (0o700, 0o600));
+        assert!(file.read().is_some());
+        // What others could have written is not read.
+        for (path, before) in [(&dir, 0o700), (&file.path, 0o600)] {
+            std::fs::set_permissions(path, Permissions::from_mode(before | 0o020)).unwrap();
+            assert!(file.read().is_none(), "{}", path.display());
+            std::fs::set_permissions(path, Permissions::from_mode(before)).unwrap();
+        }
+        let elsewhere = parent.path().join("elsewhere");
+        std::fs::rename(&file.path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &file.path).unwrap();
+        assert!(file.read().is_none(), "a link");
+        std::fs::rename(&dir, parent.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(parent.path().join("real"), &dir).unwrap();
+        assert!(make_private(&dir).is_err(), "a link in place of the directory");
     }
 }
