@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::own_program;
 use edge_model::backend::{BackendOptions, DeviceChoice, Fact};
+use edge_model::bundle::MAX_GRAPH_BYTES;
 use edge_model::bundle::manifest::file;
 use edge_model::image_input::{Limits, decode_reduced, encoder_input};
 use edge_model::scorer::{Scorer, ScorerError};
@@ -126,7 +127,8 @@ impl TrialLimits {
     /// Limits for the bundle in `dir`, by the size of its graphs.
     fn of(dir: &Path) -> Self {
         let sizes = file::GRAPHS.iter().filter_map(|name| std::fs::metadata(dir.join(name)).ok());
-        let mib = sizes.map(|metadata| metadata.len()).fold(0, u64::saturating_add) >> 20;
+        // A bundle with a larger graph is refused. Its size must not raise the limits.
+        let mib = sizes.map(|metadata| metadata.len().min(MAX_GRAPH_BYTES)).sum::<u64>() >> 20;
         Self {
             memory_mib: TRIAL_BASE_MIB.saturating_add(mib.saturating_mul(TRIAL_BYTES_PER_BYTE)),
             time_s: TRIAL_BASE_S.saturating_add(mib),

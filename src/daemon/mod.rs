@@ -71,7 +71,7 @@ pub enum DaemonError {
     Trial {
         /// Directory of the bundle.
         dir: PathBuf,
-        /// What happened in the trial.
+        /// Why the trial has no result.
         source: ProverError,
     },
     /// Another bundle was put in place of the one that was tried.

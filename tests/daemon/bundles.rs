@@ -87,6 +87,17 @@ fn score(of: &str) -> NodeProto {
     node("ReduceMean", &[of], "score", vec![ints("axes", &[1]), int("keepdims", 0)])
 }
 
+/// Puts a head in place that applies an operator to the whole numbers 1 and 0.
+fn forge_whole_numbers(dir: &Path, op: &str) {
+    let nodes = vec![
+        node(op, &["one", "zero"], "none", vec![]),
+        node("Cast", &["none"], "number", vec![int("to", DataType::Float as i64)]),
+        node("Add", &["image_embedding", "number"], "sum", vec![]),
+        score("sum"),
+    ];
+    forge_head(dir, nodes, vec![integers("one", &[1]), integers("zero", &[0])]);
+}
+
 type Attack = (&'static str, fn(&Path));
 
 /// Bundles that once ended the daemon or held it for ever. Every digest is right.
@@ -130,24 +141,8 @@ const ATTACKS: [Attack; 11] = [
         ];
         forge_head(dir, nodes, vec![integers("axis", &[1])]);
     }),
-    ("a division by zero", |dir| {
-        let nodes = vec![
-            node("Div", &["one", "zero"], "none", vec![]),
-            node("Cast", &["none"], "number", vec![int("to", DataType::Float as i64)]),
-            node("Add", &["image_embedding", "number"], "sum", vec![]),
-            score("sum"),
-        ];
-        forge_head(dir, nodes, vec![integers("one", &[1]), integers("zero", &[0])]);
-    }),
-    ("a remainder of a division by zero", |dir| {
-        let nodes = vec![
-            node("Mod", &["one", "zero"], "none", vec![]),
-            node("Cast", &["none"], "number", vec![int("to", DataType::Float as i64)]),
-            node("Add", &["image_embedding", "number"], "sum", vec![]),
-            score("sum"),
-        ];
-        forge_head(dir, nodes, vec![integers("one", &[1]), integers("zero", &[0])]);
-    }),
+    ("a division by zero", |dir| forge_whole_numbers(dir, "Div")),
+    ("a remainder of a division by zero", |dir| forge_whole_numbers(dir, "Mod")),
     ("twenty thousand nodes", |dir| {
         let name = |i: usize| if i == 0 { "image_embedding".to_owned() } else { format!("x{i}") };
         let mut nodes: Vec<NodeProto> =

@@ -8,16 +8,15 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
-use super::digest::hex;
+use super::digest::sha256_hex;
 use super::error::BundleError;
 use super::manifest::{FileDigest, file};
 
 /// Largest size of `manifest.json`.
 const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 /// Largest size of a graph, which is that of an ONNX file without external data.
-const MAX_GRAPH_BYTES: u64 = 2 << 30;
+pub const MAX_GRAPH_BYTES: u64 = 2 << 30;
 /// Largest size of any other file, such as the tokenizer or a golden image.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -91,7 +90,7 @@ impl BundleDir {
         compare_sizes(&path, size, expected)?;
         let bytes = read_at_most(&path, &opened, expected.size_bytes)?;
         compare_sizes(&path, bytes.len() as u64, expected)?;
-        if !hex(&Sha256::digest(&bytes)).eq_ignore_ascii_case(&expected.sha256) {
+        if !sha256_hex(&bytes).eq_ignore_ascii_case(&expected.sha256) {
             let differs = BundleError::Digest {
                 path,
                 what: "sha256",

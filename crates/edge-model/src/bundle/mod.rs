@@ -17,6 +17,7 @@ mod writer;
 
 pub use digest::sha256_hex;
 pub use error::BundleError;
+pub use files::MAX_GRAPH_BYTES;
 pub use goldens::{GoldenTensors, Replay};
 pub use manifest::Manifest;
 pub use reader::Bundle;

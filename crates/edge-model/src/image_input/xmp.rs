@@ -106,7 +106,9 @@ impl Place {
 
     fn close(&mut self) -> Option<()> {
         if let Some((_, text)) = self.item.take_if(|(depth, _)| *depth == self.depth) {
-            self.found.push(text);
+            if !text.is_empty() {
+                self.found.push(text);
+            }
             if self.found.len() >= self.most {
                 return None;
             }
@@ -210,7 +212,7 @@ mod tests {
             (1..10).map(|i| format!("<!ENTITY lol{i} '{}'>", format!("&lol{};", i - 1).repeat(10))).collect();
         assert_eq!(
             read(&format!("<!DOCTYPE x [<!ENTITY lol0 'ha'>{doctype}]>{}", &laughs[laughs.find("<x:").unwrap()..])),
-            ["", "next"]
+            ["next"]
         );
     }
 
@@ -218,6 +220,9 @@ mod tests {
     fn keywords_are_few_and_short() {
         let items: String = (0..100).map(|i| format!("<r:li>k{i}</r:li>")).collect();
         assert_eq!(read(&packet(&format!("<d:subject>{items}</d:subject>"))).len(), 64);
+        // Empty items do not count.
+        let empty = "<r:li></r:li>".repeat(100);
+        assert_eq!(read(&packet(&format!("<d:subject>{empty}<r:li>last</r:li></d:subject>"))), ["last"]);
         let long = format!("<d:subject><r:li>{}</r:li><r:li>short</r:li></d:subject>", "x".repeat(401));
         assert_eq!(read(&packet(&long)).last().unwrap(), "short");
     }

@@ -34,7 +34,7 @@ pub struct BlockShape {
 /// Number of kernels.
 pub const KERNELS: usize = 3;
 
-/// What a kernel is for. Each kernel has its own weights of the blocks and its own length, because each regression has other data.
+/// The regression that uses a kernel. Each regression is fitted to other data, so each kernel has its own block weights and its own length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelUse {
     /// The answer for the first data set, which people rated. Without a network there is none.

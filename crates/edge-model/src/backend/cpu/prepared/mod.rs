@@ -9,7 +9,7 @@
 //! Numbers are in the processor's byte order. The purpose is the format, the original graph's digest, the program's version and the kernels. The
 //! file's name is a digest of it, and a file for another purpose is refused under any name.
 //!
-//! Whoever can write into the directory decides about scores, so it belongs to this user alone.
+//! A person who can write into the directory can change the scores. Only this user may write into it.
 
 mod parts;
 
@@ -94,7 +94,7 @@ impl CachedFile {
         let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let size = usize::try_from(metadata.len()).ok().filter(|size| *size > 32 && metadata.is_file());
         let size = size.ok_or_else(|| damaged("the file is too short"))?;
-        // Whole pages of memory: the parts need its alignment.
+        // `map_anon` aligns the memory to pages. The parts need an alignment of 64 bytes.
         let mut bytes = MmapMut::map_anon(size)?;
         file.read_exact(&mut bytes)?;
         let bytes = Arc::new(bytes.make_read_only()?);
@@ -377,7 +377,7 @@ mod tests {
         cache(&file, &made(&kernels));
         assert_eq!((mode(&dir), mode(&file.path)), (0o700, 0o600));
         assert!(file.read().is_some());
-        // What others could have written is not read.
+        // The cache does not read a file or a directory that others may write into.
         for (path, before) in [(&dir, 0o700), (&file.path, 0o600)] {
             std::fs::set_permissions(path, Permissions::from_mode(before | 0o020)).unwrap();
             assert!(file.read().is_none(), "{}", path.display());

@@ -59,7 +59,7 @@ pub(super) struct ProductParts {
     pub(super) start: Range<u64>,
 }
 
-/// Makes a graph from the bytes of a file, of which the last before its digest end at `hashed`. `None` if the index does not match the parts.
+/// Makes a graph from the bytes of a file. The digest begins at `hashed`. Returns `None` if the index does not match the parts.
 pub(super) fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> {
     let end = usize::try_from(hashed).ok()?.checked_sub(8)?;
     let length = u64::from_ne_bytes(map.get(end..end + 8)?.try_into().ok()?);
