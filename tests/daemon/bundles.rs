@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use edge_model::bundle::sha256_hex;
 use edge_testing::daemon::Daemon;
-use edge_testing::{Place, copy_of_model, jpeg, model, skip, until};
+use edge_testing::{Place, copy_of_model, forge, jpeg, model, skip, until};
 use prost::Message;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -20,21 +19,11 @@ const TOKENIZER: &str = "tokenizer.json";
 /// More numbers than the memory of a trial holds.
 const HUGE: i64 = 1 << 31;
 
-/// Changes a file of a bundle, and writes its new size and digest into the manifest.
-fn forge(dir: &Path, name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
-    let bytes = change(std::fs::read(dir.join(name)).unwrap());
-    std::fs::write(dir.join(name), &bytes).unwrap();
-    let path = dir.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    manifest["files"][name] = json!({ "sha256": sha256_hex(&bytes), "size_bytes": bytes.len() });
-    std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
-}
-
 fn forge_json(dir: &Path, name: &str, change: impl FnOnce(&mut Value)) {
     forge(dir, name, |bytes| {
-        let mut value = serde_json::from_slice(&bytes).unwrap();
+        let mut value = serde_json::from_slice(bytes).unwrap();
         change(&mut value);
-        serde_json::to_vec(&value).unwrap()
+        *bytes = serde_json::to_vec(&value).unwrap();
     });
 }
 
@@ -78,7 +67,7 @@ fn forge_head(dir: &Path, nodes: Vec<NodeProto>, constants: Vec<TensorProto>) {
         let mut model = ModelProto::decode(&bytes[..]).unwrap();
         let graph: &mut GraphProto = model.graph.as_mut().unwrap();
         (graph.node, graph.initializer) = (nodes, constants);
-        model.encode_to_vec()
+        *bytes = model.encode_to_vec();
     });
 }
 
@@ -106,7 +95,7 @@ const ATTACKS: [Attack; 11] = [
         forge(dir, HEAD, |bytes| {
             let mut model = ModelProto::decode(&bytes[..]).unwrap();
             model.graph = Some(GraphProto::default());
-            model.encode_to_vec()
+            *bytes = model.encode_to_vec();
         });
     }),
     ("ConstantOfShape", |dir| {

@@ -2,16 +2,9 @@
 
 use edge_model::backend::DeviceChoice;
 use edge_model::scorer::{ImageEmbedding, ImageFeatures, Scorer, ScorerError};
-use edge_testing::{Place, copy_of_model, jpeg, model};
+use edge_testing::{Place, change_manifest, copy_of_model, jpeg, model};
 use half::f16;
-use serde_json::{Value, json};
-
-fn change_manifest(dir: &std::path::Path, change: impl FnOnce(&mut Value)) {
-    let path = dir.join("manifest.json");
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    change(&mut manifest);
-    std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
-}
+use serde_json::json;
 
 const SCORES: &str = "SELECT model.name, count(*) FROM score JOIN model ON model.id = model_id GROUP BY 1 ORDER BY 1";
 

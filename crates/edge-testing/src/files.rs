@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
 use crate::{has_program, test_name};
 
 /// The directory of reference data beside the repository, if it exists.
@@ -41,6 +44,24 @@ pub fn copy_of_model(dir: &Path) -> PathBuf {
     let target = dir.join("model");
     copy_dir(&model(), &target);
     target
+}
+
+/// Changes the manifest of a bundle.
+pub fn change_manifest(bundle: &Path, change: impl FnOnce(&mut Value)) {
+    let path = bundle.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut manifest);
+    std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+}
+
+/// Changes a file of a bundle, and writes its new size and digest into the manifest.
+pub fn forge(bundle: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(bundle.join(name)).unwrap();
+    change(&mut bytes);
+    std::fs::write(bundle.join(name), &bytes).unwrap();
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let entry = json!({ "sha256": sha256, "size_bytes": bytes.len() });
+    change_manifest(bundle, |manifest| manifest["files"][name] = entry);
 }
 
 /// Copies a directory and everything in it.

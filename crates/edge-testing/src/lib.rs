@@ -11,7 +11,9 @@ mod skip;
 
 use std::time::{Duration, Instant};
 
-pub use files::{compile_library, copy_dir, copy_of_model, make_old, model, program, repository, shared_data};
+pub use files::{
+    change_manifest, compile_library, copy_dir, copy_of_model, forge, make_old, model, program, repository, shared_data,
+};
 pub use images::{bytes, crc32, jpeg, picture, png, png_with_chunk, png_with_huge_header, png_with_keywords};
 pub use place::{Place, ProgramOutput};
 pub use skip::{can_unshare, has_program, skip, test_name};

@@ -9,7 +9,7 @@ use edge_model::backend::{BackendError, DeviceChoice};
 use edge_model::bundle::{Bundle, BundleError, BundleWriter, Manifest, sha256_hex};
 use edge_model::scorer::{Scorer, ScorerError};
 use edge_model::text::TextError;
-use edge_testing::{Place, copy_of_model, model};
+use edge_testing::{Place, change_manifest, copy_of_model, forge, model};
 use serde_json::{Value, json};
 
 /// A copy of the shipped bundle, to be damaged by a test.
@@ -30,19 +30,11 @@ impl Damaged {
     }
 
     fn change_manifest(&self, change: impl FnOnce(&mut Value)) {
-        let path = self.file("manifest.json");
-        let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        change(&mut manifest);
-        std::fs::write(path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        change_manifest(&self.dir, change);
     }
 
-    /// Changes a file of the bundle, and writes its new size and digest into the manifest.
     fn forge(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut bytes = std::fs::read(self.file(name)).unwrap();
-        change(&mut bytes);
-        std::fs::write(self.file(name), &bytes).unwrap();
-        let entry = json!({ "sha256": sha256_hex(&bytes), "size_bytes": bytes.len() });
-        self.change_manifest(|manifest| manifest["files"][name] = entry);
+        forge(&self.dir, name, change);
     }
 
     /// The error of opening the bundle.
