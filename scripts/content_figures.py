@@ -56,22 +56,34 @@ def own_text(rows, texts):
     return {"own text scores higher": float(higher.mean()), f"own text among the nearest {NEAREST}": float((nearer < NEAREST).mean())}
 
 
-def precision(rows):
-    """The share of the first ten under plain tags that show the tag, by score and by similarity."""
+# What decides about the first pictures under plain tags: `right [pictures, tags]`, and the scores and similarities, `[pictures, tags]` each.
+PlainTags = collections.namedtuple("PlainTags", "right scores similarities")
+
+
+def plain_tags(rows):
+    """Asks about all undamaged pictures under the plain tags. None without any that shows one."""
     tags = undamaged(rows)
     paths = sorted(tags)
     right = np.array([[tag in tags[path] for tag in PLAIN_TAGS] for path in paths])
-    if not paths or right.sum(0).max() < FEWEST:
+    if not right.any():
+        return None
+    return PlainTags(right, *(yield from table(paths, PLAIN_TAGS)))
+
+
+def precision(answers):
+    """The share of the first ten under plain tags that show the tag, by score and by similarity, and the number of tags that count.
+
+    `answers` are those of one fold, or of all folds: each picture is then judged by the fold that did not see it.
+    """
+    right, *both = (np.concatenate(columns) for columns in zip(*answers))
+    counting = [column for column, there in enumerate(right.sum(0)) if there >= FEWEST]
+    if not counting:
         return {}
     means = []
-    for values in (yield from table(paths, PLAIN_TAGS)):
-        each = []
-        for column, there in enumerate(right.sum(0)):
-            if there >= FEWEST:
-                best = np.argsort(-values[:, column], kind="stable")[:min(FIRST, there)]
-                each.append(right[best, column].mean())
-        means.append(float(np.mean(each)))
-    return {f"first {FIRST} right by score": means[0], f"first {FIRST} right by similarity": means[1]}
+    for values in both:
+        best = {column: np.argsort(-values[:, column], kind="stable")[:min(FIRST, right[:, column].sum())] for column in counting}
+        means.append(float(np.mean([right[rows, column].mean() for column, rows in best.items()])))
+    return {f"first {FIRST} right by score": means[0], f"first {FIRST} right by similarity": means[1], "tags of these": len(counting)}
 
 
 def suggestion(rows, vocabulary):

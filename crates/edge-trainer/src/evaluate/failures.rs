@@ -8,10 +8,8 @@ use edge_model::scorer::Scorer;
 use super::embedding::Embedded;
 use super::error::JudgeError;
 use crate::dataset::Example;
+use crate::dataset::damage::UNDAMAGED;
 use crate::metrics::Judged;
-
-/// Condition of photographs that nobody damaged.
-const UNDAMAGED: &str = "undamaged";
 
 /// How often the first suggested tag of a photograph is right, and which suggestions were wrong.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
+use super::UNDAMAGED;
 use super::recipe::{DamageRecipe, RECIPE_FILE, TABLE_FILE};
 use super::request::{DamageRequest, MadeDamage};
 use super::sources::{self, Photograph};
@@ -106,7 +107,7 @@ fn damage_one(
     let mut rows = Vec::new();
     let path = format!("images/{number:05}.jpg");
     save(&request.out.join(&path), &image)?;
-    rows.extend(rows_of(photograph, path, recipe.score(0), "undamaged", &photograph.tags));
+    rows.extend(rows_of(photograph, path, recipe.score(0), UNDAMAGED, &photograph.tags));
     let mut kinds = Damage::ALL.to_vec();
     kinds.shuffle(&mut rng);
     for kind in kinds.into_iter().take(request.kinds) {
@@ -201,7 +202,7 @@ mod tests {
         let data = read(&request.out).unwrap();
         assert_eq!((data.scale, data.examples.len()), (Some((0.0, 5.0)), made.rows));
         let (undamaged, copies): (Vec<_>, Vec<_>) =
-            data.examples.iter().partition(|e| e.condition.as_deref() == Some("undamaged"));
+            data.examples.iter().partition(|e| e.condition.as_deref() == Some(UNDAMAGED));
         assert!(undamaged.iter().all(|e| e.score == 4.0) && copies.iter().all(|e| e.score < 3.2));
         assert_eq!(undamaged.iter().filter(|e| e.group == "a").count(), 3);
         made_in("two");

@@ -13,3 +13,6 @@ pub use make::{ensure, make};
 pub use request::{DamageRequest, MadeDamage};
 
 pub(super) use read::{read, recognises};
+
+/// Condition of photographs that nobody damaged.
+pub const UNDAMAGED: &str = "undamaged";

@@ -1,13 +1,15 @@
 //! Fits what an image shows: a vector in the space of texts, from the network's classes and from a regression on the texts of the
 //! training images.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
+use super::contrast::{Captions, contrast};
 use super::images::DistinctImages;
 use super::row_major;
 use crate::dataset::Example;
+use crate::dataset::damage::UNDAMAGED;
 use crate::gradient_free::{KernelFit, KernelRidge};
 use crate::model::kernel_encoder::{CLASSES, CONTENT, ContentFit, class_probabilities};
 use crate::training::error::LearnError;
@@ -50,8 +52,8 @@ pub(super) struct FittedContent {
     pub(super) fit: ContentFit,
     /// The content vector of each image, `[N, E]`.
     pub(super) held_out: DMatrix<f64>,
-    /// The fit multiplied contents by the first matrix and texts by the second; see [`balance`].
-    pub(super) balance: [DMatrix<f64>; 2],
+    /// The fit multiplied contents by the first matrix and texts by the second; see [`balance`] and [`contrast`].
+    pub(super) axes: [DMatrix<f64>; 2],
 }
 
 impl<'a> TextSpace<'a> {
@@ -74,14 +76,14 @@ impl<'a> TextSpace<'a> {
         Ok(Self { words, mean: middle, spread: spread(&all) })
     }
 
-    /// The text encoder for contents that were fitted in this space. `balance` is that of the [`FittedContent`].
-    pub(super) fn text_fit(&self, [of_images, of_texts]: &[DMatrix<f64>; 2]) -> TextFit {
+    /// The text encoder for contents that were fitted in this space. `axes` are those of the [`FittedContent`].
+    pub(super) fn text_fit(&self, axes: &[DMatrix<f64>; 2]) -> TextFit {
+        let back = |axes: &DMatrix<f64>| row_major(&axes.clone().try_inverse().expect("axes near a balance"));
         TextFit {
             vectors: self.words.table.vectors().to_vec(),
             mean: self.mean.iter().map(|v| *v as f32).collect(),
-            spread: row_major(&(&self.spread * of_texts)),
-            // Each is the inverse of the other.
-            match_axes: [row_major(of_texts), row_major(of_images)],
+            spread: row_major(&(&self.spread * &axes[1])),
+            match_axes: axes.each_ref().map(back),
         }
     }
 
@@ -127,7 +129,8 @@ pub(super) fn fit_content(
 ) -> Result<FittedContent, LearnError> {
     let mut known = HashMap::new();
     let (mut labelled, mut targets) = (Vec::new(), Vec::new());
-    for (row, &image) in rows.iter().enumerate() {
+    let originals = originals(images);
+    for (row, &image) in rows.iter().enumerate().filter(|(_, image)| originals[**image]) {
         if let Some(target) = space.target(&images.examples[image], &mut known)? {
             labelled.push(row);
             targets.push(target.transpose());
@@ -145,18 +148,53 @@ pub(super) fn fit_content(
     let probabilities = class_probabilities(logits);
     let of_classes = &probabilities * &classes;
     let class_mean = mean_by_source(images, &of_classes);
-    let balance = balance(&contents(&of_classes, &class_mean, &regressed));
-    let of_images = &balance[0];
+    let [of_images, of_texts] = balance(&contents(&of_classes, &class_mean, &regressed));
+    let balanced = contents(&(&of_classes * &of_images), &of_images.tr_mul(&class_mean), &(&regressed * &of_images));
+    let captions = captions(images, &originals, &balanced, &of_texts, &known);
+    let of_images = &of_images * contrast(&captions, CONTENT);
 
-    let (classes, class_mean) = (classes * of_images, of_images.tr_mul(&class_mean));
-    let held_out = contents(&(probabilities * &classes), &class_mean, &(regressed * of_images));
-    let weights = regression.map(|fit| row_major(&(fit.weights * of_images)));
+    let (classes, class_mean) = (classes * &of_images, of_images.tr_mul(&class_mean));
+    let held_out = contents(&(probabilities * &classes), &class_mean, &(regressed * &of_images));
+    let weights = regression.map(|fit| row_major(&(fit.weights * &of_images)));
     let fit = ContentFit {
         classes: row_major(&classes),
         mean: class_mean.iter().map(|v| *v as f32).collect(),
         weights: weights.unwrap_or_else(|| vec![0.0; all.ncols() * CONTENT]),
     };
-    Ok(FittedContent { fit, held_out, balance })
+    Ok(FittedContent { fit, held_out, axes: [of_images, of_texts] })
+}
+
+/// For each image, whether it is no damaged copy of another: its texts say what it shows, and five copies of a photograph would count five
+/// times.
+fn originals(images: &DistinctImages<'_>) -> Vec<bool> {
+    let of = |example: &Example| (example.source.clone(), example.group.clone());
+    let undamaged = |example: &&&Example| example.condition.as_deref() == Some(UNDAMAGED);
+    let photographs: HashSet<_> = images.first.iter().filter(undamaged).map(|example| of(example)).collect();
+    images.first.iter().map(|example| undamaged(&example) || !photographs.contains(&of(example))).collect()
+}
+
+/// The images of each data set that have one text. `known` holds the directions of the texts.
+fn captions(
+    images: &DistinctImages<'_>,
+    originals: &[bool],
+    contents: &DMatrix<f64>,
+    of_texts: &DMatrix<f64>,
+    known: &HashMap<String, DVector<f64>>,
+) -> Vec<Captions> {
+    let mut by_source: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
+    for (image, examples) in images.examples.iter().enumerate() {
+        let [example] = examples[..] else { continue };
+        if originals[image] && example.alignment.is_some_and(|a| a > 0.0) && known.contains_key(&example.tag) {
+            by_source.entry(&example.source).or_default().entry(&example.tag).or_default().push(image);
+        }
+    }
+    let of_source = |texts: BTreeMap<&str, Vec<usize>>| {
+        let rows: Vec<_> = texts.values().flatten().map(|&i| unit(contents.row(i).transpose()).transpose()).collect();
+        let directions: Vec<_> = texts.keys().map(|tag| unit(of_texts.tr_mul(&known[*tag])).transpose()).collect();
+        let own = texts.values().enumerate().flat_map(|(text, images)| vec![text; images.len()]).collect();
+        Captions { images: DMatrix::from_rows(&rows), texts: DMatrix::from_rows(&directions), own }
+    };
+    by_source.into_values().map(of_source).collect()
 }
 
 /// The content vectors of images, `[N, E]`: the direction of the classes' vectors relative to their mean, and that of the regression's.
@@ -293,7 +331,7 @@ mod tests {
         let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
         let texts = ["dog", "cat", "night"].map(|word| {
             let text = space.relative(&words.table.embed(word).unwrap());
-            unit(content.balance[1].tr_mul(&text))
+            unit(content.axes[1].tr_mul(&text))
         });
         (content, texts)
     }
@@ -348,6 +386,9 @@ mod tests {
         let logits = DMatrix::from_fn(60, 2, |i, k| if i % 2 == k { 4.0 } else { 0.0 });
         let content = fit_content(&space, &images, (&ridge, &rows), &all, &logits).unwrap();
         assert!(content.fit.weights.iter().all(|w| *w == 0.0));
-        assert!(content.held_out.iter().all(|v| v.is_finite()) && content.held_out.row(0).norm() > 1.0);
+        assert!(
+            content.held_out.iter().all(|v| v.is_finite())
+                && (content.held_out.row(0).norm() - f64::from(CLASSES)).abs() < 1e-6
+        );
     }
 }

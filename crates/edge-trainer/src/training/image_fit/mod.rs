@@ -5,6 +5,7 @@
 mod answers;
 mod codebook;
 mod content;
+mod contrast;
 mod images;
 mod measured;
 
@@ -107,7 +108,7 @@ pub fn fit_image_encoder(
         let row = embedding(answers.of_image(i), content.as_ref(), (&projected, &fit.taken()), i);
         table.0.insert(example.content_id.clone(), row);
     }
-    let text = space.zip(content.as_ref()).map(|(space, content)| space.text_fit(&content.balance));
+    let text = space.zip(content.as_ref()).map(|(space, content)| space.text_fit(&content.axes));
     Ok(FittedEncoder { fit, text, table, answer_of: answers.of_tag, unseen: answers.unseen })
 }
 
