@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bundle;
+mod bundle_writer;
 mod image_input;
 mod onnx_runtime;
 mod text;
