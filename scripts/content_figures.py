@@ -56,7 +56,7 @@ def own_text(rows, texts):
     return {"own text scores higher": float(higher.mean()), f"own text among the nearest {NEAREST}": float((nearer < NEAREST).mean())}
 
 
-# What decides about the first pictures under plain tags: `right [pictures, tags]`, and the scores and similarities, `[pictures, tags]` each.
+# Whether each picture shows each plain tag, and its score and similarity under each: arrays `[pictures, tags]`.
 PlainTags = collections.namedtuple("PlainTags", "right scores similarities")
 
 

@@ -1,106 +1,24 @@
 //! Fits the answers of the small image encoder: ridge regressions that predict the score of an image. There is one
-//! answer for each data set and one for each frequent tag. A `Question` names the data set or the tag, with the true
-//! scores.
+//! answer for each question.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use nalgebra::{DMatrix, DVector};
 
 use super::images::DistinctImages;
-use crate::assemble::DEFAULT_TAG;
+use super::questions::{About, EVERYTHING, Question, reads_common};
 use crate::dataset::Example;
-use crate::dataset::style::NEUTRAL_TAG;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
 use crate::metrics::{numbered, spearman};
-use crate::model::kernel_encoder::MAX_ANSWERS;
 use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
 /// Share of the first data set's answers in the common ones. People rated that data set; the others add the damage that it does not show.
 const RATED: f64 = 0.75;
-/// Name of the question about all data sets.
-const EVERYTHING: &str = "all data sets";
-/// Fewest images of a tag that gets an answer of its own.
-const TAG_IMAGES: usize = 24;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 6] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
-
-/// A target of the ridge regression: the scores of images within a data set or under a tag. One answer predicts them.
-pub(super) struct Question {
-    /// Name of the data set or the tag.
-    name: String,
-    about: About,
-    /// Indices of images, each with the mean of its true scores.
-    known: Vec<(usize, f64)>,
-}
-
-/// Whether a question's scores are those of a data set or of a tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum About {
-    /// All data sets whose tags name what an image shows, or nothing.
-    Everything,
-    DataSet,
-    Tag,
-}
-
-impl Question {
-    /// Returns (row, true score) of the question's images that the regression is fitted to. `row_of` gives the row of
-    /// each image; `None` for images outside the fit.
-    fn among(&self, row_of: &[Option<usize>]) -> Vec<(usize, f64)> {
-        self.known.iter().filter_map(|&(image, value)| Some((row_of[image]?, value))).collect()
-    }
-}
-
-/// Returns the questions. The first is about all images whose tags name what they show, or nothing, if they come from several data sets.
-/// Then there is one for each data set in the order of their first images, and one for each frequent tag that does not name what an image
-/// shows, such as a style; the most frequent comes first.
-///
-/// `knows_content` is whether the encoder tells what an image shows. If it does not, every frequent tag has a question of its own, and none
-/// is about all data sets.
-pub(super) fn questions(images: &DistinctImages<'_>, knows_content: bool) -> Vec<Question> {
-    // For each image: the sum of the scores of its examples, and their number.
-    type Known = BTreeMap<usize, (f64, f64)>;
-    let mut by_source: Vec<(&str, Known)> = Vec::new();
-    let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
-    let (mut everything, mut sources) = (Known::new(), BTreeSet::new());
-    for (i, examples) in images.examples.iter().enumerate() {
-        for example in examples {
-            let at = by_source.iter().position(|(name, _)| *name == example.source).unwrap_or(by_source.len());
-            if at == by_source.len() {
-                by_source.push((&example.source, Known::new()));
-            }
-            let is_common = knows_content && reads_common(example);
-            let add = |known: &mut Known| {
-                let (sum, count) = known.entry(i).or_default();
-                (*sum, *count) = (*sum + f64::from(example.score), *count + 1.0);
-            };
-            add(&mut by_source[at].1);
-            if is_common {
-                add(&mut everything);
-                sources.insert(&example.source);
-            } else {
-                add(by_tag.entry(&example.tag).or_default());
-            }
-        }
-    }
-    let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
-    frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
-    let question = |about: About, (name, known): (&str, Known)| Question {
-        name: name.to_owned(),
-        about,
-        known: known.into_iter().map(|(image, (sum, count))| (image, sum / count)).collect(),
-    };
-    let of_all = (sources.len() > 1).then(|| question(About::Everything, (EVERYTHING, everything)));
-    let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
-    of_all
-        .into_iter()
-        .chain(of_sources)
-        .chain(frequent.into_iter().map(|known| question(About::Tag, known)))
-        .take(MAX_ANSWERS)
-        .collect()
-}
 
 /// The fitted answers of Q questions, for N images and M kernel centres.
 #[derive(Debug, Default)]
@@ -293,11 +211,6 @@ pub(super) fn fit_answers(
     Ok(answers)
 }
 
-/// Whether an example's tag names what the image shows, or nothing. The answer for such tags is common to all data sets.
-fn reads_common(example: &Example) -> bool {
-    example.alignment.is_some() || [DEFAULT_TAG, NEUTRAL_TAG].contains(&example.tag.as_str())
-}
-
 /// The generator of an image: the part of its condition before the last `_`. The generator's setting stands after it.
 fn kind(example: &Example) -> Option<&str> {
     let condition = example.condition.as_deref()?;
@@ -343,7 +256,9 @@ fn deviation(values: &[f64]) -> f64 {
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::questions::questions;
     use super::*;
+    use crate::dataset::style::NEUTRAL_TAG;
 
     #[test]
     fn a_question_that_no_fitted_image_answers_is_left_out() {

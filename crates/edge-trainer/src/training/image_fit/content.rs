@@ -1,15 +1,14 @@
 //! Fits what an image shows: a vector in the space of texts, from the network's classes and from a regression on the texts of the
 //! training images.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
-use super::contrast::{Captions, contrast};
+use super::contrast::{captions, contrast};
 use super::images::DistinctImages;
 use super::row_major;
 use crate::dataset::Example;
-use crate::dataset::damage::UNDAMAGED;
 use crate::gradient_free::{KernelFit, KernelRidge};
 use crate::model::kernel_encoder::{CLASSES, CONTENT, ContentFit, class_probabilities};
 use crate::training::error::LearnError;
@@ -77,14 +76,18 @@ impl<'a> TextSpace<'a> {
     }
 
     /// The text encoder for contents that were fitted in this space. `axes` are those of the [`FittedContent`].
-    pub(super) fn text_fit(&self, axes: &[DMatrix<f64>; 2]) -> TextFit {
-        let back = |axes: &DMatrix<f64>| row_major(&axes.clone().try_inverse().expect("axes near a balance"));
-        TextFit {
+    ///
+    /// # Errors
+    /// [`LearnError::NotFinite`] if a matrix has no inverse.
+    pub(super) fn text_fit(&self, axes: &[DMatrix<f64>; 2]) -> Result<TextFit, LearnError> {
+        let back =
+            |axes: &DMatrix<f64>| axes.clone().try_inverse().as_ref().map(row_major).ok_or_else(texts_not_finite);
+        Ok(TextFit {
             vectors: self.words.table.vectors().to_vec(),
             mean: self.mean.iter().map(|v| *v as f32).collect(),
             spread: row_major(&(&self.spread * &axes[1])),
-            match_axes: axes.each_ref().map(back),
-        }
+            match_axes: [back(&axes[0])?, back(&axes[1])?],
+        })
     }
 
     /// The direction of a text relative to the others.
@@ -129,7 +132,7 @@ pub(super) fn fit_content(
 ) -> Result<FittedContent, LearnError> {
     let mut known = HashMap::new();
     let (mut labelled, mut targets) = (Vec::new(), Vec::new());
-    let originals = originals(images);
+    let originals = images.originals();
     for (row, &image) in rows.iter().enumerate().filter(|(_, image)| originals[**image]) {
         if let Some(target) = space.target(&images.examples[image], &mut known)? {
             labelled.push(row);
@@ -140,7 +143,7 @@ pub(super) fn fit_content(
         None
     } else {
         let fitted = ridge.fit(&labelled, &DMatrix::from_rows(&targets), &[RIDGE]);
-        Some(fitted.ok_or_else(|| LearnError::NotFinite { what: "the texts of the images".to_owned() })?)
+        Some(fitted.ok_or_else(texts_not_finite)?)
     };
     let regressed = regressed(regression.as_ref(), rows, all);
 
@@ -150,7 +153,7 @@ pub(super) fn fit_content(
     let class_mean = mean_by_source(images, &of_classes);
     let [of_images, of_texts] = balance(&contents(&of_classes, &class_mean, &regressed));
     let balanced = contents(&(&of_classes * &of_images), &of_images.tr_mul(&class_mean), &(&regressed * &of_images));
-    let captions = captions(images, &originals, &balanced, &of_texts, &known);
+    let captions = captions(images, &originals, &balanced, |tag| Some(unit(of_texts.tr_mul(known.get(tag)?))));
     let of_images = &of_images * contrast(&captions, CONTENT);
 
     let (classes, class_mean) = (classes * &of_images, of_images.tr_mul(&class_mean));
@@ -164,37 +167,8 @@ pub(super) fn fit_content(
     Ok(FittedContent { fit, held_out, axes: [of_images, of_texts] })
 }
 
-/// For each image, whether it is no damaged copy of another: its texts say what it shows, and five copies of a photograph would count five
-/// times.
-fn originals(images: &DistinctImages<'_>) -> Vec<bool> {
-    let of = |example: &Example| (example.source.clone(), example.group.clone());
-    let undamaged = |example: &&&Example| example.condition.as_deref() == Some(UNDAMAGED);
-    let photographs: HashSet<_> = images.first.iter().filter(undamaged).map(|example| of(example)).collect();
-    images.first.iter().map(|example| undamaged(&example) || !photographs.contains(&of(example))).collect()
-}
-
-/// The images of each data set that have one text. `known` holds the directions of the texts.
-fn captions(
-    images: &DistinctImages<'_>,
-    originals: &[bool],
-    contents: &DMatrix<f64>,
-    of_texts: &DMatrix<f64>,
-    known: &HashMap<String, DVector<f64>>,
-) -> Vec<Captions> {
-    let mut by_source: BTreeMap<&str, BTreeMap<&str, Vec<usize>>> = BTreeMap::new();
-    for (image, examples) in images.examples.iter().enumerate() {
-        let [example] = examples[..] else { continue };
-        if originals[image] && example.alignment.is_some_and(|a| a > 0.0) && known.contains_key(&example.tag) {
-            by_source.entry(&example.source).or_default().entry(&example.tag).or_default().push(image);
-        }
-    }
-    let of_source = |texts: BTreeMap<&str, Vec<usize>>| {
-        let rows: Vec<_> = texts.values().flatten().map(|&i| unit(contents.row(i).transpose()).transpose()).collect();
-        let directions: Vec<_> = texts.keys().map(|tag| unit(of_texts.tr_mul(&known[*tag])).transpose()).collect();
-        let own = texts.values().enumerate().flat_map(|(text, images)| vec![text; images.len()]).collect();
-        Captions { images: DMatrix::from_rows(&rows), texts: DMatrix::from_rows(&directions), own }
-    };
-    by_source.into_values().map(of_source).collect()
+fn texts_not_finite() -> LearnError {
+    LearnError::NotFinite { what: "the texts of the images".to_owned() }
 }
 
 /// The content vectors of images, `[N, E]`: the direction of the classes' vectors relative to their mean, and that of the regression's.
@@ -372,6 +346,25 @@ mod tests {
         };
         let (before, after) = (ratio(&contents, &texts), ratio(&(&contents * of_images), &(&texts * of_texts)));
         assert!(before > 8.0 && after < 0.5 * before, "{before} {after}");
+    }
+
+    #[test]
+    fn the_match_axes_lead_back_to_the_space_of_the_fit() {
+        let words = words();
+        let space = TextSpace::of(&words, &DistinctImages::of(examples().iter())).unwrap();
+        let axes = [0.3, 0.7].map(|turn| {
+            DMatrix::from_fn(
+                CONTENT,
+                CONTENT,
+                |i, j| if i == j { 1.5 } else { 0.1 * ((i * 3 + j) as f64 * turn).sin() },
+            )
+        });
+        let fit = space.text_fit(&axes).unwrap();
+        for (axes, back) in axes.iter().zip(&fit.match_axes) {
+            let back = DMatrix::from_row_iterator(CONTENT, CONTENT, back.iter().map(|v| f64::from(*v)));
+            assert!((axes * back - DMatrix::identity(CONTENT, CONTENT)).abs().max() < 1e-5);
+        }
+        assert!(space.text_fit(&[axes[0].clone(), DMatrix::zeros(CONTENT, CONTENT)]).is_err());
     }
 
     #[test]

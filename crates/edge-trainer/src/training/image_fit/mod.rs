@@ -8,6 +8,7 @@ mod content;
 mod contrast;
 mod images;
 mod measured;
+mod questions;
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,12 +19,13 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
-use answers::{Kernels, fit_answers, fitted_rows, questions};
+use answers::{Kernels, fit_answers, fitted_rows};
 use codebook::learn_codebook;
 pub use content::TextFit;
 use content::{FittedContent, TextSpace, fit_content};
 use images::DistinctImages;
 use measured::measure_all;
+use questions::questions;
 
 use super::error::LearnError;
 use crate::TrainOptions;
@@ -108,7 +110,7 @@ pub fn fit_image_encoder(
         let row = embedding(answers.of_image(i), content.as_ref(), (&projected, &fit.taken()), i);
         table.0.insert(example.content_id.clone(), row);
     }
-    let text = space.zip(content.as_ref()).map(|(space, content)| space.text_fit(&content.axes));
+    let text = space.zip(content.as_ref()).map(|(space, content)| space.text_fit(&content.axes)).transpose()?;
     Ok(FittedEncoder { fit, text, table, answer_of: answers.of_tag, unseen: answers.unseen })
 }
 
