@@ -68,13 +68,6 @@ pub fn choice<B: Backend>(logits: Tensor<B, 2>, right: Tensor<B, 1, Int>) -> Ten
     log_softmax(logits, 1).gather(1, right.reshape([n, 1])).mean().neg()
 }
 
-/// Returns the mean binary cross-entropy of `logits [N]`; `truth` is 1 for yes and 0 for no.
-pub fn yes_or_no<B: Backend>(logits: Tensor<B, 1>, truth: Tensor<B, 1>) -> Tensor<B, 1> {
-    // -log sigmoid(x) for yes, -log sigmoid(-x) for no.
-    let signed = logits * (truth * 2.0 - 1.0);
-    log_sigmoid(signed).mean().neg()
-}
-
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex};
@@ -127,13 +120,6 @@ mod tests {
         let device = Default::default();
         let found = choice::<B>(Tensor::from_data(logits, &device), Tensor::from_data([1i64, 0], &device));
         close(found.into_scalar(), expected);
-    }
-
-    #[test]
-    fn yes_or_no_is_the_mean_of_minus_the_logarithm_of_the_right_probability() {
-        let p = |x: f64| 1.0 / (1.0 + (-x).exp());
-        let expected = -(p(2.0).ln() + (1.0 - p(0.5)).ln() + (1.0 - p(-3.0)).ln()) / 3.0;
-        close(yes_or_no(vector(&[2.0, 0.5, -3.0]), vector(&[1.0, 0.0, 0.0])).into_scalar(), expected);
     }
 
     #[test]

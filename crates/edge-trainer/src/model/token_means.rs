@@ -11,7 +11,8 @@ use super::values::weights;
 use crate::onnx::{Dim, GraphBuilder};
 
 /// `input_ids [N, T]` -> [`EncodedText`]. The text embedding is the direction of the sum of the tokens' vectors, or of what it
-/// differs by from the mean of other texts.
+/// differs by from the mean of other texts. Where words are counted, it is divided by their number: its length tells a name from a
+/// sentence, and cosines stay as they are.
 #[derive(Module, Debug)]
 pub struct TokenMeans<B: Backend> {
     /// The vector of each token, `[V, D]`; zero for tokens without a meaning, such as padding.
@@ -20,6 +21,8 @@ pub struct TokenMeans<B: Backend> {
     mean: Param<Tensor<B, 1>>,
     /// The matrix by which the difference of a text from the mean is multiplied, `[D, D]`.
     spread: Param<Tensor<B, 2>>,
+    /// 1 at each token that begins a word, `[V, 1]`; 0 at all where words are not counted.
+    word_begins: Param<Tensor<B, 2>>,
     pad_id: i64,
 }
 
@@ -29,7 +32,8 @@ impl<B: Backend> TokenMeans<B> {
         let dims = [vectors.len() / dim.max(1), dim];
         let table = Tensor::from_data(TensorData::new(vectors.to_vec(), dims), device);
         let (mean, spread) = (Tensor::zeros([dim], device), Tensor::eye(dim, device));
-        Self { table: fixed(table), mean: fixed(mean), spread: fixed(spread), pad_id }
+        let word_begins = Tensor::zeros([dims[0], 1], device);
+        Self { table: fixed(table), mean: fixed(mean), spread: fixed(spread), word_begins: fixed(word_begins), pad_id }
     }
 
     /// The same encoder that tells how a text differs from others: the direction of a text less `mean [D]`, times `spread [D, D]`,
@@ -40,7 +44,13 @@ impl<B: Backend> TokenMeans<B> {
         Self { mean: fixed(Tensor::from_data(mean, device)), spread: fixed(spread), ..self }
     }
 
-    /// Length D of the text embedding.
+    /// The same encoder that counts words. `word_begins [V]` is 1 at each token that begins a word, else 0.
+    pub fn counting_words(self, word_begins: &[f32], device: &B::Device) -> Self {
+        let word_begins = TensorData::new(word_begins.to_vec(), [word_begins.len(), 1]);
+        Self { word_begins: fixed(Tensor::from_data(word_begins, device)), ..self }
+    }
+
+    /// Dimension D of the text embedding.
     pub fn dim(&self) -> usize {
         self.table.dims()[1]
     }
@@ -49,7 +59,7 @@ impl<B: Backend> TokenMeans<B> {
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, ids: O::Ids, length: usize) -> EncodedText<O> {
         let padding = ops.equals(ids.clone(), self.pad_id);
         let mask = ops.affine(padding, -1.0, 1.0);
-        let states = ops.rounded_lookup(&self.table, ids, length);
+        let states = ops.rounded_lookup(&self.table, ids.clone(), length);
         let sum: O::Tensor<2> = ops.sum(states.clone(), 1);
         let direction = unit(ops, sum);
         // 1, or 0 for a text without a known token, whose embedding stays zero.
@@ -60,7 +70,14 @@ impl<B: Backend> TokenMeans<B> {
         let mean = ops.mul(mean, is_known);
         let relative = ops.sub(direction, mean);
         let relative = ops.matmul_constant(relative, &weights(&self.spread), self.dim());
-        EncodedText { embedding: unit(ops, relative), states, mask }
+        let direction = unit(ops, relative);
+        let word_begins = ops.rounded_lookup(&self.word_begins, ids, length);
+        let words: O::Tensor<2> = ops.sum(word_begins, 1);
+        // A text without a word counts as one.
+        let others = ops.affine(words, 1.0, -1.0);
+        let others = ops.relu(others);
+        let words = ops.affine(others, 1.0, 1.0);
+        EncodedText { embedding: ops.div(direction, words), states, mask }
     }
 
     /// Writes the encoder for prompts of `length` tokens to `g`. Token states and their mask are outputs only if `with_tokens` is true.
@@ -133,6 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_an_embedding_tells_the_number_of_words() {
+        let device = Default::default();
+        let encoder = encoder().counting_words(&[0.0, 1.0, 1.0, 0.0], &device);
+        const IDS: [[i64; 4]; 4] = [[1, 2, 2, 3], [2, 3, 0, 0], [1, 2, 0, 0], [3, 0, 0, 0]];
+        let ids = Tensor::from_data(IDS, &device);
+        let encoded = encoder.forward(&mut Compute::<Flex>::new(device), ids, 4);
+        let embeddings = values(encoded.embedding);
+        let lengths = embeddings.chunks(3).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt());
+        assert_near(&lengths.collect::<Vec<_>>(), &[1.0 / 3.0, 1.0, 0.5, 0.0]);
+        let mut g = GraphBuilder::new("text_encoder");
+        encoder.export(&mut g, 4, false);
+        assert_near(&run(&g.finish().unwrap(), vec![Input::I64(arr2(&IDS).into_dyn())])[0], &embeddings);
+    }
+
+    #[test]
     fn the_graph_keeps_a_byte_for_each_number_and_gives_the_same() {
         let mut g = GraphBuilder::new("text_encoder");
         encoder().export(&mut g, 4, true);
@@ -147,6 +179,6 @@ mod tests {
         let mut g = GraphBuilder::new("text_encoder");
         TokenMeans::<Flex>::new(&large, 64, 0, &Default::default()).export(&mut g, 4, false);
         let size = g.finish().unwrap().len();
-        assert!(size < 4000 * (64 + 4) + 64 * 64 * 2 + 3000, "{size}");
+        assert!(size < 4000 * (64 + 4 + 1 + 4) + 64 * 64 * 2 + 3000, "{size}");
     }
 }

@@ -70,7 +70,10 @@ impl<'a, L: AutodiffBackend> Learner<'a, L> {
             let pad_id = inputs.tokenizer.rule().pad_id;
             let text = fitted.text.as_ref().map(|text| {
                 let means = TokenMeans::new(&text.vectors, CONTENT, pad_id, device);
-                means.relative_to(&text.mean, &text.spread, device)
+                let means = means.relative_to(&text.mean, &text.spread, device);
+                // The other heads read more than the direction of a text, and would take its length for something else.
+                let counts = matches!(model.head, Head::Matched(_));
+                if counts { means.counting_words(&text.word_begins, device) } else { means }
             });
             model = model.with_fit(&fitted.fit, text, device);
             model.head = fitted_head(&model, inputs, fitted, device)?;

@@ -1,6 +1,6 @@
 //! The training objective: the losses of a batch and their sum.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
@@ -11,7 +11,6 @@ use rand::{RngExt, SeedableRng};
 
 use super::error::LearnError;
 use super::inputs::TrainInputs;
-use super::names::plain_names;
 use super::strange::strange_texts;
 use super::texts::TextMemory;
 use super::units::spread;
@@ -46,8 +45,6 @@ pub(super) struct Objective<'a, L: AutodiffBackend> {
     /// Mean and deviation of the alignments, if the data have any.
     alignment: Option<(f32, f32)>,
     rng: StdRng,
-    /// The tags that are plain names of what images show.
-    names: HashSet<String>,
     /// The encoded texts of a text encoder that is not trained.
     texts: TextMemory<L::InnerBackend>,
 }
@@ -63,7 +60,6 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             unit: ScoreUnit { mean, deviation },
             alignment: (!alignments.is_empty()).then(|| spread(alignments.into_iter())),
             rng: StdRng::seed_from_u64(inputs.options.seed),
-            names: plain_names(inputs.train),
             texts: TextMemory::default(),
         }
     }
@@ -100,7 +96,6 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         }
         let distinct = in_bf16(bf16, || self.encode(model, &texts))?;
         let choice = self.choice_loss(model, batch, &texts, (&text_of, distinct.embedding.clone()));
-        let names = self.name_loss(model, batch, (&texts, &text_of), distinct.embedding.clone());
         let text_of = Tensor::<L, 1, Int>::from_data(text_of.as_slice(), &device);
         let text = distinct.select(text_of.clone());
         let (image_embedding, text_embedding) = (image.embedding.clone(), text.embedding.clone());
@@ -120,9 +115,6 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
         }
         if let Some(choice) = choice {
             total = total + choice * CHOICE_WEIGHT;
-        }
-        if let Some(names) = names {
-            total = total + names;
         }
         // The losses below change only the encoders.
         if !self.inputs.is_head_only() && self.inputs.trains_text() {
@@ -203,26 +195,6 @@ impl<'a, L: AutodiffBackend> Objective<'a, L> {
             }
         }
         Some(loss::choice(logits, Tensor::from_data(right.as_slice(), &device)))
-    }
-
-    /// Returns the cross-entropy of whether the distinct texts of a batch are plain names; `None` for a head that makes no difference.
-    fn name_loss(
-        &self,
-        model: &TagScorer<L>,
-        batch: &[&Example],
-        (texts, text_of): (&[String], &[i64]),
-        embedding: Tensor<L, 2>,
-    ) -> Option<Tensor<L, 1>> {
-        let logits = model.head.name_logits(embedding)?;
-        let mut is_name = vec![0.0f32; texts.len()];
-        for (example, &text) in batch.iter().zip(text_of) {
-            // A tag that was replaced by the default tag is no name.
-            if texts[text as usize] == example.tag && self.names.contains(&example.tag) {
-                is_name[text as usize] = 1.0;
-            }
-        }
-        let is_name = Tensor::from_data(is_name.as_slice(), &self.device);
-        Some(loss::yes_or_no(logits.reshape([texts.len()]), is_name))
     }
 
     /// Returns how well each image fits its tag, by [`fits`]. The similarity comes from the embeddings of this batch.

@@ -42,6 +42,8 @@ const IGNORED: [&str; 21] = [
 /// Ids of the tokens whose vectors determine the directions. Those before are special tokens, punctuation and single letters; those behind
 /// are rare.
 const COMMON: std::ops::Range<usize> = 1000..20000;
+/// Begins the tokens that continue a word.
+const CONTINUES: &str = "##";
 /// Number of texts that the encoder reads at a time.
 const TEXTS: usize = 512;
 /// Largest magnitude of a rounded number.
@@ -134,6 +136,16 @@ impl TokenTable {
     /// Returns the vectors, row-major `[V, D]`.
     pub fn vectors(&self) -> &[f32] {
         &self.vectors
+    }
+
+    /// Returns 1 for each token that begins a word with a meaning, else 0: `[V]`. The tokenizer marks the tokens that continue a word.
+    pub fn word_begins(&self) -> Vec<f32> {
+        let begins = |(id, row): (usize, &[f32])| {
+            let token = self.tokenizer.id_to_token(id as u32).unwrap_or_default();
+            row.iter().any(|v| *v != 0.0) && !token.starts_with(CONTINUES)
+        };
+        let rows = self.vectors.chunks(self.dim).enumerate();
+        rows.map(|row| if begins(row) { 1.0 } else { 0.0 }).collect()
     }
 
     /// Returns the vector of a text, of length 1: the mean of its tokens' vectors. A text of ignored tokens alone has the vector 0.
@@ -243,6 +255,15 @@ mod tests {
             [with.vectors[dog], with.vectors[dogs], with.vectors[glasses]],
             [before[dog], before[dog], before[glasses]]
         );
+    }
+
+    #[test]
+    fn words_begin_at_tokens_with_a_meaning_that_continue_none() {
+        let words = ["?", "dog", "##gy", "of"];
+        let table = TokenTable::of_words(&words, 2, vec![0.0, 0.0, 1.0, 0.0, 0.0, 2.0, 0.0, 0.0]);
+        let begins = table.word_begins();
+        let of = |word: &str| begins[table.tokenizer.token_to_id(word).unwrap() as usize];
+        assert_eq!(words.map(of), [0.0, 1.0, 0.0, 0.0]);
     }
 
     #[test]

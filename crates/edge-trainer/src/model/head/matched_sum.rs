@@ -3,31 +3,36 @@
 //!
 //! A tag that is close to a known tag with an answer of its own, such as "black and white", reads that answer; every other tag reads the
 //! first one, which is about quality in general. The reward rises from nearly nothing to [`REWARD`] where the cosine of content and text
-//! passes a threshold. The threshold is higher for texts that are no plain names: a sentence is rarely matched well, and "black and white"
-//! names nothing that a content vector could show. A score must stay comparable between tags, so that nothing else depends on the text: an
-//! image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
-//! (`docs/small-model.md`); the training learns which texts are names, and the unit of the scores. A new tag can be scored from
-//! stored embeddings.
+//! passes a threshold. The threshold is higher for texts that are no plain names: a sentence of many words is rarely matched well, and "black
+//! and white" names nothing that a content vector could show. How many words a text has is told by the length of its embedding; see
+//! [`TokenMeans`](crate::model::token_means::TokenMeans). A score must stay comparable between tags, so that nothing else depends on the text:
+//! an image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
+//! (`docs/small-model.md`); the training learns the unit of the scores. A new tag can be scored from stored embeddings.
 
 use burn::module::{Module, Param};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::shape::HeadShape;
 use super::weighted_sum::sum_of_answers;
 use crate::model::layers::{cosine, fixed, unit};
-use crate::model::ops::LayerOps;
+use crate::model::ops::{LayerOps, TensorOps};
 use crate::model::values::weights;
 
 /// The reward of a full match, in standard deviations of the answers.
-const REWARD: f32 = 2.5;
+const REWARD: f32 = 3.0;
 /// Steepness of the reward.
 const SLOPE: f32 = 16.0;
 /// Cosine at which a plain name has half of the reward.
-const THRESHOLD: f32 = 0.4;
+const THRESHOLD: f32 = 0.33;
 /// A text that is no plain name has a threshold that is higher by this cosine.
 const NO_NAME: f32 = 0.5;
+/// A text of fewer words that mean something is a name, one of more words a sentence.
+const NAME_WORDS: f32 = 2.5;
+/// Steepness of the difference between names and sentences.
+const NAME_SLOPE: f32 = 4.0;
+/// Shortest length of a text embedding: a text without a word counts as one of many, which is no name.
+const NO_WORD: f32 = 1e-3;
 /// The sum also contains the cosine, times this factor. The cosine orders images under sentences, and it hardly changes the order of their
 /// quality.
 const NEARNESS: f32 = 0.2;
@@ -42,7 +47,7 @@ const CHOICE_SLOPE: f32 = 40.0;
 /// `image_embedding [N, D]`, `text_embedding [N, E]` -> `score [N]`.
 #[derive(Module, Debug)]
 pub struct MatchedSum<B: Backend> {
-    /// The texts of the T known tags, after a column of zeros for all others, `[E, 1 + T]`.
+    /// The directions of the T known tags' texts, after a column of zeros for all others, `[E, 1 + T]`.
     known: Param<Tensor<B, 2>>,
     /// 1 at the answer of each column, `[1 + T, K]`.
     answer_of: Param<Tensor<B, 2>>,
@@ -50,11 +55,8 @@ pub struct MatchedSum<B: Backend> {
     answer_gain: Param<Tensor<B, 1>>,
     /// The number added to each answer, `[K]`.
     shift: Param<Tensor<B, 1>>,
-    /// From the text embedding to the logit of being a plain name.
-    name: Linear<B>,
     /// Factor of answer and reward, `[1]`.
     gain: Param<Tensor<B, 1>>,
-    dropout: Dropout,
     /// Length E of the text embedding.
     text: usize,
     /// Place of the first answer in the image embedding.
@@ -85,16 +87,14 @@ pub struct MatchFit {
 
 impl<B: Backend> MatchedSum<B> {
     /// Creates a head with random weights that knows no tag.
-    pub fn new(shape: HeadShape, dropout: f64, device: &B::Device) -> Self {
+    pub fn new(shape: HeadShape, device: &B::Device) -> Self {
         let [first, count] = shape.answers;
         let head = Self {
             known: fixed(Tensor::zeros([1, 1], device)),
             answer_of: fixed(Tensor::zeros([1, 1], device)),
             answer_gain: Param::from_data(vec![1.0; count].as_slice(), device),
             shift: Param::from_data(vec![-0.5 * REWARD; count].as_slice(), device),
-            name: LinearConfig::new(shape.text, 1).init(device),
             gain: Param::from_data([GAIN].as_slice(), device),
-            dropout: DropoutConfig::new(dropout).init(),
             text: shape.text,
             first,
             match_axes: [(); 2].map(|()| fixed(Tensor::eye(shape.text, device))),
@@ -116,7 +116,8 @@ impl<B: Backend> MatchedSum<B> {
         let mut answer_of = vec![0.0; columns * answers];
         answer_of[0] = 1.0;
         for (column, tag) in (1..).zip(tags) {
-            tag.text.iter().enumerate().for_each(|(i, v)| known[i * columns + column] = *v);
+            let length = tag.text.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            tag.text.iter().enumerate().for_each(|(i, v)| known[i * columns + column] = *v / length);
             answer_of[column * answers + tag.answer] = 1.0;
         }
         let table = |values, dims: [usize; 2]| fixed(Tensor::from_data(TensorData::new(values, dims), device));
@@ -125,9 +126,11 @@ impl<B: Backend> MatchedSum<B> {
 
     /// `[N, 1]`, in the unit of the training scores.
     pub fn forward<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, text: O::Tensor<2>) -> O::Tensor<2> {
-        let answer = self.answer(ops, image.clone(), text.clone());
-        let name = self.name_logits(ops, text.clone());
-        let is_name = ops.sigmoid(name);
+        let shares = self.shares(ops, text.clone());
+        let reads_first = ops.slice(shares.clone(), 1, 0..1);
+        let answer = self.answer(ops, image.clone(), shares);
+        let has_few_words = has_few_words(ops, text.clone());
+        let is_name = ops.mul(has_few_words, reads_first);
         let content = ops.slice(image, 1, 0..self.text);
         let [of_contents, of_texts] = self.match_axes.each_ref().map(weights);
         let matched_content = ops.matmul_constant(content.clone(), &of_contents, self.text);
@@ -147,8 +150,8 @@ impl<B: Backend> MatchedSum<B> {
         ops.mul(sum, gain)
     }
 
-    /// The answer that the tag reads, `[N, 1]`.
-    fn answer<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, text: O::Tensor<2>) -> O::Tensor<2> {
+    /// How much of each answer the tag reads, `[N, E] -> [N, K]`.
+    fn shares<O: LayerOps<B>>(&self, ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
         let [columns, answers] = self.answer_of.dims();
         let text = unit(ops, text);
         let cosines = ops.matmul_constant(text, &weights(&self.known), columns);
@@ -156,7 +159,12 @@ impl<B: Backend> MatchedSum<B> {
         same[0] = 0.0;
         let logits = ops.column_affine(cosines, &vec![CHOICE_SLOPE; columns], &same);
         let shares = ops.softmax(logits, 1);
-        let shares = ops.matmul_constant(shares, &weights(&self.answer_of), answers);
+        ops.matmul_constant(shares, &weights(&self.answer_of), answers)
+    }
+
+    /// The sum of the answers with these shares, `[N, 1]`.
+    fn answer<O: LayerOps<B>>(&self, ops: &mut O, image: O::Tensor<2>, shares: O::Tensor<2>) -> O::Tensor<2> {
+        let answers = self.shift.dims()[0];
         let mut is_first = vec![0.0; answers];
         is_first[0] = 1.0;
         let not_first: Vec<f32> = is_first.iter().map(|first| 1.0 - first).collect();
@@ -165,14 +173,19 @@ impl<B: Backend> MatchedSum<B> {
         let answers = ops.slice(image, 1, self.first..self.first + answers);
         sum_of_answers(ops, answers, [gain, shift], shares)
     }
+}
 
-    /// The logit of each text to be a plain name, `[N, E] -> [N, 1]`.
-    pub fn name_logits<O: LayerOps<B>>(&self, ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
-        let text = ops.dropout(&self.dropout, text);
-        // Text embeddings have length 1; the factor gives the layer inputs of about 1.
-        let text = ops.affine(text, (self.text as f32).sqrt(), 0.0);
-        ops.linear(&self.name, text)
-    }
+/// 1 for texts with at most two words that mean something, nearly 0 for texts with three or more, `[N, E] -> [N, 1]`.
+fn has_few_words<O: TensorOps>(ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
+    let squares = ops.mul(text.clone(), text);
+    let square: O::Tensor<1> = ops.sum(squares, 1);
+    let square = ops.reshape(square, [-1, 1]);
+    let square = ops.affine(square, 1.0, NO_WORD * NO_WORD);
+    let length = ops.sqrt(square);
+    // A length of 1 / words, so that this is 1.
+    let product = ops.affine(length.clone(), NAME_WORDS * NAME_SLOPE, -NAME_SLOPE);
+    let fewer = ops.div(product, length);
+    ops.sigmoid(fewer)
 }
 
 #[cfg(test)]
@@ -188,12 +201,14 @@ mod tests {
         let device = Default::default();
         let shape = HeadShape { embedding: 6, text: 3, patches: [0; 2], tokens: [0; 2], answers: [3, 3] };
         let known = |text: [f32; 3], answer| KnownTag { text: text.to_vec(), answer };
-        let head = MatchedSum::<Flex>::new(shape, 0.0, &device);
-        let head = head.with_tags(&[known([1.0, 0.0, 0.0], 2), known([0.0, 1.0, 0.0], 1)], &device);
+        let head = MatchedSum::<Flex>::new(shape, &device);
+        let head = head.with_tags(&[known([0.5, 0.0, 0.0], 2), known([0.0, 1.0, 0.0], 1)], &device);
         let image = [0.0, 0.0, 1.0, 10.0, 20.0, 30.0];
         let answer = |text: [f32; 3]| {
             let (image, text) = (Tensor::from_data([image], &device), Tensor::from_data([text], &device));
-            let value = values(head.answer(&mut Compute::<Flex>::new(device), image, text))[0];
+            let ops = &mut Compute::<Flex>::new(device);
+            let shares = head.shares(ops, text);
+            let value = values(head.answer(ops, image, shares))[0];
             value + 0.5 * REWARD
         };
         for (text, expected) in [
@@ -205,5 +220,35 @@ mod tests {
         ] {
             assert!((answer(text) - expected).abs() < 0.01, "{text:?}: {}", answer(text));
         }
+    }
+
+    #[test]
+    fn a_match_is_rewarded_under_names_and_not_under_sentences_or_known_tags() {
+        let device = Default::default();
+        let shape = HeadShape { embedding: 5, text: 3, patches: [0; 2], tokens: [0; 2], answers: [3, 2] };
+        let head = MatchedSum::<Flex>::new(shape, &device);
+        let head = head.with_tags(&[KnownTag { text: vec![1.0, 0.0, 0.0], answer: 1 }], &device);
+        let score = |content: [f32; 3], direction: [f32; 3], words: f32| {
+            let image = [content[0], content[1], content[2], 0.0, 0.0];
+            let (image, text) =
+                (Tensor::from_data([image], &device), Tensor::from_data([direction.map(|v| v / words)], &device));
+            values(head.forward(&mut Compute::<Flex>::new(device), image, text))[0] / GAIN
+        };
+        let (shows, differs) = ([0.0, 0.5, 0.87], [0.0, -0.5, 0.87]);
+        let reward = |direction: [f32; 3], words: f32| {
+            let nearness =
+                NEARNESS * direction.iter().zip(shows).zip(differs).map(|((t, a), b)| t * (a - b)).sum::<f32>();
+            score(shows, direction, words) - score(differs, direction, words) - nearness
+        };
+        // The cosine of 0.5 is above the threshold of names and far below that of sentences.
+        for (words, expected) in [(1.0, 0.94), (2.0, 0.85), (3.0, 0.01), (9.0, 0.0)] {
+            let share = reward([0.0, 1.0, 0.0], words) / REWARD;
+            assert!((share - expected).abs() < 0.02, "{words} words: {share}");
+        }
+        // A tag with an answer of its own names no content, though contents may have its direction.
+        let known = score([0.7, 0.7, 0.0], [1.0, 0.0, 0.0], 1.0) - score([0.0, 0.7, 0.7], [1.0, 0.0, 0.0], 1.0);
+        assert!(known < 1.0, "{known}");
+        // A text without words is rewarded for nothing.
+        assert!((score(shows, [0.0; 3], 1.0) + 0.5 * REWARD).abs() < 0.01);
     }
 }

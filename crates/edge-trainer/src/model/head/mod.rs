@@ -116,7 +116,7 @@ impl<B: Backend> Head<B> {
             HeadKind::GatedCrossAttention => Self::Gated(GatedCrossAttention::new(shape, dropout, device)),
             HeadKind::HyperNetwork => Self::Hyper(HyperNetwork::new(shape, device)),
             HeadKind::WeightedSum => Self::Weighted(WeightedSum::new(shape, dropout, device)),
-            HeadKind::MatchedSum => Self::Matched(MatchedSum::new(shape, dropout, device)),
+            HeadKind::MatchedSum => Self::Matched(MatchedSum::new(shape, device)),
             HeadKind::ImageOnly => Self::ImageOnly(ImageOnly::new(shape, dropout, device)),
         }
     }
@@ -160,14 +160,6 @@ impl<B: Backend> Head<B> {
         match self {
             Self::Matched(head) => Self::Matched(head.with_fit(fit, device)),
             other => other,
-        }
-    }
-
-    /// The logit of each text to be a plain name, `[N, E] -> [N, 1]`; `None` for a head that makes no difference between texts.
-    pub fn name_logits(&self, text: Tensor<B, 2>) -> Option<Tensor<B, 2>> {
-        match self {
-            Self::Matched(head) => Some(head.name_logits(&mut Compute::<B>::new(text.device()), text)),
-            _ => None,
         }
     }
 

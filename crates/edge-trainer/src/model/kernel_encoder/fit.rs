@@ -15,7 +15,7 @@ use crate::model::ops::{LayerOps, TensorOps};
 /// less extreme.
 const TEMPERATURE: f32 = 1.3;
 /// Weight of the classes in the content vector, relative to that of the regression.
-pub const CLASSES: f32 = 2.0;
+pub const CLASSES: f32 = 1.25;
 /// The fit of one block of F measurements: K principal components, and the components of the M training images that are the kernel's
 /// centres.
 #[derive(Debug, Clone, PartialEq)]

@@ -74,14 +74,14 @@ pub fn block_shapes(with_network: bool) -> Vec<BlockShape> {
     // does not show the damage that tiles show.
     let shape = |components, rated: f32, answers: f32, content: f32| BlockShape {
         components,
-        shares: [rated / 13.0, answers / 8.0, content / 9.0],
+        shares: [rated / 13.0, answers / 8.0, content / 10.5],
     };
     vec![
         shape(64, 0.5, 1.0, 1.0), // early stages
         shape(64, 2.0, 1.0, 2.0), // middle stages
         shape(64, 2.0, 1.0, 3.0), // late stages
         shape(64, 1.0, 0.0, 3.0), // classes
-        shape(48, 3.0, 1.0, 0.0), // correlations
+        shape(48, 3.0, 1.0, 1.5), // correlations
         shape(48, 1.5, 1.0, 0.0), // statistics
         shape(48, 1.5, 1.0, 0.0), // codes
         shape(48, 1.5, 1.0, 0.0), // spectrum

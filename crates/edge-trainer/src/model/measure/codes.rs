@@ -85,13 +85,13 @@ fn responses<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>, level: &CodeLevel,
     let responses = ops.channels(products.clone(), 0..count);
     let means = ops.channels(products, count..count + 3);
 
-    let all = (3 * AREA) as f32;
-    let square = ops.mul(planes.clone(), planes);
-    let mean_of_patch = FixedConv::without_bias(vec![1.0 / all; 3 * AREA], 1, CODE_PATCH_PX, stride, 1);
-    let mean_square = ops.conv(square, &mean_of_patch);
+    let squares = ops.mul(planes.clone(), planes);
+    // Each plane alone: a convolution of all planes to one channel takes the engine ten times as long.
+    let means_of_patch = FixedConv::without_bias(vec![1.0 / AREA as f32; 3 * AREA], 3, CODE_PATCH_PX, stride, 3);
+    let mean_squares = ops.conv(squares, &means_of_patch);
     let square_means = ops.mul(means.clone(), means);
-    let square_mean = ops.conv(square_means, &FixedConv::without_bias(vec![1.0 / 3.0; 3], 1, 1, 1, 1));
-    let variance = ops.sub(mean_square, square_mean);
+    let variances = ops.sub(mean_squares, square_means);
+    let variance = ops.conv(variances, &FixedConv::without_bias(vec![1.0 / 3.0; 3], 1, 1, 1, 1));
     let variance = ops.relu(variance);
     let variance = ops.affine(variance, 1.0, contrast_floor());
     let deviation = ops.sqrt(variance);

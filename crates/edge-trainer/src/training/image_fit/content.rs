@@ -31,6 +31,8 @@ const BALANCE_FLOOR: f64 = 0.001;
 pub struct TextFit {
     /// The vectors of all tokens, row-major `[V, E]`.
     pub vectors: Vec<f32>,
+    /// 1 at each token that begins a word, `[V]`.
+    pub word_begins: Vec<f32>,
     /// Mean of the training texts, `[E]`.
     pub mean: Vec<f32>,
     /// The matrix by which a text's difference from the mean is multiplied, row-major `[E, E]`.
@@ -84,6 +86,7 @@ impl<'a> TextSpace<'a> {
             |axes: &DMatrix<f64>| axes.clone().try_inverse().as_ref().map(row_major).ok_or_else(texts_not_finite);
         Ok(TextFit {
             vectors: self.words.table.vectors().to_vec(),
+            word_begins: self.words.table.word_begins(),
             mean: self.mean.iter().map(|v| *v as f32).collect(),
             spread: row_major(&(&self.spread * &axes[1])),
             match_axes: [back(&axes[0])?, back(&axes[1])?],
