@@ -57,6 +57,8 @@ pub struct PaperRowsRequest {
     pub data: String,
     /// Directory that receives a subdirectory for each bundle.
     pub dir: PathBuf,
+    /// Whether the data set may name images outside its own directory.
+    pub allow_outside: bool,
     /// Directory of stored image features.
     pub cache: PathBuf,
     /// Set to stop the current training.
@@ -94,6 +96,7 @@ pub fn train_paper_rows(
                     style: Vec::new(),
                     damage: Vec::new(),
                     data,
+                    allow_outside: request.allow_outside,
                     out: out.clone(),
                     run,
                     cache,

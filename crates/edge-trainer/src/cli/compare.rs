@@ -89,6 +89,7 @@ impl CompareArguments {
         options.max_bad_fraction = self.options.max_bad_fraction;
         let request = PaperRowsRequest {
             data: self.data.clone(),
+            allow_outside: self.options.allow_outside,
             dir: dir.clone(),
             cache: user_cache("features"),
             stop: stop_flag().map_err(|e| CommandError::new(exit_code::SOME_FAILED, e))?,

@@ -39,6 +39,9 @@ pub struct FitArguments {
     /// Directory that keeps the features of images between runs [default: features in the user's cache directory]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Accept data sets that name images outside their own directories; a file of options cannot state it
+    #[arg(long)]
+    allow_outside: bool,
     /// Input of the model: tag (image and tag), image-only, or efficientnet (image only, with efficientnet-b0)
     #[arg(long, value_enum, conflicts_with = "head")]
     method: Option<Method>,
@@ -82,6 +85,7 @@ pub fn run(arguments: &FitArguments) -> Outcome {
         style: setup.style,
         damage: setup.damage,
         data: setup.data,
+        allow_outside: arguments.allow_outside,
         run,
         out,
         resume: arguments.resume.is_some(),

@@ -233,7 +233,10 @@ mod tests {
         std::fs::create_dir_all(dir.path().join(LISTS)).unwrap();
         lists.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
         assert!(recognises(dir.path()));
-        read(dir.path(), &ReadOptions { min_images_per_tag: least, ava_split: split, seed: 1 })
+        read(
+            dir.path(),
+            &ReadOptions { min_images_per_tag: least, ava_split: split, seed: 1, ..ReadOptions::default() },
+        )
     }
 
     const THREE: &str = "1 953619 0 0 0 0 1 0 0 0 0 1 1 65 1396\n2 953958 1 0 0 0 0 0 0 0 0 0 14 0 1396\n\

@@ -46,6 +46,19 @@ pub enum DataError {
         /// Description of the mistake, such as a missing column.
         reason: String,
     },
+    /// A table names an image outside its directory.
+    #[error(
+        "{} names the image {}, which lies outside {}. Copy the images there, or allow it with --allow-outside if you trust the table",
+        table.display(), image.display(), root.display()
+    )]
+    Outside {
+        /// Path of the table or data set.
+        table: PathBuf,
+        /// Path of the image.
+        image: PathBuf,
+        /// The directory that images must lie in.
+        root: PathBuf,
+    },
     /// Too many images are missing or unreadable.
     #[error(
         "{bad} of {all} images cannot be used, more than --max-bad-fraction {allowed} allows. The first such image: \

@@ -8,6 +8,7 @@ pub mod damage;
 mod error;
 mod example;
 mod fold;
+mod inside;
 mod lines;
 mod making;
 mod part;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::example::DataSet;
 use super::read_options::ReadOptions;
-use super::{DataError, agiqa, ava, damage, style, table};
+use super::{DataError, agiqa, ava, damage, inside, style, table};
 
 /// Reads the table that `spec` names: `ava:DIR`, `agiqa:DIR`, `style:DIR`, `damage:DIR`, `table:FILE`, or a path whose format can be
 /// recognised from its content or file name.
@@ -12,35 +12,63 @@ use super::{DataError, agiqa, ava, damage, style, table};
 /// # Errors
 /// [`DataError`], which names the file and, if there is one, the line.
 pub fn read(spec: &str, options: &ReadOptions) -> Result<DataSet, DataError> {
-    if let Some((format, path)) = spec.split_once(':') {
-        let path = Path::new(path);
-        match format {
-            "ava" => return ava::read(path, options),
-            "agiqa" => return agiqa::read(path),
-            "style" => return style::read(path),
-            "damage" => return damage::read(path),
-            "table" => return table::read(path),
-            _ => {}
-        }
+    let (format, path) = format_and_path(spec);
+    let data = match format {
+        Some(Format::Ava) => ava::read(path, options),
+        Some(Format::Agiqa) => agiqa::read(path),
+        Some(Format::Style) => style::read(path),
+        Some(Format::Damage) => damage::read(path),
+        Some(Format::Table) => table::read(path),
+        None => match std::fs::metadata(path) {
+            Ok(_) => Err(DataError::Unrecognised { path: path.to_owned() }),
+            Err(e) => Err(DataError::missing(path)(e)),
+        },
+    }?;
+    if !options.allow_outside {
+        let root = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+        inside::require(root, path, data.examples.iter().map(|example| example.path.as_path()))?;
     }
+    Ok(data)
+}
+
+/// The formats of data sets.
+enum Format {
+    Ava,
+    Agiqa,
+    Style,
+    Damage,
+    Table,
+}
+
+/// Returns the format that `spec` states or that its path is recognised to have, and the path.
+fn format_and_path(spec: &str) -> (Option<Format>, &Path) {
+    let stated = spec.split_once(':').and_then(|(format, path)| {
+        let format = match format {
+            "ava" => Format::Ava,
+            "agiqa" => Format::Agiqa,
+            "style" => Format::Style,
+            "damage" => Format::Damage,
+            "table" => Format::Table,
+            _ => return None,
+        };
+        Some((Some(format), Path::new(path)))
+    });
     let path = Path::new(spec);
-    if ava::recognises(path) {
-        return ava::read(path, options);
-    }
-    if agiqa::recognises(path) {
-        return agiqa::read(path);
-    }
-    if style::recognises(path) {
-        return style::read(path);
-    }
-    if damage::recognises(path) {
-        return damage::read(path);
-    }
-    match std::fs::metadata(path) {
-        Ok(m) if m.is_file() && table::recognises(path) => table::read(path),
-        Ok(_) => Err(DataError::Unrecognised { path: path.to_owned() }),
-        Err(e) => Err(DataError::missing(path)(e)),
-    }
+    let recognised = || {
+        let format = if ava::recognises(path) {
+            Some(Format::Ava)
+        } else if agiqa::recognises(path) {
+            Some(Format::Agiqa)
+        } else if style::recognises(path) {
+            Some(Format::Style)
+        } else if damage::recognises(path) {
+            Some(Format::Damage)
+        } else {
+            (path.is_file() && table::recognises(path)).then_some(Format::Table)
+        };
+        (format, path)
+    };
+    stated.unwrap_or_else(recognised)
 }
 
 /// Reads several data sets as one. All must have the same score scale.

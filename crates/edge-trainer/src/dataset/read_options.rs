@@ -14,7 +14,7 @@ pub enum AvaSplit {
     Official,
 }
 
-/// Options of the data set readers. Only the reader of AVA uses them.
+/// Options of the data set readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadOptions {
     /// AVA: smallest number of images of a tag; rarer tags are dropped.
@@ -23,11 +23,13 @@ pub struct ReadOptions {
     pub ava_split: AvaSplit,
     /// AVA: seed of the draw of images.
     pub seed: u64,
+    /// Whether a data set may name images outside its own directory.
+    pub allow_outside: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
         // Sugiura and Yamauchi's paper keeps the tags with at least a thousand images.
-        Self { min_images_per_tag: 1000, ava_split: AvaSplit::Paper, seed: 1 }
+        Self { min_images_per_tag: 1000, ava_split: AvaSplit::Paper, seed: 1, allow_outside: false }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::embedding::distinct_tags;
 use super::error::JudgeError;
+use super::options::JudgeOptions;
 use crate::dataset::{self, AvaSplit, DataSet, Example, Fold, Part, Parts, ReadOptions, Shares};
 use crate::message::{Listener, Message, warn};
 
@@ -97,14 +98,17 @@ pub struct ChosenImages {
 pub fn read(
     bundle: &Bundle,
     spec: &str,
-    max_bad_fraction: f64,
+    options: &JudgeOptions,
     listener: &mut dyn Listener,
 ) -> Result<(DataSet, Vec<Example>), JudgeError> {
     let Division { seed, min_images_per_tag, ava_split, .. } = Division::of(bundle)?;
-    let data = dataset::read(spec, &ReadOptions { min_images_per_tag, ava_split, seed })?;
+    let data = dataset::read(
+        spec,
+        &ReadOptions { min_images_per_tag, ava_split, seed, allow_outside: options.allow_outside },
+    )?;
     let paths: HashSet<_> = data.examples.iter().map(|e| e.path.as_path()).collect();
     listener.on(Message::Begin { what: "checking images".to_owned(), steps: paths.len() as u64 });
-    let checked = dataset::check(data.examples.clone(), max_bad_fraction, &Limits::default(), || {
+    let checked = dataset::check(data.examples.clone(), options.max_bad_fraction, &Limits::default(), || {
         listener.on(Message::Advance { measure: String::new() });
     });
     listener.on(Message::End);

@@ -18,6 +18,9 @@ pub struct JudgeOptions {
     /// Largest accepted share of missing or unreadable images
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     pub max_bad_fraction: f64,
+    /// Accept a data set that names images outside its own directory
+    #[arg(long)]
+    pub allow_outside: bool,
     /// Device for the scoring
     #[arg(long, value_name = "auto|cpu|cuda", default_value = "auto")]
     pub device: DeviceChoice,

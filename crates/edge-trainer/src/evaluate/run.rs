@@ -51,7 +51,7 @@ pub struct Judgement {
 /// [`JudgeError`].
 pub fn eval(request: &EvalRequest, listener: &mut dyn Listener) -> Result<Judgement, JudgeError> {
     let scorer = open(&request.model, request.options.device)?;
-    let (data, examples) = choice::read(scorer.bundle(), &request.data, request.options.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read(scorer.bundle(), &request.data, &request.options, listener)?;
     let name = choice::name(&data, &examples, scorer.manifest());
     let chosen = choice::choose(scorer.bundle(), name, data.test_share, examples, request.which)?;
     let images: Embedded<'_> = embed(&scorer, &chosen.examples, "embedding", listener)?;

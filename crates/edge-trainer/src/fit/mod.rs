@@ -19,6 +19,8 @@ use crate::assemble::{DEFAULT_TAG, Provenance};
 use crate::backbone::Backbone;
 use crate::checkpoint::{CheckpointError, RunDirectory, RunRecord, StateDirectory, TrainProgress};
 use crate::dataset;
+use crate::dataset::damage::DamageRequest;
+use crate::dataset::style::StyleRequest;
 use crate::device::{self, DeviceRequest, TrainDevice};
 use crate::evaluate::reference_examples;
 use crate::message::{Listener, note};
@@ -38,12 +40,14 @@ pub fn fit(request: &FitRequest, listener: &mut dyn Listener) -> Result<FitOutco
     let device = find_device(request.options.device, listener)?;
     let backbone = Backbone::find(&request.options.backbone, Path::new(&request.options.parts))?;
     for style in &request.style {
-        dataset::style::ensure(style, listener)?;
+        let style = StyleRequest { allow_outside: request.allow_outside, ..style.clone() };
+        dataset::style::ensure(&style, listener)?;
     }
     for damage in &request.damage {
-        dataset::damage::ensure(damage, listener)?;
+        let damage = DamageRequest { allow_outside: request.allow_outside, ..damage.clone() };
+        dataset::damage::ensure(&damage, listener)?;
     }
-    let data = dataset::read_all(&request.data, &request.options.reading())?;
+    let data = dataset::read_all(&request.data, &request.options.reading(request.allow_outside))?;
     let parts = &check_and_divide(&data, request.data.len() > 1, &request.options, listener)?;
     let name = model_name(request);
     let provenance = &Provenance::new(name, request.command.clone(), (&request.options, &backbone), &data, parts);

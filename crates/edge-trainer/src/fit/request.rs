@@ -19,6 +19,9 @@ pub struct FitRequest {
     pub damage: Vec<DamageRequest>,
     /// The data sets in the notation of [`crate::dataset::read`]; the training uses all of them together.
     pub data: Vec<String>,
+    /// Whether data sets may name images outside their own directories. `fit.toml` does not hold it, because that file may come from a
+    /// stranger, too.
+    pub allow_outside: bool,
     /// Directory that the finished bundle is written to.
     pub out: PathBuf,
     /// Directory of the run: options, figures and weights.

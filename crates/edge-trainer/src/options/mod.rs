@@ -213,8 +213,13 @@ impl Default for TrainOptions {
 
 impl TrainOptions {
     /// Returns the options that the data set's reader needs.
-    pub fn reading(&self) -> ReadOptions {
-        ReadOptions { min_images_per_tag: self.min_images_per_tag, ava_split: self.ava_split, seed: self.seed }
+    pub fn reading(&self, allow_outside: bool) -> ReadOptions {
+        ReadOptions {
+            min_images_per_tag: self.min_images_per_tag,
+            ava_split: self.ava_split,
+            seed: self.seed,
+            allow_outside,
+        }
     }
 
     /// Returns the first error in the options, or `None` if they are valid.

@@ -31,11 +31,23 @@ pub struct DamageRequest {
     /// Lowest and highest score
     #[arg(long, value_name = "LOW,HIGH", value_parser = scale, default_value = "0,5")]
     pub scale: (f32, f32),
+    /// Accept a photos.csv that names photographs outside the directory
+    #[arg(long)]
+    #[serde(skip)]
+    pub allow_outside: bool,
 }
 
 impl Default for DamageRequest {
     fn default() -> Self {
-        Self { images: PathBuf::new(), out: PathBuf::new(), limit: None, seed: 1, kinds: 2, scale: (0.0, 5.0) }
+        Self {
+            images: PathBuf::new(),
+            out: PathBuf::new(),
+            limit: None,
+            seed: 1,
+            kinds: 2,
+            scale: (0.0, 5.0),
+            allow_outside: false,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::request::DamageRequest;
-use crate::dataset::DataError;
 use crate::dataset::making::image_files;
+use crate::dataset::{DataError, inside};
 use crate::words::TOO_GENERAL;
 
 /// Name of the list of photographs in their directory.
@@ -37,6 +37,9 @@ pub fn read(request: &DamageRequest) -> Result<Vec<Photograph>, DataError> {
     if let Some(limit) = request.limit.filter(|limit| *limit < photographs.len()) {
         photographs.shuffle(&mut StdRng::seed_from_u64(request.seed));
         photographs.truncate(limit);
+    }
+    if !request.allow_outside {
+        inside::require(&request.images, &list, photographs.iter().map(|photograph| photograph.path.as_path()))?;
     }
     photographs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(photographs)

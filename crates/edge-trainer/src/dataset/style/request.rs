@@ -59,6 +59,10 @@ pub struct StyleRequest {
     /// Largest accepted share of missing or unreadable source images
     #[arg(long, value_name = "SHARE", default_value_t = StyleRequest::default().max_bad_fraction)]
     pub max_bad_fraction: f64,
+    /// Accept a data set that names images outside its own directory
+    #[arg(long)]
+    #[serde(skip)]
+    pub allow_outside: bool,
 }
 
 fn parse_scale(text: &str) -> Result<(f32, f32), String> {
@@ -86,6 +90,7 @@ impl Default for StyleRequest {
             validation_share: 0.1,
             test_share: 0.15,
             max_bad_fraction: 0.01,
+            allow_outside: false,
         }
     }
 }

@@ -28,7 +28,12 @@ pub struct StyleSource {
 /// Reads the requested data set or directory of source images. Returns it with the (lowest, highest) possible score.
 pub fn read(request: &StyleRequest) -> Result<(DataSet, (f32, f32)), MakeError> {
     // Keep images of rare tags: a style data set replaces the tags.
-    let options = ReadOptions { min_images_per_tag: 1, seed: request.seed, ..ReadOptions::default() };
+    let options = ReadOptions {
+        min_images_per_tag: 1,
+        seed: request.seed,
+        allow_outside: request.allow_outside,
+        ..ReadOptions::default()
+    };
     let data = match dataset::read(&request.images, &options) {
         Err(DataError::Unrecognised { path }) if path.is_dir() => folder(&path, request)?,
         other => other?,

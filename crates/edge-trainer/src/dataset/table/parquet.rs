@@ -1,5 +1,6 @@
 //! Reads Parquet tables with the row reader of the crate `parquet`. Only the needed columns are decoded, so that a
-//! column with the bytes of the images costs no time.
+//! column with the bytes of the images costs no time. A small file can stand for a large table, so that rows, columns and bytes are
+//! bounded.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,6 +15,13 @@ use serde_json::Value;
 use super::row::{COLUMNS, TableRow, is_tag_column, require_columns};
 use crate::dataset::DataError;
 
+/// Most columns of a table; a schema takes memory before any column is chosen.
+const MAX_COLUMNS: usize = 10_000;
+/// Most rows of a table. Each takes about a kilobyte until it is an example; AVA has 255,000 images.
+const MAX_ROWS: u64 = 2_000_000;
+/// Most bytes of the needed columns, uncompressed, and of the texts of all rows.
+const MAX_BYTES: u64 = 1 << 30;
+
 /// Returns the rows of a Parquet table with their numbers, from 1.
 pub fn rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
     let broken = |e: ParquetError| {
@@ -24,25 +32,62 @@ pub fn rows(path: &Path) -> Result<Vec<(u64, TableRow)>, DataError> {
         DataError::Table { path: path.to_owned(), reason }
     };
     let reader = SerializedFileReader::new(File::open(path).map_err(DataError::missing(path))?).map_err(broken)?;
+    let too_large =
+        |what: String| DataError::Table { path: path.to_owned(), reason: format!("{what}. Divide the table") };
     let projection = projection(path, &reader)?;
+    if let Some(what) = too_much_stated(&reader) {
+        return Err(too_large(what));
+    }
     let mut rows = Vec::new();
+    let mut bytes = 0;
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(broken)?;
         for row in group.get_row_iter(Some(projection.clone())).map_err(broken)? {
-            let row = row.map_err(broken)?.into_columns();
-            rows.push((rows.len() as u64 + 1, of_columns(row)));
+            let row = of_columns(row.map_err(broken)?.into_columns());
+            // The file's own numbers may be wrong, and a dictionary makes long texts of few bytes.
+            bytes += row.bytes() as u64;
+            if rows.len() as u64 == MAX_ROWS || bytes > MAX_BYTES {
+                return Err(too_large(format!(
+                    "has more than {MAX_ROWS} rows, or texts of more than {MAX_BYTES} bytes"
+                )));
+            }
+            rows.push((rows.len() as u64 + 1, row));
         }
     }
     Ok(rows)
+}
+
+/// Describes what the file says to have too much of; `None` if it can be read.
+fn too_much_stated(reader: &SerializedFileReader<File>) -> Option<String> {
+    let metadata = reader.metadata();
+    let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
+    if rows > MAX_ROWS {
+        return Some(format!("has {rows} rows; at most {MAX_ROWS} can be read"));
+    }
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let needed = chunks.filter(|chunk| chunk.column_path().parts().first().is_some_and(|name| is_needed(name)));
+    let bytes = needed.map(|chunk| u64::try_from(chunk.uncompressed_size()).unwrap_or(u64::MAX));
+    let bytes = bytes.fold(0u64, u64::saturating_add);
+    (bytes > MAX_BYTES).then(|| format!("has {bytes} bytes in the needed columns; at most {MAX_BYTES} can be read"))
+}
+
+fn is_needed(column: &str) -> bool {
+    COLUMNS.contains(&column) || is_tag_column(column)
 }
 
 /// Returns the schema of the file, reduced to the columns that are read.
 fn projection(path: &Path, reader: &SerializedFileReader<File>) -> Result<Type, DataError> {
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<&str> = schema.get_fields().iter().map(|f| f.name()).collect();
+    if names.len() > MAX_COLUMNS {
+        let reason = format!(
+            "has {} columns; at most {MAX_COLUMNS} can be read. Leave out those that are not needed",
+            names.len()
+        );
+        return Err(DataError::Table { path: path.to_owned(), reason });
+    }
     require_columns(path, &names)?;
-    let wanted = |name: &str| COLUMNS.contains(&name) || is_tag_column(name);
-    let fields = schema.get_fields().iter().filter(|f| wanted(f.name())).map(Arc::clone).collect();
+    let fields = schema.get_fields().iter().filter(|f| is_needed(f.name())).map(Arc::clone).collect();
     let built = Type::group_type_builder(schema.name()).with_fields(fields).build();
     built.map_err(|e| DataError::Table { path: path.to_owned(), reason: e.to_string() })
 }
@@ -142,6 +187,47 @@ mod tests {
             let test = Some(Part::Test);
             assert_eq!(seen, [("birds", 3.5, test), ("sky", 3.5, test), ("birds", 1.25, None)]);
         }
+    }
+
+    /// Writes a table in which every image has the same path, tag and score, by the numbers of a dictionary.
+    fn write_repeated(path: &Path, rows: usize, text: &str) {
+        let schema =
+            "message schema { REQUIRED BINARY path (UTF8); REQUIRED BINARY tag (UTF8); REQUIRED DOUBLE score; }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let mut file = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        for _ in 0..2 {
+            let mut column = group.next_column().unwrap().unwrap();
+            let values = vec![ByteArray::from(text); rows.min(10_000)];
+            for _ in 0..rows.div_ceil(10_000) {
+                column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+            }
+            column.close().unwrap();
+        }
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = vec![1.0; rows.min(10_000)];
+        for _ in 0..rows.div_ceil(10_000) {
+            column.typed::<DoubleType>().write_batch(&values, None, None).unwrap();
+        }
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+    }
+
+    #[test]
+    fn a_small_file_with_many_rows_or_long_texts_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ratings.parquet");
+        write_repeated(&path, 3_000_000, "a");
+        let many = read(&path).unwrap_err().to_string();
+        assert!(many.contains("has 3000000 rows; at most 2000000"), "{many}");
+        assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
+
+        write_repeated(&path, 10_000, &"a".repeat(100_000));
+        let long = read(&path).unwrap_err().to_string();
+        assert!(long.contains("texts of more than 1073741824 bytes"), "{long}");
+        assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub fn require_columns(path: &Path, found: &[&str]) -> Result<(), DataError> {
 }
 
 impl TableRow {
+    /// Length of all texts of the row.
+    pub fn bytes(&self) -> usize {
+        let of_fields = self.fields.values().filter_map(Value::as_str).map(str::len);
+        self.tags.iter().map(String::len).chain(of_fields).sum()
+    }
+
     /// Returns one example per tag. `table` is the path of the table, which image paths are relative to.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ pub fn compare(request: &CompareRequest, listener: &mut dyn Listener) -> Result<
     let Some((first_name, first)) = models.first() else {
         return Err(JudgeError::Request("there is nothing to compare: name a bundle with --model NAME=DIR".to_owned()));
     };
-    let (data, examples) = choice::read(first.bundle(), &request.data, request.options.max_bad_fraction, listener)?;
+    let (data, examples) = choice::read(first.bundle(), &request.data, &request.options, listener)?;
     let name = choice::name(&data, &examples, first.manifest());
     let parts = choice::divide(first.bundle(), data.test_share, examples.clone())?;
     let bootstrap = request.options.bootstrap(first.manifest().training.seed);

@@ -100,7 +100,7 @@ fn ava(dir: &Path, rows: usize, test: &str) -> Option<Vec<PathBuf>> {
 }
 
 fn ava_options(ava_split: AvaSplit) -> ReadOptions {
-    ReadOptions { min_images_per_tag: 5, ava_split, seed: 1 }
+    ReadOptions { min_images_per_tag: 5, ava_split, seed: 1, ..ReadOptions::default() }
 }
 
 #[test]
