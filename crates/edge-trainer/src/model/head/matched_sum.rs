@@ -7,7 +7,7 @@
 //! and white" names nothing that a content vector could show. How many words a text has is told by the length of its embedding; see
 //! [`TokenMeans`](crate::model::token_means::TokenMeans). A score must stay comparable between tags, so that nothing else depends on the text:
 //! an image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
-//! (`docs/small-model.md`); the training learns the unit of the scores. A new tag can be scored from stored embeddings.
+//! (`docs/small-model.md`); the training learns factors and shifts of the answers. A new tag can be scored from stored embeddings.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
