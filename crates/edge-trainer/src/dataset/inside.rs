@@ -21,7 +21,7 @@ pub(super) fn require<'a>(root: &Path, table: &Path, images: impl Iterator<Item 
             Err(_) => stays_below(root, image),
         };
         if !is_inside {
-            let (table, image, root) = (table.to_owned(), image.to_owned(), root.to_owned());
+            let (table, image, root) = (table.to_owned(), image.to_owned(), real_root);
             return Err(DataError::Outside { table, image, root });
         }
     }
