@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_text_embedding_tells_how_many_words_mean_something() {
+        let scorer = Scorer::open(shipped().dir(), DeviceChoice::Cpu).unwrap();
+        let length = |tag: &str| scorer.encode_tag(tag).unwrap().embedding.iter().map(|v| v * v).sum::<f32>().sqrt();
+        for (tag, words) in
+            [("dogs", 1.0), ("a photo of a bird", 1.0), ("leopard gecko", 2.0), ("a red car in the snow", 3.0)]
+        {
+            assert!((length(tag) * words - 1.0).abs() < 1e-3, "{tag}: {}", length(tag));
+        }
+        assert!(length("a photo") < 1e-3);
+    }
+
+    #[test]
     fn known_tags_are_found_in_any_case_and_unknown_ones_have_a_nearest_tag() {
         // The shipped model as if it knew its first tags alone.
         let shipped = shipped();

@@ -131,4 +131,18 @@ mod tests {
         let error = read("/nowhere/data.csv", &ReadOptions::default()).unwrap_err();
         assert!(error.to_string().contains("Check the path given to --data"), "{error}");
     }
+
+    #[test]
+    fn images_outside_the_data_set_need_permission() {
+        let dir = tempfile::tempdir().unwrap();
+        let table = dir.path().join("data/ratings.csv");
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::write(&table, "path,tag,score\na.png,dog,1\n../b.png,dog,2\n").unwrap();
+        for spec in [table.to_str().unwrap().to_owned(), format!("table:{}", table.display())] {
+            let error = read(&spec, &ReadOptions::default()).unwrap_err();
+            assert!(matches!(&error, DataError::Outside { image, .. } if image.ends_with("../b.png")), "{error}");
+            let allowed = read(&spec, &ReadOptions { allow_outside: true, ..ReadOptions::default() }).unwrap();
+            assert_eq!(allowed.examples.len(), 2);
+        }
+    }
 }

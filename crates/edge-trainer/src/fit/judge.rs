@@ -9,6 +9,7 @@ use edge_model::bundle::manifest::is_short;
 use edge_model::image_input::RgbImage;
 use edge_model::scorer::Scorer;
 
+use super::names::plain_names;
 use super::plan::FitPlan;
 use super::request::FitOutcome;
 use crate::TrainError;
@@ -22,7 +23,7 @@ use crate::fit_file::FIT_FILE;
 use crate::message::{Listener, note};
 use crate::metrics::{Figures, quantile, quantiles};
 use crate::report::{self, Results};
-use crate::training::{Trained, plain_names};
+use crate::training::Trained;
 
 /// Number of evenly spaced quantiles per tag.
 const QUANTILES: usize = 33;

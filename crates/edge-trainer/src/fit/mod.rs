@@ -3,6 +3,7 @@
 mod data;
 mod judge;
 mod learn;
+mod names;
 mod plan;
 mod request;
 mod run_keeper;

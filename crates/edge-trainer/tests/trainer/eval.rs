@@ -317,6 +317,29 @@ fn data_of_another_origin_are_reported() {
 }
 
 #[test]
+fn images_outside_the_tables_directory_need_a_flag() {
+    let t = &*TRAINED;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let table = std::fs::read_to_string(t.data()).unwrap();
+    let mut lines = table.lines();
+    let header = lines.next().unwrap().to_owned();
+    let rows = lines.map(|row| t.at(row));
+    let outside = elsewhere.path().join("ratings.csv");
+    std::fs::write(&outside, std::iter::once(header).chain(rows).collect::<Vec<_>>().join("\n")).unwrap();
+    let outside = outside.to_str().unwrap();
+    let (model, out) = (t.model(), elsewhere.path().join("model"));
+    let fit = ["fit", "--data", outside, "--out", out.to_str().unwrap()];
+    let fit: Vec<&str> = fit.into_iter().chain(TINY.split_whitespace()).collect();
+    for arguments in [vec!["eval", "--model", &model, "--data", outside, "--bootstrap", "20"], fit] {
+        let refused = trainer(&arguments);
+        assert!(!refused.status.success());
+        assert!(text(&refused.stderr).contains("--allow-outside"), "{}", text(&refused.stderr));
+        let allowed = trainer(&[&arguments[..], &["--allow-outside"]].concat());
+        assert!(allowed.status.success(), "{}", text(&allowed.stderr));
+    }
+}
+
+#[test]
 fn another_division_of_the_bundles_data_is_reported() {
     let t = &*TRAINED;
     let moved = t.at("moved.csv");

@@ -119,4 +119,13 @@ mod tests {
         let request = DamageRequest { images: dir.path().join("none"), ..DamageRequest::default() };
         assert!(read(&request).is_err());
     }
+
+    #[test]
+    fn a_photograph_outside_needs_permission() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(LIST), "path,names,kinds\na.jpg,cat,\n../b.jpg,dog,\n").unwrap();
+        let request = DamageRequest { images: dir.path().to_owned(), ..DamageRequest::default() };
+        assert!(matches!(read(&request), Err(DataError::Outside { .. })));
+        assert_eq!(read(&DamageRequest { allow_outside: true, ..request }).unwrap().len(), 2);
+    }
 }

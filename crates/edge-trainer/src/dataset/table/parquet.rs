@@ -17,7 +17,7 @@ use crate::dataset::DataError;
 
 /// Most columns of a table; a schema takes memory before any column is chosen.
 const MAX_COLUMNS: usize = 10_000;
-/// Most rows of a table. With short texts, so many take 2.4 GiB until they are examples; AVA has 255,000 images.
+/// Most rows of a table. Two million rows with short texts take 2.4 GiB of memory. AVA has 255,000 images.
 const MAX_ROWS: u64 = 2_000_000;
 /// Most bytes of the needed columns, uncompressed, and of the texts of all rows.
 const MAX_BYTES: u64 = 1 << 30;
@@ -228,6 +228,19 @@ mod tests {
         let long = read(&path).unwrap_err().to_string();
         assert!(long.contains("texts of more than 1073741824 bytes"), "{long}");
         assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
+    }
+
+    #[test]
+    fn a_table_with_too_many_columns_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ratings.parquet");
+        let columns: String = (0..MAX_COLUMNS).map(|i| format!("OPTIONAL DOUBLE c{i}; ")).collect();
+        let schema = format!("message schema {{ REQUIRED BINARY path (UTF8); {columns} }}");
+        let schema = Arc::new(parse_message_type(&schema).unwrap());
+        let file = SerializedFileWriter::new(File::create(&path).unwrap(), schema, Arc::default()).unwrap();
+        file.close().unwrap();
+        let wide = read(&path).unwrap_err().to_string();
+        assert!(wide.contains("has 10001 columns; at most 10000"), "{wide}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn responses<O: TensorOps>(ops: &mut O, planes: O::Tensor<4>, level: &CodeLevel,
     let means = ops.channels(products, count..count + 3);
 
     let squares = ops.mul(planes.clone(), planes);
-    // Each plane alone: a convolution of all planes to one channel takes the engine ten times as long.
+    // Each plane alone: one convolution of all planes to one channel takes three times as long.
     let means_of_patch = FixedConv::without_bias(vec![1.0 / AREA as f32; 3 * AREA], 3, CODE_PATCH_PX, stride, 3);
     let mean_squares = ops.conv(squares, &means_of_patch);
     let square_means = ops.mul(means.clone(), means);

@@ -43,8 +43,8 @@ impl Captions {
     }
 }
 
-/// The images of each data set that have one text with a positive alignment. `counts` tells which images are used; `contents [N, E]` are the vectors of
-/// all images; `direction` gives the unit vector of a text, `[E]`, and texts for which it is `None` are left out.
+/// The images of each data set that have one text with a positive alignment. `counts` tells which images are used. `contents [N, E]` holds
+/// the vectors of all images. `direction` returns the unit vector of a text, `[E]`; texts without one are left out.
 pub(super) fn captions(
     images: &DistinctImages<'_>,
     counts: &[bool],

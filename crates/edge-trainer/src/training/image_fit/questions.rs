@@ -1,5 +1,5 @@
-//! What the answers of the small image encoder are about: one question for each data set and one for each frequent tag, with the true
-//! scores of the images.
+//! The questions that the small image encoder answers: one about each data set and one about each frequent tag. A question holds the true
+//! scores of its images.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ use crate::dataset::Example;
 
 /// Returns the tags that name what images show: those of images that are listed under several such tags, as "tench" and "fish". A prompt is
 /// the only tag of its images, and a style says nothing about the content: its alignment is unknown.
-pub fn plain_names(examples: &[Example]) -> HashSet<String> {
+pub(super) fn plain_names(examples: &[Example]) -> HashSet<String> {
     let mut tags_of: HashMap<(&str, &str), HashSet<&str>> = HashMap::new();
     for example in examples.iter().filter(|e| e.alignment.is_some()) {
         tags_of.entry((&example.source, &example.group)).or_default().insert(&example.tag);
