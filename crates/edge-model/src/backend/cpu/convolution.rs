@@ -1,4 +1,4 @@
-//! Convolutions without padding. Many filters are computed as a matrix product: rows of filters times columns of windows. A few filters
+//! Convolutions whose filters see all channels. Many filters are computed as a matrix product: rows of filters times columns of windows. A few filters
 //! with windows of one pixel are computed as weighted sums of the channels.
 
 use std::cell::RefCell;
@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use super::product::{COLUMNS, F32Kernel, MatrixRows, PanelStep};
 use super::rows::{UNLIMITED, VectorWidth, add_scaled, limit_rows};
 use super::storage::Storage;
+use super::windows::ConvWindows;
 
 /// Filters `[F, C * height * width + 1]`. The last value of a filter is its bias; the matching value of each window is one.
 pub(super) struct ConvFilters {
@@ -13,16 +14,6 @@ pub(super) struct ConvFilters {
     windows: ConvWindows,
     /// Smallest and largest result.
     limits: [f32; 2],
-}
-
-/// The windows of a convolution: all that lie inside the input, `stride` pixels apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ConvWindows {
-    pub(super) channels: usize,
-    /// Height and width of a window, in pixels.
-    pub(super) size: [usize; 2],
-    /// Distance of windows, down and across, in pixels.
-    pub(super) stride: [usize; 2],
 }
 
 impl std::fmt::Debug for ConvFilters {
@@ -35,21 +26,6 @@ impl std::fmt::Debug for ConvFilters {
 pub(super) const MIN_PRODUCT_FILTERS: usize = 16;
 /// Pixels that are summed at a time: few enough that those of several channels stay in the first-level cache.
 const BLOCK_PIXELS: usize = 1024;
-
-impl ConvWindows {
-    /// Returns whether each pixel of the input is one window: size and stride are 1.
-    pub(super) fn is_pixels(&self) -> bool {
-        (self.size, self.stride) == ([1, 1], [1, 1])
-    }
-
-    /// Returns the number of windows, down and across, in an input of that height and width; 0 if the input is smaller than a window.
-    pub(super) fn count(&self, input_size: [usize; 2]) -> [usize; 2] {
-        std::array::from_fn(|axis| match input_size[axis].checked_sub(self.size[axis]) {
-            Some(rest) => rest / self.stride[axis] + 1,
-            None => 0,
-        })
-    }
-}
 
 impl ConvFilters {
     /// Creates filters from their values, `[F, C * height * width + 1]`. Returns `None` if there is no filter, if the last filter is
@@ -191,18 +167,27 @@ impl InputLines {
         if self.window_row.replace(row) == Some(row) {
             return;
         }
-        let stride = windows.stride[1];
-        self.length = input_size[1].div_ceil(stride);
-        self.values.resize(windows.channels * windows.size[0] * stride * self.length, 0.0);
-        let mut lines = self.values.chunks_exact_mut(stride * self.length);
-        for channel in 0..windows.channels {
-            for y in 0..windows.size[0] {
-                let Some(line) = lines.next() else { return };
-                let from =
-                    &input[(channel * input_size[0] + row * windows.stride[0] + y) * input_size[1]..][..input_size[1]];
-                for (remainder, to) in line.chunks_exact_mut(self.length).enumerate() {
-                    to.iter_mut().zip(from.iter().skip(remainder).step_by(stride)).for_each(|(to, from)| *to = *from);
-                }
+        let (stride, left) = (windows.stride[1], windows.before[1]);
+        let [height, width] = input_size;
+        self.length = (left + width + windows.after[1]).div_ceil(stride);
+        let length = windows.channels * windows.size[0] * stride * self.length;
+        if windows.before != [0; 2] || windows.after != [0; 2] {
+            // Other convolutions use the buffer too, and the places of zeros differ from row to row.
+            self.values.clear();
+        }
+        self.values.resize(length, 0.0);
+        let top = row * windows.stride[0];
+        let lines = self.values.chunks_exact_mut(stride * self.length);
+        for (at, line) in lines.enumerate() {
+            let (channel, y) = (at / windows.size[0], at % windows.size[0]);
+            let Some(row) = (top + y).checked_sub(windows.before[0]).filter(|row| *row < height) else { continue };
+            let from = &input[(channel * height + row) * width..][..width];
+            for (remainder, to) in line.chunks_exact_mut(self.length).enumerate() {
+                // The first pixel of the map whose column, counted from the first column of zeros, has this remainder.
+                let first = left.saturating_sub(remainder).div_ceil(stride);
+                let skipped = first * stride + remainder - left;
+                let to = &mut to[first..];
+                to.iter_mut().zip(from.iter().skip(skipped).step_by(stride)).for_each(|(to, from)| *to = *from);
             }
         }
     }
@@ -231,19 +216,25 @@ mod tests {
     }
 
     #[test]
-    fn filters_see_every_window_inside_the_input() {
+    fn filters_see_every_window() {
         let Some(kernels) = ProductKernels::or_skip(Precision::F32, "backend::cpu::convolution") else { return };
         // Windows that overlap, touch and leave gaps; panels that start inside a row of windows; a window as large as the input.
-        for (filters, channels, size, stride, input_size) in [
-            (99, 3, [7, 7], [6, 6], [49, 61]),
-            (255, 1, [16, 16], [16, 16], [70, 64]),
-            (16, 2, [3, 5], [1, 2], [12, 40]),
-            (130, 1, [1, 1], [3, 2], [40, 5]),
-            (17, 2, [9, 8], [2, 2], [9, 8]),
-            (3, 3, [1, 1], [1, 1], [40, 33]),
-            (16, 3, [1, 1], [1, 1], [7, 11]),
+        for (filters, channels, size, stride, [before, after], input_size) in [
+            (99, 3, [7, 7], [6, 6], [[0; 2]; 2], [49, 61]),
+            (255, 1, [16, 16], [16, 16], [[0; 2]; 2], [70, 64]),
+            (16, 1, [16, 1], [16, 1], [[0; 2]; 2], [70, 64]),
+            (16, 2, [3, 5], [1, 2], [[0; 2]; 2], [12, 40]),
+            (130, 1, [1, 1], [3, 2], [[0; 2]; 2], [40, 5]),
+            (17, 2, [9, 8], [2, 2], [[0; 2]; 2], [9, 8]),
+            (3, 3, [1, 1], [1, 1], [[0; 2]; 2], [40, 33]),
+            (16, 3, [1, 1], [1, 1], [[0; 2]; 2], [7, 11]),
+            // Zeros around the maps.
+            (32, 3, [3, 3], [2, 2], [[0, 0], [1, 1]], [28, 30]),
+            (32, 3, [3, 3], [2, 2], [[1, 1], [1, 1]], [29, 37]),
+            (16, 2, [5, 7], [1, 3], [[4, 5], [2, 6]], [9, 11]),
+            (16, 1, [1, 1], [1, 1], [[1, 0], [0, 1]], [3, 4]),
         ] {
-            let windows = ConvWindows { channels, size, stride };
+            let windows = ConvWindows { channels, size, stride, before, after };
             let depth = channels * size[0] * size[1] + 1;
             let weights = values(1, filters * depth);
             let (input, [down, across]) =
@@ -264,8 +255,12 @@ mod tests {
                 let mut sum = f64::from(filter[depth - 1]);
                 for (k, weight) in filter[..depth - 1].iter().enumerate() {
                     let (c, y, x) = (k / (size[0] * size[1]), k / size[1] % size[0], k % size[1]);
-                    let at = (c * input_size[0] + row * stride[0] + y) * input_size[1] + column * stride[1] + x;
-                    sum += f64::from(*weight) * f64::from(input[at]);
+                    let place = [row * stride[0] + y, column * stride[1] + x];
+                    let [y, x] = std::array::from_fn(|axis| place[axis].wrapping_sub(before[axis]));
+                    if y < input_size[0] && x < input_size[1] {
+                        let at = (c * input_size[0] + y) * input_size[1] + x;
+                        sum += f64::from(*weight) * f64::from(input[at]);
+                    }
                 }
                 assert!(
                     (f64::from(*found) - sum).abs() < 2e-5,
@@ -277,18 +272,12 @@ mod tests {
 
     #[test]
     fn filters_that_are_cut_off_are_none() {
-        let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 1] };
+        let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 1], before: [0; 2], after: [0; 2] };
         let of = |count: usize, windows| {
             ConvFilters::new(vec![0.0; count].into(), windows, UNLIMITED).map(|filters| filters.count())
         };
         assert_eq!([of(38, windows), of(37, windows), of(0, windows)], [Some(2), None, None]);
         assert!(of(38, ConvWindows { stride: [1, 0], ..windows }).is_none());
         assert!(ConvFilters::new(vec![0.0; 38].into(), windows, [1.0, 0.0]).is_none());
-    }
-
-    #[test]
-    fn an_input_smaller_than_a_window_has_none() {
-        let windows = ConvWindows { channels: 1, size: [4, 4], stride: [1, 1] };
-        assert_eq!((windows.count([3, 9]), windows.count([4, 9])), ([0, 6], [1, 6]));
     }
 }

@@ -6,25 +6,12 @@ use std::cell::RefCell;
 use super::rows::{VectorWidth, divide_in_two, for_each_width, limited};
 use super::storage::Storage;
 use super::weighted_sums::{BLOCK, weighted_sums};
-
-/// The windows of a depthwise convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DepthwiseWindows {
-    pub(super) channels: usize,
-    /// Height and width of a window, in pixels.
-    pub(super) size: [usize; 2],
-    /// Distance of windows, down and across, in pixels.
-    pub(super) stride: [usize; 2],
-    /// Rows of zeros above, columns of zeros to the left.
-    pub(super) before: [usize; 2],
-    /// Rows of zeros below, columns of zeros to the right.
-    pub(super) after: [usize; 2],
-}
+use super::windows::ConvWindows;
 
 /// One filter per channel, `[C, height * width + 1]`; the last value of a filter is its bias.
 pub(super) struct DepthwiseFilters {
     values: Storage<f32>,
-    windows: DepthwiseWindows,
+    windows: ConvWindows,
     /// Smallest and largest result.
     limits: [f32; 2],
 }
@@ -35,21 +22,11 @@ impl std::fmt::Debug for DepthwiseFilters {
     }
 }
 
-impl DepthwiseWindows {
-    /// Returns the number of windows, down and across, in a map of that height and width; 0 if the padded map is smaller than a window.
-    pub(super) fn count(&self, map_size: [usize; 2]) -> [usize; 2] {
-        std::array::from_fn(|axis| {
-            let padded = self.before[axis] + map_size[axis] + self.after[axis];
-            padded.checked_sub(self.size[axis]).map_or(0, |rest| rest / self.stride[axis] + 1)
-        })
-    }
-}
-
 impl DepthwiseFilters {
     /// Creates filters from their values, `[C, height * width + 1]`. Returns `None` if the number of values is another one, if a size or a
     /// stride is 0, or if the limits are not in order.
-    pub(super) fn new(values: Storage<f32>, windows: DepthwiseWindows, limits: [f32; 2]) -> Option<Self> {
-        let DepthwiseWindows { channels, size: [height, width], stride, .. } = windows;
+    pub(super) fn new(values: Storage<f32>, windows: ConvWindows, limits: [f32; 2]) -> Option<Self> {
+        let ConvWindows { channels, size: [height, width], stride, .. } = windows;
         let is_whole = values.len() == channels * (height * width + 1) && height * width > 0;
         (is_whole && !stride.contains(&0) && limits[0] <= limits[1]).then_some(Self { values, windows, limits })
     }
@@ -58,7 +35,7 @@ impl DepthwiseFilters {
         &self.values
     }
 
-    pub(super) fn windows(&self) -> DepthwiseWindows {
+    pub(super) fn windows(&self) -> ConvWindows {
         self.windows
     }
 
@@ -107,7 +84,7 @@ const MAX_WAITING: usize = 2048;
 
 impl PixelPlanes {
     /// Sets the sizes and fills the planes with zeros. `down` is the number of windows in a column.
-    fn prepare(&mut self, windows: &DepthwiseWindows, map_size: [usize; 2], down: usize) {
+    fn prepare(&mut self, windows: &ConvWindows, map_size: [usize; 2], down: usize) {
         let [stride_down, stride_across] = windows.stride;
         let [height, width] = std::array::from_fn(|axis| windows.before[axis] + map_size[axis] + windows.after[axis]);
         self.row = width.div_ceil(stride_across);
@@ -127,7 +104,7 @@ impl PixelPlanes {
     }
 
     /// Copies a map between the zeros.
-    fn load(&mut self, vectors: VectorWidth, windows: &DepthwiseWindows, map: &[f32], [_, width]: [usize; 2]) {
+    fn load(&mut self, vectors: VectorWidth, windows: &ConvWindows, map: &[f32], [_, width]: [usize; 2]) {
         let ([top, left], [stride_down, stride_across]) = (windows.before, windows.stride);
         for (y, from) in map.chunks_exact(width).enumerate() {
             let y = top + y;
@@ -226,7 +203,7 @@ mod tests {
             (1, [3, 3], [1, 3], [2, 5], [0, 7], [5, 20]),
             (1, [3, 2], [1, 1], [0, 0], [0, 0], [3, 2]),
         ] {
-            let windows = DepthwiseWindows { channels, size, stride, before, after };
+            let windows = ConvWindows { channels, size, stride, before, after };
             let weights = values(1, channels * (size[0] * size[1] + 1));
             for limits in [UNLIMITED, [0.0, 0.5]] {
                 let filters = DepthwiseFilters::new(weights.clone().into(), windows, limits).unwrap();
@@ -245,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_smaller_map_after_a_larger_one_sees_zeros_around_it() {
-        let windows = DepthwiseWindows { channels: 1, size: [3, 3], stride: [1, 1], before: [1, 1], after: [1, 1] };
+        let windows = ConvWindows { channels: 1, size: [3, 3], stride: [1, 1], before: [1, 1], after: [1, 1] };
         let filters = DepthwiseFilters::new(values(1, 10).into(), windows, [-9.0, 9.0]).unwrap();
         for map in [[20, 40], [3, 5], [7, 17]] {
             let input = values(3, map[0] * map[1]);
@@ -258,13 +235,12 @@ mod tests {
 
     #[test]
     fn unusable_filters_are_refused() {
-        let windows = DepthwiseWindows { channels: 2, size: [3, 3], stride: [1, 1], before: [0, 0], after: [0, 0] };
+        let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 1], before: [0, 0], after: [0, 0] };
         let new = |count: usize, windows, limits| DepthwiseFilters::new(vec![0.0; count].into(), windows, limits);
         assert!(new(20, windows, [0.0, 6.0]).is_some());
         assert!(new(19, windows, [0.0, 6.0]).is_none());
         assert!(new(20, windows, [6.0, 0.0]).is_none() && new(20, windows, [f32::NAN, 0.0]).is_none());
-        assert!(new(20, DepthwiseWindows { stride: [1, 0], ..windows }, [0.0, 6.0]).is_none());
-        assert!(new(2, DepthwiseWindows { size: [0, 3], ..windows }, [0.0, 6.0]).is_none());
-        assert_eq!(DepthwiseWindows { size: [5, 5], ..windows }.count([4, 9]), [0, 5]);
+        assert!(new(20, ConvWindows { stride: [1, 0], ..windows }, [0.0, 6.0]).is_none());
+        assert!(new(2, ConvWindows { size: [0, 3], ..windows }, [0.0, 6.0]).is_none());
     }
 }

@@ -11,6 +11,7 @@ mod rewrite;
 mod rows;
 mod storage;
 mod weighted_sums;
+mod windows;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;

@@ -8,10 +8,11 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::attention::Attention;
 use super::constants::{Constants, LookupTable};
-use super::convolution::{ConvFilters, ConvWindows};
-use super::depthwise::{DepthwiseFilters, DepthwiseWindows};
+use super::convolution::ConvFilters;
+use super::depthwise::DepthwiseFilters;
 use super::product::{F32Kernel, PackedWeights, ProductKernels};
 use super::rows::{VectorWidth, layer_norm, mean_of_columns, mean_of_rows};
+use super::windows::ConvWindows;
 
 /// Product of `[.., K]` and constant weights `[K, N]`, plus their bias. Output `[.., N]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const CONSTANT_PRODUCT: &str = "ConstantProduct";
@@ -22,7 +23,7 @@ pub(super) const ROW_NORM: &str = "RowNorm";
 pub(super) const HEADS_ATTENTION: &str = "HeadsAttention";
 /// Looks up rows of a constant table by their numbers, `i64 [..]`. Output `[.., W]`. Attributes [`INDEX`] and [`OUTER`].
 pub(super) const TABLE_LOOKUP: &str = "TableLookup";
-/// Convolution of `[N, C, H, W]` with constant filters. Output `[N, F, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
+/// Convolution of `[N, C, H, W]` with constant filters. Output `[N, F, H', W']`. Attributes [`INDEX`], [`OUTER`] and [`WINDOWS`].
 pub(super) const WINDOW_PRODUCT: &str = "WindowProduct";
 /// Convolution of `[N, C, H, W]` with one constant filter per channel, zeros around the maps, and a clamp of the results. Output
 /// `[N, C, H', W']`. Attributes [`INDEX`] and [`WINDOWS`].
@@ -31,11 +32,10 @@ pub(super) const DEPTHWISE_CONV: &str = "DepthwiseConv";
 pub(super) const AXIS_MEAN: &str = "AxisMean";
 /// Index of the operator's weights, table or filters among the graph's constants.
 pub(super) const INDEX: &str = "index";
-/// Number of columns of the weights or of the table.
+/// Number of columns of the weights or of the table, or of filters.
 pub(super) const OUTER: &str = "outer";
-/// For [`WINDOW_PRODUCT`]: number of filters; channels, height and width of a window; strides down and across. For [`DEPTHWISE_CONV`]:
-/// channels and 0; height and width of a window; strides down and across; rows above and columns to the left; rows below and columns to
-/// the right.
+/// The windows of a convolution: channels; height and width; strides down and across; rows of zeros above and columns of zeros to the left;
+/// the same below and to the right.
 pub(super) const WINDOWS: &str = "windows";
 /// The first axis of a mean, and the number of its axes.
 pub(super) const AXIS: &str = "axis";
@@ -61,7 +61,7 @@ enum OperatorKind {
     HeadsAttention { heads: usize, factor: f32, attention: Option<Attention> },
     TableLookup { index: usize, outer: usize, table: Option<Arc<LookupTable>> },
     WindowProduct { index: usize, count: usize, windows: ConvWindows, filters: Option<(Arc<ConvFilters>, F32Kernel)> },
-    DepthwiseConv { index: usize, windows: DepthwiseWindows, filters: Option<Arc<DepthwiseFilters>> },
+    DepthwiseConv { index: usize, windows: ConvWindows, filters: Option<Arc<DepthwiseFilters>> },
     AxisMean { axis: usize, axes: usize },
 }
 
@@ -87,22 +87,11 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
         read(OperatorKind::TableLookup { index: node.get_attr(INDEX)?, outer: node.get_attr(OUTER)?, table: None })
     });
     operators.insert(WINDOW_PRODUCT, |_, node| {
-        let [count, channels, height, width, down, across]: [usize; 6] =
-            node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
-        let windows = ConvWindows { channels, size: [height, width], stride: [down, across] };
-        read(OperatorKind::WindowProduct { index: node.get_attr(INDEX)?, count, windows, filters: None })
+        let (index, count, windows) = (node.get_attr(INDEX)?, node.get_attr(OUTER)?, windows(node)?);
+        read(OperatorKind::WindowProduct { index, count, windows, filters: None })
     });
     operators.insert(DEPTHWISE_CONV, |_, node| {
-        let [channels, _, height, width, down, across, top, left, bottom, right]: [usize; 10] =
-            node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
-        let windows = DepthwiseWindows {
-            channels,
-            size: [height, width],
-            stride: [down, across],
-            before: [top, left],
-            after: [bottom, right],
-        };
-        read(OperatorKind::DepthwiseConv { index: node.get_attr(INDEX)?, windows, filters: None })
+        read(OperatorKind::DepthwiseConv { index: node.get_attr(INDEX)?, windows: windows(node)?, filters: None })
     });
     operators.insert(AXIS_MEAN, |_, node| {
         read(OperatorKind::AxisMean { axis: node.get_attr(AXIS)?, axes: node.get_attr(AXES)? })
@@ -112,6 +101,13 @@ pub(super) fn register(operators: &mut OnnxOpRegister) {
         let (heads, factor) = (node.get_attr(HEADS)?, node.get_attr(FACTOR)?);
         read(OperatorKind::HeadsAttention { heads, factor, attention: None })
     });
+}
+
+fn windows(node: &NodeProto) -> TractResult<ConvWindows> {
+    let [channels, height, width, down, across, top, left, bottom, right]: [usize; 9] =
+        node.get_attr_tvec(WINDOWS)?.as_slice().try_into()?;
+    let (size, stride, before, after) = ([height, width], [down, across], [top, left], [bottom, right]);
+    Ok(ConvWindows { channels, size, stride, before, after })
 }
 
 fn read(kind: OperatorKind) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {

@@ -29,14 +29,12 @@ use rustix::process::geteuid;
 use tract_onnx::pb::ModelProto;
 
 use super::constants::{Constants, LookupTable};
-use super::convolution::ConvWindows;
-use super::depthwise::DepthwiseWindows;
 use super::product::ProductKernels;
 use super::storage::Storage;
-use parts::{ConvParts, DepthwiseParts, PartIndex, ProductParts, read_parts};
+use parts::{ConvParts, PartIndex, ProductParts, read_parts};
 
 /// First bytes of a cached file. The number is raised when the format of the file or the operators of rewritten graphs change.
-const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 6\n\0\0\0";
+const MAGIC: &[u8; 32] = b"edge-scorer prepared graph 7\n\0\0\0";
 const ALIGNMENT: u64 = 64;
 const EXTENSION: &str = "prepared";
 /// Fewest bytes of constants of a graph that is cached. Preparing a smaller graph takes no longer than reading it from the cache.
@@ -181,18 +179,13 @@ fn write(file: &CachedFile, prepared: &PreparedGraph) -> io::Result<()> {
     }
     let table = |table: &Arc<LookupTable>| Ok((table.width, out.array(&table.values)?));
     let tables = prepared.constants.tables.iter().map(table).collect::<io::Result<_>>()?;
-    let mut filters = Vec::with_capacity(prepared.constants.filters.len());
-    for conv in &prepared.constants.filters {
-        let ConvWindows { channels, size, stride } = conv.windows();
-        let (limits, values) = (conv.limits().map(f32::to_bits), out.array(conv.values())?);
-        filters.push(ConvParts { channels, size, stride, limits, values });
-    }
-    let mut depthwise = Vec::with_capacity(prepared.constants.depthwise.len());
-    for conv in &prepared.constants.depthwise {
-        let DepthwiseWindows { channels, size, stride, before, after } = conv.windows();
-        let (limits, values) = (conv.limits().map(f32::to_bits), out.array(conv.values())?);
-        depthwise.push(DepthwiseParts { conv: ConvParts { channels, size, stride, limits, values }, before, after });
-    }
+    let mut conv = |windows, limits: [f32; 2], values: &Storage<f32>| {
+        Ok(ConvParts { windows, limits: limits.map(f32::to_bits), values: out.array(values)? })
+    };
+    let filters = prepared.constants.filters.iter().map(|c| conv(c.windows(), c.limits(), c.values()));
+    let filters = filters.collect::<io::Result<_>>()?;
+    let depthwise = prepared.constants.depthwise.iter().map(|c| conv(c.windows(), c.limits(), c.values()));
+    let depthwise = depthwise.collect::<io::Result<_>>()?;
     let index = serde_json::to_vec(&PartIndex { graph, products, tables, filters, depthwise })?;
     out.bytes(&index)?;
     out.bytes(&(index.len() as u64).to_ne_bytes())?;
@@ -252,6 +245,7 @@ mod tests {
     use super::super::convolution::ConvFilters;
     use super::super::depthwise::DepthwiseFilters;
     use super::super::product::PackedWeights;
+    use super::super::windows::ConvWindows;
     use super::*;
     use crate::backend::precision::Precision;
 
@@ -261,12 +255,12 @@ mod tests {
         let weights =
             PackedWeights::pack(&matrix, 2100, Some(&bias), kernels.for_weights(matrix.len() / 2100, 2100)).unwrap();
         let table = LookupTable { width: 100, values: matrix[..100_000].to_vec().into() };
-        let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 2] };
+        let windows = ConvWindows { channels: 2, size: [3, 3], stride: [1, 2], before: [0; 2], after: [1, 0] };
         let filters = ConvFilters::new(matrix[..19 * 20].to_vec().into(), windows, [f32::NEG_INFINITY, 6.0]).unwrap();
         let graph = GraphProto { name: "a graph".to_owned(), ..GraphProto::default() };
         let graph = ModelProto { graph: Some(graph), ..ModelProto::default() };
         let weights = vec![Arc::new(weights.with_quick_gelu(Some(1.702)))];
-        let windows = DepthwiseWindows { channels: 4, size: [3, 5], stride: [2, 1], before: [1, 2], after: [0, 1] };
+        let windows = ConvWindows { channels: 4, size: [3, 5], stride: [2, 1], before: [1, 2], after: [0, 1] };
         let depthwise = DepthwiseFilters::new(matrix[..64].to_vec().into(), windows, [0.0, f32::INFINITY]).unwrap();
         let constants = Constants {
             weights,
@@ -283,7 +277,8 @@ mod tests {
         prepared.constants.weights[0].multiply(&activations, 1, &mut out);
         out.extend_from_slice(prepared.constants.tables[0].row(999).unwrap());
         out.extend_from_slice(prepared.constants.filters[0].values());
-        assert_eq!(prepared.constants.filters[0].windows().stride, [1, 2]);
+        let windows = prepared.constants.filters[0].windows();
+        assert_eq!((windows.stride, windows.after), ([1, 2], [1, 0]));
         assert_eq!(prepared.constants.filters[0].limits(), [f32::NEG_INFINITY, 6.0]);
         let depthwise = &prepared.constants.depthwise[0];
         out.extend_from_slice(depthwise.values());

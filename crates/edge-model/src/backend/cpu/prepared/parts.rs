@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use tract_onnx::pb::ModelProto;
 
 use super::super::constants::{Constants, LookupTable};
-use super::super::convolution::{ConvFilters, ConvWindows};
-use super::super::depthwise::{DepthwiseFilters, DepthwiseWindows};
+use super::super::convolution::ConvFilters;
+use super::super::depthwise::DepthwiseFilters;
 use super::super::product::{PackedWeights, WeightParts};
 use super::super::storage::Storage;
+use super::super::windows::ConvWindows;
 use super::{MAGIC, PreparedGraph};
 
 /// The positions of the parts in a file.
@@ -23,26 +24,16 @@ pub(super) struct PartIndex {
     /// Width of each table, and the position of its values in the file.
     pub(super) tables: Vec<(usize, Range<u64>)>,
     pub(super) filters: Vec<ConvParts>,
-    pub(super) depthwise: Vec<DepthwiseParts>,
+    pub(super) depthwise: Vec<ConvParts>,
 }
 
-/// The parts that all convolutions have.
+/// The parts of a [`ConvFilters`] or a [`DepthwiseFilters`].
 #[derive(Serialize, Deserialize)]
 pub(super) struct ConvParts {
-    pub(super) channels: usize,
-    pub(super) size: [usize; 2],
-    pub(super) stride: [usize; 2],
+    pub(super) windows: ConvWindows,
     /// The limits of the results, each an f32, as integers of the same bits. JSON has no infinity.
     pub(super) limits: [u32; 2],
     pub(super) values: Range<u64>,
-}
-
-/// The parts of a [`DepthwiseFilters`].
-#[derive(Serialize, Deserialize)]
-pub(super) struct DepthwiseParts {
-    pub(super) conv: ConvParts,
-    pub(super) before: [usize; 2],
-    pub(super) after: [usize; 2],
 }
 
 /// The parts of a [`PackedWeights`]; see [`WeightParts`].
@@ -86,19 +77,11 @@ pub(super) fn read_parts(map: &Arc<Mmap>, hashed: u64) -> Option<PreparedGraph> 
     };
     let weights = index.products.iter().map(product).collect::<Option<_>>()?;
     let tables = index.tables.iter().map(table).collect::<Option<_>>()?;
-    let filters = |parts: &ConvParts| {
-        let &ConvParts { channels, size, stride, limits, ref values } = parts;
-        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        ConvFilters::new(values, ConvWindows { channels, size, stride }, limits.map(f32::from_bits)).map(Arc::new)
-    };
+    let values = |parts: &ConvParts| Storage::<f32>::mapped(map, usize_range(&parts.values)?);
+    let limits = |parts: &ConvParts| parts.limits.map(f32::from_bits);
+    let filters = |parts| ConvFilters::new(values(parts)?, parts.windows, limits(parts)).map(Arc::new);
     let filters = index.filters.iter().map(filters).collect::<Option<_>>()?;
-    let depthwise = |parts: &DepthwiseParts| {
-        let &DepthwiseParts { ref conv, before, after } = parts;
-        let &ConvParts { channels, size, stride, limits, ref values } = conv;
-        let windows = DepthwiseWindows { channels, size, stride, before, after };
-        let values: Storage<f32> = Storage::mapped(map, usize_range(values)?)?;
-        DepthwiseFilters::new(values, windows, limits.map(f32::from_bits)).map(Arc::new)
-    };
+    let depthwise = |parts| DepthwiseFilters::new(values(parts)?, parts.windows, limits(parts)).map(Arc::new);
     let depthwise = index.depthwise.iter().map(depthwise).collect::<Option<_>>()?;
     Some(PreparedGraph { graph, constants: Constants { weights, tables, filters, depthwise } })
 }

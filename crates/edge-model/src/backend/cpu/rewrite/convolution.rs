@@ -1,13 +1,13 @@
-//! Replaces the pattern of a convolution without channel groups and without padding that has many filters or windows of one pixel, and
-//! of a `Clip` behind it.
+//! Replaces the pattern of a convolution without channel groups that has many filters or windows of one pixel, and of a `Clip` behind it.
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
-use super::super::convolution::{ConvFilters, ConvWindows, MIN_PRODUCT_FILTERS};
-use super::super::operator::{INDEX, WINDOW_PRODUCT, WINDOWS};
+use super::super::convolution::{ConvFilters, MIN_PRODUCT_FILTERS};
+use super::super::operator::WINDOW_PRODUCT;
 use super::super::rows::UNLIMITED;
 use super::clip::Clip;
-use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
+use super::graph::{GraphIndex, attribute};
+use super::windows::{filter_values, replace, windows};
 
 /// Replaces each pattern in the graph by [`WINDOW_PRODUCT`]. Returns the filters, in the order of their indices.
 pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
@@ -15,15 +15,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
     for (at, (filters, clip)) in found {
-        if let Some(clip) = clip {
-            clip.move_into(graph, at);
-        }
-        let ConvWindows { channels, size, stride } = filters.windows();
-        let node = &mut graph.node[at];
-        node.op_type = WINDOW_PRODUCT.to_owned();
-        node.input.truncate(1);
-        let shape = [filters.count(), channels, size[0], size[1], stride[0], stride[1]];
-        node.attribute = vec![integer(INDEX, all.len()), integers_attribute(WINDOWS, &shape)];
+        replace(graph, (at, clip), WINDOW_PRODUCT, (all.len(), filters.count()), filters.windows());
         all.push(filters);
     }
     all
@@ -37,27 +29,12 @@ fn filters(index: &GraphIndex<'_>, node: &NodeProto) -> Option<(ConvFilters, Opt
     else {
         return None;
     };
-    let ints = |name| attribute(node, name).map(|attribute| attribute.ints.as_slice());
-    let is_plain = ints("pads").is_none_or(|pads| pads.iter().all(|pad| *pad == 0))
-        && ints("dilations").is_none_or(|dilations| dilations.iter().all(|dilation| *dilation == 1))
-        && attribute(node, "group").is_none_or(|group| group.i == 1)
-        && attribute(node, "auto_pad").is_none_or(|auto| matches!(auto.s.as_slice(), b"" | b"NOTSET" | b"VALID"));
-    let stride = match ints("strides") {
-        None => [1, 1],
-        Some(&[down, across]) => [usize::try_from(down).ok()?, usize::try_from(across).ok()?],
-        Some(_) => return None,
-    };
-    let windows = ConvWindows { channels, size: [height, width], stride };
-    if (count < MIN_PRODUCT_FILTERS && !windows.is_pixels()) || !is_plain {
+    let windows = windows(node, channels, [height, width])?;
+    let is_grouped = attribute(node, "group").is_some_and(|group| group.i != 1);
+    if is_grouped || (count < MIN_PRODUCT_FILTERS && !windows.is_pixels()) {
         return None;
     }
-    let weights = floats(constant)?;
-    let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(name) => floats(index.constant(name)?).filter(|bias| bias.len() == count)?,
-        None => vec![0.0; count],
-    };
-    let rows = weights.chunks_exact(channels * height * width).zip(&bias);
-    let values: Vec<f32> = rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect();
+    let values = filter_values(index, node, constant, count)?;
     let clip = Clip::behind(index, node);
     let limits = clip.as_ref().map_or(UNLIMITED, |clip| clip.limits);
     Some((ConvFilters::new(values.into(), windows, limits)?, clip))

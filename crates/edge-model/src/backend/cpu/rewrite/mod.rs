@@ -13,6 +13,7 @@ mod norm;
 mod product;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::sync::Arc;
 

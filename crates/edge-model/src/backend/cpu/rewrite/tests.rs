@@ -322,9 +322,10 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     let clipped = conv(&mut b, &[18, 3, 1, 1], Vec::new());
     let (low, high) = (b.scalar(0.0), b.scalar(0.125));
     let clipped = b.node("Clip", &[&clipped, &low, &high], Vec::new());
-    // Few filters, padding, dilation and groups do not match the pattern.
+    let padded = conv(&mut b, &[20, 3, 3, 3], vec![integers("pads", &[1, 0, 2, 1])]);
+    // Few filters, windows of zeros alone, dilation and groups do not match the pattern.
     let few = conv(&mut b, &[2, 3, 3, 3], Vec::new());
-    let padded = conv(&mut b, &[20, 3, 3, 3], vec![integers("pads", &[1; 4])]);
+    let far = conv(&mut b, &[20, 3, 2, 2], vec![integers("pads", &[2; 4])]);
     let spread = conv(&mut b, &[20, 3, 2, 2], vec![integers("dilations", &[2, 2])]);
     let grouped = conv(&mut b, &[24, 1, 2, 2], vec![integer("group", 3)]);
     let mean = |b: &mut Builder, of: &str, axes: &[i64], keep: usize| {
@@ -338,13 +339,13 @@ fn convolutions_with_whole_windows_and_means_become_operators() {
     let inner = mean(&mut b, &many, &[3], 0);
     let in_turn = mean(&mut b, &inner, &[2], 0);
     let of_shared = mean(&mut b, &of_rows, &[2], 0);
-    let outputs: [&str; 10] =
-        [&pixels, &clipped, &few, &padded, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept];
+    let outputs: [&str; 11] =
+        [&pixels, &clipped, &padded, &few, &far, &spread, &grouped, &of_rows, &of_columns, &of_both, &kept];
     let model = b.finish(&[&outputs[..], &[&in_turn, &of_shared]].concat());
     rewritten(&model);
     let mut changed = model.clone();
     let constants = rewrite(&mut changed, &ProductKernels::best(Precision::F32).unwrap());
     let count = |kind: &str| changed.graph.as_ref().unwrap().node.iter().filter(|node| node.op_type == kind).count();
-    assert_eq!(constants.filters.len(), 3);
-    assert_eq!(["WindowProduct", "Clip", "Conv", "AxisMean", "ReduceMean"].map(count), [3, 0, 4, 4, 2]);
+    assert_eq!(constants.filters.len(), 4);
+    assert_eq!(["WindowProduct", "Clip", "Conv", "AxisMean", "ReduceMean"].map(count), [4, 0, 4, 4, 2]);
 }
