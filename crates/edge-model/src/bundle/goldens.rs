@@ -102,9 +102,26 @@ impl GoldenTensors {
         ]
     }
 
+    /// Returns the first kind of output that is the same in all goldens, within twice the tolerance: a network whose output is constant, or
+    /// negated where it is nearly 0, would pass a replay.
+    pub fn indistinct(&self, tolerance: &Tolerance) -> Option<&'static str> {
+        let spread = |values: ndarray::ArrayView1<'_, f32>| {
+            let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+            (high - low).max(0.0)
+        };
+        let of_columns = |a: &Array2<f32>| a.columns().into_iter().map(spread).fold(0.0, f32::max) / largest(a);
+        let of_all = |a: &Array2<f32>| spread(a.flatten().view());
+        [
+            ("the image embedding", of_columns(&self.image_embedding), tolerance.embedding),
+            ("the text embedding", of_columns(&self.text_embedding), tolerance.embedding),
+            ("the score", of_all(&self.score), tolerance.score),
+        ]
+        .into_iter()
+        .find_map(|(what, spread, tolerance)| (spread <= 2.0 * tolerance).then_some(what))
+    }
+
     /// Returns the differences between these goldens and `replayed`. NaN and infinity count as an infinite difference.
     pub fn compare(&self, replayed: &Self) -> Replay {
-        let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
         Replay {
             image_embedding: difference(&self.image_embedding, &replayed.image_embedding)
                 / largest(&self.image_embedding),
@@ -113,6 +130,11 @@ impl GoldenTensors {
             similarity: difference(&self.similarity, &replayed.similarity),
         }
     }
+}
+
+/// Returns the largest magnitude; above 0, so that it can divide.
+fn largest(a: &Array2<f32>) -> f32 {
+    a.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()))
 }
 
 /// Returns the largest absolute difference; infinite for different shapes and for values that are not finite.
@@ -151,6 +173,21 @@ mod tests {
             score: Array2::from_elem((2, 3), 2.5),
             similarity: Array2::from_elem((2, 3), 0.25),
         }
+    }
+
+    #[test]
+    fn goldens_that_a_constant_network_would_pass_are_named() {
+        let tolerance = Tolerance { embedding: 1e-2, score: 1e-2, similarity: 1e-2 };
+        let distinct = GoldenTensors { score: Array2::from_shape_fn((2, 3), |(i, j)| (i + j) as f32), ..tensors() };
+        assert_eq!(distinct.indistinct(&tolerance), None);
+        assert_eq!(tensors().indistinct(&tolerance), Some("the score"));
+        let nearly = Array2::from_shape_fn((2, 3), |(i, _)| i as f32 * 0.02);
+        assert_eq!(GoldenTensors { score: nearly, ..tensors() }.indistinct(&tolerance), Some("the score"));
+        // Columns may differ from each other; those of different images or texts must differ.
+        let same = GoldenTensors { text_embedding: Array2::from_shape_fn((3, 4), |(_, j)| j as f32), ..distinct };
+        assert_eq!(same.indistinct(&tolerance), Some("the text embedding"));
+        let zeros = GoldenTensors { image_embedding: Array2::zeros((2, 4)), ..same };
+        assert_eq!(zeros.indistinct(&tolerance), Some("the image embedding"));
     }
 
     #[test]

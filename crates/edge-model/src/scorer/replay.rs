@@ -66,6 +66,13 @@ fn replay_goldens(on_device: &DeviceModel) -> Result<(Replay, Option<KnownAnswer
         let (dir, device) = (bundle.dir().to_owned(), on_device.device().to_owned());
         return Err(BundleError::Drift { dir, what, difference, tolerance, device }.into());
     }
+    if let Some(what) = expected.indistinct(&on_device.tolerance()) {
+        log::warn!(
+            "{}: {what} is nearly the same in all goldens of this bundle, so they prove little about this device. Fit the model to more \
+             or other images, or use another bundle",
+            bundle.dir().display()
+        );
+    }
     let largest = |a: &Array2<f32>| a.iter().fold(f32::MIN_POSITIVE, |largest, v| largest.max(v.abs()));
     let first =
         (inputs.into_iter().next(), encoded.into_iter().next(), images.into_iter().next(), tags.into_iter().next());
