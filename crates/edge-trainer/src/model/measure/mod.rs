@@ -32,7 +32,7 @@ pub fn measure<O: TensorOps>(
     let half_pixels = halve(ops, pixel_values);
     let half_colours = ops.conv(half_pixels, &colours_kernel());
 
-    let (spectrum, kurtosis) = spectrum::measure(ops, native.clone());
+    let (spectrum, kurtosis) = spectrum::measure(ops, native.clone(), side_px);
     let mut rows = statistics::measure(ops, half_colours, half.clone(), side_px / 2);
     rows.push(kurtosis);
     let statistics = ops.concat(rows, 1);

@@ -30,7 +30,7 @@ pub(super) fn halve<O: TensorOps>(ops: &mut O, x: O::Tensor<4>) -> O::Tensor<4> 
 pub(super) fn colours_kernel() -> FixedConv {
     let mut weights = vec![0.0; 9];
     (0..3).for_each(|c| weights[c * 4] = STD);
-    FixedConv { weights, bias: vec![MEAN; 3], side: 1, stride: 1, groups: 1 }
+    FixedConv { weights, bias: vec![MEAN; 3], size: [1; 2], stride: [1; 2], groups: 1 }
 }
 
 /// Returns the convolution that undoes the normalisation and computes grey, red minus green, and yellow minus blue.
@@ -38,5 +38,5 @@ fn planes_kernel() -> FixedConv {
     let planes = [LUMA, [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]];
     let weights = planes.as_flattened().iter().map(|w| w * STD).collect();
     let bias = planes.iter().map(|p| p.iter().sum::<f32>() * MEAN).collect();
-    FixedConv { weights, bias, side: 1, stride: 1, groups: 1 }
+    FixedConv { weights, bias, size: [1; 2], stride: [1; 2], groups: 1 }
 }

@@ -183,7 +183,7 @@ fn smaller<O: TensorOps>(ops: &mut O, a: O::Tensor<4>, b: O::Tensor<4>) -> O::Te
 fn histogram_kernel() -> FixedConv {
     let steps = BINS as f32 - 1.0;
     let bias = (0..BINS).map(|i| -(i as f32)).collect();
-    FixedConv { weights: vec![steps; BINS], bias, side: 1, stride: 1, groups: 1 }
+    FixedConv { weights: vec![steps; BINS], bias, size: [1; 2], stride: [1; 2], groups: 1 }
 }
 
 /// Euclidean length of two columns, `[N, 2] -> [N, 1]`.

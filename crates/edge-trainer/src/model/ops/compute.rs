@@ -119,11 +119,11 @@ impl<B: Backend> TensorOps for Compute<B> {
     fn conv(&mut self, x: Tensor<B, 4>, conv: &FixedConv) -> Tensor<B, 4> {
         let weights = self.constant(&conv.weights, conv.dims());
         let is_biased = conv.bias.iter().any(|bias| *bias != 0.0);
-        if conv.stride == conv.side && conv.side > 1 && conv.groups == 1 && !is_biased {
+        if conv.stride == conv.size && conv.size != [1; 2] && conv.groups == 1 && !is_biased {
             return blocks(x, weights);
         }
         let bias = self.constant(&conv.bias, [conv.bias.len()]);
-        conv2d(x, weights, Some(bias), ConvOptions::new([conv.stride; 2], [0, 0], [1, 1], conv.groups))
+        conv2d(x, weights, Some(bias), ConvOptions::new(conv.stride, [0, 0], [1, 1], conv.groups))
     }
     fn channels(&mut self, x: Tensor<B, 4>, range: Range<usize>) -> Tensor<B, 4> {
         contiguous(x.narrow(1, range.start, range.len()))
@@ -233,12 +233,12 @@ fn contiguous<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
 /// where there are few input channels.
 fn blocks<B: Backend>(x: Tensor<B, 4>, weights: Tensor<B, 4>) -> Tensor<B, 4> {
     let [n, c, h, w] = x.dims();
-    let [outputs, _, side, _] = weights.dims();
-    let (rows, columns) = (h / side, w / side);
-    let whole = x.narrow(2, 0, rows * side).narrow(3, 0, columns * side);
-    let windows = whole.reshape([n, c, rows, side, columns, side]).permute([0, 2, 4, 1, 3, 5]);
-    let windows = windows.reshape([n * rows * columns, c * side * side]);
-    let weights = weights.reshape([outputs, c * side * side]).transpose();
+    let [outputs, _, height, width] = weights.dims();
+    let (rows, columns) = (h / height, w / width);
+    let whole = x.narrow(2, 0, rows * height).narrow(3, 0, columns * width);
+    let windows = whole.reshape([n, c, rows, height, columns, width]).permute([0, 2, 4, 1, 3, 5]);
+    let windows = windows.reshape([n * rows * columns, c * height * width]);
+    let weights = weights.reshape([outputs, c * height * width]).transpose();
     contiguous(windows.matmul(weights).reshape([n, rows, columns, outputs]).permute([0, 3, 1, 2]))
 }
 

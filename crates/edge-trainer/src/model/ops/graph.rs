@@ -121,8 +121,7 @@ impl TensorOps for GraphBuilder {
     fn conv(&mut self, x: Value, conv: &FixedConv) -> Value {
         let weights = self.constant(&conv.weights, &conv.dims());
         let bias = self.row(&conv.bias);
-        let shape = ConvShape { kernel: conv.side, stride: conv.stride, padding: [0; 2], groups: conv.groups };
-        conv_node(self, [&x, &weights, &bias], shape)
+        conv_node(self, [&x, &weights, &bias], [conv.size, conv.stride, [0; 2]], conv.groups)
     }
     fn channels(&mut self, x: Value, range: Range<usize>) -> Value {
         self.slice::<4>(x, 1, range)
@@ -207,7 +206,7 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
         let dims = weight.dims();
         let weight = self.constant(&weights(weight), &dims);
         let bias = self.row(&vec![0.0; dims[0]]);
-        conv_node(self, [&x, &weight, &bias], shape)
+        conv_node(self, [&x, &weight, &bias], [[shape.kernel; 2], [shape.stride; 2], shape.padding], shape.groups)
     }
     fn norm_conv(&mut self, weight: &Param<Tensor<B, 4>>, norm: &BatchNorm<B>, shape: ConvShape, x: Value) -> Value {
         let dims = weight.dims();
@@ -220,7 +219,7 @@ impl<B: Backend> LayerOps<B> for GraphBuilder {
         let folded: Vec<f32> = weights(weight).into_iter().enumerate().map(|(at, w)| w * scale[at / each]).collect();
         let weight = self.constant(&folded, &dims);
         let bias = self.row(&bias);
-        conv_node(self, [&x, &weight, &bias], shape)
+        conv_node(self, [&x, &weight, &bias], [[shape.kernel; 2], [shape.stride; 2], shape.padding], shape.groups)
     }
 }
 
@@ -234,14 +233,20 @@ fn as_bytes(table: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     (table.chunks(width).zip(&factors).flat_map(whole).collect(), factors)
 }
 
-/// Adds a `Conv` node for `x [N, C, H, W]`, `weight [O, C / groups, K, K]` and `bias [O]`.
-fn conv_node(g: &mut GraphBuilder, [x, weight, bias]: [&Value; 3], shape: ConvShape) -> Value {
-    let (k, s, [before, after]) = (shape.kernel as i64, shape.stride as i64, shape.padding.map(|p| p as i64));
+/// Adds a `Conv` node for `x [N, C, H, W]`, `weight [O, C / groups, height, width]` and `bias [O]`. `padding` is the number of rows of
+/// zeros above and below the maps, and of columns left and right of them.
+fn conv_node(
+    g: &mut GraphBuilder,
+    [x, weight, bias]: [&Value; 3],
+    [size, stride, padding]: [[usize; 2]; 3],
+    groups: usize,
+) -> Value {
+    let [size, stride, [before, after]] = [size, stride, padding].map(|pair| pair.map(|n| n as i64));
     let attributes = vec![
-        ints("kernel_shape", &[k, k]),
-        ints("strides", &[s, s]),
+        ints("kernel_shape", &size),
+        ints("strides", &stride),
         ints("pads", &[before, before, after, after]),
-        int("group", shape.groups as i64),
+        int("group", groups as i64),
     ];
     g.node("Conv", &[x, weight, bias], attributes)
 }

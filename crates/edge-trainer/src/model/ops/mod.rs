@@ -33,28 +33,33 @@ pub struct ConvShape {
 /// A convolution with given weights and no padding.
 #[derive(Debug, Clone)]
 pub struct FixedConv {
-    /// Row-major `[outputs, inputs / groups, side, side]`.
+    /// Row-major `[outputs, inputs / groups, height, width]`.
     pub weights: Vec<f32>,
     /// One bias per output channel.
     pub bias: Vec<f32>,
-    /// Side of the square kernel, in pixels.
-    pub side: usize,
-    /// Stride in both directions, in pixels.
-    pub stride: usize,
+    /// Height and width of the kernel, in pixels.
+    pub size: [usize; 2],
+    /// Stride down and across, in pixels.
+    pub stride: [usize; 2],
     /// Number of channel groups; the outputs of a group depend on the inputs of the same group only.
     pub groups: usize,
 }
 
 impl FixedConv {
-    /// A convolution whose biases are zero.
+    /// A convolution with a square kernel whose biases are zero.
     pub fn without_bias(weights: Vec<f32>, outputs: usize, side: usize, stride: usize, groups: usize) -> Self {
-        Self { weights, bias: vec![0.0; outputs], side, stride, groups }
+        Self { weights, bias: vec![0.0; outputs], size: [side; 2], stride: [stride; 2], groups }
+    }
+
+    /// A convolution whose kernel has one channel, whose windows touch and whose biases are zero.
+    pub fn of_blocks(weights: Vec<f32>, outputs: usize, size: [usize; 2]) -> Self {
+        Self { weights, bias: vec![0.0; outputs], size, stride: size, groups: 1 }
     }
 
     fn dims(&self) -> [usize; 4] {
         let outputs = self.bias.len();
-        let inputs = self.weights.len() / (outputs * self.side * self.side);
-        [outputs, inputs, self.side, self.side]
+        let [height, width] = self.size;
+        [outputs, self.weights.len() / (outputs * height * width), height, width]
     }
 }
 
