@@ -12,6 +12,15 @@ fn a_gpu_that_works_is_used_in_both_precisions() {
     assert!(said.stdout.contains("cuda in f16 (asked for), goldens replayed"), "{}", said.stdout);
 }
 
+#[test]
+fn goldens_that_a_constant_network_would_pass_are_named() {
+    let Some(gpu) = Gpu::new() else { return };
+    gpu.add(0..1);
+    let photo = gpu.place.photos().join("0.jpg");
+    let said = gpu.run(&["score", "--device", "cpu", "--tag", "dog", photo.to_str().unwrap()]).expect(0);
+    said.stderr_contains("the image embedding is nearly the same in all goldens of this bundle");
+}
+
 /// Fails unless `auto` uses the CPU and gives this reason, and `cuda` fails with the same reason and exit code 1. After this exit code a
 /// service manager tries again.
 #[track_caller]
