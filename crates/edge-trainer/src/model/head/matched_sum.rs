@@ -5,9 +5,10 @@
 //! first one, which is about quality in general. The reward rises from nearly nothing to [`REWARD`] where the cosine of content and text
 //! passes a threshold. The threshold is higher for texts that are no plain names: a sentence of many words is rarely matched well, and "black
 //! and white" names nothing that a content vector could show. How many words a text has is told by the length of its embedding; see
-//! [`TokenMeans`](crate::model::token_means::TokenMeans). A score must stay comparable between tags, so that nothing else depends on the text:
-//! an image that does not match gets the same under all tags that name contents. The constants were chosen by measurement
-//! (`docs/small-model.md`); the training learns factors and shifts of the answers. A new tag can be scored from stored embeddings.
+//! [`TokenMeans`](crate::model::token_means::TokenMeans). A text without a word, such as "photograph", has a shift of its own. A score must
+//! stay comparable between tags, so that nothing else depends on the text: an image that does not match gets the same under all tags that name
+//! contents. The constants were chosen by measurement (`docs/small-model.md`); the training learns factors and shifts of the answers. A new tag
+//! can be scored from stored embeddings.
 
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
@@ -56,6 +57,9 @@ pub struct MatchedSum<B: Backend> {
     answer_gain: Param<Tensor<B, 1>>,
     /// The number added to each answer, `[K]`.
     shift: Param<Tensor<B, 1>>,
+    /// The number added to the answer for a text without a word, `[1]`. People rate pictures lower under such a tag than under one that names
+    /// what they asked for.
+    no_word_shift: Param<Tensor<B, 1>>,
     /// Length E of the text embedding.
     text: usize,
     /// Place of the first answer in the image embedding.
@@ -93,6 +97,7 @@ impl<B: Backend> MatchedSum<B> {
             answer_of: fixed(Tensor::zeros([1, 1], device)),
             answer_gain: Param::from_data(vec![1.0; count].as_slice(), device),
             shift: Param::from_data(vec![-0.5 * REWARD; count].as_slice(), device),
+            no_word_shift: Param::from_data([0.0].as_slice(), device),
             text: shape.text,
             first,
             match_axes: [(); 2].map(|()| fixed(Tensor::eye(shape.text, device))),
@@ -134,7 +139,7 @@ impl<B: Backend> MatchedSum<B> {
         let matched_content = ops.matmul_constant(content.clone(), &of_contents, self.text);
         let matched_text = ops.matmul_constant(text.clone(), &of_texts, self.text);
         let fit = cosine(ops, matched_content, matched_text);
-        let nearness = cosine(ops, content, text);
+        let nearness = cosine(ops, content, text.clone());
         // The threshold is THRESHOLD + NO_NAME (1 - is_name).
         let threshold = ops.affine(is_name, NO_NAME, -THRESHOLD - NO_NAME);
         let above = ops.add(fit, threshold);
@@ -144,6 +149,10 @@ impl<B: Backend> MatchedSum<B> {
         let nearness = ops.affine(nearness, NEARNESS, 0.0);
         let sum = ops.add(answer, reward);
         let sum = ops.add(sum, nearness);
+        let no_word = has_no_word(ops, text);
+        let shift = ops.learned_row(&self.no_word_shift);
+        let shift = ops.mul(no_word, shift);
+        let sum = ops.add(sum, shift);
         ops.affine(sum, GAIN, 0.0)
     }
 
@@ -174,15 +183,27 @@ impl<B: Backend> MatchedSum<B> {
 
 /// 1 for texts with at most two words that mean something, nearly 0 for texts with three or more, `[N, E] -> [N, 1]`.
 fn has_few_words<O: TensorOps>(ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
-    let squares = ops.mul(text.clone(), text);
-    let square: O::Tensor<1> = ops.sum(squares, 1);
-    let square = ops.reshape(square, [-1, 1]);
-    let square = ops.affine(square, 1.0, NO_WORD * NO_WORD);
+    let square = square_of_length(ops, text);
     let length = ops.sqrt(square);
-    // A length of 1 / words, so that this is 1.
+    // A length of 1 / words, so that this is NAME_SLOPE (NAME_WORDS - words).
     let product = ops.affine(length.clone(), NAME_WORDS * NAME_SLOPE, -NAME_SLOPE);
     let fewer = ops.div(product, length);
     ops.sigmoid(fewer)
+}
+
+/// 1 for texts without a word that means something, nearly 0 for all others, `[N, E] -> [N, 1]`.
+fn has_no_word<O: TensorOps>(ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
+    let square = square_of_length(ops, text);
+    let shortest = ops.row(&[NO_WORD * NO_WORD]);
+    ops.div(shortest, square)
+}
+
+/// The square of the length of each text embedding, `[N, E] -> [N, 1]`; at least [`NO_WORD`] squared.
+fn square_of_length<O: TensorOps>(ops: &mut O, text: O::Tensor<2>) -> O::Tensor<2> {
+    let squares = ops.mul(text.clone(), text);
+    let square: O::Tensor<1> = ops.sum(squares, 1);
+    let square = ops.reshape(square, [-1, 1]);
+    ops.affine(square, 1.0, NO_WORD * NO_WORD)
 }
 
 #[cfg(test)]
@@ -247,5 +268,22 @@ mod tests {
         assert!(known < 1.0, "{known}");
         // A text without words is rewarded for nothing.
         assert!((score(shows, [0.0; 3], 1.0) + 0.5 * REWARD).abs() < 0.01);
+    }
+
+    #[test]
+    fn only_a_text_without_a_word_has_the_shift_of_its_own() {
+        let device = Default::default();
+        let shape = HeadShape { embedding: 5, text: 3, patches: [0; 2], tokens: [0; 2], answers: [3, 2] };
+        let head = MatchedSum::<Flex>::new(shape, &device);
+        let shifted = MatchedSum { no_word_shift: Param::from_data([-2.0].as_slice(), &device), ..head.clone() };
+        for (length, expected) in [(0.0, -2.0), (1.0 / 77.0, 0.0), (1.0, 0.0)] {
+            let score = |head: &MatchedSum<Flex>| {
+                let image = Tensor::from_data([[0.3, 0.5, 0.8, 1.0, 2.0]], &device);
+                let text = Tensor::from_data([[0.0, length, 0.0]], &device);
+                values(head.forward(&mut Compute::<Flex>::new(device), image, text))[0] / GAIN
+            };
+            let moved = score(&shifted) - score(&head);
+            assert!((moved - expected).abs() < 0.02, "length {length}: {moved}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use nalgebra::{DMatrix, DVector};
 
 use super::images::DistinctImages;
-use super::questions::{About, EVERYTHING, Question, reads_common};
+use super::questions::{About, EVERYTHING, NAMED, Question, reads_common};
 use crate::dataset::Example;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
@@ -15,8 +15,12 @@ use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
-/// Share of the first data set's answers in the common ones. People rated that data set; the others add the damage that it does not show.
+/// Weight of the first data set's answers in the common ones. People rated that data set; the others add what it does not show.
 const RATED: f64 = 0.75;
+/// Weight of the answers about everything. They make all kinds of images comparable.
+const OF_EVERYTHING: f64 = 0.25;
+/// Weight of the answers about all images but styles. They know damage.
+const OF_NAMED: f64 = 0.2;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 6] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
 
@@ -68,10 +72,13 @@ impl Answers {
         )
     }
 
-    /// Mixes the answers to one question with those to another, which get the share [`RATED`].
-    fn mix(&mut self, question: usize, other: usize) {
+    /// Replaces the answers to a question by a weighted mean of answers. `parts` are (question, weight).
+    fn mix(&mut self, question: usize, parts: &[(usize, f64)]) {
+        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
         for answers in [&mut self.weights, &mut self.rated_weights, &mut self.held_out] {
-            answers[question] = &answers[question] * (1.0 - RATED) + &answers[other] * RATED;
+            let mut sum = DVector::zeros(answers[question].len());
+            parts.iter().for_each(|(part, weight)| sum += &answers[*part] * (weight / total));
+            answers[question] = sum;
         }
     }
 
@@ -160,7 +167,7 @@ pub(super) fn fit_answers(
     let mut answers = Answers::default();
     let mut first = None;
     let mut of_question = HashMap::new();
-    let common = questions.first().is_some_and(|question| question.about == About::Everything);
+    let common = questions.first().is_some_and(|question| question.about == About::Common);
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
         questions.iter().map(|q| (q, q.among(&row_of))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
@@ -190,11 +197,14 @@ pub(super) fn fit_answers(
             first = Some((labelled, targets, fitted));
         }
     }
-    let of_all = of_question.get(&(About::Everything, EVERYTHING.to_owned())).copied();
+    let part = |about, name: &str, share: f64| Some((*of_question.get(&(about, name.to_owned()))?, share));
     let of_first = questions.iter().find(|question| question.about == About::DataSet);
-    let of_first = of_first.and_then(|question| of_question.get(&(About::DataSet, question.name.clone())));
-    if let (Some(of_all), Some(&of_first)) = (of_all, of_first) {
-        answers.mix(of_all, of_first);
+    let of_rated = of_first.and_then(|question| part(About::DataSet, &question.name, RATED));
+    let others = [part(About::Common, EVERYTHING, OF_EVERYTHING), part(About::Common, NAMED, OF_NAMED)];
+    let others: Vec<(usize, f64)> = others.into_iter().flatten().collect();
+    let of_all = others.first().map(|(question, _)| *question);
+    if let Some(of_all) = of_all {
+        answers.mix(of_all, &others.into_iter().chain(of_rated).collect::<Vec<_>>());
     }
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
@@ -313,7 +323,7 @@ mod tests {
         let names = |knows_content| -> Vec<String> {
             questions(&images, knows_content).into_iter().map(|question| question.name).collect()
         };
-        assert_eq!(names(true), [EVERYTHING, "rated", "styles", "damaged", "grain"]);
+        assert_eq!(names(true), [EVERYTHING, NAMED, "rated", "styles", "damaged", "grain"]);
         assert_eq!(names(false), ["rated", "styles", "damaged", "a dog", "dog", "grain", NEUTRAL_TAG]);
 
         let blocks = [DMatrix::from_fn(150, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
@@ -325,13 +335,14 @@ mod tests {
         };
         let (knows, not) = (fit(true), fit(false));
         let tags = ["a dog", "dog", NEUTRAL_TAG, "grain"];
-        assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 4]);
+        assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 5]);
         assert_eq!(tags.map(|tag| not.of_tag[tag]), [3, 4, 6, 5]);
-        // The rated set alone has its own kernel. A part of the common answer is the rated set's; the other part is the answer to all images.
-        let [common, rated] = [0, 1].map(|question| knows.rated_weights().column(question).into_owned());
-        assert!(rated.norm() > 0.0 && (&common - &rated * RATED).norm() < 1e-9 * rated.norm());
-        assert_eq!(knows.weights().column(1).norm(), 0.0);
-        for question in [0, 2, 3, 4] {
+        // The rated set alone has its own kernel. A part of the common answer is the rated set's; the others are the common questions'.
+        let [common, rated] = [0, 2].map(|question| knows.rated_weights().column(question).into_owned());
+        let share = RATED / (RATED + OF_EVERYTHING + OF_NAMED);
+        assert!(rated.norm() > 0.0 && (&common - &rated * share).norm() < 1e-9 * rated.norm());
+        assert_eq!(knows.weights().column(2).norm(), 0.0);
+        for question in [0, 1, 3, 4, 5] {
             assert!(
                 knows.weights().column(question).norm() > 0.0
                     && (question == 0 || knows.rated_weights().column(question).norm() == 0.0)
