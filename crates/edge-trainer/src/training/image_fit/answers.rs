@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use nalgebra::{DMatrix, DVector};
 
 use super::images::DistinctImages;
-use super::questions::{About, EVERYTHING, NAMED, Question, reads_common};
+use super::questions::{About, CORRECTION, Question, reads_common};
 use crate::dataset::Example;
 use crate::features::UnseenRow;
 use crate::gradient_free::{KernelFit, KernelRidge, gram};
@@ -15,12 +15,9 @@ use crate::training::error::LearnError;
 
 /// Most images that the ridge regression is fitted to. For further images it only predicts.
 const FITTED: usize = 12_000;
-/// Weight of the first data set's answers in the common ones. People rated that data set; the others add what it does not show.
-const RATED: f64 = 0.75;
-/// Weight of the answers about everything. They make all kinds of images comparable.
-const OF_EVERYTHING: f64 = 0.25;
-/// Weight of the answers about all images but styles. They know damage.
-const OF_NAMED: f64 = 0.2;
+/// Share of the correction that is added to the answer for the first data set. People rated that data set; the whole correction would cost its
+/// order (docs/small-model.md, "Tilted photographs").
+const CORRECTED: f64 = 0.4;
 /// Candidate ridge parameters; the one with the smallest held-out error is used.
 const RIDGES: [f64; 6] = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0];
 
@@ -35,6 +32,8 @@ pub(super) struct Answers {
     /// For each question, the answers for the N images, on the scale of the answers by `weights`. If `weights` was
     /// fitted to an image, the answer for that image comes from a second fit, which left out the image's group.
     held_out: Vec<DVector<f64>>,
+    /// For each question: the number that its answers were divided by.
+    spreads: Vec<f64>,
     /// For each question: its name, the ridge parameter, and the share of the scores' variance that held-out answers
     /// explain.
     figures: Vec<(String, f64, f64)>,
@@ -72,13 +71,12 @@ impl Answers {
         )
     }
 
-    /// Replaces the answers to a question by a weighted mean of answers. `parts` are (question, weight).
-    fn mix(&mut self, question: usize, parts: &[(usize, f64)]) {
-        let total: f64 = parts.iter().map(|(_, weight)| weight).sum();
+    /// Adds the share [`CORRECTED`] of the correction to the first answer.
+    fn correct(&mut self, correction: usize) {
+        let share = CORRECTED * self.spreads[correction] / self.spreads[0];
         for answers in [&mut self.weights, &mut self.rated_weights, &mut self.held_out] {
-            let mut sum = DVector::zeros(answers[question].len());
-            parts.iter().for_each(|(part, weight)| sum += &answers[*part] * (weight / total));
-            answers[question] = sum;
+            let added = &answers[correction] * share;
+            answers[0] += added;
         }
     }
 
@@ -110,6 +108,7 @@ impl Answers {
         self.weights.push(own);
         self.rated_weights.push(other);
         self.held_out.push(answers);
+        self.spreads.push(spread);
     }
 }
 
@@ -167,19 +166,23 @@ pub(super) fn fit_answers(
     let mut answers = Answers::default();
     let mut first = None;
     let mut of_question = HashMap::new();
-    let common = questions.first().is_some_and(|question| question.about == About::Common);
+    let is_corrected = questions.iter().any(|question| question.about == About::Correction);
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
         questions.iter().map(|q| (q, q.among(&row_of))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
     // Questions about the same images are fitted together: the expensive part depends on the images alone.
     for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
         let labelled = labelled_of(&together[0].1);
-        let targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
+        let mut targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
+        if together[0].0.about == About::Correction {
+            let rows: Vec<usize> = labelled.iter().map(|&row| fitted_rows[row]).collect();
+            targets = corrections(images, &rows, targets.as_slice(), &answers);
+        }
         // Choosing the ridge again for each tag would take most of the time. A tag has the ridge of its data set where data sets share an
         // answer: the first question's is then too large for it. Otherwise it has that of the first question.
-        let chooses = common && together[0].0.about != About::Tag;
+        let chooses = is_corrected && together[0].0.about != About::Tag;
         let set = together[0].0.known.first().map(|(image, _)| images.first[*image].source.as_str());
-        let of_set = answers.figures.iter().find(|(name, ..)| common && Some(name.as_str()) == set);
+        let of_set = answers.figures.iter().find(|(name, ..)| is_corrected && Some(name.as_str()) == set);
         let chosen = of_set.or(answers.figures.first()).filter(|_| !chooses).map(|(_, ridge, _)| [*ridge]);
         let ridges = chosen.as_ref().map_or(&RIDGES[..], |one| &one[..]);
         let is_first = together[0].0.about == About::DataSet && first.is_none();
@@ -197,15 +200,10 @@ pub(super) fn fit_answers(
             first = Some((labelled, targets, fitted));
         }
     }
-    let part = |about, name: &str, share: f64| Some((*of_question.get(&(about, name.to_owned()))?, share));
-    let of_first = questions.iter().find(|question| question.about == About::DataSet);
-    let of_rated = of_first.and_then(|question| part(About::DataSet, &question.name, RATED));
-    let others = [part(About::Common, EVERYTHING, OF_EVERYTHING), part(About::Common, NAMED, OF_NAMED)];
-    let others: Vec<(usize, f64)> = others.into_iter().flatten().collect();
-    let of_all = others.first().map(|(question, _)| *question);
-    if let Some(of_all) = of_all {
-        answers.mix(of_all, &others.into_iter().chain(of_rated).collect::<Vec<_>>());
-    }
+    let of_all = of_question.get(&(About::Correction, CORRECTION.to_owned())).map(|&correction| {
+        answers.correct(correction);
+        0
+    });
     if let Some((labelled, targets, fitted)) = first {
         let kinds: Vec<Option<&str>> = fitted_rows.iter().map(|&image| kind(images.first[image])).collect();
         answers.unseen = unseen(rated.unwrap_or(kernels).ridge, (&labelled, &targets), &fitted, &kinds);
@@ -219,6 +217,29 @@ pub(super) fn fit_answers(
         answers.of_tag.entry(example.tag.clone()).or_insert(answer.unwrap_or_default());
     }
     Ok(answers)
+}
+
+/// Returns what has to be added to the first answer for images with these scores, `[N, 1]`. For images of the first data set this is nothing:
+/// its own answer is the best that is known. The mean of each other data set is left out, because nobody compared the images of one with those
+/// of another. `rows` are the images; `answers` holds the first answer.
+fn corrections(images: &DistinctImages<'_>, rows: &[usize], scores: &[f64], answers: &Answers) -> DMatrix<f64> {
+    let source = |image: usize| images.first[image].source.as_str();
+    let first = images.first.first().map(|example| example.source.as_str());
+    let mut missing: Vec<f64> = rows
+        .iter()
+        .zip(scores)
+        .map(|(&image, score)| score - answers.held_out[0][image] * answers.spreads[0])
+        .collect();
+    let mut of_source: HashMap<&str, (f64, f64)> = HashMap::new();
+    for (&image, missing) in rows.iter().zip(&missing) {
+        let (sum, count) = of_source.entry(source(image)).or_default();
+        (*sum, *count) = (*sum + missing, *count + 1.0);
+    }
+    for (&image, missing) in rows.iter().zip(&mut missing) {
+        let (sum, count) = of_source[source(image)];
+        *missing = if Some(source(image)) == first { 0.0 } else { *missing - sum / count };
+    }
+    DMatrix::from_vec(rows.len(), 1, missing)
 }
 
 /// The generator of an image: the part of its condition before the last `_`. The generator's setting stands after it.
@@ -323,7 +344,7 @@ mod tests {
         let names = |knows_content| -> Vec<String> {
             questions(&images, knows_content).into_iter().map(|question| question.name).collect()
         };
-        assert_eq!(names(true), [EVERYTHING, NAMED, "rated", "styles", "damaged", "grain"]);
+        assert_eq!(names(true), ["rated", "styles", "damaged", CORRECTION, "grain"]);
         assert_eq!(names(false), ["rated", "styles", "damaged", "a dog", "dog", "grain", NEUTRAL_TAG]);
 
         let blocks = [DMatrix::from_fn(150, 3, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin())];
@@ -335,19 +356,39 @@ mod tests {
         };
         let (knows, not) = (fit(true), fit(false));
         let tags = ["a dog", "dog", NEUTRAL_TAG, "grain"];
-        assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 5]);
+        assert_eq!(tags.map(|tag| knows.of_tag[tag]), [0, 0, 0, 4]);
         assert_eq!(tags.map(|tag| not.of_tag[tag]), [3, 4, 6, 5]);
-        // The rated set alone has its own kernel. A part of the common answer is the rated set's; the others are the common questions'.
-        let [common, rated] = [0, 2].map(|question| knows.rated_weights().column(question).into_owned());
-        let share = RATED / (RATED + OF_EVERYTHING + OF_NAMED);
-        assert!(rated.norm() > 0.0 && (&common - &rated * share).norm() < 1e-9 * rated.norm());
-        assert_eq!(knows.weights().column(2).norm(), 0.0);
-        for question in [0, 1, 3, 4, 5] {
-            assert!(
-                knows.weights().column(question).norm() > 0.0
-                    && (question == 0 || knows.rated_weights().column(question).norm() == 0.0)
-            );
-        }
+        // The rated set alone has its own kernel; the correction has that of the others.
+        let (own, others) = (knows.rated_weights(), knows.weights());
+        assert!(own.column(0).norm() > 0.0 && (1..5).all(|question| own.column(question).norm() == 0.0));
+        let share = CORRECTED * knows.spreads[3] / knows.spreads[0];
+        assert!((others.column(0) - others.column(3) * share).norm() < 1e-9 * others.column(0).norm());
+        assert!((0..5).all(|question| others.column(question).norm() > 0.0));
         assert!(not.rated_weights().norm() == 0.0);
+    }
+
+    #[test]
+    fn a_correction_is_what_the_first_answer_lacks_elsewhere() {
+        let example = |i: usize| Example {
+            path: PathBuf::new(),
+            tag: String::new(),
+            score: 0.0,
+            alignment: None,
+            part: None,
+            group: i.to_string(),
+            source: ["rated", "damaged"][i / 2].to_owned(),
+            condition: None,
+            content_id: i.to_string(),
+        };
+        let examples: Vec<Example> = (0..4).map(example).collect();
+        let images = DistinctImages::of(examples.iter());
+        let answers = Answers {
+            held_out: vec![DVector::from_vec(vec![1.0, 2.0, 0.5, 1.5])],
+            spreads: vec![2.0],
+            ..Answers::default()
+        };
+        // Scores of 4 and 3, where the answer is 1 and 3: 3 and 0, without their mean.
+        let found = corrections(&images, &[0, 2, 3, 1], &[9.0, 4.0, 3.0, 7.0], &answers);
+        assert_eq!(found.as_slice(), [0.0, 1.5, -1.5, 0.0]);
     }
 }

@@ -9,10 +9,8 @@ use crate::dataset::Example;
 use crate::dataset::style::NEUTRAL_TAG;
 use crate::model::kernel_encoder::MAX_ANSWERS;
 
-/// Name of the question about the images of all data sets whose tags name what they show, or nothing.
-pub(super) const EVERYTHING: &str = "all data sets";
-/// Name of the question about those of them that do not differ in style.
-pub(super) const NAMED: &str = "all but styles";
+/// Name of the question about what the answer for the first data set lacks.
+pub(super) const CORRECTION: &str = "correction for all data sets";
 /// Fewest images of a tag that gets an answer of its own.
 const TAG_IMAGES: usize = 24;
 
@@ -28,9 +26,9 @@ pub(super) struct Question {
 /// Whether a question's scores are those of a data set or of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum About {
-    /// Images of several data sets; with the answer for the first data set they make up the common answer.
-    Common,
     DataSet,
+    /// All data sets whose tags name what an image shows, or nothing: what has to be added to the answer for the first one.
+    Correction,
     Tag,
 }
 
@@ -55,11 +53,11 @@ fn question(about: About, (name, known): (&str, Known)) -> Question {
     Question { name: name.to_owned(), about, known }
 }
 
-/// Returns the questions. The first are the common ones, then there is one for each data set in the order of their first images, and one
-/// for each frequent tag that does not name what an image shows, such as a style; the most frequent comes first.
+/// Returns the questions. There is one for each data set in the order of their first images, then the correction, then one for each frequent
+/// tag that does not name what an image shows, such as a style; the most frequent comes first.
 ///
-/// `knows_content` is whether the encoder tells what an image shows. If it does not, every frequent tag has a question of its own, and none
-/// is common.
+/// `knows_content` is whether the encoder tells what an image shows. If it does not, every frequent tag has a question of its own, and there is
+/// no correction.
 pub(super) fn questions(images: &DistinctImages<'_>, knows_content: bool) -> Vec<Question> {
     let mut by_source: Vec<(&str, Known)> = Vec::new();
     let mut by_tag: BTreeMap<&str, Known> = BTreeMap::new();
@@ -77,34 +75,25 @@ pub(super) fn questions(images: &DistinctImages<'_>, knows_content: bool) -> Vec
     }
     let mut frequent: Vec<_> = by_tag.into_iter().filter(|(_, known)| known.len() >= TAG_IMAGES).collect();
     frequent.sort_by_key(|(_, known)| std::cmp::Reverse(known.len()));
-    let common = if knows_content { common(images) } else { Vec::new() };
+    let correction = if knows_content { correction(images) } else { None };
     let of_sources = by_source.into_iter().map(|known| question(About::DataSet, known));
-    common
-        .into_iter()
-        .chain(of_sources)
+    of_sources
+        .chain(correction)
         .chain(frequent.into_iter().map(|known| question(About::Tag, known)))
         .take(MAX_ANSWERS)
         .collect()
 }
 
-/// The common questions, each about images of several data sets. One about everything makes scores of all kinds of images comparable. It has to
-/// give damaged copies of photographs and renderings of one picture, which differ in style, their scores by the same measurements; another one
-/// leaves the styles out and knows damage better (docs/small-model.md, "Tilted photographs").
-fn common(images: &DistinctImages<'_>) -> Vec<Question> {
-    let about = |name: &str, is_about: &dyn Fn(&Example) -> bool| {
-        let (mut known, mut sources) = (Known::new(), BTreeSet::new());
-        for (i, examples) in images.examples.iter().enumerate() {
-            for example in examples.iter().filter(|example| is_about(example)) {
-                add(&mut known, i, example);
-                sources.insert(&example.source);
-            }
+/// The question about all images whose tags name what they show, or nothing, if they come from several data sets.
+fn correction(images: &DistinctImages<'_>) -> Option<Question> {
+    let (mut known, mut sources) = (Known::new(), BTreeSet::new());
+    for (i, examples) in images.examples.iter().enumerate() {
+        for example in examples.iter().filter(|example| reads_common(example)) {
+            add(&mut known, i, example);
+            sources.insert(&example.source);
         }
-        (sources.len() > 1).then(|| question(About::Common, (name, known)))
-    };
-    let Some(everything) = about(EVERYTHING, &reads_common) else { return Vec::new() };
-    let named = about(NAMED, &|example| reads_common(example) && example.tag != NEUTRAL_TAG);
-    let named = named.filter(|named| named.known.len() < everything.known.len());
-    [everything].into_iter().chain(named).collect()
+    }
+    (sources.len() > 1).then(|| question(About::Correction, (CORRECTION, known)))
 }
 
 /// Whether an example's tag names what the image shows, or nothing. The answer for such tags is common to all data sets.
