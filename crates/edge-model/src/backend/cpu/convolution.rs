@@ -1,5 +1,5 @@
-//! Convolutions whose filters see all channels. Many filters are computed as a matrix product: rows of filters times columns of windows. A few filters
-//! with windows of one pixel are computed as weighted sums of the channels.
+//! Convolutions whose filters see all channels. Many filters are computed as a matrix product: rows of filters times columns of windows. A
+//! few filters with windows of one pixel are computed as weighted sums of the channels.
 
 use std::cell::RefCell;
 

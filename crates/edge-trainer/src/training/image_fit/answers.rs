@@ -170,11 +170,16 @@ pub(super) fn fit_answers(
     let known: Vec<(&Question, Vec<(usize, f64)>)> =
         questions.iter().map(|q| (q, q.among(&row_of))).filter(|(_, known)| !known.is_empty()).collect();
     let labelled_of = |known: &[(usize, f64)]| known.iter().map(|(row, _)| *row).collect::<Vec<_>>();
-    // Questions about the same images are fitted together: the expensive part depends on the images alone.
-    for together in known.chunk_by(|a, b| labelled_of(&a.1) == labelled_of(&b.1)) {
+    // Questions about the same images are fitted together: the expensive part depends on the images alone. The correction needs the answer
+    // before it, and has targets of its own.
+    let is_correction = |question: &Question| question.about == About::Correction;
+    let are_together = |a: &(&Question, Vec<(usize, f64)>), b: &(&Question, Vec<(usize, f64)>)| {
+        !is_correction(a.0) && !is_correction(b.0) && labelled_of(&a.1) == labelled_of(&b.1)
+    };
+    for together in known.chunk_by(are_together) {
         let labelled = labelled_of(&together[0].1);
         let mut targets = DMatrix::from_fn(labelled.len(), together.len(), |i, q| together[q].1[i].1);
-        if together[0].0.about == About::Correction {
+        if is_correction(together[0].0) {
             let rows: Vec<usize> = labelled.iter().map(|&row| fitted_rows[row]).collect();
             targets = corrections(images, &rows, targets.as_slice(), &answers);
         }
@@ -291,20 +296,23 @@ mod tests {
     use super::*;
     use crate::dataset::style::NEUTRAL_TAG;
 
-    #[test]
-    fn a_question_that_no_fitted_image_answers_is_left_out() {
-        let example = |i: usize| Example {
+    fn example(i: usize, source: &str, tag: &str, alignment: Option<f32>) -> Example {
+        Example {
             path: PathBuf::new(),
-            tag: String::new(),
-            score: 0.0,
-            alignment: None,
+            tag: tag.to_owned(),
+            score: (i as f32).cos(),
+            alignment,
             part: None,
-            group: (i / 2).to_string(),
-            source: String::new(),
+            group: format!("{source} {}", i / 2),
+            source: source.to_owned(),
             condition: None,
             content_id: i.to_string(),
-        };
-        let examples: Vec<Example> = (0..12).map(example).collect();
+        }
+    }
+
+    #[test]
+    fn a_question_that_no_fitted_image_answers_is_left_out() {
+        let examples: Vec<Example> = (0..12).map(|i| example(i, "", "", None)).collect();
         let images = DistinctImages::of(examples.iter());
         let rows = |k: usize| DMatrix::from_fn(12, k, |i, j| ((i * 5 + j * 3) as f64 * 0.7).sin());
         let blocks = [rows(2), rows(3), rows(4)];
@@ -322,17 +330,6 @@ mod tests {
 
     #[test]
     fn tags_that_name_contents_share_an_answer_if_the_encoder_knows_contents() {
-        let example = |i: usize, source: &str, tag: &str, alignment: Option<f32>| Example {
-            path: PathBuf::new(),
-            tag: tag.to_owned(),
-            score: (i as f32).cos(),
-            alignment,
-            part: None,
-            group: format!("{source} {}", i / 2),
-            source: source.to_owned(),
-            condition: None,
-            content_id: i.to_string(),
-        };
         let examples: Vec<Example> = (0..150)
             .map(|i| match i % 3 {
                 0 => example(i, "rated", "a dog", Some(1.0)),
@@ -364,23 +361,24 @@ mod tests {
         let share = CORRECTED * knows.spreads[3] / knows.spreads[0];
         assert!((others.column(0) - others.column(3) * share).norm() < 1e-9 * others.column(0).norm());
         assert!((0..5).all(|question| others.column(question).norm() > 0.0));
+        // Its targets are what the first answer lacked before it was corrected.
+        let before = Answers {
+            held_out: vec![&knows.held_out[0] - &knows.held_out[3] * share],
+            spreads: knows.spreads.clone(),
+            ..Answers::default()
+        };
+        let all = questions(&images, true);
+        let (rows, scores): (Vec<usize>, Vec<f64>) = all[3].known.iter().copied().unzip();
+        let targets = corrections(&images, &rows, &scores, &before);
+        let kernels = Kernels::of(&images, &order, &blocks, &blocks, (&[1.0], 4.0));
+        let expected = kernels.ridge.fit(&rows, &targets, &RIDGES).unwrap().weights.column(0) / knows.spreads[3];
+        assert!((others.column(3) - &expected).norm() < 1e-6 * expected.norm());
         assert!(not.rated_weights().norm() == 0.0);
     }
 
     #[test]
     fn a_correction_is_what_the_first_answer_lacks_elsewhere() {
-        let example = |i: usize| Example {
-            path: PathBuf::new(),
-            tag: String::new(),
-            score: 0.0,
-            alignment: None,
-            part: None,
-            group: i.to_string(),
-            source: ["rated", "damaged"][i / 2].to_owned(),
-            condition: None,
-            content_id: i.to_string(),
-        };
-        let examples: Vec<Example> = (0..4).map(example).collect();
+        let examples: Vec<Example> = (0..4).map(|i| example(i, ["rated", "damaged"][i / 2], "", None)).collect();
         let images = DistinctImages::of(examples.iter());
         let answers = Answers {
             held_out: vec![DVector::from_vec(vec![1.0, 2.0, 0.5, 1.5])],

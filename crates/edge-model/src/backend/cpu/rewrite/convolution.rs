@@ -3,10 +3,10 @@
 use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::super::convolution::{ConvFilters, MIN_PRODUCT_FILTERS};
-use super::super::operator::WINDOW_PRODUCT;
+use super::super::operator::{OUTER, WINDOW_PRODUCT};
 use super::super::rows::UNLIMITED;
 use super::clip::Clip;
-use super::graph::{GraphIndex, attribute};
+use super::graph::{GraphIndex, attribute, integer};
 use super::windows::{filter_values, replace, windows};
 
 /// Replaces each pattern in the graph by [`WINDOW_PRODUCT`]. Returns the filters, in the order of their indices.
@@ -15,7 +15,8 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<ConvFilters> {
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, filters(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
     for (at, (filters, clip)) in found {
-        replace(graph, (at, clip), WINDOW_PRODUCT, (all.len(), filters.count()), filters.windows());
+        replace(graph, (at, clip), WINDOW_PRODUCT, all.len(), filters.windows());
+        graph.node[at].attribute.push(integer(OUTER, filters.count()));
         all.push(filters);
     }
     all

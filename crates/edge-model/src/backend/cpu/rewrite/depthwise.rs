@@ -21,7 +21,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) -> Vec<DepthwiseFilters> {
     let found: Vec<_> = index.nodes("Conv").filter_map(|(at, node)| Some((at, pattern(&index, node)?))).collect();
     let mut all = Vec::with_capacity(found.len());
     for (at, Pattern { filters, clip }) in found {
-        replace(graph, (at, clip), DEPTHWISE_CONV, (all.len(), filters.windows().channels), filters.windows());
+        replace(graph, (at, clip), DEPTHWISE_CONV, all.len(), filters.windows());
         all.push(filters);
     }
     all

@@ -1,8 +1,8 @@
-//! What the patterns of convolutions have in common.
+//! Reads the windows and the filters of a `Conv` node, and replaces the node by one of our operators.
 
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-use super::super::operator::{INDEX, OUTER, WINDOWS};
+use super::super::operator::{INDEX, WINDOWS};
 use super::super::windows::ConvWindows;
 use super::clip::Clip;
 use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
@@ -11,8 +11,7 @@ use super::graph::{GraphIndex, attribute, floats, integer, integers_attribute};
 /// might see nothing but zeros.
 pub(super) fn windows(node: &NodeProto, channels: usize, size: [usize; 2]) -> Option<ConvWindows> {
     let ints = |name| attribute(node, name).map(|attribute| attribute.ints.as_slice());
-    let is_plain = ints("dilations").is_none_or(|dilations| dilations.iter().all(|dilation| *dilation == 1))
-        && attribute(node, "auto_pad").is_none_or(|auto| matches!(auto.s.as_slice(), b"" | b"NOTSET"));
+    let is_dilated = ints("dilations").is_some_and(|dilations| dilations.iter().any(|dilation| *dilation != 1));
     let pair = |values: &[i64]| -> Option<[usize; 2]> {
         let &[down, across] = values else { return None };
         Some([usize::try_from(down).ok()?, usize::try_from(across).ok()?])
@@ -24,7 +23,12 @@ pub(super) fn windows(node: &NodeProto, channels: usize, size: [usize; 2]) -> Op
         Some(_) => return None,
     };
     let is_inside = (0..2).all(|axis| before[axis] < size[axis] && after[axis] < size[axis]);
-    (is_plain && is_inside).then_some(ConvWindows { channels, size, stride, before, after })
+    let is_explicit = match attribute(node, "auto_pad").map(|auto| auto.s.as_slice()) {
+        None | Some(b"" | b"NOTSET") => true,
+        Some(b"VALID") => (before, after) == ([0; 2], [0; 2]),
+        Some(_) => false,
+    };
+    (is_explicit && is_inside && !is_dilated).then_some(ConvWindows { channels, size, stride, before, after })
 }
 
 /// Returns the weights of a `Conv` node with `count` filters; behind those of each filter stands its bias.
@@ -44,12 +48,12 @@ pub(super) fn filter_values(
     Some(rows.flat_map(|(row, bias)| row.iter().chain([bias]).copied()).collect())
 }
 
-/// Replaces the `Conv` node at `at`, and the `Clip` behind it, by an operator with `count` filters whose constants have the index `index`.
+/// Replaces the `Conv` node at `at`, and the `Clip` behind it, by an operator whose filters have the index `index`.
 pub(super) fn replace(
     graph: &mut GraphProto,
     (at, clip): (usize, Option<Clip>),
     operator: &str,
-    (index, count): (usize, usize),
+    index: usize,
     windows: ConvWindows,
 ) {
     if let Some(clip) = clip {
@@ -60,5 +64,5 @@ pub(super) fn replace(
     let node = &mut graph.node[at];
     operator.clone_into(&mut node.op_type);
     node.input.truncate(1);
-    node.attribute = vec![integer(INDEX, index), integer(OUTER, count), integers_attribute(WINDOWS, &shape)];
+    node.attribute = vec![integer(INDEX, index), integers_attribute(WINDOWS, &shape)];
 }
